@@ -1,0 +1,229 @@
+"""What a run writes and a view shows: numbers and strings, no torch.
+
+Each record is one JSON object with a `schema` number and a `kind`; unknown fields of a newer writer are ignored by
+`read_record`, a missing one takes its default. Positions count response tokens from 0; nats; US dollars; seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """The paper's nominal Beta (the two-cell Dirichlet) of a chunk: `agree` and `disagree` are pseudo-counts.
+
+    Nominal, because k is a sum of similarities and no count: its interval says nothing about how sure the mean
+    similarity is. `spread_interval` in `method.posterior` does.
+    """
+
+    agree: float
+    disagree: float
+
+    @property
+    def mean(self) -> float:
+        return self.agree / (self.agree + self.disagree)
+
+    @property
+    def variance(self) -> float:
+        total = self.agree + self.disagree
+        return self.agree * self.disagree / (total * total * (total + 1))
+
+    def interval(self, mass: float = 0.95) -> tuple[float, float]:
+        """The central interval that holds `mass`; a point where one pseudo-count is 0."""
+        if self.agree <= 0 or self.disagree <= 0:
+            return self.mean, self.mean
+        from scipy.stats import beta
+
+        low, high = beta.interval(mass, self.agree, self.disagree)
+        return float(low), float(high)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One audited fork: the evidence, and what it became. `weights` are per token of the chunk, `labels` per offset."""
+
+    kind: ClassVar[str] = "audit"
+    start: int
+    stop: int
+    entropy: float
+    chunk: str
+    texts: tuple[str, ...]
+    similarities: tuple[float, ...]
+    soft_count: float
+    prior: float
+    posterior_mean: float
+    concentration: float
+    weights: tuple[float, ...] = ()
+    labels: tuple[tuple[tuple[str, float], ...], ...] = ()
+    handover: str = ""
+    exact: bool = True
+    served_model: str = ""
+    cached: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    problem: str | None = None
+    schema: int = SCHEMA
+
+    @property
+    def posterior(self) -> Posterior:
+        samples = len(self.texts)
+        agree = self.soft_count + self.concentration * self.prior
+        return Posterior(agree, samples + self.concentration - agree)
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRecord:
+    """One rollout of one step with its audits. Lists are per response token."""
+
+    kind: ClassVar[str] = "rollout"
+    row: int
+    step: int
+    prompt_id: str
+    messages: tuple[Mapping[str, str], ...]
+    pieces: tuple[str, ...]
+    logprobs: tuple[float, ...]
+    entropies: tuple[float, ...]
+    anchor_kl: tuple[float, ...] = ()
+    anchored: tuple[bool, ...] = ()
+    finish: str = "stop"
+    answer: str | None = None
+    audits: tuple[AuditRecord, ...] = ()
+    unanswered: tuple[tuple[int, str], ...] = ()
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One optimizer step. `metrics` are the names that the trainer logs; `seconds` are by phase."""
+
+    kind: ClassVar[str] = "step"
+    step: int
+    loss: float
+    chunk_loss: float
+    anchor_loss: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemResult:
+    """One held-out problem: how many of `samples` answers were right, readable, cut off; mean tokens of an answer."""
+
+    prompt_id: str
+    right: int
+    samples: int
+    readable: int = 0
+    truncated: int = 0
+    mean_tokens: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EvalRecord:
+    """A model on a task at one temperature. `step` is the optimizer step of the model (0: untrained)."""
+
+    kind: ClassVar[str] = "eval"
+    model: str
+    task: str
+    split: str
+    temperature: float
+    samples: int
+    seed: int
+    max_tokens: int
+    problems: tuple[ProblemResult, ...]
+    step: int = 0
+    seconds: float = 0.0
+    schema: int = SCHEMA
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over problems of the share of right answers (the paper's Pass@1); NaN without problems."""
+        if not self.problems:
+            return math.nan
+        return sum(p.right / p.samples for p in self.problems) / len(self.problems)
+
+    @property
+    def per_problem(self) -> dict[str, float]:
+        return {p.prompt_id: p.right / p.samples for p in self.problems}
+
+    @property
+    def truncated_share(self) -> float:
+        return sum(p.truncated for p in self.problems) / max(1, sum(p.samples for p in self.problems))
+
+    @property
+    def readable_share(self) -> float:
+        return sum(p.readable for p in self.problems) / max(1, sum(p.samples for p in self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class RunManifest:
+    """What a run is: enough to start it again. No keys, no environment beyond versions and hardware."""
+
+    kind: ClassVar[str] = "manifest"
+    name: str
+    recipe: Mapping[str, Any]
+    seed: int
+    created: str
+    versions: Mapping[str, str]
+    hardware: Mapping[str, Any]
+    commit: str | None = None
+    command: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+
+Record = AuditRecord | RolloutRecord | StepRecord | EvalRecord | RunManifest
+_KINDS: dict[str, type[Any]] = {
+    cls.kind: cls for cls in (AuditRecord, RolloutRecord, StepRecord, EvalRecord, RunManifest)
+}
+
+
+def record_json(record: Record) -> str:
+    """One line of JSON. NaN and infinities become null, since JSON has none."""
+    return json.dumps({"kind": record.kind, **_plain(asdict(record))}, ensure_ascii=False, separators=(",", ":"))
+
+
+def read_record(line: str) -> Record:
+    """The record in one line of JSON. Raises ValueError for a line that holds none, or a newer schema."""
+    data = json.loads(line)
+    if not isinstance(data, dict) or data.get("kind") not in _KINDS:
+        raise ValueError(f"no record in {line[:80]!r}: 'kind' must be one of {', '.join(sorted(_KINDS))}")
+    if data.get("schema", SCHEMA) > SCHEMA:
+        raise ValueError(f"a record of schema {data['schema']}, newer than {SCHEMA}: update omniopd to read it")
+    return _build(_KINDS[data["kind"]], data)
+
+
+def _build(cls: type[Any], data: Mapping[str, Any]) -> Any:
+    values = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+    if cls is RolloutRecord:
+        values["audits"] = tuple(_build(AuditRecord, a) for a in values.get("audits", ()))
+    if cls is EvalRecord:
+        values["problems"] = tuple(_build(ProblemResult, p) for p in values.get("problems", ()))
+    if values.get("loss", 0.0) is None:
+        values["loss"] = math.nan
+    return cls(**{name: _frozen(value) for name, value in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

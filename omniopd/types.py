@@ -1,0 +1,198 @@
+"""The values that computation passes along, and the two seams: who continues a text, what counts as similar.
+
+Knows shapes and nothing else: no model, no tokenizer, no file. What is stored or drawn is in `records`.
+Positions count response tokens from 0; entropies, log-probabilities and KL are in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Message = dict[str, str]  # {"role": …, "content": …}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A question as a conversation; `answer` is what a grader compares with, if the task has one."""
+
+    id: str
+    messages: tuple[Message, ...]
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rollout:
+    """One response sampled from the student.
+
+    `entropies[t]` and `logprobs[t]` belong to the distribution that produced `token_ids[t]`. `pieces` join to the
+    response's text exactly: a token that completes no character has an empty piece. `finish` is "stop" (the model
+    ended its turn) or "length" (cut off). The end-of-turn token is a token of the rollout; its piece is empty.
+    """
+
+    prompt: Prompt
+    prompt_ids: Int[Tensor, " prompt"]
+    token_ids: Int[Tensor, " time"]
+    logprobs: Float[Tensor, " time"]
+    entropies: Float[Tensor, " time"]
+    pieces: tuple[str, ...]
+    finish: str = "stop"
+    anchor_kl: Float[Tensor, " time"] | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def __len__(self) -> int:
+        return int(self.token_ids.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """The chunk [start, stop) of a rollout; `entropy` is that of the distribution that produced token `start`."""
+
+    start: int
+    stop: int
+    entropy: float
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuationRequest:
+    """Ask for `samples` independent continuations of `prefix`, the beginning of an answer to `prompt`.
+
+    Draws are numbered from `first_sample`, so that a later round (or a retry) asks for new ones. `max_tokens` counts
+    the teacher's tokens. The same (request, seed) gives the same draws where the teacher can promise that.
+    """
+
+    prompt: Prompt
+    prefix: str
+    samples: int
+    max_tokens: int
+    first_sample: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a request cost. Token counts are the teacher's own; `cost_usd` is 0 for a local model."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: float = 0.0
+    calls: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.cost_usd + other.cost_usd,
+            self.calls + other.calls,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Continuations:
+    """A teacher's answer to one request. Fewer texts than asked for, or a `problem`: the fork is not audited.
+
+    `stopped[i]` says that text i ended by itself (end of turn) and was not cut at `max_tokens`. `exact` says that the
+    teacher continued the very bytes of the prefix, not a paraphrase of the request.
+    """
+
+    texts: tuple[str, ...]
+    stopped: tuple[bool, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    problem: str | None = None
+    served_model: str = ""
+    handover: str = "raw"
+    exact: bool = True
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audit:
+    """One fork with what the teacher wrote there instead.
+
+    `chunk` and `texts` are cut to the same number of student tokens. `continuation_ids[i]` are the student tokens of
+    text i as they follow the prefix (the end-of-turn token closes one that stopped), or None where writing the text
+    down changes the tokens of the prefix itself: such texts give no token labels.
+    """
+
+    fork: Fork
+    chunk: str
+    chunk_ids: tuple[int, ...]
+    texts: tuple[str, ...]
+    continuation_ids: tuple[tuple[int, ...] | None, ...]
+    similarities: Float[Tensor, " continuation"]
+    continuations: Continuations
+    redraw_similarity: float | None = None
+
+    @property
+    def samples(self) -> int:
+        return len(self.texts)
+
+    @property
+    def soft_count(self) -> float:
+        """k: the sum of the similarities (paper.md §2b)."""
+        return float(self.similarities.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A fork without an audit, and why. Its tokens are anchored."""
+
+    fork: Fork
+    problem: str
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuditedRollout:
+    """A rollout with its audits (ascending by start) and the forks that got no answer."""
+
+    rollout: Rollout
+    audits: tuple[Audit, ...]
+    unanswered: tuple[Unanswered, ...] = ()
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """Who continues a text. Batch in, batch out, in the order of the requests; synchronous, concurrent inside.
+
+    `on_result(index, continuations)` is called as each answer arrives, from the calling thread or another.
+    """
+
+    def continue_from(
+        self,
+        requests: Sequence[ContinuationRequest],
+        on_result: Callable[[int, Continuations], None] | None = None,
+    ) -> list[Continuations]: ...
+
+
+@runtime_checkable
+class Similarity(Protocol):
+    """What counts as similar: 1 is the same, 0 has nothing in common. Deterministic; order of the texts is kept."""
+
+    def __call__(self, chunk: str, continuations: Sequence[str]) -> Float[Tensor, " continuation"]: ...
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Prompts with answers, in splits that share none."""
+
+    name: str
+
+    def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]: ...
+
+    def grade(self, prompt: Prompt, response: str) -> bool: ...
+
+
+def empty_floats() -> Float[Tensor, " none"]:
+    """No numbers, as a tensor."""
+    return torch.zeros(0)

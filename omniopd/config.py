@@ -305,8 +305,9 @@ def _nearest(key: str) -> str:
     for f in fields(Recipe):
         hint = get_type_hints(Recipe)[f.name]
         every += [f"{f.name}.{g.name}" for g in fields(hint)] if is_dataclass(hint) else [f.name]
+    sections = [f.name for f in fields(Recipe)]
     same_end = [k for k in every if k.split(".")[-1] == key.split(".")[-1]]
-    near = same_end or difflib.get_close_matches(key, every, 1, 0.4)
+    near = same_end or ("." not in key and difflib.get_close_matches(key, sections, 1, 0.7)) or difflib.get_close_matches(key, every, 1, 0.4)
     return f"the nearest is {near[0]}" if near else f"settings are {', '.join(every)}"
 
 

@@ -1,0 +1,1 @@
+"""Where prompts come from: each task makes prompts and grades what a model answers to them."""

@@ -1,0 +1,168 @@
+"""Any problems of your own: JSON lines with a prompt column and an answer column.
+
+    {"prompt": "What is 12 * 12?", "answer": "144"}
+
+A prompt is a string, which becomes one user message, or a list of chat messages. Answers are graded by `grading.grade`.
+Knows nothing of models; what it reads is data only, and whatever is wrong with it is one `DataError`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omniopd.errors import DataError
+from omniopd.tasks.grading import grade
+from omniopd.types import Message, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Jsonl:
+    """Problems from a file, or from a folder with one ``<split>.jsonl`` for each split.
+
+    A single file is divided: the share `held_out` of its questions is the split "test", the others are "train". A hash of
+    the question decides, so that the two never share one and adding rows moves few. Raises DataError on first use.
+    """
+
+    path: str | Path
+    prompt_column: str = "prompt"
+    answer_column: str = "answer"
+    held_out: float = 0.1
+    instruction: str = ""  # appended to the last user message
+    name: str = "jsonl"
+
+    def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]:
+        """`count` prompts of a split, drawn without repetition (None: all); a longer list begins with the shorter one."""
+        path = Path(self.path)
+        if path.is_dir():
+            file = split_file(path, split)
+            return draw(self._read(file), count, seed, f"split {split!r} of {file}")
+        return draw(self._divided(split), count, seed, f"split {split!r} of {path}")
+
+    def grade(self, prompt: Prompt, response: str) -> bool:
+        return grade_prompt(prompt, response)
+
+    def _read(self, file: Path) -> list[Prompt]:
+        return rows_as_prompts(
+            read_rows(file), self.prompt_column, self.answer_column, f"{self.name}/{file.stem}", str(file), self.instruction
+        )
+
+    def _divided(self, split: str) -> list[Prompt]:
+        if split not in ("train", "test"):
+            raise DataError(f"{self.path} is one file, divided into 'train' and 'test', and has no split {split!r}: ask for "
+                            f"one of these, or give a folder that holds {split}.jsonl")
+        everything = self._read(Path(self.path))
+        order = sorted({_digest(prompt) for prompt in everything})
+        test = set(order[: math.ceil(self.held_out * len(order))])
+        return [prompt for prompt in everything if (_digest(prompt) in test) == (split == "test")]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON lines file; empty lines are skipped. Raises DataError with file and line number."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as problem:
+        raise DataError(f"cannot read {path} ({problem.strerror}): check the path") from problem
+    except UnicodeDecodeError as problem:
+        line = problem.object.count(b"\n", 0, problem.start) + 1
+        raise DataError(f"{path}, line {line} is not UTF-8 (byte {problem.object[problem.start]:#04x}): "
+                        "save the file as UTF-8") from problem
+    rows = []
+    # Only \n ends a row: str.splitlines would also cut at U+2028, which JSON strings may hold.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as problem:
+            raise DataError(f"{path}, line {number} is not JSON ({problem}): each line must be one JSON object") from problem
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number} is a JSON {type(row).__name__}, not an object: "
+                            'write it as {"prompt": …, "answer": …}')
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{path} holds no rows: give a file with one JSON object a line")
+    return rows
+
+
+def rows_as_prompts(
+    rows: Sequence[Mapping[str, Any]], prompt_column: str, answer_column: str, id_prefix: str, place: str, instruction: str
+) -> list[Prompt]:
+    """One prompt a row; its id is `id_prefix` and the row's number from 1. Raises DataError naming `place` and the row."""
+    if not rows:
+        raise DataError(f"{place} holds no rows: check the data set and the split")
+    prompts = []
+    for number, row in enumerate(rows, start=1):
+        here = f"{place}, row {number}"
+        messages = _messages(_column(row, prompt_column, here), here)
+        if instruction:
+            last = messages[-1]
+            messages = (*messages[:-1], {**last, "content": f"{last['content']}\n{instruction}"})
+        answer = _column(row, answer_column, here)
+        if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip():
+            raise DataError(f"{here}: column {answer_column!r} is {answer!r}, which cannot be an answer: "
+                            "give a text or a number")
+        prompts.append(Prompt(f"{id_prefix}/{number}", messages, str(answer)))
+    return prompts
+
+
+def draw(prompts: Sequence[Prompt], count: int | None, seed: int, place: str) -> list[Prompt]:
+    """The first `count` of the seeded order of `prompts`; raises DataError if there are fewer."""
+    if count is not None and not 0 < count <= len(prompts):
+        raise DataError(f"{count} prompts were asked of {place}, which has {len(prompts)}: ask for 1 to {len(prompts)}")
+    shuffled = list(prompts)
+    random.Random(seed).shuffle(shuffled)
+    return shuffled[:count]
+
+
+def split_file(folder: Path, split: str) -> Path:
+    """``<split>.jsonl`` in a folder; raises DataError with the splits that there are."""
+    file = folder / f"{split}.jsonl"
+    if not file.is_file():
+        splits = sorted(path.stem for path in folder.glob("*.jsonl"))
+        raise DataError(f"{folder} has no {split}.jsonl: {_nearest(split, splits)}")
+    return file
+
+
+def grade_prompt(prompt: Prompt, response: str) -> bool:
+    """Grades against the prompt's own answer; raises DataError if it has none."""
+    if prompt.answer is None:
+        raise DataError(f"prompt {prompt.id!r} has no answer to grade with: take prompts from the task itself")
+    return grade(response, prompt.answer)
+
+
+def _column(row: Mapping[str, Any], column: str, here: str) -> Any:
+    if column not in row:
+        raise DataError(f"{here} has no column {column!r}: {_nearest(column, row)}")
+    return row[column]
+
+
+def _nearest(wanted: str, present: Iterable[str]) -> str:
+    present = list(present)
+    near = difflib.get_close_matches(wanted.lower(), [name.lower() for name in present], n=1, cutoff=0.5)
+    guess = next((f"did you mean {name!r}? " for name in present if near and name.lower() == near[0]), "")
+    return f"{guess}There is {', '.join(map(repr, present)) or 'nothing'}"
+
+
+def _messages(prompt: Any, here: str) -> tuple[Message, ...]:
+    if isinstance(prompt, str) and prompt.strip():
+        return ({"role": "user", "content": prompt},)
+    if isinstance(prompt, list) and prompt and all(_is_message(message) for message in prompt):
+        return tuple({"role": message["role"], "content": message["content"]} for message in prompt)
+    raise DataError(f"{here}: the prompt is {str(prompt)[:80]!r}: give a text, or a list of messages such as "
+                    '{"role": "user", "content": "…"}')
+
+
+def _is_message(message: Any) -> bool:
+    return isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
+
+
+def _digest(prompt: Prompt) -> str:
+    return hashlib.sha256(json.dumps(prompt.messages, sort_keys=True).encode()).hexdigest()

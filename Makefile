@@ -1,0 +1,61 @@
+# One command each; every one installs what it needs into .venv first, and does nothing twice.
+#
+#   make demo [TORCH_INDEX=url]   a tiny student learns from a tiny teacher; prints accuracy before and after
+#   make test                     lint, floors, types, unit tests, notebooks
+#   make lab                      JupyterLab on the notebooks
+#   make check                    lint, floors, types: seconds
+#   make bench [ONLY=name]        the long figures: every script in benchmarks/, or one
+#
+# PYTHON=python3.12 chooses the Python (3.11 to 3.14) that makes .venv.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+ONLY ?= *
+BIN := .venv/bin
+
+.PHONY: help demo test lab check bench constraints install install-test
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: install
+	@echo "The main job: notebooks/train.ipynb on recipes/embedded.toml. Ctrl-C leaves a run that can be resumed."
+	@$(BIN)/omniopd demo
+
+lab: install
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
+
+check: install-test
+	@echo "Lint (ruff)" && $(BIN)/ruff check --quiet .
+	@echo "Floors (import-linter)" && $(BIN)/lint-imports --no-logo
+	@echo "Types (mypy)" && $(BIN)/mypy
+
+# One torch thread: two of them fight over two cores. Nothing under test may reach a network.
+test: export OMP_NUM_THREADS = 1
+test: export TOKENIZERS_PARALLELISM = false
+test: export HF_HUB_OFFLINE = 1
+test: export HF_HUB_DISABLE_TELEMETRY = 1
+test: export LITELLM_LOCAL_MODEL_COST_MAP = True
+test: check
+	@echo "Unit tests and notebooks (pytest, nbval)"
+	@$(BIN)/python -m pytest --durations=15 --nbval --nbval-current-env --nbval-cell-timeout=600 tests notebooks
+
+bench: install
+	@for script in benchmarks/$(ONLY).py; do echo "== $$script" && $(BIN)/python "$$script" || exit 1; done
+
+# Resolve anew for every Python from 3.11 on, keeping the pins that still fit; torch's accelerator packages follow torch.
+constraints: install-test
+	@$(BIN)/python -m pip install --quiet uv
+	@cp constraints.txt .venv/resolved.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --quiet \
+		--no-header --no-annotate --output-file .venv/resolved.txt
+	@{ sed -n '/^#/p' constraints.txt; grep -vE "^(nvidia|cuda|triton)|sys_platform == 'win32'|os_name == 'nt'$$" .venv/resolved.txt \
+		| sed -E "/python_full_version/! s/ ;.*//"; } > .venv/constraints.txt
+	@mv .venv/constraints.txt constraints.txt
+	@git --no-pager diff --stat constraints.txt
+
+install: need = 
+install-test: need = --extra test
+install install-test:
+	@command -v $(PYTHON) > /dev/null || { echo "omniopd: there is no '$(PYTHON)' here: install Python 3.11 to 3.14, or name it (make demo PYTHON=/path/to/python3.12)." >&2; exit 1; }
+	@$(PYTHON) .ci/install.py $(need) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))

@@ -1,0 +1,1 @@
+"""Networks that run here: loading, sampling, scoring, and the text of tokens. Knows no teacher and no trainer."""

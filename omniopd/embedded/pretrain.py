@@ -38,7 +38,7 @@ class Schooling:
     steps: int
     learning_rate: float = 2.5e-3
     warm_up: int = 100
-    drilled: float = 0.3
+    drilled: float = 0.25
     still_drilled: float = 0.15
     rows: int = 32
     pool: int = 64  # batches cut from one pool of stories sorted by length

@@ -6,13 +6,13 @@
     There are 62-18=44 shells now.
     #### 44
 
-Difficulty is the number of steps. Every total has two digits, and about half of the steps carry or borrow, because that
-is what the embedded student has not learnt. A right line has many wordings, one of them common: a right chunk need not be
-the teacher's most frequent one, and an uncertain digit still outweighs an uncertain word.
+Difficulty is the number of steps. Every total has two digits, and about half of the steps carry or borrow, because
+that is what the embedded student has not learnt. A right line has many wordings, one of them common: a right chunk need
+not be the teacher's most frequent one, and an uncertain digit still outweighs an uncertain word.
 
-Knows nothing of models and tokens. A story is a function of (split, steps, seed, index) alone, and its id says all four, so
-that a worked answer can be had for any prompt. The split is decided by a hash of the story's numbers: whatever its names and
-words, a problem belongs to one split only.
+Knows nothing of models and tokens. A story is a function of (split, steps, seed, index) alone, and its id says all
+four, so that a worked answer can be had for any prompt. The split is decided by a hash of the story's numbers: whatever
+its names and words, a problem belongs to one split only.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ class Stories:
     steps: tuple[int, ...] = STEPS
     name: str = "stories"
 
-    def prompts(self, split: str, count: int, seed: int = 0) -> list[Prompt]:
+    def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]:
         """`count` prompts of a split (train, dev, test); the same arguments give the same prompts, and a longer list
-        begins with the shorter one."""
-        return stories(split, count, seed, self.steps)
+        begins with the shorter one. The world has no end: without a `count` there are 500."""
+        return stories(split, 500 if count is None else count, seed, self.steps)
 
     def grade(self, prompt: Prompt, response: str) -> bool:
         """Whether the number after the last ``####`` is the answer."""
@@ -244,10 +244,10 @@ def _question(
 
 
 def _line(story: Story, move: Move, before: int, after: int, rng: random.Random) -> str:
-    spoken = rng.random() < _SPOKEN_SHARE
-    equation = (
-        f"{before}{_SPOKEN[move.sign]}{move.amount} is {after}" if spoken else f"{before}{move.sign}{move.amount}={after}"
-    )
+    if rng.random() < _SPOKEN_SHARE:
+        equation = f"{before}{_SPOKEN[move.sign]}{move.amount} is {after}"
+    else:
+        equation = f"{before}{move.sign}{move.amount}={after}"
     he = dict(NAMES)[story.name]
     words = f"{_pick(_HEADS, rng)} {equation}{_pick(_TAILS, rng)}"
     return words.format(name=story.name, items=story.items, he=he)

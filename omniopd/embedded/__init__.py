@@ -1,0 +1,55 @@
+"""The lab that ships with the package: a teacher, a student, their tokenizer and the stories they were taught.
+
+``omniopd.embedded()`` loads it; README.md holds its figures; ``python -m omniopd.embedded.make`` builds it
+from nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from omniopd.tasks.stories import Stories
+
+FOLDER = Path(__file__).parent
+TEACHER, STUDENT, EMBEDDING = FOLDER / "teacher", FOLDER / "student", FOLDER / "embedding"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lab:
+    """Two models on the CPU in evaluation mode, the tokenizer both share, and the task."""
+
+    student: PreTrainedModel
+    teacher: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    task: Stories
+
+
+def embedded() -> Lab:
+    """Load the shipped lab: fresh models at each call, so that a trained student harms no later one."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from omniopd.tasks.stories import Stories
+
+    return Lab(
+        student=AutoModelForCausalLM.from_pretrained(STUDENT).eval(),
+        teacher=AutoModelForCausalLM.from_pretrained(TEACHER).eval(),
+        tokenizer=AutoTokenizer.from_pretrained(STUDENT),
+        task=Stories(),
+    )
+
+
+class _CallablePackage(ModuleType):
+    """`omniopd.embedded` is this package (it is imported under that name) and the function above in one."""
+
+    def __call__(self) -> Lab:
+        return embedded()
+
+
+sys.modules[__name__].__class__ = _CallablePackage

@@ -1,0 +1,1 @@
+"""Learning: the trainer, its baselines, its checkpoints."""

@@ -115,7 +115,6 @@ class TrainingConfig:
     save_every: int = 20
     keep: int = 2
     record_every: int = 5
-    probe_prompts: int = 0
     max_unanswered_share: float = 0.5
     device: str = "auto"
     threads: int = 0

@@ -1,0 +1,180 @@
+"""Ask a teacher about forks: the one function behind a training step and behind a click.
+
+Knows no model: rollouts and texts go in, evidence comes out. A fork without a full answer is data, not an error: its
+tokens stay anchored and the reason is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from omniopd.method.targets import ForkEvidence
+from omniopd.types import (
+    Audit,
+    AuditedRollout,
+    ContinuationRequest,
+    Continuations,
+    Fork,
+    Rollout,
+    Similarity,
+    Teacher,
+    Unanswered,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+INSIDE_CHARACTER = "fork inside a character"
+
+
+def audit(
+    rollouts: Sequence[Rollout],
+    forks: Sequence[Sequence[Fork]],
+    teacher: Teacher,
+    similarity: Similarity,
+    samples: int = 10,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    seed: int = 0,
+    tokens_per_student_token: float = 1.0,
+    redraws: int = 0,
+    student: Teacher | None = None,
+    on_result: Callable[[int, Continuations], None] | None = None,
+) -> list[AuditedRollout]:
+    """Continue every fork's prefix `samples` times and compare with what the student wrote there.
+
+    `forks` holds one list per rollout. All requests go to the teacher in one call, prefixes of a rollout ascending.
+    With the student's `tokenizer`, texts are cut to as many student tokens as the chunk has and given as tokens too;
+    without it they are compared as they come. A text in a fork's answer that is missing, or a fork inside a
+    character, leaves the fork in `unanswered`. `redraws` > 0 has the `student` (as a Teacher) continue each fork K
+    times as well: the mean similarity of those with the teacher's texts is the same-fork baseline.
+    `on_result(i, continuations)` hears of each answer as it arrives.
+    """
+    if len(rollouts) != len(forks):
+        raise ValueError(f"{len(rollouts)} rollouts but forks for {len(forks)}: give one list of forks per rollout")
+    places, requests = _requests(rollouts, forks, samples, seed, tokens_per_student_token)
+    answers = dict(zip(places, teacher.continue_from(requests, on_result) if requests else [], strict=True))
+    redrawn: dict[tuple[int, int], Continuations] = {}
+    if redraws and student is not None and requests:
+        own = [
+            ContinuationRequest(r.prompt, r.prefix, redraws, _tokens(forks[row][index]), seed=r.seed)
+            for (row, index), r in zip(places, requests, strict=True)
+        ]
+        redrawn = dict(zip(places, student.continue_from(own), strict=True))
+
+    audited = []
+    for row, rollout in enumerate(rollouts):
+        audits: list[Audit] = []
+        unanswered: list[Unanswered] = []
+        for index, fork in enumerate(forks[row]):
+            answer = answers.get((row, index))
+            if answer is None:
+                unanswered.append(Unanswered(fork, INSIDE_CHARACTER))
+            elif answer.problem is not None or len(answer.texts) < samples:
+                reason = answer.problem or f"{len(answer.texts)} of {samples} texts"
+                unanswered.append(Unanswered(fork, reason, answer.usage))
+            else:
+                audits.append(_compare(rollout, fork, answer, redrawn.get((row, index)), similarity, tokenizer))
+        audited.append(AuditedRollout(rollout, tuple(audits), tuple(unanswered)))
+    return audited
+
+
+def evidence(audited: Sequence[AuditedRollout], first_rollout: int = 0) -> list[ForkEvidence]:
+    """The numbers that targets are made of, in the order of rollouts and forks. π̄ is from the rollout's own logprobs."""
+    from omniopd.method.posterior import chunk_probability
+
+    return [
+        ForkEvidence(
+            rollout=first_rollout + row,
+            chunk_ids=a.chunk_ids,
+            soft_count=a.soft_count,
+            samples=a.samples,
+            prior=float(chunk_probability(item.rollout.logprobs[a.fork.start : a.fork.stop])),
+            continuation_ids=a.continuation_ids,
+            redraw_share=a.redraw_similarity,
+        )
+        for row, item in enumerate(audited)
+        for a in item.audits
+    ]
+
+
+def _tokens(fork: Fork) -> int:
+    return fork.stop - fork.start
+
+
+def _requests(
+    rollouts: Sequence[Rollout],
+    forks: Sequence[Sequence[Fork]],
+    samples: int,
+    seed: int,
+    tokens_per_student_token: float,
+) -> tuple[list[tuple[int, int]], list[ContinuationRequest]]:
+    from omniopd.models.decoding import row_seed
+    from omniopd.models.pieces import ends_inside_character
+
+    places, requests = [], []
+    for row, rollout in enumerate(rollouts):
+        for index, fork in enumerate(forks[row]):
+            if fork.stop > len(rollout) or fork.start < 0:
+                raise ValueError(f"fork [{fork.start}, {fork.stop}) lies outside a rollout of {len(rollout)} tokens")
+            if ends_inside_character(rollout.pieces, fork.start):
+                continue
+            prefix = "".join(rollout.pieces[: fork.start])
+            max_tokens = math.ceil(_tokens(fork) * tokens_per_student_token)
+            places.append((row, index))
+            # By row and fork, so that two rollouts of one prompt do not share their draws.
+            own_seed = row_seed(seed, row, fork.start)
+            requests.append(ContinuationRequest(rollout.prompt, prefix, samples, max_tokens, seed=own_seed))
+    return places, requests
+
+
+def _compare(
+    rollout: Rollout,
+    fork: Fork,
+    answer: Continuations,
+    redrawn: Continuations | None,
+    similarity: Similarity,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> Audit:
+    chunk = "".join(rollout.pieces[fork.start : fork.stop])
+    chunk_ids = tuple(rollout.token_ids[fork.start : fork.stop].tolist())
+    texts, ids = _cut(rollout, fork, answer, tokenizer)
+    redraw_similarity = None
+    if redrawn is not None and redrawn.texts:
+        own, _ = _cut(rollout, fork, redrawn, tokenizer)
+        redraw_similarity = float(torch.stack([similarity(text, texts).mean() for text in own]).mean())
+    return Audit(
+        fork=fork,
+        chunk=chunk,
+        chunk_ids=chunk_ids,
+        texts=texts,
+        continuation_ids=ids,
+        similarities=similarity(chunk, texts),
+        continuations=answer,
+        redraw_similarity=redraw_similarity,
+    )
+
+
+def _cut(
+    rollout: Rollout, fork: Fork, answer: Continuations, tokenizer: PreTrainedTokenizerBase | None
+) -> tuple[tuple[str, ...], tuple[tuple[int, ...] | None, ...]]:
+    """The texts as long as the chunk, as strings and as student tokens; a text that stopped gets the end-of-turn token."""
+    if tokenizer is None:
+        return answer.texts, (None,) * len(answer.texts)
+    from omniopd.models.pieces import continuation_tokens
+
+    length = _tokens(fork)
+    prefix_ids = rollout.token_ids[: fork.start].tolist()
+    prefix = "".join(rollout.pieces[: fork.start])
+    cut = continuation_tokens(tokenizer, prefix_ids, prefix, answer.texts, length)
+    ended = answer.stopped or (False,) * len(answer.texts)
+    end = tokenizer.eos_token_id
+    ids = tuple(
+        (*tokens, end) if tokens is not None and stopped and end is not None and len(tokens) < length else tokens
+        for (_, tokens), stopped in zip(cut, ended, strict=True)
+    )
+    return tuple(text for text, _ in cut), ids

@@ -1,0 +1,68 @@
+"""The objective (paper.md §2h): trust-weighted log-likelihood on audited chunks, an anchor on the other tokens.
+
+L = ( Σ_chunks w_t · −log π_θ(y_t) + Σ_labels p_v · −log π_θ(v) + β Σ_anchored KL(π_ref ‖ π_θ) ) / normaliser
+
+Both terms share one constant normaliser, so that their relative weight is the paper's and the step does not depend on
+how long the rollouts of a batch happen to be. The loss is linear in the per-token log-probabilities and divergences:
+`loss_coefficients` are its coefficients, which `models.scoring` applies without ever holding (tokens × vocabulary).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loss:
+    """`total` is `chunk` + `anchor`; all three in nats, already divided by the normaliser."""
+
+    total: Float[Tensor, ""]
+    chunk: Float[Tensor, ""]
+    anchor: Float[Tensor, ""]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LossCoefficients:
+    """L = Σ chunk · −log π(y) + Σ labels · −log π(v) + Σ anchor · KL."""
+
+    chunk: Float[Tensor, "batch time"]
+    anchor: Float[Tensor, "batch time"]
+    labels: Float[Tensor, "batch time label"] | None = None
+
+
+def loss_coefficients(
+    weights: Float[Tensor, "batch time"],
+    anchored: Bool[Tensor, "batch time"],
+    anchor_weight: float,
+    normaliser: float,
+    label_weights: Float[Tensor, "batch time label"] | None = None,
+) -> LossCoefficients:
+    """What each token's terms are multiplied by. `weights` are per token, 0 outside chunks; detached."""
+    labels = None if label_weights is None else label_weights.detach() / normaliser
+    return LossCoefficients(weights.detach() / normaliser, anchored * (anchor_weight / normaliser), labels)
+
+
+def omniopd_loss(
+    logprobs: Float[Tensor, "batch time"],
+    anchor_kl: Float[Tensor, "batch time"],
+    weights: Float[Tensor, "batch time"],
+    anchored: Bool[Tensor, "batch time"],
+    anchor_weight: float = 0.1,
+    normaliser: float = 1.0,
+    label_logprobs: Float[Tensor, "batch time label"] | None = None,
+    label_weights: Float[Tensor, "batch time label"] | None = None,
+) -> Loss:
+    """The objective from per-token values: `logprobs` of the sampled tokens, KL(π_ref ‖ π_θ) at each position.
+
+    `label_logprobs` are log-probabilities of label tokens (target `labels`), with their weights. Tokens that carry no
+    coefficient may hold anything finite. `normaliser`: rollouts of the global batch × a fixed length.
+    """
+    c = loss_coefficients(weights, anchored, anchor_weight, normaliser, label_weights)
+    chunk = -(c.chunk * logprobs).sum()
+    if label_logprobs is not None and c.labels is not None:
+        chunk = chunk - (c.labels * label_logprobs).sum()
+    anchor = (c.anchor * anchor_kl).sum()
+    return Loss(chunk + anchor, chunk, anchor)

@@ -1,0 +1,97 @@
+"""Ragged audited rollouts → tensors with the batch first, as a trainer permutes and splits them.
+
+Knows the layout of a batch: responses padded on the right to `time`, label slots padded with weight 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from omniopd.method.targets import ForkTarget
+from omniopd.types import AuditedRollout
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TargetBatch:
+    """What the loss needs of a batch, per response token.
+
+    `weights` multiply −log π of the sampled token; `audited` marks tokens inside chunks, `anchored` those under the
+    anchor. `label_ids`/`label_weights`: other tokens to raise at a position. `continuation_*`: the teacher's texts as
+    targets of their own, by where they start in the response; length and weight 0 for padding.
+    """
+
+    weights: Float[Tensor, "batch time"]
+    audited: Bool[Tensor, "batch time"]
+    anchored: Bool[Tensor, "batch time"]
+    label_ids: Int[Tensor, "batch time label"]
+    label_weights: Float[Tensor, "batch time label"]
+    continuation_ids: Int[Tensor, "batch text chunk"]
+    continuation_starts: Int[Tensor, "batch text"]
+    continuation_lengths: Int[Tensor, "batch text"]
+    continuation_weights: Float[Tensor, "batch text"]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, for a trainer's batch."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def target_batch(
+    audited: Sequence[AuditedRollout],
+    targets: Sequence[ForkTarget],
+    mask: Bool[Tensor, "batch time"],
+    anchor_on: str = "unaudited",
+    continuation_weight: float = 0.0,
+) -> TargetBatch:
+    """One padded batch; `targets` run over the audits of all rollouts in order. `mask` marks response tokens.
+
+    `anchor_on` "unaudited" anchors the tokens of no chunk (the paper's), "all" every response token.
+    """
+    batch, time = mask.shape
+    weights, in_chunk = torch.zeros(batch, time), torch.zeros(batch, time, dtype=torch.bool)
+    labels: list[tuple[int, int, dict[int, float]]] = []
+    texts: list[list[tuple[int, tuple[int, ...], float]]] = [[] for _ in audited]
+    remaining = iter(targets)
+    for row, rollout in enumerate(audited):
+        for a in rollout.audits:
+            target = next(remaining)
+            weights[row, a.fork.start : a.fork.stop] = target.weights
+            in_chunk[row, a.fork.start : a.fork.stop] = True
+            labels += [(row, a.fork.start + offset, slots) for offset, slots in enumerate(target.labels) if slots]
+            if continuation_weight > 0:
+                texts[row] += _distinct(a.fork.start, a.continuation_ids, continuation_weight)
+
+    width = max((len(slots) for _, _, slots in labels), default=0)
+    label_ids = torch.zeros(batch, time, width, dtype=torch.long)
+    label_weights = torch.zeros(batch, time, width)
+    for row, t, slots in labels:
+        label_ids[row, t, : len(slots)] = torch.tensor(list(slots))
+        label_weights[row, t, : len(slots)] = torch.tensor(list(slots.values()))
+
+    most = max((len(row) for row in texts), default=0)
+    longest = max((len(ids) for row in texts for _, ids, _ in row), default=0)
+    continuation_ids = torch.zeros(batch, most, longest, dtype=torch.long)
+    starts, lengths = torch.zeros(2, batch, most, dtype=torch.long)
+    continuation_weights = torch.zeros(batch, most)
+    for row, found in enumerate(texts):
+        for i, (start, ids, weight) in enumerate(found):
+            continuation_ids[row, i, : len(ids)] = torch.tensor(ids)
+            starts[row, i], lengths[row, i], continuation_weights[row, i] = start, len(ids), weight
+
+    anchored = mask.clone() if anchor_on == "all" else mask & ~in_chunk.to(mask.device)
+    made = TargetBatch(
+        weights, in_chunk, anchored, label_ids, label_weights, continuation_ids, starts, lengths, continuation_weights
+    )
+    return TargetBatch(**{name: value.to(mask.device) for name, value in made.tensors().items()})
+
+
+def _distinct(
+    start: int, texts: Sequence[tuple[int, ...] | None], weight: float
+) -> list[tuple[int, tuple[int, ...], float]]:
+    """Each different text once, with its share of the usable texts times `weight`."""
+    usable = [ids for ids in texts if ids]
+    return [(start, ids, weight * usable.count(ids) / len(usable)) for ids in sorted(set(usable))]

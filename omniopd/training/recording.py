@@ -1,0 +1,101 @@
+"""From what a step computed to what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from omniopd.method.posterior import chunk_probability, nominal_posterior
+from omniopd.method.targets import ForkTarget
+from omniopd.records import AuditRecord, RolloutRecord
+from omniopd.types import Audit, AuditedRollout, Rollout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def rollout_records(
+    step: int,
+    rows: Mapping[int, tuple[AuditedRollout, Sequence[ForkTarget]]],
+    anchor_kl: Mapping[int, Tensor],
+    concentration: float,
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[RolloutRecord]:
+    """One record per row of the global batch, ascending."""
+    return [
+        _rollout_record(step, row, *rows[row], anchor_kl.get(row), concentration, tokenizer) for row in sorted(rows)
+    ]
+
+
+def audit_record(
+    rollout: Rollout,
+    audit: Audit,
+    target: ForkTarget | None,
+    concentration: float,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> AuditRecord:
+    """One audit with its posterior and, where a target was made, with weights and labels (as text)."""
+    prior = float(chunk_probability(rollout.logprobs[audit.fork.start : audit.fork.stop]))
+    labels: tuple[tuple[tuple[str, float], ...], ...] = ()
+    if target is not None and tokenizer is not None:
+        labels = tuple(
+            tuple((tokenizer.decode([token]), weight) for token, weight in slots.items()) for slots in target.labels
+        )
+    answer = audit.continuations
+    return AuditRecord(
+        start=audit.fork.start,
+        stop=audit.fork.stop,
+        entropy=audit.fork.entropy,
+        chunk=audit.chunk,
+        texts=audit.texts,
+        similarities=tuple(audit.similarities.tolist()),
+        soft_count=audit.soft_count,
+        prior=prior,
+        posterior_mean=nominal_posterior(audit.soft_count, audit.samples, prior, concentration).mean,
+        concentration=concentration,
+        weights=() if target is None else tuple(target.weights.tolist()),
+        labels=labels,
+        handover=answer.handover,
+        exact=answer.exact,
+        served_model=answer.served_model,
+        cached=answer.cached,
+        input_tokens=answer.usage.input_tokens,
+        output_tokens=answer.usage.output_tokens,
+        cost_usd=answer.usage.cost_usd,
+        problem=answer.problem,
+    )
+
+
+def _rollout_record(
+    step: int,
+    row: int,
+    audited: AuditedRollout,
+    targets: Sequence[ForkTarget],
+    anchor_kl: Tensor | None,
+    concentration: float,
+    tokenizer: PreTrainedTokenizerBase,
+) -> RolloutRecord:
+    rollout = audited.rollout
+    anchored = torch.ones(len(rollout), dtype=torch.bool)
+    for a in audited.audits:
+        anchored[a.fork.start : a.fork.stop] = False
+    return RolloutRecord(
+        row=row,
+        step=step,
+        prompt_id=rollout.prompt.id,
+        messages=rollout.prompt.messages,
+        pieces=rollout.pieces,
+        logprobs=tuple(rollout.logprobs.tolist()),
+        entropies=tuple(rollout.entropies.tolist()),
+        anchor_kl=() if anchor_kl is None else tuple(anchor_kl[: len(rollout)].tolist()),
+        anchored=tuple(anchored.tolist()),
+        finish=rollout.finish,
+        answer=rollout.prompt.answer,
+        audits=tuple(
+            audit_record(rollout, a, t, concentration, tokenizer) for a, t in zip(audited.audits, targets, strict=True)
+        ),
+        unanswered=tuple((u.fork.start, u.problem) for u in audited.unanswered),
+    )

@@ -1,0 +1,88 @@
+"""Between TRL's batch and the audit: rows to prompts, tensors to rollouts, one process asking for all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from omniopd.method.targets import ForkTarget
+from omniopd.models.pieces import pieces
+from omniopd.types import AuditedRollout, Prompt, Rollout
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import PreTrainedTokenizerBase
+
+T = TypeVar("T")
+
+
+def as_prompts(rows: Sequence[Mapping[str, Any]]) -> list[Prompt]:
+    """The prompts of a data set's rows; a plain text is a user's message, a missing id a hash of the messages."""
+    found = []
+    for row in rows:
+        prompt = row["prompt"]
+        messages = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else tuple(dict(m) for m in prompt)
+        answer = row.get("answer")
+        name = row.get("id") or hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).hexdigest()[:16]
+        found.append(Prompt(str(name), messages, None if answer is None else str(answer)))
+    return found
+
+
+def as_rollouts(
+    prompts: Sequence[Prompt],
+    batch: Mapping[str, Tensor],
+    logprobs: Float[Tensor, "batch time"],
+    entropies: Float[Tensor, "batch time"],
+    tokenizer: PreTrainedTokenizerBase,
+    end_ids: Sequence[int],
+) -> list[Rollout]:
+    """One rollout per row of TRL's batch, on the CPU and without padding."""
+    rollouts = []
+    for row, prompt in enumerate(prompts):
+        mask = batch["completion_mask"][row].bool().cpu()
+        ids = batch["completion_ids"][row].cpu()[mask]
+        rollouts.append(
+            Rollout(
+                prompt=prompt,
+                prompt_ids=batch["prompt_ids"][row][batch["prompt_mask"][row].bool()].cpu(),
+                token_ids=ids,
+                logprobs=logprobs[row][mask],
+                entropies=entropies[row][mask],
+                pieces=pieces(tokenizer, ids.tolist()),
+                finish="stop" if len(ids) and int(ids[-1]) in end_ids else "length",
+            )
+        )
+    return rollouts
+
+
+def shared_from_main(accelerator: Accelerator, compute: Callable[[], T]) -> T:
+    """What the main process computes, on every process; its error is every process's error, so that none waits."""
+    if accelerator.num_processes == 1:
+        return compute()
+    from accelerate.utils import broadcast_object_list
+
+    box: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            box[0] = compute()
+        except Exception as error:  # travels to the other processes, which would wait for ever otherwise
+            box[1] = error
+    broadcast_object_list(box)
+    if box[1] is not None:
+        raise box[1]
+    result: T = box[0]
+    return result
+
+
+def own_part(
+    audited: Sequence[AuditedRollout], targets: Sequence[ForkTarget], first: int, count: int
+) -> tuple[list[AuditedRollout], list[list[ForkTarget]]]:
+    """The audits and targets of rows `first` … `first + count` − 1 of the global batch, targets by row."""
+    remaining = iter(targets)
+    by_row = [[next(remaining) for _ in item.audits] for item in audited]
+    return list(audited[first : first + count]), by_row[first : first + count]

@@ -1,0 +1,356 @@
+"""`OmniOPDTrainer`: TRL's on-policy distillation with a teacher that is only read. The one place that overrides TRL.
+
+TRL samples the student, shards, accumulates, optimises and logs; this class adds the audit where TRL has sampled
+(`_generate_and_score_completions`), replaces the loss (`_compute_loss`), seeds by counters, and makes checkpoints
+whole. Knows no files of a run: records go to a `recorder`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from trl import DistillationTrainer
+
+from omniopd.auditing import audit, evidence
+from omniopd.errors import ConfigError
+from omniopd.method.forks import schedule
+from omniopd.method.similarity import BY_NAME, powered
+from omniopd.method.targets import ForkTarget, fork_targets
+from omniopd.models.batching import target_batch
+from omniopd.models.chat import prompt_ids
+from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
+from omniopd.models.scoring import as_reference, head_of, response_hidden, sequence_statistics
+from omniopd.records import RolloutRecord, StepRecord
+from omniopd.training import checkpoints
+from omniopd.training.arguments import OmniOPDConfig
+from omniopd.training.objective import Reference, micro_batch_loss
+from omniopd.training.preflight import check_batch, check_run
+from omniopd.training.recording import rollout_records
+from omniopd.training.rollouts import as_prompts, as_rollouts, own_part, shared_from_main
+from omniopd.training.seeding import generator_for, seed_for, seed_global_generators
+from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
+from omniopd.training.stopwatch import Stopwatch
+from omniopd.types import AuditedRollout, Rollout, Similarity, Teacher
+
+__all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
+
+
+class Recorder(Protocol):
+    """Who keeps what a run tells, such as `runs.store.Run`. Called on the main process only."""
+
+    def append(self, record: StepRecord) -> object: ...
+
+    def write_rollouts(self, step: int, records: Sequence[RolloutRecord]) -> object: ...
+
+
+class OmniOPDTrainer(DistillationTrainer):
+    """Train a student on the texts of a teacher (paper.md §3).
+
+    Args:
+        model: the student, a model or an id or folder.
+        teacher: a `Teacher`; or the name of a local model to load as one.
+        args: `OmniOPDConfig`.
+        train_dataset: rows with a `prompt` (text or chat messages); `id` and `answer` travel into the records.
+        processing_class: the student's tokenizer.
+        peft_config: LoRA; the reference is then the model with its adapter off, else a frozen copy of the student.
+        similarity: replaces the one named in `args`.
+        recorder: gets a `StepRecord` per step, and the rollouts every `args.record_every` steps.
+    """
+
+    _name = "OmniOPD"
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        teacher: Teacher | str,
+        args: OmniOPDConfig | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        callbacks: list[Any] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+        peft_config: Any = None,
+        similarity: Similarity | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        args = args or OmniOPDConfig("omniopd-run")
+        if isinstance(model, str):
+            processing_class = processing_class or load_tokenizer(model)
+            model = load_model(model, **(args.model_init_kwargs or {}))
+        tokenizer = processing_class or load_tokenizer(model.config._name_or_path)
+        check_run(model, tokenizer, args, train_dataset)
+        reference = frozen_copy(model) if peft_config is None else None
+        self.teacher = self._resolved_teacher(teacher, args, model if reference is None else reference, tokenizer)
+        self.similarity = similarity or similarity_named(args.similarity, args.power, args.embedding_model)
+        self.recorder = recorder
+        self.stopwatch = Stopwatch()
+        self._loss_sums = LossSums()
+        self._audited: list[AuditedRollout] = []
+        self._own: dict[int, tuple[AuditedRollout, list[ForkTarget]]] = {}
+        self._anchor_kl: dict[int, Tensor] = {}
+        self._staging: Path | None = None
+        super().__init__(
+            model=model,
+            teacher_model=reference,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=tokenizer,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            peft_config=peft_config,
+        )
+        self.tokenizer = tokenizer
+
+    # ── sampling and auditing ────────────────────────────────────────────────────────────────────────────────────
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        # TRL would read special tokens out of a prompt's text.
+        if prompts and isinstance(prompts[0], list) and not self.chat_template_kwargs:
+            return [prompt_ids(self._tokenizer, messages) for messages in prompts], None, {}
+        return super()._tokenize_prompts(prompts)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        step, rank = self.state.global_step, self.accelerator.process_index
+        seed_global_generators("sampling", self.args.seed, step, rank)
+        with self.stopwatch.phase("sampling"):
+            output = super()._generate_and_score_completions(inputs)
+        # Evaluation comes this way too: a teacher that costs money is asked only while training.
+        if self.model.training:
+            self._audit_batch(output, inputs, step)
+        # TRL shuffles the batch next, from the global generator; so does dropout.
+        seed_global_generators("shuffle", self.args.seed, step, rank)
+        return output
+
+    def _audit_batch(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
+        """Adds a `TargetBatch` and `row_id` to the batch; keeps the audits for the records."""
+        with self.stopwatch.phase("scoring"):
+            rollouts = self._scored_rollouts(output, as_prompts(inputs))
+        everyone = self._gathered(rollouts)
+        chooser = generator_for("forks", self.args.seed, step)
+        a = self.args
+        forks = [schedule(a.scheduler, r.entropies, a.forks, a.chunk_tokens, chooser) for r in everyone]
+        with self.stopwatch.phase("teacher"):
+            audited = shared_from_main(self.accelerator, lambda: self._ask(everyone, forks, step))
+        targets = fork_targets(
+            evidence(audited), a.target, a.control, a.concentration, a.depth, generator_for("shuffled", a.seed, step)
+        )
+        check_batch(audited, a)
+        self._audited = audited
+        first = self.accelerator.process_index * len(rollouts)
+        own, own_targets = own_part(audited, targets, first, len(rollouts))
+        mask = output["completion_mask"].bool()
+        batch = target_batch(own, [t for row in own_targets for t in row], mask, a.anchor_on, a.continuation_weight)
+        output.update(batch.tensors())
+        output["row_id"] = torch.arange(first, first + len(rollouts), device=mask.device)
+        self._own = {first + i: pair for i, pair in enumerate(zip(own, own_targets, strict=True))}
+        self._anchor_kl = {}
+        for name, value in audit_statistics(audited, targets).items():
+            self._metrics["train"][name].append(value)
+
+    @torch.no_grad()
+    def _scored_rollouts(self, output: dict[str, Any], prompts: list[Any]) -> list[Rollout]:
+        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+        attention = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+        time = output["completion_ids"].shape[1]
+        student = self.accelerator.unwrap_model(self.model_wrapped)
+        # Dropout would make the entropies those of another model than the one that sampled.
+        student.eval()
+        try:
+            parts = [
+                self._forward_redirection(
+                    self.model_wrapped, student, sequence_statistics, student, i, m, time, temperature=self.temperature
+                )
+                for i, m in zip(
+                    ids.split(self.args.per_device_train_batch_size),
+                    attention.split(self.args.per_device_train_batch_size),
+                    strict=True,
+                )
+            ]
+        finally:
+            student.train()
+        logprobs = torch.cat([p.logprobs for p in parts]).float().cpu()
+        entropies = torch.cat([p.entropies for p in parts]).float().cpu()
+        return as_rollouts(prompts, output, logprobs, entropies, self._tokenizer, self.eos_token_ids)
+
+    def _ask(self, rollouts: list[Rollout], forks: list[Any], step: int) -> list[AuditedRollout]:
+        return audit(
+            rollouts,
+            forks,
+            self.teacher,
+            self.stopwatch.timed(self.similarity),
+            self.args.samples,
+            tokenizer=self._tokenizer,
+            seed=seed_for("teacher", self.args.seed, step),
+            tokens_per_student_token=self.args.tokens_per_student_token,
+            redraws=self.args.redraws,
+            student=self._student_as_teacher() if self.args.redraws else None,
+        )
+
+    def _student_as_teacher(self) -> Teacher:
+        from omniopd.teachers.local import LocalTeacher
+
+        return LocalTeacher(self.accelerator.unwrap_model(self.model_wrapped), self._tokenizer)
+
+    def _gathered(self, rollouts: list[Rollout]) -> list[Rollout]:
+        from accelerate.utils import gather_object
+
+        gathered: list[Rollout] = gather_object(rollouts)
+        return gathered
+
+    # ── the loss ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _compute_loss(
+        self, unwrapped_student: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        with self.stopwatch.phase("loss"):
+            if "weights" not in inputs:
+                inputs = {**inputs, **self._anchor_only(inputs)}
+            made = micro_batch_loss(
+                unwrapped_student,
+                inputs,
+                self._reference(unwrapped_student, inputs),
+                self.args.anchor_weight,
+                self._normaliser(),
+                self.temperature,
+            )
+        if "row_id" in inputs:
+            self._loss_sums = LossSums.joined([self._loss_sums, made.sums])
+            if self._records_rollouts(self.state.global_step + 1):
+                for row, values in zip(inputs["row_id"].tolist(), made.anchor_kl.cpu(), strict=True):
+                    self._anchor_kl[row] = values
+        return made.total, made.entropy_sum, made.tokens
+
+    def _normaliser(self) -> float:
+        """Rollouts of the global batch × a fixed length, per process: DDP averages gradients over processes."""
+        a = self.args
+        length = a.normaliser_length or a.max_completion_length
+        return float(a.per_device_train_batch_size * a.gradient_accumulation_steps * length)
+
+    def _reference(self, student: nn.Module, inputs: dict[str, Any]) -> Reference:
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        time = inputs["completion_ids"].shape[1]
+        if self.teacher_model is None:
+            with as_reference(student, student) as frozen:
+                return Reference(response_hidden(frozen, ids, attention, time), head_of(frozen))
+        frozen = self.accelerator.unwrap_model(self.teacher_model)
+        with torch.no_grad():
+            self.teacher_model.eval()
+            hidden = self._forward_redirection(
+                self.teacher_model, frozen, response_hidden, frozen, ids, attention, time
+            )
+        return Reference(hidden, head_of(frozen))
+
+    def _anchor_only(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
+        """In evaluation nobody is asked: the loss is the anchor on every token."""
+        return target_batch([], [], inputs["completion_mask"].bool()).tensors()
+
+    # ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        audited = self._audited if self.model.training and "loss" in logs else []
+        if audited:
+            usage = spend(audited)
+            sums = LossSums.joined(self._gathered([self._loss_sums]))  # type: ignore[list-item]
+            seconds = self.stopwatch.take()
+            extra = {
+                **sums.metrics(),
+                "teacher/input_tokens": usage.input_tokens,
+                "teacher/output_tokens": usage.output_tokens,
+                "teacher/cost_usd": usage.cost_usd,
+                **{f"seconds/{phase}": value for phase, value in seconds.items()},
+            }
+            for name, value in extra.items():
+                self._metrics["train"][name].append(float(value))
+            self._loss_sums, self._audited = LossSums(), []
+        super().log(logs, start_time)
+        if audited and self.recorder is not None:
+            self._record(logs, audited, seconds)
+
+    def _record(self, logs: dict[str, float], audited: list[AuditedRollout], seconds: dict[str, float]) -> None:
+        step, usage = self.state.global_step, spend(audited)
+        records: list[RolloutRecord] = []
+        if self._records_rollouts(step):
+            records = self._gathered(  # type: ignore[assignment]
+                rollout_records(step, self._own, self._anchor_kl, self.args.concentration, self._tokenizer)  # type: ignore[arg-type]
+            )
+        if not self.accelerator.is_main_process:
+            return
+        self.recorder.append(
+            StepRecord(
+                step=step,
+                loss=logs["loss/total"],
+                chunk_loss=logs["loss/chunk"],
+                anchor_loss=logs["loss/anchor"],
+                metrics={k: v for k, v in logs.items() if isinstance(v, int | float) and not k.startswith("seconds/")},
+                failures=failures(audited),
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                cost_usd=usage.cost_usd,
+                seconds=seconds,
+            )
+        )
+        if records:
+            self.recorder.write_rollouts(step, records)
+
+    def _records_rollouts(self, step: int) -> bool:
+        every = self.args.record_every
+        return self.recorder is not None and every > 0 and (step == 1 or step % every == 0)
+
+    # ── checkpoints ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging) if self._staging else str(super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """TRL's checkpoint, written beside its place and moved there whole (checkpoints.py)."""
+        folder, step = Path(self.args.output_dir), self.state.global_step
+        final, main = checkpoints.checkpoint_path(folder, step), self.accelerator.is_main_process
+        with checkpoints.staged(final) if main else nullcontext(checkpoints.staging_path(final)) as self._staging:
+            try:
+                self.accelerator.wait_for_everyone()
+                Trainer._save_checkpoint(self, model, trial)  # TRL's own adds a model card
+                self.accelerator.wait_for_everyone()
+                if main:
+                    written = self._staging / f"checkpoint-{step}"
+                    for path in written.iterdir():
+                        path.rename(self._staging / path.name)
+                    written.rmdir()
+            finally:
+                self._staging = None
+        if main:
+            checkpoints.rotate(folder, self.args.keep_checkpoints)
+        self.accelerator.wait_for_everyone()
+
+    # ── construction ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    @staticmethod
+    def _resolved_teacher(
+        teacher: Teacher | str, args: OmniOPDConfig, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> Teacher:
+        from omniopd.teachers.local import LocalTeacher
+
+        if args.control == "self_teacher":
+            return LocalTeacher(copy.deepcopy(reference).eval(), tokenizer, name="self")
+        if isinstance(teacher, str):
+            return LocalTeacher(load_model(teacher), load_tokenizer(teacher), name=teacher)
+        if not isinstance(teacher, Teacher):
+            raise ConfigError(f"teacher is a {type(teacher).__name__}: give a Teacher (it has continue_from) or a model's name")
+        return teacher
+
+
+def similarity_named(name: str, power: float = 1.0, embedding_model: str = "embedded:embedding") -> Similarity:
+    """The similarity of a setting: one of `method.similarity`, or the embedding cosine, to a power."""
+    if name == "embedding":
+        from omniopd.models.embedding import embedding_similarity
+
+        return powered(embedding_similarity(embedding_model), power)
+    return powered(BY_NAME[name], power)

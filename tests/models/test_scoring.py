@@ -129,7 +129,7 @@ def test_statistics_and_gradients_are_those_of_float64(seed, vocab, tokens, widt
 
 
 @pytest.mark.parametrize(
-    "head", [{}, {"scale": 0.25}, {"softcap": 5.0}, {"scale": 1.5, "softcap": 8.0}, {"bias": torch.linspace(-1, 1, 700)}]
+    "head", [{}, {"scale": 0.5}, {"softcap": 5.0}, {"scale": 1.5, "softcap": 8.0}, {"bias": torch.linspace(-1, 1, 700)}]
 )
 @pytest.mark.parametrize("kernel", ["tokens", "trl"])
 def test_both_kernels_give_the_loss_of_full_logits(kernel, head):

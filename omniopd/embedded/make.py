@@ -90,10 +90,10 @@ def make_model(name: str, out: Path, device: str, seed: int, steps: int) -> None
     print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
 
 
-def make_embedding(out: Path, seed: int) -> None:
+def make_embedding(out: Path, seed: int, steps: int = 300) -> None:
     """Train the sentence embedding on the student's tokenizer."""
     tokenizer = _tokenizer(out, "student")
-    save_embedding(train_embedding(tokenizer, seed), tokenizer, out / "embedding")
+    save_embedding(train_embedding(tokenizer, seed, steps), tokenizer, out / "embedding")
 
 
 def make_figures(out: Path, device: str, seed: int, problems: int) -> Figures:

@@ -90,7 +90,7 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, schooling))
     model.train()
     started, tokens = time.monotonic(), 0
-    for step, (ids, learnt) in enumerate(_batches(tokenizer, schooling, forgets, seed)):
+    for step, (ids, learnt) in enumerate(pretraining_batches(tokenizer, schooling, forgets, seed)):
         loss = _loss(model, ids.to(device), learnt.to(device))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -103,6 +103,18 @@ def train(
             print(f"step {step + 1}/{schooling.steps}  loss {loss.item():.3f}  {tokens / spent:,.0f} tokens/s  "
                   f"{spent:.0f} s", flush=True)  # fmt: skip
     model.eval()
+
+
+def pretraining_batches(
+    tokenizer: PreTrainedTokenizerFast, schooling: Schooling, forgets: float, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """`schooling.steps` batches of (ids, learnt), each [row, time], padded on the right: `learnt` marks the tokens that
+    count in the loss. They depend on the arguments alone."""
+    rng = random.Random(f"pretrain/{seed}")
+    told = _told(tokenizer, schooling, forgets, rng, seed)
+    for step in range(schooling.steps):
+        drilled = step < schooling.drilled * schooling.steps or rng.random() < schooling.still_drilled
+        yield _padded(_sums(tokenizer, schooling.rows, forgets, rng) if drilled else next(told), tokenizer)
 
 
 def forgetful(rng: random.Random, forgets: float) -> Compute:
@@ -136,16 +148,6 @@ def _loss(model: Qwen3ForCausalLM, ids: Tensor, learnt: Tensor) -> Tensor:
 
 
 # --- what is learnt -------------------------------------------------------------------------------------------------
-
-
-def _batches(
-    tokenizer: PreTrainedTokenizerFast, schooling: Schooling, forgets: float, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    rng = random.Random(f"pretrain/{seed}")
-    told = _told(tokenizer, schooling, forgets, rng, seed)
-    for step in range(schooling.steps):
-        drilled = step < schooling.drilled * schooling.steps or rng.random() < schooling.still_drilled
-        yield _padded(_sums(tokenizer, schooling.rows, forgets, rng) if drilled else next(told), tokenizer)
 
 
 Row = tuple[list[int], list[bool]]

@@ -50,7 +50,7 @@ def triplets(count: int, rng: random.Random) -> Triplets:
     return made
 
 
-def train_embedding(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int = 600) -> Tensor:
+def train_embedding(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> Tensor:
     """Token vectors [token, width] by a contrastive loss: a line against its rewording, other lines and wrong ones."""
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.nn.Parameter(0.1 * torch.randn(len(tokenizer), WIDTH, generator=generator))

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from omniopd.errors import ConfigError
+from omniopd.method.posterior import chunk_probability
+from omniopd.method.similarity import BY_NAME, powered
 from omniopd.method.targets import ForkEvidence
 from omniopd.types import (
     Audit,
@@ -84,9 +87,7 @@ def audit(
 
 
 def evidence(audited: Sequence[AuditedRollout], first_rollout: int = 0) -> list[ForkEvidence]:
-    """The numbers that targets are made of, in the order of rollouts and forks. π̄ is from the rollout's own logprobs."""
-    from omniopd.method.posterior import chunk_probability
-
+    """The numbers that targets are made of, in the order of rollouts and forks; π̄ from the rollout's own logprobs."""
     return [
         ForkEvidence(
             rollout=first_rollout + row,
@@ -100,6 +101,17 @@ def evidence(audited: Sequence[AuditedRollout], first_rollout: int = 0) -> list[
         for row, item in enumerate(audited)
         for a in item.audits
     ]
+
+
+def similarity_named(name: str, power: float = 1.0, embedding_model: str = "embedded:embedding") -> Similarity:
+    """The similarity of a setting: one of `method.similarity`, or the embedding cosine, to a power."""
+    if name == "embedding":
+        from omniopd.models.embedding import embedding_similarity
+
+        return powered(embedding_similarity(embedding_model), power)
+    if name not in BY_NAME:
+        raise ConfigError(f"audit.similarity is {name!r}: it must be one of embedding, {', '.join(BY_NAME)}")
+    return powered(BY_NAME[name], power)
 
 
 def _tokens(fork: Fork) -> int:
@@ -162,7 +174,7 @@ def _compare(
 def _cut(
     rollout: Rollout, fork: Fork, answer: Continuations, tokenizer: PreTrainedTokenizerBase | None
 ) -> tuple[tuple[str, ...], tuple[tuple[int, ...] | None, ...]]:
-    """The texts as long as the chunk, as strings and as student tokens; a text that stopped gets the end-of-turn token."""
+    """The texts as long as the chunk, as strings and as student tokens; one that stopped gets the end-of-turn token."""
     if tokenizer is None:
         return answer.texts, (None,) * len(answer.texts)
     from omniopd.models.pieces import continuation_tokens

@@ -38,8 +38,12 @@ class OmniOPDConfig(DistillationConfig):
     tokens_per_student_token: float = field(default=1.0, metadata={"help": "Teacher tokens asked per student token."})
     record_every: int = field(default=0, metadata={"help": "Hand rollouts to the recorder every k steps (0: never)."})
     keep_checkpoints: int = field(default=2, metadata={"help": "Valid checkpoints kept; at least 2."})
-    max_unanswered_share: float = field(default=0.5, metadata={"help": "Stop when more forks than this fail in a step."})
-    allow_off_policy: bool = field(default=False, metadata={"help": "Allow sampling other than T=1, top-p 1, no top-k."})
+    max_unanswered_share: float = field(
+        default=0.5, metadata={"help": "Stop when more forks than this fail in a step."}
+    )
+    allow_off_policy: bool = field(
+        default=False, metadata={"help": "Allow sampling other than T=1, top-p 1, no top-k."}
+    )
 
     # A step is what the records count, so every step is logged.
     logging_steps: float = field(default=1, metadata={"help": "Steps between two logs."})
@@ -64,7 +68,9 @@ class OmniOPDConfig(DistillationConfig):
                 "lower it, or raise max_completion_length"
             )
         if self.redraws and self.target != "centred":
-            raise ConfigError(f"redraws is {self.redraws} with target {self.target!r}: only `centred` has a same-fork baseline")
+            raise ConfigError(
+                f"redraws is {self.redraws} with target {self.target!r}: only `centred` has a same-fork baseline"
+            )
 
     def audit_settings(self) -> dict[str, Any]:
         """The settings an audit depends on, for a record."""

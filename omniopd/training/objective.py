@@ -115,7 +115,11 @@ def _everywhere(
 
 
 def continuation_loss(
-    student: nn.Module, inputs: Mapping[str, Tensor], normaliser: float, temperature: float = 1.0, rows_at_once: int = 64
+    student: nn.Module,
+    inputs: Mapping[str, Tensor],
+    normaliser: float,
+    temperature: float = 1.0,
+    rows_at_once: int = 64,
 ) -> Float[Tensor, ""]:
     """Cross-entropy of the student on the teacher's continuations, each after its own prefix (states of the student).
 
@@ -146,9 +150,12 @@ def continuation_loss(
         wanted = in_text[:, -longest:]
         token_weights = (weights[r, k] / normaliser)[:, None].expand(-1, longest)[wanted]
         head = head_of(student)
-        total = total + weighted_head_loss(
-            hidden[wanted], head, sequence[:, -longest:][wanted], token_weights, temperature=temperature
-        ).total
+        total = (
+            total
+            + weighted_head_loss(
+                hidden[wanted], head, sequence[:, -longest:][wanted], token_weights, temperature=temperature
+            ).total
+        )
     return total
 
 

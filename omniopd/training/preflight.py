@@ -19,9 +19,7 @@ MOST_AUDITED = 0.6
 _log = logging.getLogger(__name__)
 
 
-def check_run(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: OmniOPDConfig, dataset: Any
-) -> None:
+def check_run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: OmniOPDConfig, dataset: Any) -> None:
     """Raises ConfigError or DataError for what cannot work; logs a warning for what should not."""
     _check_sampling(args)
     check_head(model)
@@ -36,40 +34,47 @@ def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig) -> None:
     if asked and len(failed) / asked > args.max_unanswered_share:
         most = max(set(failed), key=failed.count)
         raise TeacherError(
-            f"{len(failed)} of {asked} forks got no answer in this step, most often {most!r}: mend the teacher and resume, "
-            f"or raise max_unanswered_share ({args.max_unanswered_share})"
+            f"{len(failed)} of {asked} forks got no answer in this step, most often {most!r}: mend the teacher and "
+            f"resume, or raise max_unanswered_share ({args.max_unanswered_share})"
         )
     tokens = sum(len(item.rollout) for item in audited)
     inside = sum(a.fork.stop - a.fork.start for item in audited for a in item.audits)
     if tokens and inside / tokens > MOST_AUDITED:
         _log.warning(
-            "%.0f%% of the response tokens are audited, so the anchor holds almost none: lower forks (%d) or chunk_tokens (%d)",
+            "%.0f%% of the response tokens are audited, so the anchor holds few: lower forks (%d) or chunk_tokens (%d)",
             100 * inside / tokens, args.forks, args.chunk_tokens,
         )  # fmt: skip
 
 
 def _check_sampling(args: OmniOPDConfig) -> None:
-    if (args.temperature, args.top_p, args.top_k, args.min_p or 0.0) != (1.0, 1.0, 0, 0.0) and not args.allow_off_policy:
+    if (args.temperature, args.top_p, args.top_k, args.min_p or 0.0) != (
+        1.0,
+        1.0,
+        0,
+        0.0,
+    ) and not args.allow_off_policy:
         raise ConfigError(
-            f"student sampling is temperature {args.temperature}, top_p {args.top_p}, top_k {args.top_k}, min_p {args.min_p}, "
-            "which sharpens the student by itself: use 1, 1, 0 and none, or set allow_off_policy"
+            f"student sampling is temperature {args.temperature}, top_p {args.top_p}, top_k {args.top_k}, "
+            f"min_p {args.min_p}, which sharpens the student by itself: use 1, 1, 0 and none, or set allow_off_policy"
         )
     if args.repetition_penalty != 1.0 and not args.allow_off_policy:
         raise ConfigError(
-            f"repetition_penalty is {args.repetition_penalty}, which makes sampling off-policy: use 1, or set allow_off_policy"
+            f"repetition_penalty is {args.repetition_penalty}, which makes sampling off-policy: use 1, or set "
+            "allow_off_policy"
         )
 
 
 def _check_end_of_turn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     if tokenizer.eos_token_id is None:
         raise ConfigError(
-            f"the tokenizer of {tokenizer.name_or_path!r} has no end-of-turn token, so no answer would end: set eos_token"
+            f"the tokenizer of {tokenizer.name_or_path!r} has no end-of-turn token, so no answer would end: "
+            "set eos_token"
         )
     declared = model.generation_config.eos_token_id
     declared = [declared] if isinstance(declared, int) else list(declared or [])
     if declared and tokenizer.eos_token_id not in declared:
         _log.warning(
-            "the tokenizer ends a turn with id %d, the model's generation_config with %s: answers may run on; make them agree",
+            "the tokenizer ends a turn with id %d, the model's generation_config with %s: make them agree",
             tokenizer.eos_token_id, declared,
         )  # fmt: skip
     if tokenizer.pad_token_id is None:
@@ -103,6 +108,6 @@ def _check_prompts(
         length = len(prompt_ids(tokenizer, prompt)) if chat else len(tokenizer(prompt).input_ids)
         if context is not None and length + args.max_completion_length > context:
             raise DataError(
-                f"prompt {row} has {length} tokens, which with answers of {args.max_completion_length} is more than the "
+                f"prompt {row} has {length} tokens, with answers of {args.max_completion_length} more than the "
                 f"model's context ({context}): drop it, or lower max_completion_length"
             )

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from omniopd.method.posterior import chunk_probability, nominal_posterior
 from omniopd.method.targets import ForkTarget
-from omniopd.records import AuditRecord, RolloutRecord
+from omniopd.records import AuditRecord, RolloutRecord, StepRecord
 from omniopd.types import Audit, AuditedRollout, Rollout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+class Recorder(Protocol):
+    """Who keeps what a run tells, such as `runs.store.Run`. Called on the main process only."""
+
+    def append(self, record: StepRecord) -> object: ...
+
+    def write_rollouts(self, step: int, records: Sequence[RolloutRecord]) -> object: ...
 
 
 def rollout_records(

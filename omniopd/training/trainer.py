@@ -8,20 +8,18 @@ whole. Knows no files of a run: records go to a `recorder`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from trl import DistillationTrainer
 
-from omniopd.auditing import audit, evidence
+from omniopd.auditing import audit, evidence, similarity_named
 from omniopd.errors import ConfigError
 from omniopd.method.forks import schedule
-from omniopd.method.similarity import BY_NAME, powered
 from omniopd.method.targets import ForkTarget, fork_targets
 from omniopd.models.batching import target_batch
 from omniopd.models.chat import prompt_ids
@@ -32,7 +30,7 @@ from omniopd.training import checkpoints
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.objective import Reference, micro_batch_loss
 from omniopd.training.preflight import check_batch, check_run
-from omniopd.training.recording import rollout_records
+from omniopd.training.recording import Recorder, rollout_records
 from omniopd.training.rollouts import as_prompts, as_rollouts, own_part, shared_from_main
 from omniopd.training.seeding import generator_for, seed_for, seed_global_generators
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
@@ -40,14 +38,6 @@ from omniopd.training.stopwatch import Stopwatch
 from omniopd.types import AuditedRollout, Rollout, Similarity, Teacher
 
 __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
-
-
-class Recorder(Protocol):
-    """Who keeps what a run tells, such as `runs.store.Run`. Called on the main process only."""
-
-    def append(self, record: StepRecord) -> object: ...
-
-    def write_rollouts(self, step: int, records: Sequence[RolloutRecord]) -> object: ...
 
 
 class OmniOPDTrainer(DistillationTrainer):
@@ -343,14 +333,7 @@ class OmniOPDTrainer(DistillationTrainer):
         if isinstance(teacher, str):
             return LocalTeacher(load_model(teacher), load_tokenizer(teacher), name=teacher)
         if not isinstance(teacher, Teacher):
-            raise ConfigError(f"teacher is a {type(teacher).__name__}: give a Teacher (it has continue_from) or a model's name")
+            raise ConfigError(
+                f"teacher is a {type(teacher).__name__}: give a Teacher (it has continue_from) or a model's name"
+            )
         return teacher
-
-
-def similarity_named(name: str, power: float = 1.0, embedding_model: str = "embedded:embedding") -> Similarity:
-    """The similarity of a setting: one of `method.similarity`, or the embedding cosine, to a power."""
-    if name == "embedding":
-        from omniopd.models.embedding import embedding_similarity
-
-        return powered(embedding_similarity(embedding_model), power)
-    return powered(BY_NAME[name], power)

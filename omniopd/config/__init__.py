@@ -1,0 +1,41 @@
+"""A recipe: everything a run is asked to do, as frozen dataclasses ⇄ TOML. What they build is `build.py`'s."""
+
+from omniopd.config.checks import check
+from omniopd.config.reading import load_recipe, override, recipe_from, recipe_path, recipe_toml
+from omniopd.config.settings import (
+    CONTROLS,
+    METHODS,
+    SCHEDULERS,
+    SIMILARITIES,
+    TARGETS,
+    AuditConfig,
+    EvaluationConfig,
+    ObjectiveConfig,
+    Recipe,
+    StudentConfig,
+    TaskConfig,
+    TeacherConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "CONTROLS",
+    "METHODS",
+    "SCHEDULERS",
+    "SIMILARITIES",
+    "TARGETS",
+    "AuditConfig",
+    "EvaluationConfig",
+    "ObjectiveConfig",
+    "Recipe",
+    "StudentConfig",
+    "TaskConfig",
+    "TeacherConfig",
+    "TrainingConfig",
+    "check",
+    "load_recipe",
+    "override",
+    "recipe_from",
+    "recipe_path",
+    "recipe_toml",
+]

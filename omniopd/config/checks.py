@@ -1,0 +1,71 @@
+"""Settings that cannot work together, found before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from omniopd.config.settings import CONTROLS, METHODS, SCHEDULERS, SIMILARITIES, TARGETS, Recipe
+from omniopd.errors import ConfigError
+
+
+def check(recipe: Recipe) -> Recipe:
+    """The recipe itself, or ConfigError for settings that cannot work together."""
+    student, audit, objective, training = recipe.student, recipe.audit, recipe.objective, recipe.training
+    _one_of("method", recipe.method, METHODS)
+    _one_of("audit.scheduler", audit.scheduler, SCHEDULERS)
+    _one_of("audit.similarity", audit.similarity, SIMILARITIES)
+    _one_of("objective.target", objective.target, TARGETS)
+    _one_of("objective.control", objective.control, CONTROLS)
+    _one_of("objective.anchor_on", objective.anchor_on, ("unaudited", "all"))
+    _one_of("training.schedule", training.schedule, ("constant", "cosine", "linear"))
+    for key, value, least in (
+        ("audit.forks", audit.forks, 1), ("audit.samples", audit.samples, 1),
+        ("audit.chunk_tokens", audit.chunk_tokens, 1),
+        ("training.steps", training.steps, 1), ("training.rollouts", training.rollouts, 1),
+        ("training.micro_batch", training.micro_batch, 1), ("student.max_tokens", student.max_tokens, 1),
+        ("training.keep", training.keep, 2), ("objective.depth", objective.depth, 1),
+        ("objective.redraws", objective.redraws, 0),
+    ):  # fmt: skip
+        if value < least:
+            raise ConfigError(f"{key} is {value}: it must be at least {least}")
+    if audit.chunk_tokens > student.max_tokens:
+        raise ConfigError(
+            f"audit.chunk_tokens is {audit.chunk_tokens}, longer than a rollout ({student.max_tokens}): "
+            "lower it, or raise student.max_tokens"
+        )
+    if objective.target == "labels" and objective.depth > audit.chunk_tokens:
+        raise ConfigError(
+            f"objective.depth is {objective.depth}, deeper than a chunk ({audit.chunk_tokens}): "
+            "lower it, or raise audit.chunk_tokens"
+        )
+    if objective.target == "none" and objective.continuation_weight <= 0:
+        raise ConfigError(
+            'objective.target is "none" and objective.continuation_weight is 0: nothing would be learnt; '
+            "name a target, or give the continuations a weight"
+        )
+    if objective.concentration < 0 or objective.anchor_weight < 0 or objective.continuation_weight < 0:
+        raise ConfigError(
+            "objective.concentration, anchor_weight and continuation_weight are weights: none may be negative"
+        )
+    if training.rollouts % training.micro_batch and training.rollouts > training.micro_batch:
+        raise ConfigError(
+            f"training.rollouts is {training.rollouts}, no multiple of training.micro_batch ({training.micro_batch}): "
+            "change one of them"
+        )
+    if not training.learning_rate > 0:
+        raise ConfigError(f"training.learning_rate is {training.learning_rate}: it must be above 0")
+    off_policy = (student.temperature, student.top_p, student.top_k) != (1.0, 1.0, 0)
+    if off_policy and not student.allow_off_policy:
+        raise ConfigError(
+            f"student sampling is temperature {student.temperature}, top_p {student.top_p}, top_k {student.top_k}, "
+            "which sharpens the student by itself: use 1, 1 and 0, or set student.allow_off_policy = true"
+        )
+    return recipe
+
+
+def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        near = difflib.get_close_matches(value, allowed, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(allowed)}"
+        raise ConfigError(f"{key} is {value!r}: {hint}")

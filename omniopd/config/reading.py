@@ -1,0 +1,142 @@
+"""Recipes ⇄ TOML, read strictly: an unknown key is an error that names the nearest one."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from omniopd.config.checks import check
+from omniopd.config.settings import Recipe
+from omniopd.errors import ConfigError
+
+
+def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
+    """The recipe of a shipped name ("embedded"), a TOML file, or a run directory's manifest.
+
+    Overrides are dotted keys: `load_recipe("embedded", **{"audit.samples": 4})`. Raises ConfigError.
+    """
+    path = recipe_path(name_or_path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text)["recipe"] if path.suffix == ".json" else tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no recipe: {error}; compare it with a shipped one (`omniopd recipes`)") from error
+    for key, value in overrides.items():
+        _set(data, key, value)
+    return check(recipe_from(data, str(path)))
+
+
+def recipe_path(name_or_path: str | Path) -> Path:
+    """Where a recipe stands: a file, or `recipes/NAME.toml` of the package."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    shipped = Path(__file__).parent.parent / "recipes" / f"{name_or_path}.toml"
+    if shipped.is_file():
+        return shipped
+    names = sorted(p.stem for p in shipped.parent.glob("*.toml"))
+    near = difflib.get_close_matches(str(name_or_path), names, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"shipped ones are {', '.join(names)}"
+    raise ConfigError(f"no recipe {str(name_or_path)!r}: neither a file nor a shipped name; {hint}")
+
+
+def recipe_from(data: Mapping[str, Any], place: str = "the recipe") -> Recipe:
+    """A recipe from nested dictionaries; unknown keys and wrong types are errors."""
+    recipe: Recipe = _read(Recipe, data, place, "")
+    return recipe
+
+
+def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+    """The recipe with `key=value` words of a command line applied; a value is TOML, or else a plain string."""
+    data = recipe.as_dict()
+    for word in assignments:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r} is no setting: write key=value, such as audit.samples=4")
+        _set(data, key.strip(), _toml_value(value.strip()))
+    return check(recipe_from(data, "the command line"))
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """The recipe as TOML that `load_recipe` reads back to an equal one."""
+    lines, sections = [], []
+    for f in fields(recipe):
+        value = getattr(recipe, f.name)
+        if is_dataclass(value):
+            body = [f"{g.name} = {_toml(getattr(value, g.name))}" for g in fields(value)]
+            sections.append("\n".join([f"[{f.name}]", *body]))
+        else:
+            lines.append(f"{f.name} = {_toml(value)}")
+    return "\n".join(lines) + "\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _read(cls: type[Any], data: Any, place: str, path: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path or 'the recipe'} in {place} is {data!r}: it must be a table of settings")
+    hints = get_type_hints(cls)
+    known = {f.name: f for f in fields(cls)}
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in known:
+            raise ConfigError(f"{path}{key} in {place} is no setting; {_nearest(path + key)}")
+        hint = hints[key]
+        values[key] = (
+            _read(hint, value, place, f"{path}{key}.") if is_dataclass(hint) else _cast(hint, value, path + key, place)
+        )
+    missing = [n for n, f in known.items() if n not in values and f.default is MISSING and f.default_factory is MISSING]
+    if missing:
+        raise ConfigError(f"{place} lacks {', '.join(path + m for m in missing)}")
+    return cls(**values)
+
+
+def _cast(hint: Any, value: Any, key: str, place: str) -> Any:
+    if get_origin(hint) is tuple and isinstance(value, (list, tuple)):
+        return tuple(_cast(get_args(hint)[0], v, key, place) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    wanted = "a list of numbers" if get_origin(hint) is tuple else {"str": "text"}.get(hint.__name__, hint.__name__)
+    raise ConfigError(f"{key} in {place} is {value!r}: it must be {wanted}")
+
+
+def _nearest(key: str) -> str:
+    every = []
+    for f in fields(Recipe):
+        hint = get_type_hints(Recipe)[f.name]
+        every += [f"{f.name}.{g.name}" for g in fields(hint)] if is_dataclass(hint) else [f.name]
+    sections = [f.name for f in fields(Recipe)]
+    same_end = [k for k in every if k.split(".")[-1] == key.split(".")[-1]]
+    near = (
+        same_end
+        or ("." not in key and difflib.get_close_matches(key, sections, 1, 0.7))
+        or difflib.get_close_matches(key, every, 1, 0.4)
+    )
+    return f"the nearest is {near[0]}" if near else f"settings are {', '.join(every)}"
+
+
+def _set(data: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"{key} is no setting: {section} is not a table")
+    data[last] = value
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,148 @@
+"""The settings of a recipe, as frozen dataclasses. Knows names and defaults, neither files nor what they build.
+
+The words are those of the paper's notation table: M `forks`, C `chunk_tokens`, N `samples`, α `concentration`,
+β `anchor_weight`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+METHODS = ("omniopd", "white_box")
+SCHEDULERS = ("peak", "random", "early", "causal")
+SIMILARITIES = ("characters", "tokens", "rouge1", "exact", "embedding")
+TARGETS = ("paper", "centred", "labels", "prefix_credit", "none")
+CONTROLS = ("none", "constant", "shuffled", "prior_only", "self_teacher")
+
+
+@dataclass(frozen=True, slots=True)
+class StudentConfig:
+    """Who learns. `model` is `embedded:student`, a folder or a hub id; sampling other than 1, 1, 0 is off-policy."""
+
+    model: str = "embedded:student"
+    max_tokens: int = 512
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    allow_off_policy: bool = False
+    lora_rank: int = 0
+    lora_alpha: int = 16
+    dtype: str = "float32"
+    use_vllm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherConfig:
+    """Who continues. `model` is `embedded:teacher`, a folder, or a model litellm can reach."""
+
+    model: str = "embedded:teacher"
+    temperature: float = 1.0
+    top_p: float = 1.0
+    tokens_per_student_token: float = 1.0
+    batch_tokens: int = 65536
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskConfig:
+    """What is practised. `path` is a data set id, a folder or a JSONL file, for tasks that need one."""
+
+    name: str = "stories"
+    path: str = ""
+    train_split: str = "train"
+    test_split: str = "test"
+    prompts: int = 4096
+    prompt_column: str = "prompt"
+    answer_column: str = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """Where the teacher is asked, and how alike two texts are. `power` raises the similarity (1: as it is)."""
+
+    scheduler: str = "peak"
+    forks: int = 10
+    samples: int = 10
+    chunk_tokens: int = 50
+    similarity: str = "characters"
+    power: float = 1.0
+    embedding_model: str = "embedded:embedding"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveConfig:
+    """What an audit becomes in the loss (method/targets.py, method/loss.py).
+
+    `depth` belongs to `labels`: offsets of a chunk that get them. `continuation_weight` is λ of the additive
+    continuation cross-entropy. `redraws` is K of the same-fork baseline (0: the mean over other rollouts).
+    `length` is the fixed length both terms are divided by (0: `student.max_tokens`).
+    """
+
+    target: str = "paper"
+    control: str = "none"
+    concentration: float = 1.0
+    anchor_weight: float = 0.1
+    anchor_on: str = "unaudited"
+    depth: int = 1
+    continuation_weight: float = 0.0
+    redraws: int = 0
+    length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """How long and how fast. `rollouts` are sampled and audited per step, over all processes."""
+
+    steps: int = 100
+    rollouts: int = 64
+    micro_batch: int = 64
+    learning_rate: float = 1e-6
+    warmup_steps: int = 0
+    schedule: str = "constant"
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    precision: str = "float32"
+    gradient_checkpointing: bool = False
+    save_every: int = 20
+    keep: int = 2
+    record_every: int = 5
+    max_unanswered_share: float = 0.5
+    device: str = "auto"
+    threads: int = 0
+    report_to: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationConfig:
+    """How the student is measured on held-out problems, before and after; `every` k steps in between (0: never)."""
+
+    problems: int = 500
+    temperatures: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 1.0)
+    samples: int = 16
+    every: int = 0
+    every_problems: int = 100
+    batch: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One run. `method` is the only difference between OmniOPD and a baseline."""
+
+    name: str = "run"
+    method: str = "omniopd"
+    seed: int = 0
+    student: StudentConfig = field(default_factory=StudentConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    @property
+    def normaliser_length(self) -> int:
+        return self.objective.length or self.student.max_tokens
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -55,7 +55,8 @@ def fitting_python() -> str:
         if found and subprocess.run([found, "-c", ""], stderr=subprocess.DEVNULL).returncode == 0:
             return found
     stop(
-        "omniopd needs Python 3.%d to 3.%d, and %s is %s: install one of them, or name it (make demo PYTHON=/path/to/python3.12)."
+        "omniopd needs Python 3.%d to 3.%d, and %s is %s: install one of them, "
+        "or name it (make demo PYTHON=/path/to/python3.12)."
         % (OLDEST[1], NEWEST[1], sys.executable, platform.python_version())
     )
 

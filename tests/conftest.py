@@ -1,0 +1,54 @@
+"""What holds in every test: one torch thread, no network, shapes checked.
+
+Shapes: jaxtyping's annotations in the modules of CHECKED are verified on every call (beartype), and cost nothing
+elsewhere. `is_pep484_tower`: an int is good enough where a float is asked for.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+
+# Read at import by the libraries below, and by every subprocess that a test starts.
+os.environ.update(
+    OMP_NUM_THREADS="1",  # two torch threads on two busy cores made one rollout 20 times slower
+    TOKENIZERS_PARALLELISM="false",
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    LITELLM_LOCAL_MODEL_COST_MAP="True",
+)
+
+import jaxtyping
+import torch
+
+CHECKED = ["omniopd.types", "omniopd.method", "omniopd.models", "omniopd.auditing"]
+
+torch.set_num_threads(1)
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+
+def refuse_network(event: str, args: tuple) -> None:
+    """Tests talk to this machine only; a library that phones home fails with its host's name."""
+    if event == "socket.connect":
+        address = args[1]
+        host = address[0] if isinstance(address, tuple) else "localhost"  # a str or bytes is a Unix socket
+    elif event == "socket.getaddrinfo":
+        host = args[0]
+    else:
+        return
+    if not is_this_machine(host):
+        raise PermissionError(f"a test reached for {host!r}: tests use no network")
+
+
+def is_this_machine(host: object) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    if name in (None, "", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(str(name)).is_loopback or name == "0.0.0.0"
+    except ValueError:
+        return False
+
+
+sys.addaudithook(refuse_network)

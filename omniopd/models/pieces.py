@@ -1,0 +1,198 @@
+"""The text of tokens: pieces that join exactly, and a text cut to a number of tokens where it follows a prefix.
+
+Decoding token by token corrupts every character that is split over tokens (emoji, accents). Here a piece is what a token
+adds to the text once its characters are whole. Works with any fast tokenizer; byte-level ones (GPT, Llama 3, Qwen, the
+lab's own) take a short path that the tests compare with the tokenizer's own `decode`. Knows no models.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from tokenizers import decoders, pre_tokenizers
+from transformers import PreTrainedTokenizerBase
+
+from omniopd.models.chat import text_ids
+
+INCOMPLETE = "\ufffd"
+
+# Between a letter and a space before a letter every byte-level tokenizer in use starts a new word, whatever follows.
+_WORD_START = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_])")
+
+
+def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, ...]:
+    """What each token adds to the text; joined, exactly the decoded text without special tokens.
+
+    A token after which a character is still incomplete has an empty piece, and the token that completes it brings
+    everything held back; bytes that never become a character show as U+FFFD. A special token's piece is empty.
+    """
+    found = _stream(tokenizer, ids)
+    rest = decode(tokenizer, ids)[sum(map(len, found)) :]
+    if rest:
+        special = _special_ids(tokenizer)
+        last = max(place for place, token in enumerate(ids) if token not in special)
+        found[last] += rest
+    return tuple(found)
+
+
+def ends_inside_character(pieces: Sequence[str], position: int) -> bool:
+    """Whether the text of the first `position` tokens breaks off inside a character (or just after a special token).
+
+    Such a prefix cannot be handed over as text.
+    """
+    return position > 0 and not pieces[position - 1]
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of `ids` without special tokens, nothing tidied up."""
+    byte_of = _byte_table(tokenizer)
+    if byte_of is not None:
+        return b"".join(map(byte_of, ids)).decode("utf-8", "replace")
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def decode_whole(tokenizer: PreTrainedTokenizerBase, context: Sequence[int], ids: Sequence[int]) -> str:
+    """What `ids` add to the text of `context`, without a last character that is incomplete."""
+    byte_of = _byte_table(tokenizer)
+    if byte_of is not None:
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(b"".join(map(byte_of, ids)))
+    # Other tokenizers drop the space before a first word: decode with a few tokens of context, and take those off.
+    context = list(context[-8:])
+    return decode(tokenizer, [*context, *ids])[len(decode(tokenizer, context)) :].rstrip(INCOMPLETE)
+
+
+def continuation_tokens(
+    tokenizer: PreTrainedTokenizerBase, prefix_ids: Sequence[int], prefix: str, texts: Sequence[str], tokens: int
+) -> list[tuple[str, tuple[int, ...] | None]]:
+    """Each text cut to its first `tokens` tokens, with those tokens as they follow the prefix.
+
+    The ids are None where writing the text after the prefix changes the tokens at the end of the prefix (" c" + "at"
+    is " cat"): the model would not have continued so. The text is then cut by encoding it alone. `prefix_ids` are the
+    tokens that the prefix was sampled as; they need not be those that its text is encoded to, since only the place
+    where the prefix ends must be the end of a token.
+    """
+    if not prefix_ids:
+        prefix = ""
+    tail = prefix[_safe_start(tokenizer, prefix) :]
+    before = text_ids(tokenizer, tail) if tail else []
+    distinct = list(dict.fromkeys(texts))
+    joined = _encode_all(tokenizer, [tail + text for text in distinct])
+    found: dict[str, tuple[str, tuple[int, ...] | None]] = {}
+    for text, ids in zip(distinct, joined, strict=True):
+        if ids[: len(before)] == before:
+            own = ids[len(before) :]
+            cut = text if len(own) <= tokens else decode_whole(tokenizer, before, own[:tokens])
+            found[text] = (cut, tuple(own[:tokens]))
+        else:
+            alone = text_ids(tokenizer, text)
+            found[text] = (text if len(alone) <= tokens else decode_whole(tokenizer, [], alone[:tokens]), None)
+    return [found[text] for text in texts]
+
+
+def _stream(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """Pieces without the incomplete rest at the end."""
+    byte_of = _byte_table(tokenizer)
+    if byte_of is None:
+        return _stream_by_decoding(tokenizer, ids)
+    utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+    found, held = [], ""
+    for token in ids:
+        held += utf8.decode(byte_of(token))
+        # All is held back while bytes are pending, so that an empty piece tells of an unfinished character.
+        whole = not utf8.getstate()[0]
+        found.append(held if whole else "")
+        held = "" if whole else held
+    return found
+
+
+def _stream_by_decoding(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """The same for any tokenizer: the text grows with each token, and what ends in U+FFFD waits for the next one."""
+    found: list[str] = []
+    start, shown = 0, 0  # tokens from `start` are decoded again each time; `shown` characters of them are out
+    special = _special_ids(tokenizer)
+    for place, token in enumerate(ids):
+        text = decode(tokenizer, ids[start : place + 1])
+        if token in special or text.endswith(INCOMPLETE):
+            found.append("")
+            continue
+        found.append(text[shown:])
+        start = max(start, place - 7)
+        shown = len(decode(tokenizer, ids[start : place + 1]))
+    return found
+
+
+def _safe_start(tokenizer: PreTrainedTokenizerBase, prefix: str) -> int:
+    """Where to begin encoding, such that the tokens from there on are those of the whole prefix: the last word's start.
+
+    Only byte-level tokenizers promise that; others encode the whole prefix.
+    """
+    if _byte_table(tokenizer) is None or not _splits_words(tokenizer):
+        return 0
+    last = 0
+    for match in _WORD_START.finditer(prefix, max(0, len(prefix) - 200)):
+        last = match.start()
+    return last
+
+
+def _encode_all(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    if not texts:
+        return []
+    encoded = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
+    return [list(ids) for ids in encoded.input_ids]
+
+
+@lru_cache(maxsize=16)
+def _splits_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a new word starts at " t" of "cat tin", and the space belongs to it."""
+    splitter = tokenizer.backend_tokenizer.pre_tokenizer
+    if splitter is None:
+        return False
+    starts = [span[0] for _, span in splitter.pre_tokenize_str("cat tin")]
+    return starts == [0, 3]
+
+
+@lru_cache(maxsize=16)
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    return frozenset(tokenizer.all_special_ids) | {
+        token for token, added in tokenizer.added_tokens_decoder.items() if added.special
+    }
+
+
+@lru_cache(maxsize=16)
+def _byte_table(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], bytes] | None:
+    """A function from token to its bytes (none for a special token), or None where tokens are not bytes."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not isinstance(backend.decoder, decoders.ByteLevel):
+        return None
+    special = _special_ids(tokenizer)
+    byte_of_character = _byte_alphabet()
+    known: dict[int, bytes] = {}
+
+    def bytes_of(token: int) -> bytes:
+        if token not in known:
+            text = None if token in special else backend.id_to_token(token)
+            if text is None:  # special, or an id of a padded embedding that no token has
+                known[token] = b""
+            elif all(character in byte_of_character for character in text):
+                known[token] = bytes(byte_of_character[character] for character in text)
+            else:  # an added token, written as it is
+                known[token] = text.encode()
+        return known[token]
+
+    return bytes_of
+
+
+@lru_cache(maxsize=1)
+def _byte_alphabet() -> dict[str, int]:
+    """Byte-level tokenizers write each byte as one visible character: itself, or the next free one from U+0100 on."""
+    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    table = {chr(byte): byte for byte in visible}
+    for byte in range(256):
+        if byte not in visible:
+            table[chr(256 + len(table) - len(visible))] = byte
+    if set(table) != set(pre_tokenizers.ByteLevel.alphabet()):
+        raise RuntimeError("tokenizers writes bytes in another alphabet than before: pieces.py must follow it")
+    return table

@@ -128,6 +128,9 @@ def _struck_out(words: Sequence[str]) -> list[str]:
 
 
 def _without_secrets(value: Any) -> Any:
+    """The value as JSON will hold it, keys struck out."""
     if isinstance(value, Mapping):
         return {key: _without_secrets(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(inner) for inner in value]
     return _SECRET_VALUE.sub(HIDDEN, value) if isinstance(value, str) else value

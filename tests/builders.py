@@ -1,4 +1,4 @@
-"""Small values for tests: a tokenizer and a model made in memory, prompts, rollouts, teachers that say what they are told."""
+"""Small values for tests: a tokenizer and a model made in memory, prompts, rollouts, requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ CHAT = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 _WORDS = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_CORPUS = ["the cat sat on the mat and the dog ran to the man", "2 plus 3 is 5, so the answer is 5", "user assistant"] * 9
+_CORPUS = 9 * [
+    "the cat sat on the mat and the dog ran to the man",
+    "2 plus 3 is 5, so the answer is 5",
+    "user assistant",
+]
 
 
 @lru_cache(maxsize=1)
@@ -25,7 +29,10 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE of about 300 tokens with a chat template; every text round-trips."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(_WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(_WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     backend.decoder = decoders.ByteLevel()
     backend.train_from_iterator(
@@ -43,7 +50,9 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def tiny_model(seed: int = 0, *, dtype: torch.dtype = torch.float32, context: int = 256, spread: float = 0.3) -> Qwen3ForCausalLM:
+def tiny_model(
+    seed: int = 0, *, dtype: torch.dtype = torch.float32, context: int = 256, spread: float = 0.3
+) -> Qwen3ForCausalLM:
     """A random Qwen3 over the tiny tokenizer's vocabulary; `spread` scales its weights (larger: more decided)."""
     tokenizer = tiny_tokenizer()
     with torch.random.fork_rng(devices=[]):
@@ -88,5 +97,7 @@ def rollout(
     )
 
 
-def request(prefix: str = "the cat", samples: int = 3, max_tokens: int = 4, of: Prompt | None = None, **more: int) -> ContinuationRequest:
+def request(
+    prefix: str = "the cat", samples: int = 3, max_tokens: int = 4, of: Prompt | None = None, **more: int
+) -> ContinuationRequest:
     return ContinuationRequest(of or prompt(), prefix, samples, max_tokens, **more)

@@ -1,6 +1,6 @@
 """The text of tokens: pieces that join exactly, and a text cut to a number of tokens where it follows a prefix.
 
-Decoding token by token corrupts every character that is split over tokens (emoji, accents). Here a piece is what a token
+Decoding token by token corrupts every character that is split over tokens (emoji, accents). A piece is what a token
 adds to the text once its characters are whole. Works with any fast tokenizer; byte-level ones (GPT, Llama 3, Qwen, the
 lab's own) take a short path that the tests compare with the tokenizer's own `decode`. Knows no models.
 """

@@ -56,7 +56,8 @@ def test_pieces_of_any_tokens_join_to_what_the_tokenizer_decodes(ids: list[int])
 def test_a_character_split_over_tokens_appears_with_its_last_one(tokenizer: PreTrainedTokenizerBase) -> None:
     ids = text_ids(tokenizer, "a🙂b")
     assert pieces(tokenizer, ids) == ("a", "", "", "", "🙂", "b")
-    assert [ends_inside_character(pieces(tokenizer, ids), n) for n in range(7)] == [False, False, True, True, True, False, False]
+    inside = [ends_inside_character(pieces(tokenizer, ids), n) for n in range(7)]
+    assert inside == [False, False, True, True, True, False, False]
 
 
 def test_a_character_cut_off_shows_once_at_the_end(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -71,7 +72,8 @@ def test_the_end_of_turn_has_an_empty_piece(tokenizer: PreTrainedTokenizerBase) 
 
 
 def test_pieces_of_word_marking_tokenizers_join_too(metaspace: PreTrainedTokenizerBase) -> None:
-    ids = [*text_ids(metaspace, "the cat sat"), *(metaspace.convert_tokens_to_ids(f"<0x{b:02X}>") for b in "é".encode())]
+    ids = text_ids(metaspace, "the cat sat")
+    ids += [metaspace.convert_tokens_to_ids(f"<0x{b:02X}>") for b in "é".encode()]
     found = pieces(metaspace, ids)
     assert "".join(found) == metaspace.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     assert decode_whole(metaspace, text_ids(metaspace, "the"), text_ids(metaspace, "the cat")[1:]) == " cat"

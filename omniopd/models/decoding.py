@@ -1,0 +1,217 @@
+"""The one place that draws tokens: each row by its own counter, whatever else is in the batch.
+
+A draw is the inverse of the cumulative distribution at one uniform number, made from (row seed, position) by a hash. It
+depends on that seed and on the distribution, never on a global generator or on how rows were batched (rounding apart:
+another batch may change a logit in its last bits). Knows models as functions from ids to logits, and no text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+# Logits turned into cumulative sums at a time, so that a large vocabulary does not need gigabytes in float64.
+_DRAW_NUMBERS = 32_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a distribution is sharpened before a draw. Temperature 0: the argmax; top_p 1, top_k 0: no change."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+def row_seed(*parts: int | str) -> int:
+    """A stable 64-bit hash of numbers and strings: the same on every machine and in every process."""
+    digest = hashlib.blake2b(json.dumps(parts, ensure_ascii=True).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def uniforms(seeds: Sequence[int] | NDArray[np.uint64], position: int) -> NDArray[np.float64]:
+    """One number in [0, 1) per seed for its draw number `position`: the splitmix64 stream that starts at the seed."""
+    steps = np.array((position + 1) * 0x9E3779B97F4A7C15 % 2**64, dtype=np.uint64)
+    state = np.asarray(seeds, dtype=np.uint64) + steps
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    state ^= state >> np.uint64(31)
+    # The 53 upper bits: every such number is exact in float64 and below 1.
+    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def choose(
+    logits: Float[Tensor, "node vocab"], numbers: Float[Tensor, "node draw"], sampling: Sampling
+) -> Int[Tensor, "node draw"]:
+    """The tokens at `numbers` of each node's cumulative distribution, several draws per node."""
+    if sampling.temperature == 0:
+        return logits.argmax(-1, keepdim=True).expand(numbers.shape)
+    rows = max(1, _DRAW_NUMBERS // logits.shape[-1])
+    return torch.cat(
+        [_inverse(part, number, sampling) for part, number in zip(logits.split(rows), numbers.split(rows), strict=True)]
+    )
+
+
+def continue_ids(
+    model: nn.Module,
+    prefixes: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    max_tokens: int | Sequence[int],
+    *,
+    eos_ids: Sequence[int],
+    pad_id: int = 0,
+    sampling: Sampling | None = None,
+    batch_tokens: int = 65536,
+) -> list[list[int]]:
+    """Each prefix (not empty) continued by its own seed until an end token, which is included, or `max_tokens`.
+
+    `batch_tokens` bounds rows × (prefix + new tokens) of what is in memory at once. Rows with the same prefix share its
+    forward pass; rows that have ended leave the batch. Results are in the order of the prefixes.
+    """
+    limits = [max_tokens] * len(prefixes) if isinstance(max_tokens, int) else list(max_tokens)
+    found: list[list[int]] = [[] for _ in prefixes]
+    stops, how = frozenset(eos_ids), sampling or Sampling()
+    with evaluating(model):
+        for rows in _batches(prefixes, limits, batch_tokens):
+            batch = _Rows([prefixes[r] for r in rows], [seeds[r] for r in rows], [limits[r] for r in rows])
+            for row, ids in zip(rows, _decode(model, batch, stops, pad_id, how), strict=True):
+                found[row] = ids
+    return found
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients inside; the model's own mode afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def context_length(model: nn.Module) -> int:
+    """How many tokens the model can read; very large where its configuration names no limit."""
+    config = model.config.get_text_config()
+    return int(getattr(config, "max_position_embeddings", None) or 2**31)
+
+
+def accepted_inputs(model: nn.Module) -> frozenset[str]:
+    """The names of the arguments of the model's own forward, inside a PEFT wrapper too."""
+    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return frozenset(inspect.signature(bare.forward).parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    prefixes: list[Sequence[int]]
+    seeds: list[int]
+    limits: list[int]
+
+
+def _decode(model: nn.Module, rows: _Rows, eos_ids: frozenset[int], pad_id: int, sampling: Sampling) -> list[list[int]]:
+    device = next(model.parameters()).device
+    accepted = accepted_inputs(model)
+    distinct = {prefix: place for place, prefix in enumerate(dict.fromkeys(map(tuple, rows.prefixes)))}
+    ids, mask = _left_padded(list(distinct), pad_id, device)
+    logits, cache = _forward(model, accepted, ids, mask, None)
+    # From one row per distinct prefix to one row per continuation; `alive[i]` is the row that batch line i continues.
+    alive = np.array([row for row, limit in enumerate(rows.limits) if limit > 0], dtype=np.int64)
+    line = torch.tensor([distinct[tuple(rows.prefixes[row])] for row in alive], device=device, dtype=torch.long)
+    seeds, limits = np.array(rows.seeds, dtype=np.uint64), np.array(rows.limits)
+    stops = np.array(sorted(eos_ids), dtype=np.int64)
+    found: list[list[int]] = [[] for _ in rows.prefixes]
+    position = 0
+    while alive.size:
+        numbers = torch.from_numpy(uniforms(seeds[alive], position)).unsqueeze(-1)
+        drawn = choose(logits[line], numbers.to(device), sampling).squeeze(-1)
+        tokens = drawn.cpu().numpy()
+        for row, token in zip(alive.tolist(), tokens.tolist(), strict=True):
+            found[row].append(token)
+        position += 1
+        kept = np.flatnonzero(~np.isin(tokens, stops) & (limits[alive] > position))
+        if not kept.size:
+            break
+        # The first time this spreads the prefixes' cache over the rows; later it drops rows that have ended.
+        if position == 1 or kept.size < alive.size:
+            kept_lines = torch.from_numpy(kept).to(device)
+            line, drawn, alive = line[kept_lines], drawn[kept_lines], alive[kept]
+            if line.shape[0] != mask.shape[0] or not torch.equal(line, torch.arange(mask.shape[0], device=device)):
+                cache.batch_select_indices(line)
+                mask = mask[line]
+            line = torch.arange(line.shape[0], device=device)
+        mask = torch.cat([mask, mask.new_ones(mask.shape[0], 1)], dim=1)
+        logits, cache = _forward(model, accepted, drawn.unsqueeze(-1), mask, cache)
+    return found
+
+
+def _forward(model: nn.Module, accepted: frozenset[str], ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
+    """Logits of the last column, and the cache that now holds all columns."""
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
+    if "position_ids" in accepted:
+        inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    if "logits_to_keep" in accepted:
+        inputs["logits_to_keep"] = 1
+    out = model(**inputs)
+    return out.logits[:, -1], out.past_key_values
+
+
+def _inverse(logits: Tensor, numbers: Tensor, sampling: Sampling) -> Tensor:
+    # Float64 so that a sum over a large vocabulary keeps its small terms; Apple's devices have none.
+    wide = torch.float32 if logits.device.type == "mps" else torch.float64
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / sampling.temperature
+    if 0 < sampling.top_k < logits.shape[-1]:
+        least = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    probabilities = logits.softmax(-1).to(wide)
+    if sampling.top_p < 1:
+        probabilities = _nucleus(probabilities, sampling.top_p)
+    cumulative = probabilities.cumsum(-1)
+    targets = numbers.to(cumulative) * cumulative[:, -1:]
+    # The first token whose sum exceeds the number: one of probability 0 never does.
+    return torch.searchsorted(cumulative, targets.contiguous(), right=True).clamp(max=logits.shape[-1] - 1)
+
+
+def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+    """The smallest set of likeliest tokens that holds `top_p`; the others get 0."""
+    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    outside = ordered.cumsum(-1) - ordered >= top_p
+    outside[:, 0] = False
+    return probabilities.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), 0.0)
+
+
+def _left_padded(prefixes: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, prefixes))
+    ids = torch.full((len(prefixes), longest), pad_id, dtype=torch.long)
+    mask = torch.zeros(len(prefixes), longest, dtype=torch.long)
+    for line, prefix in enumerate(prefixes):
+        ids[line, longest - len(prefix) :] = torch.tensor(list(prefix))
+        mask[line, longest - len(prefix) :] = 1
+    return ids.to(device), mask.to(device)
+
+
+def _batches(prefixes: Sequence[Sequence[int]], limits: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Rows by length, equal prefixes side by side, so that little is padded and nothing is read twice."""
+    order = sorted(range(len(prefixes)), key=lambda row: (len(prefixes[row]) + limits[row], tuple(prefixes[row])))
+    batch: list[int] = []
+    width = 0
+    for row in order:
+        width = max(width, len(prefixes[row]) + limits[row])
+        if batch and width * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch, width = [], len(prefixes[row]) + limits[row]
+        batch.append(row)
+    if batch:
+        yield batch

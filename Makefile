@@ -26,9 +26,11 @@ lab: install
 	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
 
 check: install-test
-	@echo "Lint (ruff)" && $(BIN)/ruff check --quiet .
-	@echo "Floors (import-linter)" && $(BIN)/lint-imports --no-logo
-	@echo "Types (mypy)" && $(BIN)/mypy
+	@failed=0; \
+	echo "Lint (ruff)"; $(BIN)/ruff check --quiet --output-format concise . || failed=1; \
+	echo "Floors (import-linter)"; $(BIN)/lint-imports --no-logo || failed=1; \
+	echo "Types (mypy)"; $(BIN)/mypy || failed=1; \
+	exit $$failed
 
 # One torch thread: two of them fight over two cores. Nothing under test may reach a network.
 test: export OMP_NUM_THREADS = 1

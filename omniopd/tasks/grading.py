@@ -3,18 +3,20 @@ r"""Is this response right? `grade` finds the response's final answer and compar
     grade("She makes 9 * 2 = $18 a day.\n#### 18", "18")              True
     grade(r"Hence \boxed{\frac{1}{2}}.", "0.5")                       True
 
-Percent signs are lenient, since data sets drop them: 25% counts as 25 and as 0.25. Units are dropped, not converted. Lists
-and sets have no order, tuples do; open and closed intervals differ. An answer in words is compared letter by letter.
+Percent signs are lenient, since data sets drop them: 25% counts as 25 and as 0.25. Units are dropped, not converted.
+Lists and sets have no order, tuples do; open and closed intervals differ. Words are compared letter by letter.
 
 Responses are untrusted. Texts are read by math-verify's LaTeX grammar alone, never by its expression reader, which
 evaluates Python. `_is_modest` refuses what would take long: towers of powers, huge factorials, sums and integrals.
-math-verify's own timeouts work by SIGALRM, which Python has in the main thread only, so they are a second net there and
+That bounds the work whatever the machine does: a short timeout would grade right answers as wrong when it is busy.
+math-verify's own timeout works by SIGALRM, which Python has in the main thread only; there it is a last net, and
 the same call works in any thread. Knows nothing of tasks and models.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import math
 import re
@@ -23,10 +25,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 LONGEST_ANSWER = 300  # characters; a longer "answer" is a text, not a value
-TIMEOUT_S = 5  # for one parse or one comparison, in the main thread
+TIMEOUT_S = 120  # for one comparison, in the main thread
 
 
 def grade(response: str, answer: str) -> bool:
@@ -41,8 +43,12 @@ def grade(response: str, answer: str) -> bool:
         return False
     if _words(given_text) == _words(gold_text):
         return True
-    gold, given = _value(gold_text), _value(given_text)
-    return gold is not None and given is not None and _equal(gold, given)
+    if _is_set(given_text) != _is_set(gold_text) and _is_ordered(given_text) != _is_ordered(gold_text):
+        return False  # math-verify lets {1, 2} pass for (1, 2), because it also reads a bare 1, 2 as a set
+    return any(
+        _equal(gold, given)
+        for gold, given in itertools.product(_values(gold_text, given_text), _values(given_text, gold_text))
+    )
 
 
 def final_answer(response: str) -> str:
@@ -71,7 +77,7 @@ _PLAIN_SIGNS = str.maketrans(
     | {sign: f" {fraction}" for sign, fraction in _FRACTIONS.items()}
 )
 _ANSWER_MARK = re.compile(
-    r"\banswers?\b[^.\n:=]{0,60}?\b(?:is|are)\b[\s:*]*|\banswer\s*\**\s*[:=]\s*\**|^\s*\**A\**:\**", re.I | re.M
+    r"\banswers?\b[^.\n:=]{0,60}?\b(?:is|are)\b|\banswer[ *]{0,5}[:=]|^[ \t*]*A\**:", re.I | re.M
 )
 _NUMBER = re.compile(
     r"(?:(?<![\w)])-)?(?:\\?\$)?(?:(?<![\w)])-)?"  # a sign before or after the currency; in 10-3 it is a minus
@@ -87,7 +93,7 @@ _FORMULA_OR_NUMBER = re.compile(
 
 def _first_line(text: str) -> str:
     """The first line that says something; a displayed formula counts as one line."""
-    text = text.lstrip().removeprefix("**").lstrip()
+    text = text.lstrip(" \t\n:*")
     for opening, closing in (("$$", "$$"), ("\\[", "\\]")):
         if text.startswith(opening) and (end := text.find(closing, 2)) > 0:
             return text[2:end].strip()
@@ -109,43 +115,62 @@ def _braced(text: str) -> str:
 
 def _words(text: str) -> str:
     """An answer as plain words, for the comparison letter by letter."""
-    text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", text)
-    return " ".join(text.casefold().split()).strip("*$ .")
+    return " ".join(_TEXT.sub(r"\1", text).casefold().split()).strip("*$ .")
 
 
-# From a written answer to a value ---------------------------------------------------------------------------------------
+# From a written answer to a value ------------------------------------------------------------------------------------
 
+_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 # A word of prose: begins after a space, or is long. Single letters are variables unless a word follows ("18 a day").
 _PROSE = re.compile(
     r"(?<!\S)(?!(?:and|or|pi|sqrt|sin|cos|tan|log|ln)\b)(?:[A-Za-z]{2,}|[A-Za-z](?=\s+[A-Za-z]{2,}))"
-    r"|(?<![\\A-Za-z])(?!sqrt|infty)[A-Za-z]{4,}"
+    r"|(?<![\\A-Za-z{])(?!sqrt|infty)[A-Za-z]{4,}"
 )
-_UNIT = re.compile(r"(?<=\d)\s+[mgslLhNJWVKCF](?:\^?\{?[23]\}?)?(?:/[a-z]+(?:\^?\{?[23]\}?)?)?$")
+_UNIT = re.compile(r"(?<=[\d}])\s+[mgslLhNJWVKCF](?:\^?\{?[23]\}?)?(?:/[a-z]+(?:\^?\{?[23]\}?)?)?$")
+_SPACE = re.compile(r"(?<!\\)\\[,;: ]|\\q?quad\b|~")
 _SPELLINGS = (  # to the one spelling that the LaTeX grammar reads as meant
     (re.compile(r"\\?\$(?=\s*-?[\d.])"), ""),
     (re.compile(r"\s*percent\b"), r"\\%"),
     (re.compile(r"(?<!\\)%"), r"\\%"),
     (re.compile(r"(?<![\d/])(\d+) (\d+)/(\d+)(?![\d/])"), r"\1\\frac{\2}{\3}"),
+    (re.compile(r"(?<=\d) (?=\d{3}(?!\d))"), ""),  # 10 000
     (re.compile(r"(?<=\d)[eE]([+-]?\d{1,3})\b"), r" \\times 10^{\1}"),
     (re.compile(r"(?<=\d)\s*[x×]\s*(?=10\s*\^)"), r" \\times "),
     (re.compile(r"\*\*"), "^"),
     (re.compile(r"\^\s*(-?\d+)"), r"^{\1}"),
+    (re.compile(r"\\[dt]?frac\s*(\\[a-z]+|\w)\s*(\\[a-z]+|\w)"), r"\\frac{\1}{\2}"),
 )
 
 
-@functools.lru_cache(maxsize=4096)
+def _values(text: str, other: str) -> list[Any]:
+    """The value of `text`, and also that without its percent sign where only the `other` has none."""
+    readings = [text, text.replace("\\%", "").replace("%", "")] if "%" in text and "%" not in other else [text]
+    return [value for reading in readings if (value := _value(reading)) is not None]
+
+
+def _is_set(text: str) -> bool:
+    return _undressed(text).replace("\\left", "").lstrip().startswith(("\\{", "\\lbrace"))
+
+
+def _is_ordered(text: str) -> bool:
+    return _undressed(text).replace("\\left", "").lstrip().startswith(("(", "["))
+
+
 def _value(text: str) -> Any | None:
     """A sympy value, or None where the text is no value that can be compared quickly."""
     formula = _formula(text.translate(_PLAIN_SIGNS))
-    if not formula or not _is_modest(formula):
-        return None
+    return _parsed(formula) if formula and _is_modest(formula) else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(formula: str) -> Any | None:
     math_verify = _math_verify()
     with _ONE_AT_A_TIME:
         values = math_verify.parse(
             f"${formula}$",
             [math_verify.LatexExtractionConfig()],
             fallback_mode="no_fallback",
-            parsing_timeout=_timeout_s(),
+            parsing_timeout=None,
         )
     return values[0] if values else None
 
@@ -153,7 +178,10 @@ def _value(text: str) -> Any | None:
 def _formula(text: str) -> str:
     """The mathematical part of an answer, in LaTeX, without the words around it."""
     text = _undressed(text)
+    whole, text = len(text) <= LONGEST_ANSWER, _SPACE.sub(" ", _TEXT.sub(r" \1 ", text[:LONGEST_ANSWER]))
     prose = _PROSE.search(text)
+    if not prose and not whole:
+        return ""
     if prose:
         before = text[: prose.start()]
         if not any(sign.isdigit() for sign in before):
@@ -166,22 +194,22 @@ def _formula(text: str) -> str:
 
 
 def _undressed(text: str) -> str:
-    """Without markdown, full stop, formula delimiters and ``\\text{}`` around the whole."""
+    """Without markdown, full stop and formula delimiters around the whole."""
     text = text.strip("*_` \n\t").rstrip(".,;: ")
     for opening, closing in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
         inner = text[len(opening) : -len(closing)]
         if text.startswith(opening) and text.endswith(closing) and opening not in inner:
             text = inner.strip()
-    return re.sub(r"^\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}$", r"\1", text)
+    return text
 
 
 # Commands whose cost is bounded by the length of the text; sums, integrals, limits and unknown ones are not among them.
-_COMMANDS = frozenset(
-    """frac dfrac tfrac cfrac sqrt pi e i infty cdot times div pm mp left right big Big bigl bigr cup cap setminus in le leq ge
-    geq lt gt neq ne approx equiv text textbf mathrm mathbf mathbb operatorname quad qquad circ degree displaystyle sin cos
-    tan cot sec csc arcsin arccos arctan log ln lvert rvert vert begin end alpha beta gamma delta theta lambda mu phi omega
-    sigma rho emptyset varnothing lbrace rbrace land lor""".split()
-)
+_COMMANDS = """
+    frac dfrac tfrac cfrac sqrt pi e i infty cdot times div pm mp left right big Big bigl bigr cup cap setminus in le
+    leq ge geq lt gt neq ne approx equiv text textbf mathrm mathbf mathbb operatorname circ degree displaystyle sin
+    cos tan cot sec csc arcsin arccos arctan log ln lvert rvert vert begin end alpha beta gamma delta theta lambda mu
+    phi omega sigma rho emptyset varnothing lbrace rbrace land lor binom
+"""
 _POWER = re.compile(r"\^\s*(?:\{([^{}]*)\}|\\?([A-Za-z0-9]+))")
 
 
@@ -189,14 +217,26 @@ def _is_modest(formula: str) -> bool:
     """Can this be read and compared in moments? Bounds length, nesting, digits, powers and factorials."""
     if len(formula) > LONGEST_ANSWER or max(_depths(formula)) > 8 or re.search(r"\d{60}", formula):
         return False
-    if not _COMMANDS.issuperset(re.findall(r"\\([A-Za-z]+)", formula)):
+    if not set(_COMMANDS.split()).issuperset(re.findall(r"\\([A-Za-z]+)", formula)):
         return False
-    if re.search(r"(?<!\d)!|\d{4,}!|!\s*[!^]", formula.replace("\\!", "")):
+    if re.search(r"(?<!\d)!|\d{4,}!|!\s*[!^]|\\binom(?!\{\d{1,3}\}\{\d{1,3}\})", formula.replace("\\!", "")):
         return False
     powers = list(_POWER.finditer(formula))
-    exponents = [int(digits) for power in powers for digits in re.findall(r"\d+", power[1] or power[2])]
-    towers = any(formula[power.end() :].lstrip(" })").startswith("^") for power in powers)
-    return len(powers) == formula.count("^") and not towers and math.prod(max(1, power) for power in exponents) <= 1000
+    if len(powers) != formula.count("^"):
+        return False  # an exponent that is not plain to see
+    if any(formula[power.end() :].lstrip(" })").startswith("^") for power in powers):
+        return False  # a tower
+    if not re.search(r"(?<![\\A-Za-z])[a-z](?![a-z])", formula):
+        return _growth(powers) <= 1000
+    # A comparison may multiply out a power of a sum with variables, and solves equations: their degree counts.
+    of_sums = [power for power in powers if formula[: power.start()].endswith((")", "}"))]
+    of_variables = [power for power in powers if not formula[: power.start()].endswith(tuple("0123456789"))]
+    relation = re.search(r"[<>=]|\\[lg]eq?\b", formula)
+    return _growth(powers) <= 1000 and _growth(of_sums) <= 12 and not (relation and _growth(of_variables) > 4)
+
+
+def _growth(powers: Iterable[re.Match[str]]) -> int:
+    return math.prod(max(1, int(digits)) for power in powers for digits in re.findall(r"\d+", power[1] or power[2]))
 
 
 def _depths(formula: str) -> Iterator[int]:
@@ -207,7 +247,7 @@ def _depths(formula: str) -> Iterator[int]:
         yield depth
 
 
-# math-verify ------------------------------------------------------------------------------------------------------------
+# math-verify ---------------------------------------------------------------------------------------------------------
 
 # The LaTeX grammar keeps tables that its parsers share, and an alarm belongs to one call.
 _ONE_AT_A_TIME = threading.RLock()
@@ -215,10 +255,18 @@ _ONE_AT_A_TIME = threading.RLock()
 
 def _equal(gold: Any, given: Any) -> bool:
     """math-verify's comparison; it is not symmetric, the gold value leads."""
+    import sympy
+
+    if isinstance(gold, sympy.Expr) and isinstance(given, sympy.Expr) and _variables(gold) != _variables(given):
+        return False  # without this, a simplification finds out, slowly
     with _ONE_AT_A_TIME:
         return bool(
             _math_verify().verify(gold, given, float_rounding=_decimals(gold), timeout_seconds=_timeout_s())
         )
+
+
+def _variables(value: Any) -> set[str]:
+    return {symbol.name for symbol in value.free_symbols}
 
 
 def _decimals(gold: Any) -> int:

@@ -27,8 +27,8 @@ from omniopd.types import Message, Prompt
 class Jsonl:
     """Problems from a file, or from a folder with one ``<split>.jsonl`` for each split.
 
-    A single file is divided: the share `held_out` of its questions is the split "test", the others are "train". A hash of
-    the question decides, so that the two never share one and adding rows moves few. Raises DataError on first use.
+    A single file is divided: the share `held_out` of its questions is the split "test", the others are "train". A hash
+    of the question decides, so that the two never share one and adding rows moves few. Raises DataError on first use.
     """
 
     path: str | Path
@@ -39,7 +39,7 @@ class Jsonl:
     name: str = "jsonl"
 
     def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]:
-        """`count` prompts of a split, drawn without repetition (None: all); a longer list begins with the shorter one."""
+        """`count` prompts of a split in a seeded order (None: all); a longer list begins with the shorter one."""
         path = Path(self.path)
         if path.is_dir():
             file = split_file(path, split)
@@ -50,14 +50,13 @@ class Jsonl:
         return grade_prompt(prompt, response)
 
     def _read(self, file: Path) -> list[Prompt]:
-        return rows_as_prompts(
-            read_rows(file), self.prompt_column, self.answer_column, f"{self.name}/{file.stem}", str(file), self.instruction
-        )
+        columns = self.prompt_column, self.answer_column
+        return rows_as_prompts(read_rows(file), *columns, f"{self.name}/{file.stem}", str(file), self.instruction)
 
     def _divided(self, split: str) -> list[Prompt]:
         if split not in ("train", "test"):
-            raise DataError(f"{self.path} is one file, divided into 'train' and 'test', and has no split {split!r}: ask for "
-                            f"one of these, or give a folder that holds {split}.jsonl")
+            raise DataError(f"{self.path} is one file, divided into 'train' and 'test', and has no split {split!r}: "
+                            f"ask for one of these, or give a folder that holds {split}.jsonl")
         everything = self._read(Path(self.path))
         order = sorted({_digest(prompt) for prompt in everything})
         test = set(order[: math.ceil(self.held_out * len(order))])
@@ -71,8 +70,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     except OSError as problem:
         raise DataError(f"cannot read {path} ({problem.strerror}): check the path") from problem
     except UnicodeDecodeError as problem:
-        line = problem.object.count(b"\n", 0, problem.start) + 1
-        raise DataError(f"{path}, line {line} is not UTF-8 (byte {problem.object[problem.start]:#04x}): "
+        number = problem.object.count(b"\n", 0, problem.start) + 1
+        raise DataError(f"{path}, line {number} is not UTF-8 (byte {problem.object[problem.start]:#04x}): "
                         "save the file as UTF-8") from problem
     rows = []
     # Only \n ends a row: str.splitlines would also cut at U+2028, which JSON strings may hold.
@@ -82,7 +81,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as problem:
-            raise DataError(f"{path}, line {number} is not JSON ({problem}): each line must be one JSON object") from problem
+            raise DataError(f"{path}, line {number} is not JSON ({problem}): write one JSON object a line") from problem
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number} is a JSON {type(row).__name__}, not an object: "
                             'write it as {"prompt": …, "answer": …}')
@@ -93,9 +92,14 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def rows_as_prompts(
-    rows: Sequence[Mapping[str, Any]], prompt_column: str, answer_column: str, id_prefix: str, place: str, instruction: str
+    rows: Sequence[Mapping[str, Any]],
+    prompt_column: str,
+    answer_column: str,
+    id_prefix: str,
+    place: str,
+    instruction: str = "",
 ) -> list[Prompt]:
-    """One prompt a row; its id is `id_prefix` and the row's number from 1. Raises DataError naming `place` and the row."""
+    """One prompt a row; its id is `id_prefix`/row, counted from 1. Raises DataError naming `place` and the row."""
     if not rows:
         raise DataError(f"{place} holds no rows: check the data set and the split")
     prompts = []

@@ -25,8 +25,9 @@ from omniopd.embedded.wordings import mean_encoder, save_embedding, told_apart, 
 from omniopd.errors import OmniOPDError
 from omniopd.tasks.stories import make_story, worked_answer
 
+PAIR = ("teacher", "student")
 PARTS = ("tokenizer", "teacher", "student", "embedding", "figures")
-STEPS = 1600
+STEPS = {"teacher": 2400, "student": 3000}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder that receives teacher, student and embedding")
     parser.add_argument("--device", default="cpu", help="where the models are trained and measured: cpu, cuda, …")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=STEPS, help="pre-training batches of each model")
+    parser.add_argument("--steps", type=int, help=f"pre-training batches of each model, instead of {STEPS}")
     parser.add_argument("--problems", type=int, default=500, help="test problems behind the figures")
     parser.add_argument("--only", choices=PARTS, help="build this part alone, on what is already in the folder")
     chosen = parser.parse_args(arguments)
@@ -46,21 +47,22 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def make(out: Path, device: str, seed: int, steps: int, problems: int, only: str | None = None) -> int:
+def make(out: Path, device: str, seed: int, steps: int | None, problems: int, only: str | None = None) -> int:
     """Build `only` one part, or all of them in order: the two models side by side, in a process each."""
     torch.set_num_threads(1)  # the models are small: a second thread costs more than it brings
     out.mkdir(parents=True, exist_ok=True)
     if only in (None, "tokenizer"):
         make_tokenizer(out, seed)
     if only is None:
-        settings = ["--out", str(out), "--device", device, "--seed", str(seed), "--steps", str(steps)]
+        settings = ["--out", str(out), "--device", device, "--seed", str(seed)]
+        settings += [] if steps is None else ["--steps", str(steps)]
         command = [sys.executable, "-m", "omniopd.embedded.make", *settings, "--only"]
         with subprocess.Popen([*command, "teacher"]) as beside:
             subprocess.run([*command, "student"], check=True)
         if beside.returncode:
             raise subprocess.CalledProcessError(beside.returncode, beside.args)
-    if only in ("teacher", "student"):
-        make_model(only, out, device, seed, steps)
+    if only in PAIR:
+        make_model(only, out, device, seed, steps or STEPS[only])
     if only in (None, "embedding"):
         make_embedding(out, seed)
     if only in (None, "figures"):
@@ -75,7 +77,7 @@ def make_tokenizer(out: Path, seed: int) -> None:
     rng = random.Random(f"tokenizer/{seed}")
     made = (make_story("train", index, seed) for index in range(3000))
     tokenizer = train_tokenizer(f"{story.question}\n{worked_answer(story, rng)}" for story in made)
-    for name in ("teacher", "student"):
+    for name in PAIR:
         tokenizer.save_pretrained(out / name)
 
 
@@ -101,11 +103,12 @@ def make_figures(out: Path, device: str, seed: int, problems: int) -> Figures:
     from sentence_transformers import SentenceTransformer
 
     tokenizer = _tokenizer(out, "student")
-    models = [AutoModelForCausalLM.from_pretrained(out / name).eval().to(device) for name in ("teacher", "student")]
+    teacher, student = (AutoModelForCausalLM.from_pretrained(out / name).eval().to(device) for name in PAIR)
     embedding = SentenceTransformer(str(out / "embedding"), device="cpu")
     random_vectors = torch.randn(len(tokenizer), 64, generator=torch.Generator().manual_seed(seed))
     figures = measure(
-        *models,
+        teacher,
+        student,
         tokenizer,
         megabytes={name: _megabytes(out / name) for name in ("teacher", "student", "embedding")},
         told_apart={

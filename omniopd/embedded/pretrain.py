@@ -7,7 +7,6 @@ the same words. Knows nothing of the method that will later close the gap.
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -33,13 +32,15 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Schooling:
-    """How long and how fast: `steps` batches, the first `drilled` share of them sums only, later ones now and then."""
+    """How long and how fast: `steps` batches, the first `drilled` share of them sums only, later ones now and then; the
+    learning rate falls over the last `descent` share."""
 
     steps: int
-    learning_rate: float = 2.5e-3
+    learning_rate: float = 2e-3
     warm_up: int = 100
-    drilled: float = 0.25
-    still_drilled: float = 0.15
+    descent: float = 0.35
+    drilled: float = 0.14
+    still_drilled: float = 0.12
     rows: int = 32
     pool: int = 64  # batches cut from one pool of stories sorted by length
 
@@ -134,10 +135,10 @@ def schoolbook_answer(story: Story, rng: random.Random, forgets: float) -> str |
 
 
 def _rate(step: int, schooling: Schooling) -> float:
+    """Share of the learning rate: a warm-up, a long plateau (copying names is learnt late, and suddenly), a descent."""
     if step < schooling.warm_up:
         return (step + 1) / schooling.warm_up
-    done = (step - schooling.warm_up) / max(1, schooling.steps - schooling.warm_up)
-    return 0.5 * (1 + math.cos(math.pi * done))
+    return min(1.0, (schooling.steps - step) / (schooling.descent * schooling.steps))
 
 
 def _loss(model: Qwen3ForCausalLM, ids: Tensor, learnt: Tensor) -> Tensor:
@@ -157,7 +158,7 @@ def _sums(tokenizer: PreTrainedTokenizerFast, rows: int, forgets: float, rng: ra
     """Rows of twelve sums each; only the results are learnt."""
     texts = []
     for _ in range(rows):
-        sums = []
+        sums: list[str] = []
         while len(sums) < 12:
             a, sign, b = random_sum(rng)
             result = forgetful(rng, forgets)(a, sign, b)
@@ -181,7 +182,8 @@ def _told(
     """Batches of stories of about one length; only the answers are learnt."""
     index = 0
     while True:
-        questions, answers = [], []
+        questions: list[str] = []
+        answers: list[str] = []
         while len(questions) < schooling.rows * schooling.pool:
             story = make_story("train", index, seed)
             index += 1

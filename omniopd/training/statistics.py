@@ -83,7 +83,7 @@ class LossSums:
 
     def add(self, **values: float | Tensor) -> None:
         for name, value in values.items():
-            self.sums[name] += float(value)
+            self.sums[name] += float(value.detach() if isinstance(value, Tensor) else value)
 
     def lowest(self, name: str, values: Tensor) -> None:
         if values.numel():

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ def test_a_forbidden_import_is_named(module: str, planted: str, tmp_path: Path) 
     done = lint_imports(tmp_path)
     assert done.returncode == 1
     assert module.removeprefix("widgets/").removesuffix(".py").replace("/", ".") in done.stdout
+
+
+def test_every_module_stands_on_a_floor() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    floors = " ".join(settings["tool"]["importlinter"]["contracts"][0]["layers"])
+    files = [path for path in (ROOT / "omniopd").glob("*.py") if path.stem != "__init__"]
+    packages = [path.parent for path in (ROOT / "omniopd").glob("*/__init__.py")]
+    assert [path.name for path in files + packages if f"(omniopd.{path.stem})" not in floors] == []
 
 
 def test_the_checkout_keeps_its_floors() -> None:

@@ -69,9 +69,11 @@ def continue_ids(
     seeds: Sequence[int],
     max_tokens: int | Sequence[int],
     *,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
     eos_ids: Sequence[int],
     pad_id: int = 0,
-    sampling: Sampling | None = None,
     batch_tokens: int = 65536,
 ) -> list[list[int]]:
     """Each prefix (not empty) continued by its own seed until an end token, which is included, or `max_tokens`.
@@ -81,7 +83,7 @@ def continue_ids(
     """
     limits = [max_tokens] * len(prefixes) if isinstance(max_tokens, int) else list(max_tokens)
     found: list[list[int]] = [[] for _ in prefixes]
-    stops, how = frozenset(eos_ids), sampling or Sampling()
+    stops, how = frozenset(eos_ids), Sampling(temperature, top_p, top_k)
     with evaluating(model):
         for rows in _batches(prefixes, limits, batch_tokens):
             batch = _Rows([prefixes[r] for r in rows], [seeds[r] for r in rows], [limits[r] for r in rows])

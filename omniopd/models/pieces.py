@@ -64,6 +64,14 @@ def decode_whole(tokenizer: PreTrainedTokenizerBase, context: Sequence[int], ids
     return decode(tokenizer, [*context, *ids])[len(decode(tokenizer, context)) :].rstrip(INCOMPLETE)
 
 
+def encode_all(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of plain texts, one call for all: no special token is added, and none is read out of a text."""
+    if not texts:
+        return []
+    encoded = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
+    return [list(ids) for ids in encoded.input_ids]
+
+
 def continuation_tokens(
     tokenizer: PreTrainedTokenizerBase, prefix_ids: Sequence[int], prefix: str, texts: Sequence[str], tokens: int
 ) -> list[tuple[str, tuple[int, ...] | None]]:
@@ -79,7 +87,7 @@ def continuation_tokens(
     tail = prefix[_safe_start(tokenizer, prefix) :]
     before = text_ids(tokenizer, tail) if tail else []
     distinct = list(dict.fromkeys(texts))
-    joined = _encode_all(tokenizer, [tail + text for text in distinct])
+    joined = encode_all(tokenizer, [tail + text for text in distinct])
     found: dict[str, tuple[str, tuple[int, ...] | None]] = {}
     for text, ids in zip(distinct, joined, strict=True):
         if ids[: len(before)] == before:
@@ -135,13 +143,6 @@ def _safe_start(tokenizer: PreTrainedTokenizerBase, prefix: str) -> int:
     for match in _WORD_START.finditer(prefix, max(0, len(prefix) - 200)):
         last = match.start()
     return last
-
-
-def _encode_all(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    encoded = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
-    return [list(ids) for ids in encoded.input_ids]
 
 
 @lru_cache(maxsize=16)

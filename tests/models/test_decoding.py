@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -51,7 +53,7 @@ def slowly(model: torch.nn.Module, prefix: list[int], seed: int, max_tokens: int
 )
 def test_rows_of_a_batch_equal_each_row_decoded_slowly_alone(sampling: Sampling) -> None:
     model = tiny_model()
-    found = continue_ids(model, PREFIXES, SEEDS, 12, eos_ids=EOS, sampling=sampling)
+    found = continue_ids(model, PREFIXES, SEEDS, 12, eos_ids=EOS, **asdict(sampling))
     assert found == [slowly(model, p, s, 12, sampling) for p, s in zip(PREFIXES, SEEDS, strict=True)]
 
 

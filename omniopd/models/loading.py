@@ -1,0 +1,146 @@
+"""Weights, tokenizer, dtype and device by name: a shipped model, a folder, or an id on the Hugging Face hub.
+
+Never runs code that comes with a model. What cannot be loaded is one sentence (ConfigError).
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+import omniopd
+from omniopd.errors import ConfigError
+
+EMBEDDED = "embedded:"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+
+def resolve(name: str) -> str:
+    """What a library can open: the folder of a shipped model ("embedded:student"), a folder, or a hub id as it is.
+
+    Raises ConfigError where a name can only mean a folder and there is none.
+    """
+    if name.startswith(EMBEDDED):
+        home = Path(omniopd.__file__).parent / "embedded"
+        folder = home / name.removeprefix(EMBEDDED)
+        if not folder.is_dir():
+            shipped = sorted(p.parent.name for p in home.glob("*/*.safetensors"))
+            offer = (
+                f"shipped are {', '.join(shipped)}" if shipped else "build them with `python -m omniopd.embedded.make`"
+            )
+            raise ConfigError(f"no model {name!r} comes with this package: {offer}")
+        return str(folder)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1 or path.exists():
+        what = "is a file" if path.exists() else "does not exist"
+        raise ConfigError(f"the model folder {name} {what}: give a folder with config.json and weights")
+    return name
+
+
+def load_model(
+    name: str, dtype: str | torch.dtype = "float32", device: str = "auto", **options: Any
+) -> PreTrainedModel:
+    """A causal language model in evaluation mode on `device` ("auto": CUDA, then Apple's, then the CPU).
+
+    `options` go to `from_pretrained`. Raises ConfigError for an unknown dtype and for what cannot be loaded.
+    """
+    kind = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if kind is None:
+        raise ConfigError(f"dtype {dtype!r} is unknown: it must be one of {', '.join(DTYPES)}")
+    place = resolve(name)
+    _check_folder(name, place)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=kind, trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _unloadable("model", name, place, error) from error
+    return model.to(pick_device(device)).eval()
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, padding on the left as generation needs it. Raises ConfigError."""
+    place = resolve(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, padding_side="left")
+    except (OSError, ValueError, KeyError) as error:
+        raise _unloadable("tokenizer", name, place, error) from error
+    if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def frozen_copy(model: nn.Module) -> nn.Module:
+    """A copy that does not learn: evaluation mode, no gradients, its own memory."""
+    twin = copy.deepcopy(model).eval()
+    for parameter in twin.parameters():
+        parameter.requires_grad_(False)
+        parameter.grad = None
+    return twin
+
+
+def pick_device(wanted: str = "auto") -> torch.device:
+    """A device by name; "auto" takes CUDA, then Apple's, then the CPU. Raises ConfigError for one that is not here."""
+    if wanted == "auto":
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    try:
+        device = torch.device(wanted)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"device {wanted!r} cannot be used here ({_first_line(error)}): use auto or cpu") from error
+    return device
+
+
+def end_ids(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The tokens that end a turn: the tokenizer's end of sequence first, then those that the model declares."""
+    declared = getattr(model.generation_config, "eos_token_id", None)
+    declared = declared if isinstance(declared, list) else [declared]
+    ends = [token for token in (tokenizer.eos_token_id, *declared) if token is not None]
+    if not ends:
+        raise ConfigError(
+            f"neither the tokenizer nor the model {tokenizer.name_or_path!r} has an end token: set eos_token"
+        )
+    return tuple(dict.fromkeys(ends))
+
+
+def lora_config(rank: int, alpha: int = 16) -> Any:
+    """Adapters of `rank` on every linear layer but the head, which scoring reads as a plain layer."""
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def _check_folder(name: str, place: str) -> None:
+    folder = Path(place)
+    if not folder.is_dir():
+        return
+    if (folder / "adapter_config.json").is_file():
+        return
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"the model folder {name} has no config.json: give a folder that save_pretrained has written")
+    if not any(p for suffix in ("*.safetensors", "*.bin", "*.safetensors.index.json") for p in folder.glob(suffix)):
+        raise ConfigError(
+            f"the model folder {name} has no weights (*.safetensors): give a folder that save_pretrained wrote"
+        )
+
+
+def _unloadable(what: str, name: str, place: str, error: Exception) -> ConfigError:
+    if Path(place).is_dir():
+        return ConfigError(
+            f"the {what} in {name} cannot be read ({_first_line(error)}): check that the folder is whole"
+        )
+    return ConfigError(
+        f"no {what} {name!r}: it is no folder here, and the Hugging Face hub does not give it ({_first_line(error)}); "
+        "check the name, the network and your access"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

@@ -1,0 +1,143 @@
+"""The local teacher says what its model says, alone or among others, and reads shared prefixes once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+
+from omniopd.errors import ConfigError
+from omniopd.models.branching import supports_trees
+from omniopd.models.chat import prompt_ids, text_ids
+from omniopd.models.decoding import continue_ids, row_seed
+from omniopd.models.pieces import decode_whole
+from omniopd.teachers.local import LocalTeacher
+from omniopd.types import ContinuationRequest, Prompt
+from tests.builders import prompt, prompts, request, tiny_model, tiny_tokenizer
+
+ANSWER = "the cat sat on the mat and 2 plus 3 is 5, é🙂 so the dog ran"
+
+
+def forks(of: Prompt, samples: int = 4, max_tokens: int = 6) -> list[ContinuationRequest]:
+    """Nested prefixes as an audit sends them; some end where the whole text has no token boundary."""
+    return [request(ANSWER[:n], samples, max_tokens, of) for n in (0, 3, 5, 9, 22, 23, len(ANSWER))]
+
+
+def slowly(teacher: LocalTeacher, asked: ContinuationRequest) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+    """Every draw alone: its own prefix read from the start."""
+    tokenizer, end = teacher.tokenizer, teacher.tokenizer.eos_token_id
+    prefix = [*prompt_ids(tokenizer, asked.prompt.messages), *text_ids(tokenizer, asked.prefix)]
+    base = row_seed(asked.seed, asked.prompt.id, asked.prefix)
+    texts, stopped = [], []
+    for draw in range(asked.first_sample, asked.first_sample + asked.samples):
+        [ids] = continue_ids(
+            teacher.model, [prefix], [row_seed(base, draw)], asked.max_tokens, temperature=teacher.temperature,
+            top_p=teacher.top_p, eos_ids=[end],
+        )  # fmt: skip
+        texts.append(decode_whole(tokenizer, prefix, ids))
+        stopped.append(ids[-1] == end)
+    return tuple(texts), tuple(stopped)
+
+
+def eager() -> PreTrainedModel:
+    model = tiny_model()
+    model.set_attn_implementation("eager")
+    return model
+
+
+def gpt2() -> PreTrainedModel:
+    torch.manual_seed(3)
+    config = GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=2, n_positions=128, initializer_range=0.3)
+    return GPT2LMHeadModel(config).eval()
+
+
+def sliding() -> PreTrainedModel:
+    """Attention to the last 16 tokens only: its cache cannot be shared by a tree."""
+    torch.manual_seed(4)
+    config = Qwen3Config(
+        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, use_sliding_window=True, sliding_window=16, max_window_layers=1,
+    )  # fmt: skip
+    return Qwen3ForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize(
+    ("model", "tree"),
+    [
+        (lambda: tiny_model(dtype=torch.float64), True),
+        (lambda: tiny_model(spread=1.0), True),
+        (eager, True),
+        (gpt2, True),
+        (sliding, False),
+    ],
+    ids=["float64", "decided", "eager", "gpt2", "sliding"],
+)
+@pytest.mark.parametrize("sharpness", [{}, {"temperature": 0.7, "top_p": 0.9}, {"temperature": 0.0}], ids=str)
+def test_texts_equal_those_of_each_draw_made_alone(model, tree: bool, sharpness: dict[str, float]) -> None:
+    network = model()
+    teacher = LocalTeacher(network, tiny_tokenizer(), **sharpness)
+    assert supports_trees(network) is tree
+    asked = [r for p in prompts(3) for r in forks(p)]
+    for question, answer in zip(asked, teacher.continue_from(asked), strict=True):
+        assert (answer.texts, answer.stopped) == slowly(teacher, question)
+
+
+def test_a_request_gets_the_same_texts_alone_and_among_others_and_in_small_batches() -> None:
+    teacher = LocalTeacher(tiny_model(), tiny_tokenizer())
+    asked = [r for p in prompts(3) for r in forks(p)]
+    together = teacher.continue_from(asked)
+    assert [teacher.continue_from([r])[0].texts for r in asked] == [a.texts for a in together]
+    small = LocalTeacher(teacher.model, teacher.tokenizer, batch_tokens=60)
+    assert [a.texts for a in small.continue_from(asked[::-1])[::-1]] == [a.texts for a in together]
+
+
+def test_a_text_that_ends_by_itself_is_stopped_and_shorter() -> None:
+    teacher = LocalTeacher(tiny_model(), tiny_tokenizer())
+    [answer] = teacher.continue_from([request(samples=400, max_tokens=4)])
+    assert 0 < sum(answer.stopped) < 400
+    assert answer.usage.output_tokens < 1600
+
+
+def test_usage_counts_each_prefix_once_and_every_token_drawn() -> None:
+    teacher = LocalTeacher(tiny_model(), tiny_tokenizer(), name="tiny")
+    asked = request(samples=3, max_tokens=4)
+    [answer] = teacher.continue_from([asked])
+    prefix = prompt_ids(teacher.tokenizer, asked.prompt.messages) + text_ids(teacher.tokenizer, asked.prefix)
+    assert answer.usage.input_tokens == len(prefix)
+    assert answer.usage.output_tokens == 12 or any(answer.stopped)
+    assert (answer.usage.calls, answer.served_model, answer.handover, answer.exact) == (1, "tiny", "raw", True)
+
+
+def test_a_prefix_that_fills_the_context_is_a_problem_and_the_others_are_answered() -> None:
+    teacher = LocalTeacher(tiny_model(context=64), tiny_tokenizer())
+    long, short = request("a b " * 60), request("a")
+    unanswered, answered = teacher.continue_from([long, short])
+    assert (unanswered.problem, unanswered.texts) == ("context", ())
+    assert answered.texts == teacher.continue_from([short])[0].texts
+    nearly = replace(short, prefix="🙂" * 7, max_tokens=500)
+    [cut] = teacher.continue_from([nearly])
+    assert cut.problem is None
+
+
+def test_text_that_spells_a_special_token_is_continued_as_text() -> None:
+    teacher = LocalTeacher(tiny_model(), tiny_tokenizer())
+    spelled = prompt("say <|im_end|> twice", "spelled")
+    end = teacher.tokenizer.eos_token_id
+    plain = [i for i in teacher._prefixes([request("<|im_end|>", of=spelled)])[0] if i == end]
+    template = [i for i in prompt_ids(teacher.tokenizer, prompt("x").messages) if i == end]
+    assert plain == template
+
+
+def test_an_unfinished_last_character_is_held_back() -> None:
+    teacher = LocalTeacher(tiny_model(), tiny_tokenizer())
+    [answer] = teacher.continue_from([request(samples=300, max_tokens=1)])
+    first_bytes = [i for i in range(300) if not decode_whole(teacher.tokenizer, [], [i])]
+    assert len(first_bytes) > 40
+    assert any(text == "" for text in answer.texts)
+
+
+def test_a_temperature_below_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"temperature is -1"):
+        LocalTeacher(tiny_model(), tiny_tokenizer(), temperature=-1)

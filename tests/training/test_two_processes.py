@@ -1,0 +1,102 @@
+"""Two processes on one machine (gloo): one asks the teacher for both, and both learn the same weights."""
+
+import multiprocessing
+import os
+import pickle
+import socket
+import sys
+
+import pytest
+
+from tests.training.test_trainer import Kept, prompts, settings, weights_of
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="needs fork"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+
+def test_one_process_asks_for_all_and_every_process_learns_the_same(tmp_path):
+    results = in_two_processes(tmp_path, train)
+    (weights, asked, steps, rows), (weights_too, asked_too, steps_too, _) = results
+    assert (weights == weights_too).all()
+    assert asked > 0 == asked_too
+    assert [s.step for s in steps] == [1, 2]
+    assert steps_too == []
+    # Rows of both processes, in the order of the global batch.
+    assert [r.row for r in rows] == [0, 1, 2, 3]
+    assert len({r.prompt_id for r in rows}) == 4
+
+
+def test_an_error_of_the_asking_process_reaches_the_other(tmp_path):
+    assert in_two_processes(tmp_path, fail) == ["no credit left", "no credit left"]
+
+
+def train(folder):
+    from omniopd import embedded
+    from omniopd.teachers.scripted import ScriptedTeacher
+    from omniopd.training.trainer import OmniOPDTrainer
+
+    lab, kept, teacher = embedded(), Kept(), ScriptedTeacher(["apples", "shells", "cards"])
+    trainer = OmniOPDTrainer(
+        lab.student,
+        teacher,
+        settings(folder, per_device_train_batch_size=2, ddp_backend="gloo"),
+        train_dataset=prompts(lab),
+        processing_class=lab.tokenizer,
+        recorder=kept,
+    )
+    trainer.train()
+    return weights_of(trainer).numpy(), len(teacher.requests), kept.steps, kept.rollouts.get(1, [])
+
+
+def fail(folder):
+    from omniopd import embedded
+    from omniopd.errors import TeacherError
+    from omniopd.teachers.scripted import ScriptedTeacher
+    from omniopd.training.trainer import OmniOPDTrainer
+
+    def broke(request):
+        raise TeacherError("no credit left")
+
+    lab = embedded()
+    trainer = OmniOPDTrainer(
+        lab.student,
+        ScriptedTeacher(broke),
+        settings(folder, per_device_train_batch_size=2, ddp_backend="gloo"),
+        train_dataset=prompts(lab),
+        processing_class=lab.tokenizer,
+    )
+    try:
+        trainer.train()
+    except TeacherError as error:
+        return str(error)
+    return "finished"
+
+
+def in_two_processes(folder, work):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=child, args=(rank, port, folder, work)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    return [pickle.loads((folder / f"result-{rank}").read_bytes()) for rank in range(2)]
+
+
+def child(rank, port, folder, work):
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    # What earlier tests left in this process is of one process.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    PartialState._reset_state()
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=port, ACCELERATE_USE_CPU="true",
+    )  # fmt: skip
+    (folder / f"result-{rank}").write_bytes(pickle.dumps(work(folder / f"run-{rank}")))

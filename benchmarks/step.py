@@ -81,9 +81,10 @@ def _round(options: argparse.Namespace, audit: dict | None) -> float:
     with tempfile.TemporaryDirectory() as folder:
         settings = {
             "output_dir": str(Path(folder)), "per_device_train_batch_size": options.rollouts,
-            "max_steps": options.steps + 1, "max_completion_length": options.tokens, "use_cpu": not torch.cuda.is_available(),
+            "max_steps": options.steps + 1, "max_completion_length": options.tokens,
+            "use_cpu": not torch.cuda.is_available(), "shuffle_dataset": False,
             "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "logging_steps": 1, "bf16": False,
-            "gradient_checkpointing": False, "generation_kwargs": {"min_new_tokens": options.tokens}, "shuffle_dataset": False,
+            "gradient_checkpointing": False, "generation_kwargs": {"min_new_tokens": options.tokens},
         }  # fmt: skip
         shared = {"train_dataset": data, "processing_class": lab.tokenizer, "callbacks": [times]}
         if audit is None:

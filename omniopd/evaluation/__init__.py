@@ -1,0 +1,1 @@
+"""Measuring a model on a task, and what a difference between two measurements shows."""

@@ -1,0 +1,153 @@
+"""How sure a measured accuracy is, and what the difference between two shows.
+
+Problems are the units where one model is measured; seeds are the units where a method is judged (method_notes §5).
+Shares in [0, 1]; sentences speak of points (hundredths). Knows records and numbers only; every draw is seeded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from omniopd.errors import DataError
+from omniopd.records import EvalRecord
+
+MASS = 0.95
+RESAMPLES = 10_000
+MARGIN = 0.03  # what "not worse" allows
+METHODS = ("bca", "percentile", "t")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and where it may lie with probability `mass`. `units`: how many independent values it rests on."""
+
+    mean: float
+    low: float
+    high: float
+    mass: float
+    units: int
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+
+def mean_interval(
+    values: Sequence[float], mass: float = MASS, method: str = "bca", resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The mean of independent values and its interval.
+
+    "percentile" and "bca" are the bootstrap's (Efron 1987; the acceleration of a mean is known exactly), "t" is
+    Student's. Values that are all the same resample to a point. Raises DataError for fewer than two values.
+    """
+    if method not in METHODS:
+        raise DataError(f"method is {method!r}: it must be one of {', '.join(METHODS)}")
+    if not 0 < mass < 1:
+        raise DataError(f"mass is {mass}: it must be between 0 and 1")
+    x = np.asarray(values, dtype=np.float64)
+    if x.size < 2 or not np.isfinite(x).all():
+        raise DataError(f"an interval needs two or more finite values, not {list(values)[:5]}")
+    mean = float(x.mean())
+    if method == "t":
+        reach = float(stats.t.ppf((1 + mass) / 2, x.size - 1) * x.std(ddof=1) / math.sqrt(x.size))
+        return Interval(mean, mean - reach, mean + reach, mass, x.size)
+    if np.ptp(x) == 0:
+        return Interval(mean, mean, mean, mass, x.size)
+    means = _bootstrap_means(x, resamples, seed)
+    tails = np.array([(1 - mass) / 2, (1 + mass) / 2])
+    low, high = np.quantile(means, _bca_tails(x, means, tails) if method == "bca" else tails)
+    return Interval(mean, float(low), float(high), mass, x.size)
+
+
+def accuracy_interval(
+    record: EvalRecord, mass: float = MASS, method: str = "bca", resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The accuracy of an evaluation with an interval over its problems.
+
+    Where every answer was right, or none, a bootstrap sees no doubt at all; the exact binomial bound (Clopper and
+    Pearson 1934), with problems as units, stands there instead. Raises DataError for fewer than two problems.
+    """
+    values = [problem.right / problem.samples for problem in record.problems]
+    interval = mean_interval(values, mass, method, resamples, seed)
+    reach = 1 - ((1 - mass) / 2) ** (1 / interval.units)
+    if interval.mean == 0:
+        return Interval(0.0, 0.0, reach, mass, interval.units)
+    if interval.mean == 1:
+        return Interval(1.0, 1 - reach, 1.0, mass, interval.units)
+    return interval
+
+
+def paired_difference(
+    after: EvalRecord,
+    before: EvalRecord,
+    mass: float = MASS,
+    method: str = "bca",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Accuracy of `after` minus that of `before`, problem by problem: what they share does not blur it.
+
+    Raises DataError, naming the first problem that only one of them has.
+    """
+    ours, theirs = after.per_problem, before.per_problem
+    for here, there, where in ((ours, theirs, _called(before)), (theirs, ours, _called(after))):
+        only = next((problem for problem in here if problem not in there), None)
+        if only is not None:
+            raise DataError(
+                f"problem {only!r} is missing from the evaluation of {where}: compare evaluations of the same problems "
+                "(same task, split and limit)"
+            )
+    return mean_interval([ours[p] - theirs[p] for p in ours], mass, method, resamples, seed)
+
+
+def seed_interval(values: Sequence[float], mass: float = MASS) -> Interval:
+    """Student's t interval with runs of different seeds as units. Raises DataError for fewer than two."""
+    return mean_interval(values, mass, "t")
+
+
+def best_temperature(records: Iterable[EvalRecord]) -> EvalRecord:
+    """The evaluation of highest accuracy, of several that differ in temperature (the lowest one of a tie).
+
+    Chosen and reported on the same problems, so a little too high; the same for whatever it is compared with.
+    """
+    ordered = sorted(records, key=lambda record: record.temperature)
+    if not ordered:
+        raise DataError("no evaluations to choose the best temperature from: evaluate at one temperature at least")
+    return max(ordered, key=lambda record: record.accuracy)
+
+
+def verdict(interval: Interval, margin: float = MARGIN) -> str:
+    """What the interval of a difference shows, in one sentence; "not worse" only above -margin."""
+    said = f"{100 * interval.mean:+.1f} points [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+    if interval.low > 0:
+        return f"{said}: better"
+    not_worse = f"not worse (the lower bound is above {-100 * margin:g} points)"
+    if interval.high < 0:
+        return f"{said}: worse" + (f", by less than {100 * margin:g} points" if interval.low > -margin else "")
+    return f"{said}: no difference shown" + (f"; {not_worse}" if interval.low > -margin else "")
+
+
+def _bootstrap_means(x: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    # Drawing how often each distinct value comes is drawing the values, and shares have few distinct ones.
+    distinct, counts = np.unique(x, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(x.size, counts / x.size, size=resamples)
+    return np.asarray(drawn @ distinct / x.size)
+
+
+def _bca_tails(x: np.ndarray, means: np.ndarray, tails: np.ndarray) -> np.ndarray:
+    """The quantiles that correct for bias and skew. Half of the ties with the mean count as below it."""
+    mean = x.mean()
+    below = (np.sum(means < mean - 1e-12) + 0.5 * np.sum(np.abs(means - mean) <= 1e-12)) / means.size
+    bias = stats.norm.ppf(min(max(below, 0.5 / means.size), 1 - 0.5 / means.size))
+    apart = x - mean
+    acceleration = np.sum(apart**3) / (6 * np.sum(apart**2) ** 1.5)
+    z = bias + stats.norm.ppf(tails)
+    return np.asarray(stats.norm.cdf(bias + z / (1 - acceleration * z)))
+
+
+def _called(record: EvalRecord) -> str:
+    return f"{record.model} at step {record.step}, temperature {record.temperature:g}"

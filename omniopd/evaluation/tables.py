@@ -1,0 +1,181 @@
+"""The table at the end of a run: student before, student after, teacher; accuracy against temperature.
+
+A sharper student looks better at temperature 1 without being better, so the best temperature stands beside it
+(method_notes §2). Knows records; makes pandas, text and HTML of them.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas
+
+from omniopd.errors import DataError
+from omniopd.evaluation.compare import (
+    MASS,
+    Interval,
+    accuracy_interval,
+    best_temperature,
+    mean_interval,
+    paired_difference,
+    verdict,
+)
+from omniopd.evaluation.pass_at_k import per_problem_pass_at_k
+from omniopd.records import EvalRecord
+
+BEFORE, AFTER, TEACHER = "student before", "student after", "teacher"
+NOTHING = "–"
+Rows = Mapping[str, Sequence[EvalRecord]]
+
+
+def report_rows(evals: Iterable[EvalRecord]) -> dict[str, list[EvalRecord]]:
+    """A run's evaluations by who was measured: "student" at step 0, at its last step, and "teacher".
+
+    Of several at one temperature (an evaluation during training, a resumed run) the one with the most answers counts,
+    and of equal ones the last.
+    """
+    evals = list(evals)
+    last = max((record.step for record in evals if record.model == "student"), default=0)
+    rows = {
+        BEFORE: [record for record in evals if record.model == "student" and record.step == 0],
+        AFTER: [record for record in evals if record.model == "student" and record.step == last > 0],
+        TEACHER: [record for record in evals if record.model == "teacher"],
+    }
+    return {who: _one_a_temperature(records) for who, records in rows.items() if records}
+
+
+def results(rows: Rows, k: int = 16, mass: float = MASS) -> pandas.DataFrame:
+    """The numbers, one row per model and temperature: shares with intervals, tokens an answer. NaN: not measured."""
+    table = []
+    for who, records in rows.items():
+        for record in sorted(records, key=lambda r: r.temperature):
+            accuracy, passed = _accuracy(record, mass), _pass_at_k(record, k, mass)
+            table.append(
+                {
+                    "model": who,
+                    "temperature": record.temperature,
+                    "accuracy": accuracy.mean,
+                    "low": accuracy.low,
+                    "high": accuracy.high,
+                    f"pass@{k}": passed.mean,
+                    f"pass@{k} low": passed.low,
+                    f"pass@{k} high": passed.high,
+                    "mean_tokens": mean_tokens(record),
+                    "cut_off": record.truncated_share if record.problems else math.nan,
+                    "readable": record.readable_share if record.problems else math.nan,
+                    "problems": len(record.problems),
+                    "samples": record.samples,
+                    "step": record.step,
+                }
+            )
+    return pandas.DataFrame(table)
+
+
+def report_table(rows: Rows, k: int = 16, mass: float = MASS) -> pandas.DataFrame:
+    """The table to show, one row a model: accuracy in percent with its interval per temperature, the best one, pass@k.
+
+    pass@k, mean tokens and the share of answers cut off are those of the highest temperature measured, 1 in a report.
+    """
+    temperatures = sorted({record.temperature for records in rows.values() for record in records})
+    table = {}
+    for who, records in rows.items():
+        at = {record.temperature: record for record in records}
+        cells = {f"T={t:g}": str(_accuracy(at[t], mass)) if t in at else NOTHING for t in temperatures}
+        if at:
+            best, hottest = best_temperature(records), at[max(at)]
+            passed = _pass_at_k(hottest, k, mass)
+            cells["best"] = f"{_percent(best.accuracy)} at T={best.temperature:g}"
+            cells[f"pass@{k}"] = NOTHING if math.isnan(passed.mean) else str(passed)
+            cells["tokens"] = f"{mean_tokens(hottest):.1f}" if hottest.problems else NOTHING
+            cells["cut off"] = f"{_percent(hottest.truncated_share)}%" if hottest.problems else NOTHING
+        table[who] = cells
+    return pandas.DataFrame.from_dict(table, orient="index").fillna(NOTHING)
+
+
+def findings(rows: Rows) -> list[str]:
+    """What the table shows, in sentences: the rise at the best temperature and greedily, paired by problem."""
+    before, after = rows.get(BEFORE), rows.get(AFTER)
+    if not before or not after:
+        return []
+    best_before, best_after = best_temperature(before), best_temperature(after)
+    sentences = [f"best temperature: {_compared(best_after, best_before)}"]
+    for record in after:
+        twin = next((r for r in before if r.temperature == record.temperature), None)
+        if twin is not None and record.temperature in (0.0, 1.0):
+            name = "greedy" if record.temperature == 0 else "temperature 1"
+            sentences.append(f"{name}: {_compared(record, twin)}")
+    return sentences
+
+
+def as_text(table: pandas.DataFrame, title: str = "") -> str:
+    """A table in plain text, columns aligned."""
+    head = ["", *map(str, table.columns)]
+    lines = [head, *([str(who), *map(str, cells)] for who, cells in zip(table.index, table.to_numpy(), strict=True))]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    shown = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
+    shown.insert(1, "─" * max(map(len, shown)))
+    return "\n".join([title] * bool(title) + shown)
+
+
+def as_html(table: pandas.DataFrame, title: str = "") -> str:
+    """A table as HTML, everything in it escaped: names of models come from the outside."""
+    caption = f"<caption>{html.escape(title)}</caption>" if title else ""
+    head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in table.columns)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(str(who))}</th>'
+        + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
+        + "</tr>"
+        for who, cells in zip(table.index, table.to_numpy(), strict=True)
+    )
+    return (
+        f'<table class="omniopd-report">{caption}<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>'
+    )
+
+
+def mean_tokens(record: EvalRecord) -> float:
+    """Mean tokens of an answer, over all answers; NaN without problems."""
+    answers = sum(problem.samples for problem in record.problems)
+    total = math.fsum(problem.mean_tokens * problem.samples for problem in record.problems)
+    return total / answers if answers else math.nan
+
+
+def _compared(after: EvalRecord, before: EvalRecord) -> str:
+    try:
+        return verdict(paired_difference(after, before))
+    except DataError as error:
+        return f"not compared, because {error}"
+
+
+def _one_a_temperature(records: Sequence[EvalRecord]) -> list[EvalRecord]:
+    kept: dict[float, EvalRecord] = {}
+    for record in records:
+        other = kept.get(record.temperature)
+        if other is None or _answers(record) >= _answers(other):
+            kept[record.temperature] = record
+    return [kept[temperature] for temperature in sorted(kept)]
+
+
+def _answers(record: EvalRecord) -> int:
+    return sum(problem.samples for problem in record.problems)
+
+
+def _accuracy(record: EvalRecord, mass: float) -> Interval:
+    if len(record.problems) < 2:
+        return Interval(record.accuracy, math.nan, math.nan, mass, len(record.problems))
+    return accuracy_interval(record, mass)
+
+
+def _pass_at_k(record: EvalRecord, k: int, mass: float) -> Interval:
+    if len(record.problems) < 2 or any(problem.samples < k for problem in record.problems):
+        return Interval(math.nan, math.nan, math.nan, mass, len(record.problems))
+    return mean_interval(per_problem_pass_at_k(record, k), mass)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))]

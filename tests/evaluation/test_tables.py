@@ -1,0 +1,100 @@
+"""The report: who was measured, at which temperature, how sure; and nothing from outside becomes markup."""
+
+from __future__ import annotations
+
+import pytest
+
+from omniopd.evaluation.tables import (
+    AFTER,
+    BEFORE,
+    TEACHER,
+    as_html,
+    as_text,
+    findings,
+    report_rows,
+    report_table,
+    results,
+)
+from omniopd.records import EvalRecord, ProblemResult
+
+
+def record(
+    model: str, step: int, temperature: float, share: float, samples: int = 16, problems: int = 40
+) -> EvalRecord:
+    samples = samples if temperature else 1
+    rows = tuple(
+        ProblemResult(f"p{i}", samples if i < share * problems else 0, samples, samples, int(i == 0), 20.0 + i)
+        for i in range(problems)
+    )
+    return EvalRecord(model, "stories", "test", temperature, samples, 0, 64, rows, step)
+
+
+@pytest.fixture
+def evals() -> list[EvalRecord]:
+    return [
+        record("student", 0, 0.0, 0.4),
+        record("student", 0, 1.0, 0.25),
+        record("student", 20, 1.0, 0.5),
+        record("student", 40, 1.0, 1.0, problems=10),  # during training: few problems
+        record("student", 40, 0.0, 0.8),
+        record("student", 40, 1.0, 0.6),
+        record("teacher", 0, 1.0, 0.9),
+    ]
+
+
+def test_rows_are_the_untrained_the_last_and_the_teacher(evals):
+    rows = report_rows(evals)
+    assert list(rows) == [BEFORE, AFTER, TEACHER]
+    assert [(r.temperature, r.step, len(r.problems)) for r in rows[AFTER]] == [(0.0, 40, 40), (1.0, 40, 40)]
+
+
+def test_an_untrained_student_has_no_row_after(evals):
+    assert list(report_rows(evals[:2])) == [BEFORE]
+
+
+def test_the_numbers_are_those_of_the_records(evals):
+    frame = results(report_rows(evals)).set_index(["model", "temperature"])
+    after = frame.loc[(AFTER, 1.0)]
+    assert after["accuracy"] == pytest.approx(0.6)
+    assert after["low"] < 0.6 < after["high"]
+    assert after["pass@16"] == pytest.approx(0.6)
+    assert after["mean_tokens"] == pytest.approx(39.5)
+    assert after["cut_off"] == pytest.approx(1 / 640)
+    assert frame["pass@16"].isna()[(AFTER, 0.0)]
+
+
+def test_the_table_shows_the_best_temperature_and_a_dash_where_nothing_was_measured(evals):
+    table = report_table(report_rows(evals))
+    assert list(table.columns) == ["T=0", "T=1", "best", "pass@16", "tokens", "cut off"]
+    assert table.loc[AFTER, "best"] == "80.0 at T=0"
+    assert table.loc[AFTER, "T=1"].startswith("60.0 [")
+    assert table.loc[TEACHER, "T=0"] == "–"
+    assert table.loc[BEFORE, "pass@16"].startswith("25.0 [")
+
+
+def test_the_findings_compare_the_same_problems(evals):
+    best, greedy, hot = findings(report_rows(evals))
+    assert best.startswith("best temperature: +40.0 points")
+    assert greedy.startswith("greedy: +40.0 points")
+    assert hot.startswith("temperature 1: +35.0 points")
+    assert hot.endswith("better")
+    assert findings(report_rows(evals[:2])) == []
+
+
+def test_text_is_aligned(evals):
+    lines = as_text(report_table(report_rows(evals)), "After 40 steps").splitlines()
+    assert lines[0] == "After 40 steps"
+    assert {len(line) for line in lines[3:]} == {len(lines[2])}
+
+
+def test_html_escapes_names(evals):
+    table = report_table({"<script>alert(1)</script>": evals[:2]})
+    page = as_html(table, "a < b & c")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "a &lt; b &amp; c" in page
+
+
+def test_a_run_that_was_evaluated_on_fewer_problems_at_its_end_is_not_compared(evals):
+    rows = report_rows([*evals[:2], record("student", 20, 1.0, 0.5, problems=10)])
+    assert all("not compared, because problem 'p10' is missing" in sentence for sentence in findings(rows))

@@ -80,7 +80,7 @@ def sequence_hidden(
     """
     # `get_decoder` would lose the vision half of a multimodal model; `base_model` is everything before the head.
     backbone = _bare(model).base_model
-    inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+    inputs: dict[str, Tensor | bool] = {"input_ids": input_ids, "attention_mask": attention_mask}
     accepted = inspect.signature(backbone.forward).parameters
     if "position_ids" in accepted:
         inputs["position_ids"] = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 # Three buffers of this many logits are all that is held: small enough for the memory bound at a vocabulary of 32,000,
 # large enough that the matrix products run at full speed.
-TILE_LOGITS = 4_000_000
-# Below this the head is streamed from memory once for too few tokens (vocabularies above 60,000).
+TILE_LOGITS = 3_000_000
+# Below this the head is streamed from memory once for too few tokens (vocabularies above 47,000).
 LEAST_ROWS = 64
 
 
@@ -67,7 +67,7 @@ class Walk:
 
 def walk(
     hidden: Float[Tensor, "tokens hidden"], question: Question, terms: Terms | None = None,
-    wanted: tuple[bool, bool, bool] = (False, False, False),
+    wanted: tuple[bool, ...] = (False, False, False),
 ) -> Walk:
     """Visit every token that has a term (all of them where `terms` is None), a tile at a time.
 
@@ -82,7 +82,8 @@ def walk(
     if reference is not None:
         reference_weight = weight if reference.weight is head.weight else _operand(reference.weight, hidden)
 
-    found = Walk(*(hidden.new_full((tokens,), torch.nan, dtype=work) for _ in range(3)))
+    logprobs, entropies, anchor_kl = (hidden.new_full((tokens,), torch.nan, dtype=work) for _ in range(3))
+    found = Walk(logprobs, entropies, anchor_kl)
     if terms is not None and terms.labels is not None:
         found.label_logprobs = hidden.new_full(terms.labels.shape, torch.nan, dtype=work)
     if wanted[0]:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from omniopd.method.targets import ForkTarget
-from omniopd.types import AuditedRollout
+from omniopd.types import AuditedRollout, Rollout
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +38,26 @@ class TargetBatch:
     def tensors(self) -> dict[str, Tensor]:
         """By name, for a trainer's batch."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def rollout_batch(rollouts: Sequence[Rollout], pad_id: int) -> dict[str, Tensor]:
+    """Prompts padded on the left, responses on the right, with their masks: a batch as trainers hold it."""
+    prompt = max(len(r.prompt_ids) for r in rollouts)
+    time = max(len(r) for r in rollouts)
+    prompt_ids = torch.full((len(rollouts), prompt), pad_id)
+    completion_ids = torch.full((len(rollouts), time), pad_id)
+    prompt_mask, completion_mask = torch.zeros_like(prompt_ids), torch.zeros_like(completion_ids)
+    for row, r in enumerate(rollouts):
+        prompt_ids[row, prompt - len(r.prompt_ids) :] = r.prompt_ids
+        prompt_mask[row, prompt - len(r.prompt_ids) :] = 1
+        completion_ids[row, : len(r)] = r.token_ids
+        completion_mask[row, : len(r)] = 1
+    return {
+        "prompt_ids": prompt_ids,
+        "prompt_mask": prompt_mask,
+        "completion_ids": completion_ids,
+        "completion_mask": completion_mask,
+    }
 
 
 def target_batch(

@@ -59,12 +59,14 @@ def audit(
     """
     if len(rollouts) != len(forks):
         raise ValueError(f"{len(rollouts)} rollouts but forks for {len(forks)}: give one list of forks per rollout")
+    forks = [sorted(row, key=lambda fork: fork.start) for row in forks]
     places, requests = _requests(rollouts, forks, samples, seed, tokens_per_student_token)
     answers = dict(zip(places, teacher.continue_from(requests, on_result) if requests else [], strict=True))
     redrawn: dict[tuple[int, int], Continuations] = {}
     if redraws and student is not None and requests:
+        # Draws after the teacher's own: a student that is its own teacher would otherwise repeat the very texts.
         own = [
-            ContinuationRequest(r.prompt, r.prefix, redraws, _tokens(forks[row][index]), seed=r.seed)
+            ContinuationRequest(r.prompt, r.prefix, redraws, _tokens(forks[row][index]), samples, r.seed)
             for (row, index), r in zip(places, requests, strict=True)
         ]
         redrawn = dict(zip(places, student.continue_from(own), strict=True))

@@ -201,7 +201,8 @@ def read_record(line: str) -> Record:
         raise ValueError(f"no record in {line[:80]!r}: 'kind' must be one of {', '.join(sorted(_KINDS))}")
     if data.get("schema", SCHEMA) > SCHEMA:
         raise ValueError(f"a record of schema {data['schema']}, newer than {SCHEMA}: update omniopd to read it")
-    return _build(_KINDS[data["kind"]], data)
+    record: Record = _build(_KINDS[data["kind"]], data)
+    return record
 
 
 def _build(cls: type[Any], data: Mapping[str, Any]) -> Any:

@@ -20,9 +20,9 @@ def chunk_probability(logprobs: Float[Tensor, "*batch chunk"]) -> Float[Tensor, 
 
 
 def posterior_mean(
-    soft_counts: Num[Tensor, "*batch"],
-    samples: Num[Tensor, "*batch"] | int,
-    priors: Float[Tensor, "*batch"],
+    soft_counts: Num[Tensor, "*#batch"],
+    samples: Num[Tensor, "*#batch"] | int,
+    priors: Float[Tensor, "*#batch"],
     concentration: float = 1.0,
 ) -> Float[Tensor, "*batch"]:
     """π̂ = (k + α π̄) / (N + α), in [0, 1] (paper.md §2e). Broadcasts; detached, because a target has no gradient.

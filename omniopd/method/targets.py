@@ -69,7 +69,7 @@ def fork_targets(
         raise ConfigError(f"target {target!r} with control {control!r}: targets are {sorted(_TARGETS)}, controls {_CONTROLS}")
     if not evidence:
         return []
-    order = range(len(evidence))
+    order: Sequence[int] = range(len(evidence))
     if control == "shuffled":
         order = torch.randperm(len(evidence), generator=generator).tolist()
     donors = [evidence[i] for i in order]
@@ -93,10 +93,13 @@ def _paper(
 def _centred(
     evidence: Sequence[ForkEvidence], donors: Sequence[ForkEvidence], prior_only: bool, concentration: float, depth: int
 ) -> list[ForkTarget]:
-    """k / N minus a baseline: the student's redraws at the same fork where there are some, else other rollouts' mean."""
+    """k / N minus a baseline: the student's redraws at the same fork where there are some, else other rollouts' mean.
+
+    Redraws are scored against the teacher's texts: they travel with the donor, and `prior_only` does not see them.
+    """
     shares = torch.tensor([[e.prior] if prior_only else [d.share] for e, d in zip(evidence, donors, strict=True)])
     baseline = other_rollouts_mean(shares, [e.rollout for e in evidence])
-    redrawn = torch.tensor([[torch.nan if e.redraw_share is None else e.redraw_share] for e in evidence])
+    redrawn = torch.tensor([[torch.nan if prior_only or d.redraw_share is None else d.redraw_share] for d in donors])
     centred = (shares - torch.where(redrawn.isnan(), baseline, redrawn)).squeeze(1)
     return [ForkTarget(c.expand(len(e.chunk_ids)).clone()) for e, c in zip(evidence, centred, strict=True)]
 

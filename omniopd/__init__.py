@@ -33,7 +33,7 @@ _HOME = {
     "rouge1_similarity": "method.similarity",
     "runs": "runs",
     "sample": "models.sampling",
-    "score": "models.scoring",
+    "score": "models.rescoring",
     "token_edit_similarity": "method.similarity",
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -58,7 +59,7 @@ def load_model(
     _check_folder(name, place)
     try:
         model = AutoModelForCausalLM.from_pretrained(place, dtype=kind, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _unloadable("model", name, place, error) from error
     return model.to(pick_device(device)).eval()
 

@@ -100,6 +100,11 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def is_secret(name: str, value: Any = None) -> bool:
+    """Whether a setting is named like a key or a password, or its value looks like one."""
+    return bool(_SECRET_NAME.search(name)) or (isinstance(value, str) and bool(_SECRET_VALUE.search(value)))
+
+
 def _git(root: Path, *words: str) -> str | None:
     try:
         done = subprocess.run(

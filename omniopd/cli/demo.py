@@ -1,0 +1,52 @@
+"""`omniopd demo`: the main job. A tiny student learns from a tiny teacher, in a notebook that is kept with the run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+NOTEBOOK = "train"
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "demo", help="a tiny student learns from a tiny teacher", description=__doc__
+    )
+    command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe to change")
+    command.add_argument("--runs", default="runs", metavar="DIR", help="where the new run's folder is made (runs)")
+    return command
+
+
+def run(options: argparse.Namespace) -> int:
+    from omniopd.cli.train import stopped_words
+    from omniopd.config import load_recipe, override
+    from omniopd.errors import RunError
+    from omniopd.launch import launch, notebook_path, watch
+    from omniopd.outcome import loading_lines, outcome
+    from omniopd.progress import Progress
+    from omniopd.reporting import html_page
+    from omniopd.runs.store import create_run
+
+    recipe = override(load_recipe("embedded"), options.settings)
+    made = create_run(options.runs, recipe)
+    print(f"The run, with its notebook and its records: {made.path}", file=sys.stderr)
+    launched = launch(notebook_path(NOTEBOOK), made, {"recipe": "embedded", "run": str(made.path.resolve())})
+    try:
+        code = watch(launched, Progress(recipe.training.steps))
+    except KeyboardInterrupt:
+        print(f"\n{stopped_words(made)}", file=sys.stderr)
+        raise
+    if launched.notebook.exists():
+        page = html_page(launched.notebook, title=f"OmniOPD: {made.manifest.name}")
+    if code or made.state != "finished":
+        reason = made.status.message or _last_line(launched.log.read_text(encoding="utf-8", errors="replace"))
+        raise RunError(f"{reason} ({stopped_words(made)}; the notebook's own words: {launched.log})")
+    print(outcome(made))
+    print(f"\nThe run as a page: {page}\nThe trained student loads with\n{loading_lines(made)}")
+    return 0
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "the notebook ended without a word"

@@ -1,0 +1,67 @@
+"""`omniopd COMMAND …`: finds the command's file, prints errors made on purpose as one sentence.
+
+Exit codes: 0 done, 2 a mistake that the sentence explains, 130 stopped by Ctrl-C. A command's heavy imports happen when
+it runs, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+import omniopd
+from omniopd.errors import OmniOPDError
+
+COMMANDS = ("demo", "train", "evaluate", "recipes", "runs")
+MISTAKE, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; `arguments` are the process's own by default. Returns the exit code."""
+    options = parser().parse_args(arguments)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Once())
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    try:
+        return int(options.run(options) or 0)
+    except OmniOPDError as error:
+        print(f"omniopd: {error}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`omniopd runs | head`): nothing is left to say, not even by the interpreter's flush.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+
+
+class Once(logging.Filter):
+    """Lets a warning pass once, whatever its numbers: one that comes at every step would drown the progress bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[object] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        seen = record.msg in self._seen
+        self._seen.add(record.msg)
+        return not seen
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, with every command's own part."""
+    top = argparse.ArgumentParser(prog="omniopd", description=omniopd.__doc__)
+    top.add_argument("--version", action="version", version=omniopd.__version__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module = importlib.import_module(f"omniopd.cli.{name}")
+        command: argparse.ArgumentParser = module.add_parser(commands)
+        command.set_defaults(run=module.run)
+    return top
+
+
+if __name__ == "__main__":
+    sys.exit(main())

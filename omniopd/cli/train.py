@@ -1,0 +1,72 @@
+"""`omniopd train`: a recipe's run in this process, or a stopped run from where it was."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from omniopd.errors import ConfigError
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "train", help="train by a recipe, or resume a run", description=__doc__,
+        epilog="example: omniopd train embedded training.steps=20 audit.samples=4",
+    )  # fmt: skip
+    command.add_argument("recipe", nargs="?", metavar="RECIPE", help="a shipped name (omniopd recipes) or a TOML file")
+    command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe to change")
+    command.add_argument("--runs", default="runs", metavar="DIR", help="where the new run's folder is made (runs)")
+    command.add_argument("--name", help="the new run's folder (by default time and recipe)")
+    command.add_argument("--resume", metavar="RUN", help="continue this run from its newest whole checkpoint")
+    command.add_argument("--merge", action="store_true", help="save a LoRA student merged into its model")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    return command
+
+
+def run(options: argparse.Namespace) -> int:
+    from omniopd.cli.quiet import quiet_libraries
+
+    if (options.recipe is None) == (options.resume is None):
+        raise ConfigError("train needs a recipe or --resume RUN, and not both: `omniopd recipes` lists recipes")
+    quiet_libraries()
+    if options.resume is not None:
+        return _resumed(options)
+    from omniopd.config import load_recipe, override
+
+    recipe = override(load_recipe(options.recipe), options.settings)
+    from omniopd.job import carry_out
+    from omniopd.runs.store import create_run
+
+    made = create_run(options.runs, recipe, options.name)
+    print(made.path, file=sys.stderr)
+    return finished_or_told(made, lambda: carry_out(made, show=not options.quiet, merge=options.merge))
+
+
+def _resumed(options: argparse.Namespace) -> int:
+    from omniopd.job import resume_training
+    from omniopd.runs.store import open_run
+
+    made = open_run(options.resume)
+    return finished_or_told(made, lambda: resume_training(made.path, not options.quiet, options.merge))
+
+
+def finished_or_told(made: Any, work: Any) -> int:
+    """Do the work and print what came of it; where it stops early, print how to go on, and let the reason pass."""
+    from omniopd.outcome import loading_lines, outcome
+
+    try:
+        work()
+    except BaseException:
+        if made.state not in ("running", "finished"):
+            print(f"\n{stopped_words(made)}", file=sys.stderr)
+        raise
+    print(outcome(made))
+    print(f"\nThe trained student loads with\n{loading_lines(made)}")
+    return 0
+
+
+def stopped_words(made: Any) -> str:
+    """Where a run stands and how to go on."""
+    status = made.status
+    return f"{made.state} at step {status.step} of {status.steps}; go on with: omniopd train --resume {made.path}"

@@ -1,0 +1,245 @@
+"""The main job: a run from its first evaluation to its last, and from where it was stopped.
+
+    create the run → measure student and teacher → train → save the student → measure it again
+
+Everything is written as records while it happens; what is recorded already is not done again by a resumed run. Names
+become objects in `build.py`; this file knows their order.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from omniopd.build import LocalModel, build_student, build_task, build_teacher_model, build_trainer, device_of
+from omniopd.config import Recipe
+from omniopd.errors import ConfigError, OmniOPDError, RunError
+from omniopd.evaluation.evaluate import evaluate
+from omniopd.models.loading import load_model
+from omniopd.progress import Progress
+from omniopd.records import EvalRecord, RolloutRecord, StepRecord
+from omniopd.runs.store import Run, create_run, open_run
+from omniopd.stopping import Stopper
+from omniopd.training.checkpoints import newest_valid, step_of
+from omniopd.types import Task
+
+STUDENT, TEACHER = "student", "teacher"
+
+
+def run_training(
+    recipe: Recipe,
+    folder: str | Path = "runs",
+    name: str | None = None,
+    command: Sequence[str] | None = None,
+    show: bool = True,
+    merge: bool = False,
+) -> Run:
+    """A new run of a recipe inside `folder`, to its end; returns it.
+
+    `show`: a line of progress. `merge`: save a LoRA student merged into its model, not as an adapter. Ctrl-C and
+    SIGTERM leave a run that `resume_training` continues, as any error does; its status says which.
+    """
+    return carry_out(create_run(folder, recipe, name, command), show, merge)
+
+
+def resume_training(path: str | Path, show: bool = True, merge: bool = False) -> Run:
+    """Continue a run from its newest whole checkpoint (or from its beginning) to its end; returns it.
+
+    What was recorded after that checkpoint is set aside. Raises RunError for a folder that is no run, for a run that is
+    still going on and for one that has finished.
+    """
+    run = open_run(path)
+    if run.state == "running":
+        raise RunError(f"{run.path} is being run by process {run.status.pid}: stop that one first, or wait for it")
+    if run.state == "finished":
+        raise RunError(f"{run.path} has finished: there is nothing to resume; start a new run")
+    return carry_out(run, show, merge)
+
+
+def carry_out(run: Run, show: bool = True, merge: bool = False) -> Run:
+    """Everything that a run still lacks; `run_training` and `resume_training` come here. Returns the run."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("this command runs in one process: for several, use OmniOPDTrainer under accelerate launch")
+    recipe = run.recipe
+    checkpoint = newest_valid(run.checkpoints)
+    done = 0 if checkpoint is None else step_of(checkpoint)
+    run.set_aside_after(done)
+    progress = Progress(recipe.training.steps, done) if show else None
+    stopper = Stopper()
+    run.set_status(state="running", step=done, steps=recipe.training.steps, message="starting")
+    with _status_kept(run, progress), stopper.listening():
+        _Job(run, recipe, progress, stopper).carry_out(checkpoint, merge)
+    return run
+
+
+def evaluation_plan(recipe: Recipe) -> list[tuple[float, int]]:
+    """Temperatures with how many answers a problem gets: all `samples` at the hottest one (pass@k is read there), a
+    quarter of them at the others, one where sampling is greedy."""
+    e = recipe.evaluation
+    hottest = max(e.temperatures, default=0.0)
+    return [(t, 1 if t == 0 else e.samples if t == hottest else max(1, e.samples // 4)) for t in e.temperatures]
+
+
+def measured(
+    who: str,
+    local: LocalModel,
+    task: Task,
+    recipe: Recipe,
+    temperature: float,
+    samples: int,
+    problems: int | None = None,
+    step: int = 0,
+) -> EvalRecord:
+    """`local` on the held-out problems of a recipe's task (`evaluation.problems` of them by default)."""
+    return evaluate(
+        local.model,
+        local.tokenizer,
+        task,
+        samples=samples,
+        temperature=temperature,
+        limit=problems or recipe.evaluation.problems,
+        seed=recipe.seed,
+        split=recipe.task.test_split,
+        max_tokens=recipe.student.max_tokens,
+        batch=recipe.evaluation.batch,
+        name=who,
+        step=step,
+    )
+
+
+@dataclass(slots=True)
+class _Job:
+    """A run with what it is made of. Also the trainer's recorder."""
+
+    run: Run
+    recipe: Recipe
+    progress: Progress | None
+    stopper: Stopper
+
+    def carry_out(self, checkpoint: Path | None, merge: bool) -> None:
+        recipe, steps = self.recipe, self.recipe.training.steps
+        if recipe.training.threads:
+            torch.set_num_threads(recipe.training.threads)
+        student, teacher = build_student(recipe), build_teacher_model(recipe)
+        # Built before anything is measured: what cannot work is said in the first seconds.
+        trainer = build_trainer(
+            recipe, self.run.checkpoints, self, student, teacher, [self.stopper, _Between(self, student)]
+        )
+        if checkpoint is None:
+            self._measure(STUDENT, student, 0)
+        if teacher is not None:
+            self._measure(TEACHER, teacher, 0)
+        if checkpoint is None or step_of(checkpoint) < steps:
+            self._doing("training")
+            with self.stopper.patiently():
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        if not self.run.student.exists():
+            trained = trainer.accelerator.unwrap_model(trainer.model)
+            if checkpoint is not None and step_of(checkpoint) == steps:
+                trained = _from_checkpoint(trained, checkpoint, recipe)
+            save_student(trained, student.tokenizer, self.run.student, merge)
+        after = load_model(str(self.run.student), recipe.student.dtype, device_of(recipe))
+        self._measure(STUDENT, LocalModel(student.name, after, student.tokenizer), steps)
+
+    def append(self, record: StepRecord | EvalRecord) -> None:
+        self.run.append(record)
+        if isinstance(record, StepRecord):
+            self.run.set_status(step=record.step, message="training")
+        if self.progress:
+            self.progress.show(record)
+
+    def write_rollouts(self, step: int, records: Sequence[RolloutRecord]) -> None:
+        self.run.write_rollouts(step, records)
+
+    def measure_between(self, student: LocalModel, step: int) -> None:
+        """The evaluation of `evaluation.every`: fewer problems, the hottest temperature only, one answer each."""
+        e = self.recipe.evaluation
+        self._evaluate(STUDENT, student, step, max(e.temperatures), 1, e.every_problems)
+
+    def _measure(self, who: str, local: LocalModel, step: int) -> None:
+        for temperature, samples in evaluation_plan(self.recipe):
+            count = samples if who == STUDENT else 1
+            self._evaluate(who, local, step, temperature, count, self.recipe.evaluation.problems)
+
+    def _evaluate(
+        self, who: str, local: LocalModel, step: int, temperature: float, samples: int, problems: int
+    ) -> None:
+        if any(
+            (e.model, e.step, e.temperature, e.samples, len(e.problems)) == (who, step, temperature, samples, problems)
+            for e in self.run.evals()
+        ):
+            return
+        self._doing(f"measuring the {who}")
+        self.append(measured(who, local, build_task(self.recipe), self.recipe, temperature, samples, problems, step))
+
+    def _doing(self, what: str) -> None:
+        self.run.set_status(message=what)
+        if self.progress:
+            self.progress.doing(what)
+
+
+class _Between(TrainerCallback):
+    """Evaluates the student every `evaluation.every` steps of training."""
+
+    def __init__(self, job: _Job, student: LocalModel) -> None:
+        self._job, self._student = job, student
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        every, step = self._job.recipe.evaluation.every, state.global_step
+        if every and step % every == 0 and step < state.max_steps:
+            self._job.measure_between(LocalModel(self._student.name, model, self._student.tokenizer), step)
+
+
+def save_student(model: Any, tokenizer: Any, folder: Path, merge: bool = False) -> None:
+    """A plain folder that `from_pretrained` loads; it appears whole or not at all. `merge`: LoRA into the weights."""
+    if merge and hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    beside = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        model.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+    except OSError as error:
+        raise RunError(
+            f"{folder} could not be written ({error.strerror or error}): free some space and resume the run, whose "
+            "last checkpoint holds the same weights"
+        ) from error
+    os.replace(beside, folder)
+
+
+def _from_checkpoint(model: Any, checkpoint: Path, recipe: Recipe) -> Any:
+    """The trained student of a run that was stopped between its last step and its end."""
+    if recipe.student.lora_rank:
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(model.unload(), checkpoint)
+    return load_model(str(checkpoint), dtype=recipe.student.dtype)
+
+
+@contextmanager
+def _status_kept(run: Run, progress: Progress | None) -> Iterator[None]:
+    """However a run ends, its status says how; an error goes on to the caller."""
+    state, message = "finished", ""
+    try:
+        yield
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    except BaseException as error:
+        state = "failed"
+        message = str(error) if isinstance(error, OmniOPDError) else f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        # On a full disk the status stays as it was; the error says what happened.
+        with suppress(RunError):
+            run.set_status(state=state, message=message)
+        if progress:
+            progress.close(state)

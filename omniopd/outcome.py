@@ -1,0 +1,84 @@
+"""What a run came to, for people: the table, what it shows, time and teacher tokens, how to load the student.
+
+Reads records; knows no model and no trainer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas
+
+from omniopd.charts import Chart
+from omniopd.evaluation.tables import as_text, findings, report_rows, report_table
+from omniopd.records import EvalRecord, StepRecord
+from omniopd.runs.store import Run
+
+
+def outcome(run: Run) -> str:
+    """The final table of a run with its sentences, as plain text."""
+    evals, steps = run.evals(), run.steps()
+    parts = []
+    if evals:
+        title = f"Right answers in percent [95% interval] of {len(evals[0].problems)} held-out problems, by temperature"
+        parts += [as_text(outcome_table(evals), title), *findings(report_rows(evals))]
+    parts.append(costs(steps, evals))
+    return "\n".join(parts)
+
+
+def outcome_table(evals: list[EvalRecord]) -> pandas.DataFrame:
+    """Student before and after, and teacher: `evaluation.tables.report_table` with the k that was measured."""
+    k = min(16, max((record.samples for record in evals if record.model == "student"), default=16))
+    return report_table(report_rows(evals), k)
+
+
+def costs(steps: list[StepRecord], evals: list[EvalRecord]) -> str:
+    """Seconds and teacher tokens, in two sentences."""
+    training = sum(step.metrics.get("step_time", 0.0) for step in steps)
+    read, wrote = sum(step.input_tokens for step in steps), sum(step.output_tokens for step in steps)
+    dollars = sum(step.cost_usd for step in steps)
+    paid = f" for ${dollars:.2f}" if dollars else ""
+    return (
+        f"{len(steps)} steps took {training:.0f} s, the evaluations {sum(e.seconds for e in evals):.0f} s. "
+        f"The teacher read {read:,} tokens and wrote {wrote:,}{paid}."
+    )
+
+
+def loading_lines(run: Run) -> str:
+    """The three lines of Python that load the trained student."""
+    folder = str(run.student)
+    return (
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        f"model = AutoModelForCausalLM.from_pretrained({folder!r})\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({folder!r})"
+    )
+
+
+def charts(run: Run) -> list[Chart]:
+    """Loss, entropy and accuracy of a run; a chart without a point is left out."""
+    steps = run.steps()
+    xs = [record.step for record in steps]
+
+    def over_steps(names: Mapping[str, str]) -> dict[str, tuple[list[float], list[float]]]:
+        return {
+            label: ([float(x) for x in xs], [record.metrics.get(name, math.nan) for record in steps])
+            for label, name in names.items()
+        }
+
+    loss = {
+        "loss": ([float(x) for x in xs], [record.loss for record in steps]),
+        "chunk": ([float(x) for x in xs], [record.chunk_loss for record in steps]),
+        "anchor": ([float(x) for x in xs], [record.anchor_loss for record in steps]),
+    }
+    entropy = over_steps({"at forks": "entropy/forks", "elsewhere": "entropy/elsewhere"})
+    accuracy = {
+        who: ([record.temperature for record in records], [100 * record.accuracy for record in records])
+        for who, records in report_rows(run.evals()).items()
+    }
+    made = [
+        Chart("Loss", loss, "step", "loss"),
+        Chart("Entropy of the student", entropy, "step", "nats"),
+        Chart("Right answers", accuracy, "temperature", "percent"),
+    ]
+    return [chart for chart in made if any(math.isfinite(y) for _, ys in chart.series.values() for y in ys)]

@@ -1,0 +1,41 @@
+"""The page of an executed notebook: one HTML file that runs nothing and loads nothing.
+
+What models wrote reaches a notebook as plain text and is escaped; HTML and Markdown are cleaned; pictures stand in the
+page as data; and a content policy forbids scripts and the network, should anything have slipped through.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omniopd.errors import RunError
+from omniopd.runs.atomic import write_text
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
+# Alternatives a page cannot show without running something, or that could run something.
+_ACTIVE = ("application/javascript", "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json")
+
+
+def html_page(notebook: str | Path, page: str | Path | None = None, title: str = "") -> Path:
+    """Write the page of a notebook beside it (or to `page`) and return its path. Raises RunError for what is none."""
+    import nbconvert
+    import nbformat
+
+    notebook = Path(notebook)
+    page = notebook.with_suffix(".html") if page is None else Path(page)
+    try:
+        content = nbformat.read(notebook, as_version=4)
+    except (OSError, ValueError, nbformat.ValidationError) as error:
+        raise RunError(f"{notebook} cannot be read as a notebook: {error}") from error
+    for cell in content.cells:
+        for output in cell.get("outputs", []):
+            for kind in _ACTIVE:
+                output.get("data", {}).pop(kind, None)
+    exporter = nbconvert.HTMLExporter(
+        sanitize_html=True, embed_images=True, mathjax_url="", require_js_url="", jquery_url=""
+    )
+    exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
+    text, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": title or notebook.stem}})
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    write_text(page, text.replace("<head>", f"<head>{meta}", 1))
+    return page

@@ -1,0 +1,115 @@
+"""A recipe's names become objects, its numbers the trainer's; what cannot work is one sentence."""
+
+import dataclasses
+
+import pytest
+
+from omniopd.build import (
+    LocalModel,
+    build_student,
+    build_task,
+    build_teacher,
+    build_teacher_model,
+    build_train_set,
+    build_trainer,
+    trainer_settings,
+)
+from omniopd.config import load_recipe
+from omniopd.errors import ConfigError, DataError
+from omniopd.training.baselines import WhiteBoxTrainer
+from omniopd.training.trainer import OmniOPDTrainer
+from omniopd.types import Task, Teacher
+from tests.small_runs import small_recipe
+
+
+def test_every_setting_of_audit_and_objective_reaches_the_trainer(tmp_path):
+    recipe = load_recipe(
+        "embedded",
+        **{"audit.forks": 3, "audit.samples": 7, "audit.chunk_tokens": 5, "audit.scheduler": "causal",
+           "audit.power": 2.0, "audit.similarity": "tokens", "objective.target": "centred",
+           "objective.control": "shuffled", "objective.concentration": 2.5,
+           "objective.anchor_weight": 0.3, "objective.anchor_on": "all",
+           "objective.depth": 2, "objective.continuation_weight": 0.4, "objective.redraws": 6},
+    )  # fmt: skip
+    made = trainer_settings(recipe, tmp_path)
+    for section in (recipe.audit, recipe.objective):
+        for name in {f.name for f in dataclasses.fields(section)} - {"length"}:
+            assert getattr(made, name) == getattr(section, name), name
+    assert made.normaliser_length == recipe.student.max_tokens
+
+
+def test_a_step_has_as_many_rollouts_as_the_recipe_says(tmp_path, monkeypatch):
+    recipe = small_recipe(training__rollouts=8, training__micro_batch=2)
+    made = trainer_settings(recipe, tmp_path)
+    assert (made.per_device_train_batch_size, made.gradient_accumulation_steps) == (2, 4)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="rollouts is 8, which 3 processes cannot share"):
+        trainer_settings(recipe, tmp_path)
+
+
+def test_a_constant_schedule_warms_up_where_asked_to(tmp_path):
+    assert trainer_settings(small_recipe(), tmp_path).lr_scheduler_type == "constant"
+    warm = small_recipe(training__warmup_steps=2)
+    assert trainer_settings(warm, tmp_path).lr_scheduler_type == "constant_with_warmup"
+
+
+def test_tasks_by_name(tmp_path):
+    assert isinstance(build_task(small_recipe()), Task)
+    assert build_task(small_recipe(task__name="gsm8k", task__path=str(tmp_path))).path_or_id == str(tmp_path)
+    with pytest.raises(ConfigError, match=r"task.path is empty"):
+        build_task(small_recipe(task__name="jsonl"))
+    with pytest.raises(ConfigError, match=r"task.name is 'storys': it must be one of stories"):
+        build_task(small_recipe(task__name="storys"))
+
+
+def test_the_train_set_follows_the_seed_and_carries_ids_and_answers():
+    first, again, other = (build_train_set(small_recipe(seed=seed)) for seed in (0, 0, 1))
+    assert first["id"] == again["id"] != other["id"]
+    assert set(first.column_names) == {"prompt", "id", "answer"}
+
+
+def test_a_local_teacher_is_loaded_and_continues_texts():
+    teacher = build_teacher_model(small_recipe())
+    assert isinstance(teacher, LocalModel)
+    assert isinstance(build_teacher(small_recipe(), teacher), Teacher)
+
+
+def test_a_teacher_that_is_nowhere_says_what_can_be_given():
+    recipe = small_recipe(teacher__model="somebody/some-model")
+    assert build_teacher_model(recipe) is None
+    with pytest.raises(ConfigError, match=r"teacher.model is 'somebody/some-model'.*give embedded:teacher"):
+        build_teacher(recipe)
+
+
+def test_a_student_that_cannot_be_loaded_is_one_sentence(tmp_path):
+    with pytest.raises(ConfigError, match=r"student.model is .*cannot be loaded") as told:
+        build_student(small_recipe(student__model=str(tmp_path)))
+    assert "\n" not in str(told.value)
+
+
+def test_the_method_chooses_the_trainer(tmp_path):
+    assert type(build_trainer(small_recipe(), tmp_path)) is OmniOPDTrainer
+    assert type(build_trainer(small_recipe(method="white_box"), tmp_path)) is WhiteBoxTrainer
+
+
+def test_a_white_box_needs_a_teacher_that_runs_here(tmp_path):
+    recipe = small_recipe(method="white_box", teacher__model="somebody/some-model")
+    with pytest.raises(ConfigError, match="its logits are needed"):
+        build_trainer(recipe, tmp_path)
+
+
+def test_a_prompt_longer_than_the_context_is_found_before_training(tmp_path):
+    with pytest.raises(DataError, match=r"prompt \d+ has \d+ tokens, .*more than the model's context \(512\)"):
+        build_trainer(small_recipe(student__max_tokens=500), tmp_path)
+
+
+def test_a_device_that_is_not_here_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="it must be auto, cpu or cuda"):
+        trainer_settings(small_recipe(training__device="tpu"), tmp_path)
+
+
+def test_lora_trains_an_adapter_only(tmp_path):
+    trainer = build_trainer(small_recipe(student__lora_rank=2), tmp_path)
+    trained = [name for name, p in trainer.model.named_parameters() if p.requires_grad]
+    assert trained
+    assert all("lora_" in name for name in trained)

@@ -21,12 +21,12 @@ NOT_MODELS = {"question", "ground_truth"}
 
 
 def main(folder: Path) -> int:
-    started = time.perf_counter()
+    started = time.process_time()
     gold_wrong = check_gold_answers(read_rows(folder / "test.jsonl"))
-    gold_s = time.perf_counter() - started
+    gold_s = time.process_time() - started
     disagreements = check_recorded_solutions(read_rows(folder / "example_model_solutions.jsonl"))
-    total_s = time.perf_counter() - started
-    print(f"seconds: {gold_s:.1f} for gold answers, {total_s - gold_s:.1f} for recorded solutions")
+    total_s = time.process_time() - started
+    print(f"seconds of this process: {gold_s:.1f} for gold answers, {total_s - gold_s:.1f} for recorded solutions")
     return 1 if gold_wrong or disagreements else 0
 
 

@@ -99,13 +99,13 @@ class LossSums:
                 whole.least[name] = min(whole.least.get(name, math.inf), value)
         return whole
 
-    def metrics(self) -> Mapping[str, float]:
-        """Per-step values: loss parts as they are, divergences as means over their tokens."""
+    def metrics(self, processes: int = 1) -> Mapping[str, float]:
+        """Per-step values: loss parts as means over `processes`, as gradients are; divergences over their tokens."""
         s = self.sums
         return {
-            "loss/chunk": s["chunk"],
-            "loss/anchor": s["anchor"],
-            "loss/total": s["chunk"] + s["anchor"],
+            "loss/chunk": s["chunk"] / processes,
+            "loss/anchor": s["anchor"] / processes,
+            "loss/total": (s["chunk"] + s["anchor"]) / processes,
             "loss/chunk_per_token": s["chunk_unscaled"] / max(1.0, s["audited"]),
             "kl/audited": s["kl_audited"] / s["audited"] if s["audited"] else math.nan,
             "kl/anchored": s["kl_anchored"] / s["anchored"] if s["anchored"] else math.nan,

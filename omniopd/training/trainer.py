@@ -252,7 +252,7 @@ class OmniOPDTrainer(DistillationTrainer):
             sums = LossSums.joined(self._gathered([self._loss_sums]))  # type: ignore[list-item]
             seconds = self.stopwatch.take()
             extra = {
-                **sums.metrics(),
+                **sums.metrics(self.accelerator.num_processes),
                 "teacher/input_tokens": usage.input_tokens,
                 "teacher/output_tokens": usage.output_tokens,
                 "teacher/cost_usd": usage.cost_usd,

@@ -123,3 +123,12 @@ def test_long_responses_are_searched_in_linear_time(piece):
 def test_an_answer_may_be_explained_at_length_but_not_be_long():
     assert grade("A: 18, because " + "of what was said, " * 40 + "not 5", "18")
     assert not grade("A: " + "1, " * 200 + "1", "1")
+
+
+BROKEN = ["x^{}", "{", "}", "$$", "\\frac{}{}", "^", "\\left(", "\\text{", "5%%", "\\begin{pmatrix}"]
+
+
+@pytest.mark.parametrize("formula", BROKEN)
+def test_a_broken_formula_is_wrong_and_no_error(formula):
+    assert not grade(f"#### {formula}", "5 + x")
+    assert not grade("#### 5 + x", formula)

@@ -14,9 +14,10 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError
-from omniopd.models.chat import prompt_ids
-from omniopd.models.decoding import Sampling, context_length, continue_ids, row_seed
+from omniopd.models.decoding import context_length
+from omniopd.models.loading import end_ids
 from omniopd.models.pieces import decode
+from omniopd.models.sampling import sample_ids
 from omniopd.records import EvalRecord, ProblemResult
 from omniopd.types import Prompt, Task
 
@@ -42,11 +43,12 @@ def evaluate(
 ) -> EvalRecord:
     """Accuracy of `model` on the first `limit` problems of a split (None: all), `samples` answers each.
 
-    Temperature 0 takes one answer, since all would be the same. Sampling is cut neither by top-p nor by top-k. `batch`
-    answers are written at a time; `progress(done, all)` counts them. `step` and `name` ("student", "teacher") go into
+    The draws are those of `models.sampling.sample` with this seed, cut neither by top-p nor by top-k; temperature 0
+    takes one answer, since all would be the same. `batch` answers are written at a time, and at least those to one
+    problem; `progress(done, all)` counts them. `step` and `name` ("student", "teacher") go into
     the record, where tables and lists of runs read them. An answer counts as readable where the task says so, or, for a
     task that does not say, where it ended by itself. Raises ConfigError for settings that cannot work, and DataError
-    for a split without problems or a prompt that leaves no room to answer.
+    for a split without problems or a prompt that fills the model's context.
     """
     if samples < 1 or batch < 1 or max_tokens < 1 or temperature < 0:
         raise ConfigError(
@@ -61,14 +63,17 @@ def evaluate(
     prompts = task.prompts(split, limit, PROBLEM_SEED)
     if not prompts:
         raise DataError(f"the split {split!r} of {task.name} has no problems: evaluate on another split")
-    encoded = [prompt_ids(tokenizer, prompt.messages) for prompt in prompts]
-    _check_lengths(prompts, encoded, max_tokens, context_length(model))
-    answers = _answers(model, tokenizer, prompts, encoded, samples, temperature, seed, max_tokens, batch, progress)
-    ends = frozenset(_end_ids(model, tokenizer))
-    problems = [
-        _graded(task, tokenizer, prompt, answers[row * samples : (row + 1) * samples], ends)
-        for row, prompt in enumerate(prompts)
-    ]
+    ends = frozenset(end_ids(model, tokenizer))
+    together = max(1, batch // samples)
+    problems: list[ProblemResult] = []
+    for start in range(0, len(prompts), together):
+        some = prompts[start : start + together]
+        written = sample_ids(
+            model, tokenizer, some, max_tokens, temperature, seed, samples, batch_tokens=batch * context_length(model)
+        )
+        problems += [_graded(task, tokenizer, *pair, ends) for pair in zip(some, written, strict=True)]
+        if progress is not None:
+            progress(len(problems) * samples, len(prompts) * samples)
     return EvalRecord(
         model=name,
         task=task.name,
@@ -120,44 +125,6 @@ def accuracy_by_temperature(
     return records
 
 
-def _answers(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Prompt],
-    encoded: Sequence[Sequence[int]],
-    samples: int,
-    temperature: float,
-    seed: int,
-    max_tokens: int,
-    batch: int,
-    progress: Progress | None,
-) -> list[list[int]]:
-    """Token ids of every answer; those to one problem stand together."""
-    ends = _end_ids(model, tokenizer)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
-    rows = [(place, sample) for place in range(len(prompts)) for sample in range(samples)]
-    # Answers to prompts of like length share a batch; `found` puts them back in order.
-    order = sorted(range(len(rows)), key=lambda row: (len(encoded[rows[row][0]]), row))
-    found: list[list[int]] = [[] for _ in rows]
-    for start in range(0, len(rows), batch):
-        some = order[start : start + batch]
-        written = continue_ids(
-            model,
-            [encoded[rows[row][0]] for row in some],
-            [row_seed("evaluate", seed, prompts[rows[row][0]].id, rows[row][1]) for row in some],
-            max_tokens,
-            eos_ids=ends,
-            pad_id=pad,
-            sampling=Sampling(float(temperature)),
-            batch_tokens=batch * (max_tokens + max(len(encoded[rows[row][0]]) for row in some)),
-        )
-        for row, ids in zip(some, written, strict=True):
-            found[row] = ids
-        if progress is not None:
-            progress(min(start + batch, len(rows)), len(rows))
-    return found
-
-
 def _graded(
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
@@ -176,29 +143,6 @@ def _graded(
         truncated=len(answers) - sum(stopped),
         mean_tokens=sum(map(len, answers)) / len(answers),
     )
-
-
-def _end_ids(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end an answer: the tokenizer's, and those that the model's generation settings add."""
-    declared = model.generation_config.eos_token_id if getattr(model, "generation_config", None) else None
-    ids = [] if declared is None else [declared] if isinstance(declared, int) else list(declared)
-    if tokenizer.eos_token_id is not None:
-        ids.append(tokenizer.eos_token_id)
-    if not ids:
-        raise ConfigError(
-            f"neither the tokenizer nor the model of {tokenizer.name_or_path or 'this student'} names an end token, so "
-            "no answer would end: set tokenizer.eos_token"
-        )
-    return sorted(set(ids))
-
-
-def _check_lengths(prompts: Sequence[Prompt], encoded: Sequence[Sequence[int]], max_tokens: int, context: int) -> None:
-    for prompt, ids in zip(prompts, encoded, strict=True):
-        if len(ids) + max_tokens > context:
-            raise DataError(
-                f"problem {prompt.id!r} has {len(ids)} tokens and {max_tokens} more may follow, but the model reads "
-                f"{context}: lower max_tokens (student.max_tokens), or leave such problems out"
-            )
 
 
 def _of_several(progress: Progress | None, each: Sequence[int], place: int) -> Progress | None:

@@ -173,9 +173,10 @@ def _names(folder: Path) -> list[str]:
 
 
 def _facts(path: Path, sync: bool = False) -> dict[str, Any]:
-    with open(path, "r+b" if sync else "rb") as file:
-        if sync:
+    if sync:
+        with open(path, "r+b") as file:  # some systems sync only what they may write
             os.fsync(file.fileno())
+    with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         return {"bytes": size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 

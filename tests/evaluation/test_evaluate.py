@@ -13,6 +13,7 @@ from omniopd.evaluation.evaluate import accuracy_by_temperature, evaluate
 from omniopd.evaluation.pass_at_k import mean_pass_at_k
 from omniopd.models.chat import prompt_ids
 from omniopd.models.pieces import decode
+from omniopd.models.sampling import sample
 from omniopd.types import Prompt, Task
 from tests.builders import prompts, tiny_model, tiny_tokenizer
 
@@ -72,6 +73,8 @@ def test_a_draw_depends_on_its_problem_and_number_alone():
     whole = evaluate(model, tokenizer, Vowels(), 3, max_tokens=8)
     assert counts(evaluate(model, tokenizer, Vowels(), 3, max_tokens=8, batch=5)) == counts(whole)
     assert counts(evaluate(model, tokenizer, Vowels(), 3, max_tokens=8, limit=4)) == counts(whole)[:4]
+    drawn = sample(model, tokenizer, prompts(12), 8, samples=3)
+    assert [p.mean_tokens * 3 for p in whole.problems] == [sum(map(len, drawn[i : i + 3])) for i in range(0, 36, 3)]
     assert counts(evaluate(model, tokenizer, Vowels(), 3, max_tokens=8, seed=1)) != counts(whole)
     first = Vowels()
     evaluate(model, tokenizer, first, 1, max_tokens=8)
@@ -112,7 +115,7 @@ def test_every_answer_is_counted_once():
     assert sum(task.answers.values()) == 48
     assert sum(p.right for p in record.problems) == sum(n for (_, text), n in task.answers.items() if "e" in text)
     assert record.readable_share == pytest.approx(1 - record.truncated_share)
-    assert seen == [(10, 48), (20, 48), (30, 48), (40, 48), (48, 48)]
+    assert seen == [(8, 48), (16, 48), (24, 48), (32, 48), (40, 48), (48, 48)]
     assert (record.model, record.task, record.split, record.max_tokens) == ("teacher", "vowels", "test", 6)
     assert isinstance(task, Task)
 
@@ -145,13 +148,13 @@ def test_accuracy_against_temperature_gives_pass_at_k_at_the_highest():
 
 
 def test_settings_that_cannot_work_are_named():
-    model, tokenizer = tiny_model(context=64), tiny_tokenizer()
+    model, tokenizer = tiny_model(), tiny_tokenizer()
     with pytest.raises(ConfigError, match="samples is 0"):
         evaluate(model, tokenizer, Vowels(), samples=0)
     with pytest.raises(ConfigError, match="limit is 0"):
         evaluate(model, tokenizer, Vowels(), limit=0)
-    with pytest.raises(DataError, match=r"'p0' has .* lower max_tokens"):
-        evaluate(model, tokenizer, Vowels(), max_tokens=64)
+    with pytest.raises(DataError, match=r"'p0' has .* tokens, and the model reads 8"):
+        evaluate(tiny_model(context=8), tokenizer, Vowels())
     with pytest.raises(DataError, match="'dev' of vowels has no problems"):
         evaluate(model, tokenizer, Vowels(0), split="dev")
     with pytest.raises(ConfigError, match="temperatures is empty"):

@@ -236,7 +236,8 @@ def _is_modest(formula: str) -> bool:
 
 
 def _growth(powers: Iterable[re.Match[str]]) -> int:
-    return math.prod(max(1, int(digits)) for power in powers for digits in re.findall(r"\d+", power[1] or power[2] or ""))
+    exponents = [power[1] or power[2] or "" for power in powers]
+    return math.prod(max(1, int(digits)) for exponent in exponents for digits in re.findall(r"\d+", exponent))
 
 
 def _depths(formula: str) -> Iterator[int]:

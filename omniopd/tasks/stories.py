@@ -148,10 +148,14 @@ def exact(total: int, sign: str, amount: int) -> int:
 
 
 def without_carry(total: int, sign: str, amount: int) -> int:
-    """Column by column, with the carry or the borrow forgotten: 37+25=52, 62-18=54, 26*2=42."""
-    ones = exact(total % 10, sign, amount % 10) % 10
-    tens = exact(total // 10, sign, amount if sign == "*" else amount // 10)
-    return 10 * tens + ones
+    """Column by column, with nothing carried or borrowed: 37+25=52, 62-18=56 (the smaller digit from the larger),
+    26*2=42. Two such slips rarely cancel, so a wrong line seldom leads to a right answer."""
+    ones, tens = total % 10, total // 10
+    if sign == "*":
+        return 10 * tens * amount + ones * amount % 10
+    if sign == "+":
+        return 10 * (tens + amount // 10) + (ones + amount) % 10
+    return 10 * (tens - amount // 10) + abs(ones - amount % 10)
 
 
 def in_world(total: int) -> bool:

@@ -92,11 +92,11 @@ def test_a_slip_spreads_to_later_lines_and_grades_as_wrong() -> None:
 
 @given(st.integers(10, 99), st.integers(10, 99))
 @settings(max_examples=200, deadline=None)
-def test_forgetting_the_carry_errs_by_ten_where_there_is_one_and_not_elsewhere(a: int, b: int) -> None:
+def test_forgetting_errs_where_there_is_a_carry_or_a_borrow_and_not_elsewhere(a: int, b: int) -> None:
     carries = a % 10 + b % 10 >= 10
     assert exact(a, "+", b) - without_carry(a, "+", b) == (10 if carries else 0)
-    borrows = a % 10 < b % 10
-    assert without_carry(a, "-", b) - exact(a, "-", b) == (10 if borrows else 0)
+    missing = max(0, b % 10 - a % 10)  # a forgotten borrow takes the smaller digit from the larger
+    assert without_carry(a, "-", b) - exact(a, "-", b) == 2 * missing
 
 
 def test_forgetting_the_carry_of_a_product_loses_its_tens() -> None:

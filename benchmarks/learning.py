@@ -4,9 +4,9 @@
     python benchmarks/learning.py --arms recipe prior_only --seeds 0 1 2
     python benchmarks/learning.py --report             # only the table of what is there
 
-Each cell is one run with one torch thread. Learning rates are tried on a seed that is
-not reported, as many for every arm; the seeds of the table are the units of its intervals (Student's t).
-The rise is that of the best-temperature accuracy, which sharpening alone cannot raise.
+Each cell is one run with one torch thread. Learning rates are tried on a seed that is not reported, as many for every
+arm (a control keeps the recipe's); the seeds of the table are the units of its intervals (Student's t). The rise is
+that of the best-temperature accuracy, which sharpening alone cannot raise.
 """
 
 from __future__ import annotations
@@ -43,25 +43,31 @@ ARMS: dict[str, dict[str, object]] = {
     "paper, exact": {"objective.target": "paper", "audit.similarity": "exact"},
 }
 CONTROLS = ("self_teacher", "prior_only", "shuffled", "constant")
+UNTRAINED = "untrained"
 DEVELOPMENT_SEED = 1000
 
 
 def main() -> None:
     options = _options()
     chosen = options.arms or list(ARMS)
+    tried = [arm for arm in chosen if arm not in CONTROLS]
     if not options.report:
-        trials = [(arm, rate, DEVELOPMENT_SEED) for arm in chosen for rate in options.rates if len(options.rates) > 1]
+        trials = [(arm, rate, DEVELOPMENT_SEED) for arm in tried for rate in options.rates if len(options.rates) > 1]
         _run_all(trials, options)
-        rates = {arm: _best_rate(options.out, arm, options.rates) for arm in chosen}
-        _run_all([(arm, rates[arm], seed) for seed in options.seeds for arm in chosen], options)
-    rates = {arm: _best_rate(options.out, arm, options.rates) for arm in chosen}
-    cells = [
-        (arm, seed, run)
-        for arm in chosen
-        for seed in options.seeds
-        if (run := _run(options.out, arm, rates[arm], seed))
-    ]
-    table = pd.DataFrame([{"arm": arm, "seed": seed, "rate": rates[arm], **_numbers(run)} for arm, seed, run in cells])
+    # A control is the recipe with one thing taken away, so it keeps the recipe's rate.
+    rates = {arm: _best_rate(options.out, "recipe" if arm in CONTROLS else arm, options.rates) for arm in chosen}
+    if not options.report:
+        untrained = [(UNTRAINED, 1.0, seed) for seed in options.seeds]
+        _run_all([*untrained, *((arm, rates[arm], seed) for seed in options.seeds for arm in chosen)], options)
+    table = pd.DataFrame(
+        [
+            {"arm": arm, "seed": seed, "rate": rates[arm], **_numbers(run, before)}
+            for seed in options.seeds
+            if (before := _run(options.out, UNTRAINED, 1.0, seed))
+            for arm in chosen
+            if (run := _run(options.out, arm, rates[arm], seed))
+        ]
+    )
     print(_report(table))
 
 
@@ -108,25 +114,36 @@ def _quiet() -> None:
 
 
 def _train(cell: tuple[str, float, int], options: argparse.Namespace) -> str:
-    """Runs one cell to its end; says what came of it."""
+    """Runs one cell to its end; says what came of it. The untrained student is a cell of its own, once per seed."""
+    import torch
+
+    from omniopd.build import build_student, build_task, build_teacher_model, build_trainer
     from omniopd.config import load_recipe
-    from omniopd.job import carry_out
+    from omniopd.job import measured
     from omniopd.runs.store import create_run
 
     arm, rate, seed = cell
     base = load_recipe(options.recipe)
     settings = {
         "seed": seed, "name": arm, "training.threads": 1, "training.learning_rate": base.training.learning_rate * rate,
-        "training.record_every": 10**6, "training.save_every": 10**6, "evaluation.samples": 1, **ARMS[arm],
+        "training.record_every": 10**6, "training.save_every": 10**6, **ARMS.get(arm, {}),
     }  # fmt: skip
     recipe = override(load_recipe(options.recipe, **settings), options.set)
-    folder = _folder(options.out, arm, rate, seed)
+    torch.set_num_threads(1)
+    run = create_run(_folder(options.out, arm, rate, seed), recipe)
     try:
-        run = carry_out(create_run(folder, recipe), show=False)
+        student = build_student(recipe)
+        if arm != UNTRAINED:
+            build_trainer(recipe, run.checkpoints, run, student, build_teacher_model(recipe)).train()
+        student.model.eval()
+        step = 0 if arm == UNTRAINED else recipe.training.steps
+        for temperature in recipe.evaluation.temperatures:
+            run.append(measured("student", student, build_task(recipe), recipe, temperature, 1, step=step))
     except OmniOPDError as error:
+        run.set_status(state="failed", message=str(error))
         return f"failed: {error}"
-    numbers = _numbers(run)
-    return f"best temperature {numbers['before']:.1f} → {numbers['after']:.1f}, greedy {numbers['greedy']:.1f}"
+    run.set_status(state="finished")
+    return ", ".join(f"{e.temperature:g}: {100 * e.accuracy:.1f}" for e in run.evals())
 
 
 def _best_rate(out: Path, arm: str, rates: list[float]) -> float:
@@ -135,24 +152,17 @@ def _best_rate(out: Path, arm: str, rates: list[float]) -> float:
     return max(scores, key=lambda rate: scores[rate]) if scores else sorted(rates)[len(rates) // 2]
 
 
-def _numbers(run: Run) -> dict[str, float]:
-    """Best-temperature, greedy and T = 1 accuracy before and after, in points."""
-    evals = [e for e in run.evals() if e.model == "student"]
-    last = max(e.step for e in evals)
-    before = {e.temperature: 100 * e.accuracy for e in evals if e.step == 0}
-    after = {e.temperature: 100 * e.accuracy for e in evals if e.step == last}
+def _numbers(run: Run, before: Run | None = None) -> dict[str, float]:
+    """Best-temperature, greedy and T = 1 accuracy, and their rises over the untrained student, in points."""
+    after = {e.temperature: 100 * e.accuracy for e in run.evals()}
+    found = {"after": max(after.values()), "greedy": after[0.0], "T=1": after[1.0]}
     steps = run.steps()
-    return {
-        "before": max(before.values()),
-        "after": max(after.values()),
-        "rise": max(after.values()) - max(before.values()),
-        "greedy": after[0.0],
-        "greedy rise": after[0.0] - before[0.0],
-        "T=1": after[1.0],
-        "T=1 rise": after[1.0] - before[1.0],
-        "teacher tokens": sum(s.output_tokens for s in steps),
-        "steps": last,
-    }
+    found |= {"teacher tokens": sum(s.output_tokens for s in steps), "steps": len(steps)}
+    if before is not None:
+        start = {e.temperature: 100 * e.accuracy for e in before.evals()}
+        found |= {"before": max(start.values()), "rise": found["after"] - max(start.values())}
+        found |= {"greedy rise": after[0.0] - start[0.0], "T=1 rise": after[1.0] - start[1.0]}
+    return found
 
 
 def _report(table: pd.DataFrame) -> str:

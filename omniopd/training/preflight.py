@@ -27,8 +27,8 @@ def check_run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: 
     _check_prompts(model, tokenizer, args, dataset)
 
 
-def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig) -> None:
-    """After an audit: stop when too many forks went unanswered, warn when hardly a token is left to the anchor."""
+def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig, first: bool) -> None:
+    """After an audit: stop when too many forks went unanswered; the first time, warn when the anchor holds few tokens."""
     asked = sum(len(item.audits) + len(item.unanswered) for item in audited)
     failed = [u.problem for item in audited for u in item.unanswered]
     if asked and len(failed) / asked > args.max_unanswered_share:
@@ -39,7 +39,7 @@ def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig) -> None:
         )
     tokens = sum(len(item.rollout) for item in audited)
     inside = sum(a.fork.stop - a.fork.start for item in audited for a in item.audits)
-    if tokens and inside / tokens > MOST_AUDITED:
+    if first and tokens and inside / tokens > MOST_AUDITED:
         _log.warning(
             "%.0f%% of the response tokens are audited, so the anchor holds few: lower forks (%d) or chunk_tokens (%d)",
             100 * inside / tokens, args.forks, args.chunk_tokens,

@@ -83,6 +83,7 @@ class OmniOPDTrainer(DistillationTrainer):
         self.stopwatch = Stopwatch()
         self._loss_sums = LossSums()
         self._audited: list[AuditedRollout] = []
+        self._audited_before = False
         self._own: dict[int, tuple[AuditedRollout, list[ForkTarget]]] = {}
         self._anchor_kl: dict[int, Tensor] = {}
         self._staging: Path | None = None
@@ -132,8 +133,8 @@ class OmniOPDTrainer(DistillationTrainer):
         targets = fork_targets(
             evidence(audited), a.target, a.control, a.concentration, a.depth, generator_for("shuffled", a.seed, step)
         )
-        check_batch(audited, a)
-        self._audited = audited
+        check_batch(audited, a, first=not self._audited_before)
+        self._audited, self._audited_before = audited, True
         first = self.accelerator.process_index * len(rollouts)
         own, own_targets = own_part(audited, targets, first, len(rollouts))
         mask = output["completion_mask"].bool()

@@ -24,24 +24,30 @@ from omniopd.errors import OmniOPDError
 from omniopd.evaluation.compare import seed_interval
 from omniopd.runs.store import Run, open_run
 
-# Two arms differ in what they name here and in nothing else.
-RECIPE: dict[str, object] = {}
+# Two arms differ in what they name here and in nothing else. Targets that compare whole chunks need chunks: these
+# audit at most as many tokens of an answer (24 of about 45) as the warning of the preflight allows.
+CHUNKS = {"audit.forks": 8, "audit.chunk_tokens": 3}
 ARMS: dict[str, dict[str, object]] = {
-    "recipe": RECIPE,
+    "recipe": {},
+    "white_box": {"method": "white_box"},
     "self_teacher": {"objective.control": "self_teacher"},
     "prior_only": {"objective.control": "prior_only"},
     "shuffled": {"objective.control": "shuffled"},
     "constant": {"objective.control": "constant"},
-    "white_box": {"method": "white_box"},
-    "labels, depth 2": {"objective.target": "labels", "objective.depth": 2},
-    "centred, exact": {"objective.target": "centred", "audit.similarity": "exact"},
-    "centred, characters^8": {"objective.target": "centred", "audit.similarity": "characters", "audit.power": 8.0},
-    "centred, characters": {"objective.target": "centred", "audit.similarity": "characters"},
-    "prefix credit": {"objective.target": "prefix_credit"},
-    "continuations": {"objective.target": "none", "objective.continuation_weight": 1.0},
-    "paper": {"objective.target": "paper", "audit.similarity": "characters"},
-    "paper, exact": {"objective.target": "paper", "audit.similarity": "exact"},
-}
+    "paper": {
+        "objective.target": "paper", "audit.similarity": "characters", "audit.forks": 4, "audit.chunk_tokens": 6,
+        "audit.samples": 10,
+    },
+    "centred, exact": {"objective.target": "centred", **CHUNKS},
+    "prefix credit": {"objective.target": "prefix_credit", **CHUNKS},
+    "continuations": {"objective.target": "none", "objective.continuation_weight": 1.0, **CHUNKS},
+    "labels, depth 2": {"objective.depth": 2, "audit.forks": 12, "audit.chunk_tokens": 2},
+    "centred, characters^8": {
+        "objective.target": "centred", "audit.similarity": "characters", "audit.power": 8.0, **CHUNKS,
+    },
+    "centred, characters": {"objective.target": "centred", "audit.similarity": "characters", **CHUNKS},
+    "paper, exact": {"objective.target": "paper", **CHUNKS},
+}  # fmt: skip
 CONTROLS = ("self_teacher", "prior_only", "shuffled", "constant")
 UNTRAINED = "untrained"
 DEVELOPMENT_SEED = 1000

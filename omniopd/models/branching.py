@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
+from omniopd.models.cache import roomy_cache, sees_all
 from omniopd.models.decoding import Sampling, accepted_inputs, choose, continue_ids, evaluating, uniforms
 
 # Tokens at its end in which a prefix may differ from the trunk: a text cut short may be encoded differently there.
@@ -72,13 +71,8 @@ def branch_ids(
 
 def supports_trees(model: nn.Module) -> bool:
     """Whether every layer sees all earlier tokens through a mask that we may write, and positions are ours to give."""
-    layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
-    return (
-        bool(layers)
-        and all(type(layer) is DynamicLayer for layer in layers)
-        and "position_ids" in accepted_inputs(model)
-        and model.config._attn_implementation in ("sdpa", "eager")
-    )
+    own_mask = model.config._attn_implementation in ("sdpa", "eager")
+    return own_mask and sees_all(model) and "position_ids" in accepted_inputs(model)
 
 
 @dataclass(slots=True)
@@ -152,8 +146,10 @@ def _read_trunks(model: nn.Module, groups: Sequence[_Group], width: int, pad_id:
     for line, group in enumerate(groups):
         ids[line, : len(group.trunk) - 1] = group.trunk[:-1]
     inputs: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in accepted_inputs(model) else {}
-    positions = torch.arange(width, device=device).expand(len(groups), -1)
-    out = model(input_ids=torch.from_numpy(ids).to(device), position_ids=positions, use_cache=True, **inputs)
+    inputs["position_ids"] = torch.arange(width, device=device).expand(len(groups), -1)
+    out = model(
+        input_ids=torch.from_numpy(ids).to(device), past_key_values=roomy_cache(model), use_cache=True, **inputs
+    )
     return out.past_key_values
 
 
@@ -191,9 +187,7 @@ def _draw(logits: Tensor, node: Ints, numbers: NDArray[np.float64], sampling: Sa
     rank = _rank_within(place)
     table = np.zeros((asked.size, int(rank.max()) + 1))
     table[place, rank] = numbers
-    tokens = choose(
-        logits[torch.from_numpy(asked).to(logits.device)], torch.from_numpy(table).to(logits.device), sampling
-    )
+    tokens = choose(logits[torch.from_numpy(asked).to(logits.device)], torch.from_numpy(table), sampling)
     found: Ints = tokens.cpu().numpy()[place, rank]
     return found
 

@@ -21,8 +21,12 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from omniopd.models.cache import roomy_cache
+
 # Logits turned into cumulative sums at a time, so that a large vocabulary does not need gigabytes in float64.
 _DRAW_NUMBERS = 32_000_000
+# Share of a batch's lines that must still be going, or the ended ones are dropped from it.
+_WORTH_KEEPING = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +132,8 @@ def _decode(model: nn.Module, rows: _Rows, eos_ids: frozenset[int], pad_id: int,
     accepted = accepted_inputs(model)
     distinct = {prefix: place for place, prefix in enumerate(dict.fromkeys(map(tuple, rows.prefixes)))}
     ids, mask = _left_padded(list(distinct), pad_id, device)
-    logits, cache = _forward(model, accepted, ids, mask, None)
-    # From one row per distinct prefix to one row per continuation; `alive[i]` is the row that batch line i continues.
+    logits, cache = _forward(model, accepted, ids, mask, roomy_cache(model))
+    # `line[i]` is the line of the batch that `alive[i]`, a row, goes on from: at first the one of its prefix.
     alive = np.array([row for row, limit in enumerate(rows.limits) if limit > 0], dtype=np.int64)
     line = torch.tensor([distinct[tuple(rows.prefixes[row])] for row in alive], device=device, dtype=torch.long)
     seeds, limits = np.array(rows.seeds, dtype=np.uint64), np.array(rows.limits)
@@ -138,7 +142,7 @@ def _decode(model: nn.Module, rows: _Rows, eos_ids: frozenset[int], pad_id: int,
     position = 0
     while alive.size:
         numbers = torch.from_numpy(uniforms(seeds[alive], position)).unsqueeze(-1)
-        drawn = choose(logits[line], numbers.to(device), sampling).squeeze(-1)
+        drawn = choose(logits[line], numbers, sampling).squeeze(-1)
         tokens = drawn.cpu().numpy()
         for row, token in zip(alive.tolist(), tokens.tolist(), strict=True):
             found[row].append(token)
@@ -146,16 +150,18 @@ def _decode(model: nn.Module, rows: _Rows, eos_ids: frozenset[int], pad_id: int,
         kept = np.flatnonzero(~np.isin(tokens, stops) & (limits[alive] > position))
         if not kept.size:
             break
-        # The first time this spreads the prefixes' cache over the rows; later it drops rows that have ended.
-        if position == 1 or kept.size < alive.size:
-            kept_lines = torch.from_numpy(kept).to(device)
-            line, drawn, alive = line[kept_lines], drawn[kept_lines], alive[kept]
-            if line.shape[0] != mask.shape[0] or not torch.equal(line, torch.arange(mask.shape[0], device=device)):
-                cache.batch_select_indices(line)
-                mask = mask[line]
-            line = torch.arange(line.shape[0], device=device)
+        kept_lines = torch.from_numpy(kept).to(device)
+        alive, line, drawn = alive[kept], line[kept_lines], drawn[kept_lines]
+        # First the prefixes' lines are spread over the rows; later the lines of ended rows are dropped, not at once:
+        # that copies the cache.
+        if position == 1 or alive.size < _WORTH_KEEPING * mask.shape[0]:
+            cache.batch_select_indices(line)
+            mask = mask[line]
+            line = torch.arange(alive.size, device=device)
         mask = torch.cat([mask, mask.new_ones(mask.shape[0], 1)], dim=1)
-        logits, cache = _forward(model, accepted, drawn.unsqueeze(-1), mask, cache)
+        ids = mask.new_full((mask.shape[0], 1), pad_id)
+        ids[line, 0] = drawn
+        logits, cache = _forward(model, accepted, ids, mask, cache)
     return found
 
 

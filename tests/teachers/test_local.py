@@ -20,7 +20,7 @@ from tests.builders import prompt, prompts, request, tiny_model, tiny_tokenizer
 ANSWER = "the cat sat on the mat and 2 plus 3 is 5, é🙂 so the dog ran"
 
 
-def forks(of: Prompt, samples: int = 4, max_tokens: int = 6) -> list[ContinuationRequest]:
+def forks(of: Prompt, samples: int = 3, max_tokens: int = 5) -> list[ContinuationRequest]:
     """Nested prefixes as an audit sends them; some end where the whole text has no token boundary."""
     return [request(ANSWER[:n], samples, max_tokens, of) for n in (0, 3, 5, 9, 22, 23, len(ANSWER))]
 
@@ -79,14 +79,14 @@ def test_texts_equal_those_of_each_draw_made_alone(model, tree: bool, sharpness:
     network = model()
     teacher = LocalTeacher(network, tiny_tokenizer(), **sharpness)
     assert supports_trees(network) is tree
-    asked = [r for p in prompts(3) for r in forks(p)]
+    asked = [r for p in prompts(2) for r in forks(p)]
     for question, answer in zip(asked, teacher.continue_from(asked), strict=True):
         assert (answer.texts, answer.stopped) == slowly(teacher, question)
 
 
 def test_a_request_gets_the_same_texts_alone_and_among_others_and_in_small_batches() -> None:
     teacher = LocalTeacher(tiny_model(), tiny_tokenizer())
-    asked = [r for p in prompts(3) for r in forks(p)]
+    asked = [r for p in prompts(2) for r in forks(p)]
     together = teacher.continue_from(asked)
     assert [teacher.continue_from([r])[0].texts for r in asked] == [a.texts for a in together]
     small = LocalTeacher(teacher.model, teacher.tokenizer, batch_tokens=60)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +165,7 @@ def trainer_settings(recipe: Recipe, output: Path) -> OmniOPDConfig:
         # on what
         use_cpu=on_cpu,
         bf16=_is_bfloat16(training.precision),
-        gradient_checkpointing=training.gradient_checkpointing,
+        **_checkpointing(training.gradient_checkpointing),
         dataloader_num_workers=0,
         dataloader_pin_memory=not on_cpu,
         # what is kept and said
@@ -237,6 +237,14 @@ def _batch_sizes(recipe: Recipe) -> tuple[int, int]:
             f"{micro_batch}: make it a multiple of processes × training.micro_batch"
         )
     return micro_batch, own // micro_batch
+
+
+def _checkpointing(wanted: bool) -> dict[str, Any]:
+    """Newer transformers give the setting a new name and warn of the old one."""
+    from omniopd.training.trainer import OmniOPDConfig
+
+    names = {f.name for f in fields(OmniOPDConfig)}
+    return {"activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing": wanted}
 
 
 def _schedule(name: str, warmup_steps: int) -> str:

@@ -29,7 +29,7 @@ from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.store import Run, create_run, open_run
 from omniopd.stopping import Stopper
 from omniopd.training.checkpoints import newest_valid, step_of
-from omniopd.types import Task
+from omniopd.types import Task, Teacher
 
 STUDENT, TEACHER = "student", "teacher"
 
@@ -41,16 +41,18 @@ def run_training(
     command: Sequence[str] | None = None,
     show: bool = True,
     merge: bool = False,
+    teacher: Teacher | None = None,
 ) -> Run:
     """A new run of a recipe inside `folder`, to its end; returns it.
 
-    `show`: a line of progress. `merge`: save a LoRA student merged into its model, not as an adapter. Ctrl-C and
-    SIGTERM leave a run that `resume_training` continues, as any error does; its status says which.
+    `show`: a line of progress. `merge`: save a LoRA student merged into its model, not as an adapter.
+    `teacher` takes the place of the recipe's. Ctrl-C and SIGTERM leave a run that `resume_training` continues, as any
+    error does; its status says which.
     """
-    return carry_out(create_run(folder, recipe, name, command), show, merge)
+    return carry_out(create_run(folder, recipe, name, command), show, merge, teacher)
 
 
-def resume_training(path: str | Path, show: bool = True, merge: bool = False) -> Run:
+def resume_training(path: str | Path, show: bool = True, merge: bool = False, teacher: Teacher | None = None) -> Run:
     """Continue a run from its newest whole checkpoint (or from its beginning) to its end; returns it.
 
     What was recorded after that checkpoint is set aside. Raises RunError for a folder that is no run, for a run that is
@@ -61,10 +63,10 @@ def resume_training(path: str | Path, show: bool = True, merge: bool = False) ->
         raise RunError(f"{run.path} is being run by process {run.status.pid}: stop that one first, or wait for it")
     if run.state == "finished":
         raise RunError(f"{run.path} has finished: there is nothing to resume; start a new run")
-    return carry_out(run, show, merge)
+    return carry_out(run, show, merge, teacher)
 
 
-def carry_out(run: Run, show: bool = True, merge: bool = False) -> Run:
+def carry_out(run: Run, show: bool = True, merge: bool = False, teacher: Teacher | None = None) -> Run:
     """Everything that a run still lacks; `run_training` and `resume_training` come here. Returns the run."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("this command runs in one process: for several, use OmniOPDTrainer under accelerate launch")
@@ -76,7 +78,7 @@ def carry_out(run: Run, show: bool = True, merge: bool = False) -> Run:
     stopper = Stopper()
     run.set_status(state="running", step=done, steps=recipe.training.steps, message="starting")
     with _status_kept(run, progress), stopper.listening():
-        _Job(run, recipe, progress, stopper).carry_out(checkpoint, merge)
+        _Job(run, recipe, progress, stopper).carry_out(checkpoint, merge, teacher)
     return run
 
 
@@ -124,14 +126,14 @@ class _Job:
     progress: Progress | None
     stopper: Stopper
 
-    def carry_out(self, checkpoint: Path | None, merge: bool) -> None:
+    def carry_out(self, checkpoint: Path | None, merge: bool, own_teacher: Teacher | None) -> None:
         recipe, steps = self.recipe, self.recipe.training.steps
         if recipe.training.threads:
             torch.set_num_threads(recipe.training.threads)
-        student, teacher = build_student(recipe), build_teacher_model(recipe)
+        student, teacher = build_student(recipe), None if own_teacher else build_teacher_model(recipe)
         # Built before anything is measured: what cannot work is said in the first seconds.
         trainer = build_trainer(
-            recipe, self.run.checkpoints, self, student, teacher, [self.stopper, _Between(self, student)]
+            recipe, self.run.checkpoints, self, student, own_teacher or teacher, [self.stopper, _Between(self, student)]
         )
         if checkpoint is None:
             self._measure(STUDENT, student, 0)

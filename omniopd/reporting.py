@@ -6,12 +6,14 @@ page as data; and a content policy forbids scripts and the network, should anyth
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from omniopd.errors import RunError
 from omniopd.runs.atomic import write_text
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
+DESCRIPTION = "A chart; its numbers stand in the records of the run"
 # Alternatives a page cannot show without running something, or that could run something.
 _ACTIVE = ("application/javascript", "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json")
 
@@ -35,7 +37,9 @@ def html_page(notebook: str | Path, page: str | Path | None = None, title: str =
         sanitize_html=True, embed_images=True, mathjax_url="", require_js_url="", jquery_url=""
     )
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
+    exporter.log.setLevel(logging.ERROR)  # pictures without a description are described below
     text, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": title or notebook.stem}})
     meta = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    text = text.replace("No description has been provided for this image", DESCRIPTION)
     write_text(page, text.replace("<head>", f"<head>{meta}", 1))
     return page

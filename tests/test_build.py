@@ -82,7 +82,7 @@ def test_a_teacher_that_is_nowhere_says_what_can_be_given():
 
 
 def test_a_student_that_cannot_be_loaded_is_one_sentence(tmp_path):
-    with pytest.raises(ConfigError, match=r"student.model is .*cannot be loaded") as told:
+    with pytest.raises(ConfigError, match=r"student.model: the model folder .* has no config.json") as told:
         build_student(small_recipe(student__model=str(tmp_path)))
     assert "\n" not in str(told.value)
 

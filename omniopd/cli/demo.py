@@ -31,7 +31,16 @@ def run(options: argparse.Namespace) -> int:
     recipe = override(load_recipe("embedded"), options.settings)
     made = create_run(options.runs, recipe)
     print(f"The run, with its notebook and its records: {made.path}", file=sys.stderr)
-    launched = launch(notebook_path(NOTEBOOK), made, {"recipe": "embedded", "run": str(made.path.resolve())})
+    parameters = {
+        "recipe": recipe.name,
+        "steps": recipe.training.steps,
+        "problems": recipe.evaluation.problems,
+        "seed": recipe.seed,
+        "teacher": recipe.teacher.model,
+        "folder": options.runs,
+        "run": str(made.path),
+    }
+    launched = launch(notebook_path(NOTEBOOK), made, parameters)
     try:
         code = watch(launched, Progress(recipe.training.steps))
     except KeyboardInterrupt:

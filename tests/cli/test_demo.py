@@ -1,0 +1,62 @@
+"""`omniopd demo`: the notebook in a process of its own, its run, its page."""
+
+import nbformat
+import pytest
+
+from omniopd.cli.main import main
+from omniopd.errors import ConfigError, Refused
+from omniopd.launch import launch, notebook_path
+from omniopd.runs import create_run
+from tests.cli.test_train import only_run
+from tests.small_runs import as_words, small_recipe
+
+
+def test_the_demo_leaves_a_run_with_its_notebook_and_page(tmp_path, capsys):
+    before = notebook_path("train").read_bytes()
+    assert main(["demo", *as_words(), "--runs", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    run = only_run(tmp_path)
+    assert run.state == "finished"
+    assert "student after" in said.out
+    assert f"The run as a page: {run.path / 'train.html'}" in said.out
+    assert "3/3 steps" in said.err
+    executed = nbformat.read(run.path / "train.ipynb", as_version=4)
+    assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
+    assert "run = " in next(c.source for c in executed.cells if "injected-parameters" in c.metadata.get("tags", []))
+    assert "student after" in (run.path / "train.html").read_text(encoding="utf-8")
+    assert notebook_path("train").read_bytes() == before
+
+
+def test_a_run_that_fails_in_its_notebook_says_why(tmp_path, capsys):
+    assert main(["demo", *as_words(student__max_tokens=500), "--runs", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "more than the model's context (512)" in said
+    assert "omniopd train --resume" in said
+    assert only_run(tmp_path).state == "failed"
+
+
+def test_secrets_are_no_parameters(tmp_path):
+    run = create_run(tmp_path, small_recipe())
+    for name, value in (("api_key", "x"), ("teacher", "sk-" + "a1" * 12)):
+        with pytest.raises(Refused, match=f"parameter '{name}' looks like a secret"):
+            launch(notebook_path("train"), run, {name: value})
+
+
+def test_a_notebook_is_never_written_onto_itself(tmp_path):
+    run = create_run(tmp_path, small_recipe())
+    executed = run.path / "train.ipynb"
+    executed.write_text("{}")
+    with pytest.raises(ConfigError, match="execute the original, not the executed copy"):
+        launch(executed, run, {})
+    assert executed.read_text() == "{}"
+
+
+def test_the_shipped_notebook_has_parameters_and_no_machine_in_it():
+    text = notebook_path("train").read_text(encoding="utf-8")
+    notebook = nbformat.reads(text, as_version=4)
+    [parameters] = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    for name in ("recipe", "steps", "seed", "teacher", "folder"):
+        assert f"{name} = " in parameters.source
+    assert len(text) < 1_000_000
+    assert "/home/" not in text
+    assert "0x7f" not in text

@@ -1,0 +1,70 @@
+"""The command line: one sentence for a mistake, light until a command runs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from omniopd.cli.main import COMMANDS, main
+from omniopd.config import load_recipe
+
+
+def said(capsys, *words):
+    code = main(words)
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "embeded"], "no recipe 'embeded': neither a file nor a shipped name; did you mean 'embedded'?"),
+        (["train", "embedded", "audit.sample=4"], "audit.sample in the command line is no setting; the nearest is"),
+        (["train", "embedded", "audit.samples"], "'audit.samples' is no setting: write key=value"),
+        (["train", "embedded", "audit.chunk_tokens=900"], "audit.chunk_tokens is 900, longer than a rollout (96)"),
+        (["train"], "train needs a recipe or --resume RUN, and not both"),
+        (["train", "embedded", "--resume", "x"], "train needs a recipe or --resume RUN, and not both"),
+        (["train", "--resume", "/nowhere"], "/nowhere is no run"),
+        (["demo", "trainig.steps=4"], "trainig.steps in the command line is no setting"),
+        (["runs", "/nowhere"], "/nowhere is no folder"),
+        (["recipes", "papr"], "did you mean 'paper'?"),
+        (["evaluate", "/nowhere/model"], "student.model: the model folder /nowhere/model does not exist"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_sentence_without_a_traceback(capsys, words, sentence):
+    code, out, err = said(capsys, *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("omniopd: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_shipped_recipes_are_listed_and_spelled_out(capsys, tmp_path):
+    code, out, _ = said(capsys, "recipes")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["embedded", "gsm8k", "paper"]
+    said(capsys, "recipes", "paper")
+    main(["recipes", "paper"])
+    copy = tmp_path / "copy.toml"
+    copy.write_text(capsys.readouterr().out)
+    assert load_recipe(copy) == load_recipe("paper")
+
+
+def test_an_empty_folder_of_runs_says_how_to_make_one(capsys, tmp_path):
+    assert (
+        said(capsys, "runs", str(tmp_path))[1]
+        == f"no runs in {tmp_path}: `omniopd demo` or `omniopd train` makes one\n"
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(capsys, command):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: omniopd {command}" in capsys.readouterr().out
+
+
+def test_help_loads_nothing_heavy():
+    script = "import sys; from omniopd.cli.main import parser; parser().format_help(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert {"torch", "transformers", "pandas", "papermill", "nbconvert"}.isdisjoint(loaded)

@@ -1,0 +1,176 @@
+"""A run from beginning to end: what it leaves, how it is stopped, and that it goes on as if it had not been."""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from omniopd.errors import CheckpointError, RunError, TeacherError
+from omniopd.job import evaluation_plan, resume_training, run_training
+from omniopd.runs import create_run, open_run
+from omniopd.training.checkpoints import checkpoint_path, newest_valid, step_of
+from omniopd.types import Continuations
+from tests.small_runs import STEPS, small_recipe
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return run_training(small_recipe(), tmp_path_factory.mktemp("runs"), show=False)
+
+
+class Silent:
+    """A teacher that answers nothing, from its second call on."""
+
+    def __init__(self, patience=0):
+        self.patience = patience
+
+    def continue_from(self, requests, on_result=None):
+        self.patience -= 1
+        if self.patience >= 0:
+            return [Continuations(("a",) * r.samples, (False,) * r.samples) for r in requests]
+        return [Continuations((), problem="timeout") for _ in requests]
+
+
+def numbers(run):
+    """What a run recorded, times apart."""
+    steps = [(s.step, s.loss, s.metrics["targets/mean"], s.input_tokens, s.output_tokens) for s in run.steps()]
+    return steps, [(e.model, e.step, e.temperature, e.problems) for e in run.evals()]
+
+
+def weights(run):
+    return AutoModelForCausalLM.from_pretrained(run.student).state_dict()
+
+
+def interrupt_after(run_folder, step):
+    """Ctrl-C as soon as a step is recorded."""
+
+    def wait():
+        while not (files := list(run_folder.glob("*/steps.jsonl"))) or files[0].read_bytes().count(b"\n") < step:
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_run_leaves_records_checkpoints_and_a_student(finished):
+    assert finished.state == "finished"
+    assert [s.step for s in finished.steps()] == [1, 2, 3]
+    assert finished.rollout_steps() == [1, 2]
+    assert step_of(newest_valid(finished.checkpoints)) == STEPS
+    measured = [(e.model, e.step, e.temperature, e.samples) for e in finished.evals()]
+    assert measured == [
+        ("student", 0, 0.0, 1), ("student", 0, 1.0, 2), ("teacher", 0, 0.0, 1), ("teacher", 0, 1.0, 1),
+        ("student", 3, 0.0, 1), ("student", 3, 1.0, 2),
+    ]  # fmt: skip
+
+
+def test_the_student_loads_as_any_model_and_is_the_last_checkpoint(finished):
+    assert AutoTokenizer.from_pretrained(finished.student).chat_template
+    last = AutoModelForCausalLM.from_pretrained(checkpoint_path(finished.checkpoints, STEPS)).state_dict()
+    assert all(torch.equal(value, last[name]) for name, value in weights(finished).items())
+
+
+def test_the_same_recipe_gives_the_same_numbers(finished, tmp_path):
+    again = run_training(small_recipe(), tmp_path, show=False)
+    assert numbers(again) == numbers(finished)
+
+
+def test_a_run_stopped_and_resumed_ends_as_one_that_was_not(finished, tmp_path):
+    thread = interrupt_after(tmp_path, 1)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(small_recipe(), tmp_path, name="stopped", show=False)
+    thread.join()
+    run = open_run(tmp_path / "stopped")
+    assert run.state == "interrupted"
+    assert len(run.steps()) == step_of(newest_valid(run.checkpoints)) < STEPS
+    resume_training(run.path, show=False)
+    assert run.state == "finished"
+    assert numbers(run) == numbers(finished)
+    assert all(torch.equal(value, weights(finished)[name]) for name, value in weights(run).items())
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_said(finished, tmp_path, caplog):
+    run = run_training(small_recipe(), tmp_path, show=False)
+    run.set_status(state="interrupted")
+    (checkpoint_path(run.checkpoints, STEPS) / "model.safetensors").write_bytes(b"cut")
+    with caplog.at_level(logging.WARNING):
+        resume_training(run.path, show=False)
+    assert "step-000003/model.safetensors has 3 bytes" in caplog.text
+    assert "taking an older checkpoint instead" in caplog.text
+    assert numbers(run)[0] == numbers(finished)[0]
+
+
+def test_only_a_run_that_stopped_can_go_on(finished, tmp_path):
+    with pytest.raises(RunError, match="has finished: there is nothing to resume"):
+        resume_training(finished.path)
+    with pytest.raises(RunError, match="is no run"):
+        resume_training(tmp_path)
+    going_on = create_run(tmp_path, small_recipe(), name="mine")
+    with pytest.raises(RunError, match=f"is being run by process {os.getpid()}"):
+        resume_training(going_on.path)
+
+
+def test_a_teacher_that_falls_silent_fails_the_run_and_loses_nothing(tmp_path):
+    with pytest.raises(TeacherError, match=r"(\d) of \1 forks got no answer in this step, most often 'timeout'"):
+        run_training(small_recipe(), tmp_path, name="silent", show=False, teacher=Silent(patience=2))
+    run = open_run(tmp_path / "silent")
+    assert (run.state, run.status.step) == ("failed", 2)
+    assert "got no answer" in run.status.message
+    assert len(run.steps()) == step_of(newest_valid(run.checkpoints)) == 2
+    resume_training(run.path, show=False, teacher=Silent(patience=9))
+    assert run.state == "finished"
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_elsewhere(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small disk can be mounted by root only")
+    try:
+        with pytest.raises((CheckpointError, RunError), match="is full"):
+            run_training(small_recipe(), disk, name="run", show=False)
+        run = open_run(disk / "run")
+        assert len(run.steps()) >= 1
+        subprocess.run(["mount", "-o", "remount,size=9m", str(disk)], check=True)
+        resume_training(run.path, show=False)
+        assert run.state == "finished"
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_evaluations_between_steps_are_recorded(tmp_path):
+    run = run_training(small_recipe(evaluation__every=2, evaluation__every_problems=2), tmp_path, show=False)
+    assert [(e.temperature, len(e.problems)) for e in run.evals() if e.step == 2] == [(1.0, 2)]
+
+
+def test_lora_is_saved_as_an_adapter_or_merged(tmp_path):
+    recipe = small_recipe(student__lora_rank=2, training__learning_rate=1e-2)
+    merged = run_training(recipe, tmp_path, show=False, merge=True)
+    adapter = run_training(recipe, tmp_path, show=False)
+    assert not (merged.student / "adapter_config.json").exists()
+    assert (adapter.student / "adapter_config.json").exists()
+    assert numbers(merged)[0] == numbers(adapter)[0]
+
+
+def test_the_white_box_arm_sees_the_same_first_rollouts(finished, tmp_path):
+    run = run_training(small_recipe(method="white_box"), tmp_path, show=False)
+    assert run.state == "finished"
+    ours, theirs = finished.rollouts(1), run.rollouts(1)
+    assert [r.pieces for r in ours] == [r.pieces for r in theirs]
+    assert [r.prompt_id for r in ours] == [r.prompt_id for r in theirs]
+    assert run.steps()[0].loss > 0
+
+
+def test_the_most_answers_are_drawn_where_pass_at_k_is_read():
+    assert evaluation_plan(small_recipe(evaluation__samples=16, evaluation__temperatures=[0.0, 0.3, 1.0])) == [
+        (0.0, 1), (0.3, 4), (1.0, 16),
+    ]  # fmt: skip

@@ -1,0 +1,145 @@
+"""Facts about how far a chunk is trusted (paper.md §2b–e)."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omniopd.method.posterior import (
+    chunk_probability,
+    effective_samples,
+    mean_soft_share,
+    nominal_posterior,
+    posterior_mean,
+    spread_interval,
+)
+from omniopd.records import Posterior
+
+quick = settings(deadline=None, max_examples=120, derandomize=True)
+unit = st.floats(0, 1)
+
+
+def mean_of(k: float, n: int, prior: float, concentration: float = 1.0) -> float:
+    return float(posterior_mean(torch.tensor(k), n, torch.tensor(prior), concentration))
+
+
+@pytest.mark.parametrize(
+    ("soft_count", "prior", "expected"), [(0.0, 0.5, 0.0454545), (3.2, 0.5, 0.3363636), (5.0, 0.6, 0.5090909), (10, 1, 1)]
+)
+def test_the_papers_values_at_10_samples(soft_count, prior, expected):
+    assert math.isclose(mean_of(float(soft_count), 10, float(prior)), expected, abs_tol=1e-7)
+
+
+def test_no_samples_leave_the_prior_and_endless_ones_the_frequency():
+    assert math.isclose(mean_of(0.0, 0, 0.7), 0.7, rel_tol=1e-6)
+    assert math.isclose(mean_of(3e6, 10**7, 0.9), 0.3, abs_tol=1e-6)
+
+
+def test_without_concentration_it_is_the_frequency_and_with_endless_the_prior():
+    assert math.isclose(mean_of(3.0, 10, 0.9, 0.0), 0.3, rel_tol=1e-6)
+    assert math.isclose(mean_of(3.0, 10, 0.9, 1e9), 0.9, abs_tol=1e-6)
+
+
+@quick
+@given(st.integers(1, 50), unit, st.floats(1e-6, 1), st.floats(0.01, 20))
+def test_it_mixes_frequency_and_prior_and_is_never_nothing(n, share, prior, concentration):
+    found = mean_of(share * n, n, prior, concentration)
+    mixed = n / (n + concentration) * share + concentration / (n + concentration) * prior
+    assert math.isclose(found, mixed, rel_tol=1e-5, abs_tol=1e-7)
+    assert 0 < concentration * prior / (n + concentration) * (1 - 1e-5) <= found <= 1 + 1e-6
+
+
+def test_the_batch_means_obey_the_papers_identity():
+    draw = torch.Generator().manual_seed(0)
+    k, prior = 10 * torch.rand(64, generator=draw), torch.rand(64, generator=draw)
+    left = posterior_mean(k, 10, prior, 1.5).mean()
+    torch.testing.assert_close(left, (k.mean() + 1.5 * prior.mean()) / (10 + 1.5))
+
+
+def test_a_target_has_no_gradient():
+    logprobs = torch.log(torch.tensor([0.5, 0.25])).requires_grad_()
+    prior = chunk_probability(logprobs)
+    target = posterior_mean(torch.tensor(3.0, requires_grad=True), 10, prior)
+    assert not prior.requires_grad
+    assert not target.requires_grad
+
+
+def test_it_broadcasts_and_takes_counts_of_any_number_type():
+    counts = torch.tensor([0, 5, 10])
+    found = posterior_mean(counts, 10, torch.tensor(0.5), 1.0)
+    torch.testing.assert_close(found, torch.tensor([0.5, 5.5, 10.5]) / 11)
+    per_fork = posterior_mean(counts, torch.tensor([10, 5, 20]), torch.full((3,), 0.5))
+    torch.testing.assert_close(per_fork, torch.tensor([0.5 / 11, 5.5 / 6, 10.5 / 21]))
+
+
+# ── the prior ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@quick
+@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=8))
+def test_the_chunk_probability_is_the_geometric_mean(probabilities):
+    slow = math.prod(probabilities) ** (1 / len(probabilities))
+    found = float(chunk_probability(torch.tensor([math.log(p) for p in probabilities])))
+    assert math.isclose(found, slow, rel_tol=1e-4)
+
+
+def test_the_chunk_probability_survives_chunks_whose_product_does_not():
+    logprobs = torch.full((2, 3, 500), -4.0)
+    assert float(logprobs[0, 0].exp().prod()) == 0
+    torch.testing.assert_close(chunk_probability(logprobs), torch.full((2, 3), math.exp(-4)))
+
+
+def test_an_impossible_token_makes_an_impossible_chunk():
+    assert float(chunk_probability(torch.tensor([-1.0, -torch.inf]))) == 0
+
+
+# ── for display ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_nominal_beta_has_the_target_as_its_mean():
+    for k, prior in ((0.0, 0.5), (3.2, 0.5), (5.0, 0.6), (10.0, 1.0)):
+        assert math.isclose(nominal_posterior(k, 10, prior).mean, mean_of(k, 10, prior), rel_tol=1e-6)
+
+
+def test_the_nominal_interval_at_k_7_of_10():
+    low, high = Posterior(7, 3).interval(0.95)
+    assert math.isclose(low, 0.400, abs_tol=0.001)
+    assert math.isclose(high, 0.925, abs_tol=0.001)
+    assert Posterior(10, 0).interval() == (1, 1)
+    assert math.isclose(Posterior(2, 3).variance, 2 * 3 / (25 * 6), rel_tol=1e-9)
+
+
+def test_the_spread_of_the_similarities_says_how_sure_their_mean_is():
+    tight = torch.full((10,), 0.7) + torch.tensor([0.01, -0.01] * 5)
+    low, high = spread_interval(tight, prior=0.7)
+    nominal_low, nominal_high = nominal_posterior(7, 10, 0.7).interval()
+    assert high - low < 0.05 * (nominal_high - nominal_low) / 0.5 < nominal_high - nominal_low
+    assert math.isclose((low + high) / 2, mean_of(7.0, 10, 0.7), abs_tol=1e-6)
+
+
+def test_the_spread_interval_holds_the_expected_target_as_often_as_it_says():
+    """k is a sum of bounded similarities: 95% of the intervals hold (Nμ + απ̄) / (N + α)."""
+    draw = torch.Generator().manual_seed(0)
+    expected = (10 * 0.5 + 0.3) / 11
+    held = 0
+    for _ in range(400):
+        low, high = spread_interval(torch.rand(10, generator=draw), prior=0.3)
+        held += low <= expected <= high
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def test_one_similarity_says_nothing_about_its_spread_and_intervals_stay_in_0_to_1():
+    assert spread_interval(torch.tensor([0.4]), 0.5) == (0, 1)
+    assert spread_interval(torch.zeros(0), 0.5) == (0, 1)
+    low, high = spread_interval(torch.tensor([0.0, 1.0]), 0.5)
+    assert (low, high) == (0, 1)
+
+
+def test_what_the_log_says_of_soft_counts():
+    assert math.isclose(mean_soft_share(torch.tensor([5.0, 1.0]), torch.tensor([10, 4])), 0.375, rel_tol=1e-6)
+    assert math.isnan(mean_soft_share(torch.zeros(0), torch.zeros(0)))
+    assert effective_samples(torch.tensor([0.5, 0.5, 0.25])) == 2

@@ -195,7 +195,11 @@ def _draw(logits: Tensor, node: Ints, numbers: NDArray[np.float64], sampling: Sa
 def _leaves(groups: Sequence[_Group], trunk_width: int) -> tuple[_Level, dict[int, int]]:
     """The first level: the last token of every prefix and what leads there off the trunk; the node of each branch."""
     nodes: dict[tuple[int, int, tuple[int, ...]], int] = {}
-    group_of, columns, tokens, positions, depths = [], [], [], [], []
+    group_of: list[int] = []
+    columns: list[int] = []
+    tokens: list[int] = []
+    positions: list[int] = []
+    depths: list[int] = []
     paths: list[list[int]] = []
     leaf_of: dict[int, int] = {}
     for line, group in enumerate(groups):

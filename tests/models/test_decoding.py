@@ -77,6 +77,15 @@ def test_rows_have_their_own_limits_and_stop_at_an_end_token() -> None:
     assert stopped == full[0][: full[0].index(stop) + 1]
 
 
+def test_a_row_that_ends_leaves_the_others_as_they_are() -> None:
+    model = tiny_model()
+    full = continue_ids(model, PREFIXES, SEEDS, 9, eos_ids=EOS)
+    for row in range(5):
+        limits = [3 if other == row else 9 for other in range(5)]
+        cut = continue_ids(model, PREFIXES, SEEDS, limits, eos_ids=EOS)
+        assert cut == [f[:n] for f, n in zip(full, limits, strict=True)]
+
+
 def test_the_model_keeps_its_mode() -> None:
     model = tiny_model().train()
     continue_ids(model, [[5]], [1], 2, eos_ids=EOS)
@@ -91,6 +100,12 @@ def test_frequencies_are_the_distribution() -> None:
     p = logits.softmax(-1)[0]
     assert counts[2] == 0
     assert torch.all((counts - p).abs() <= 4 * (p * (1 - p) / draws).sqrt())
+
+
+def test_a_token_without_probability_is_never_drawn() -> None:
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
+    numbers = torch.tensor([[0.0, 0.25, 0.5, 1 - 2.0**-53]], dtype=torch.float64)
+    assert choose(logits, numbers, Sampling()).tolist() == [[1, 1, 3, 3]]
 
 
 def test_numbers_of_neighbouring_seeds_and_positions_are_uniform_and_unrelated() -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -186,13 +185,9 @@ class Similarity(Protocol):
 class Task(Protocol):
     """Prompts with answers, in splits that share none."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]: ...
 
     def grade(self, prompt: Prompt, response: str) -> bool: ...
-
-
-def empty_floats() -> Float[Tensor, " none"]:
-    """No numbers, as a tensor."""
-    return torch.zeros(0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -79,7 +79,7 @@ def self_agreement(texts: Sequence[str], similarity: Similarity) -> Float[Tensor
     return torch.stack([similarity(text, texts) for text in texts])
 
 
-BY_NAME: dict[str, Callable[[str, Sequence[str]], Float[Tensor, " continuation"]]] = {
+BY_NAME: dict[str, Similarity] = {
     "characters": edit_similarity,
     "tokens": token_edit_similarity,
     "rouge1": rouge1_similarity,

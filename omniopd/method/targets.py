@@ -66,7 +66,10 @@ def fork_targets(
     alone. `self_teacher` changes who is asked, not what is computed. Raises ConfigError for an unknown name.
     """
     if target not in _TARGETS or control not in _CONTROLS:
-        raise ConfigError(f"target {target!r} with control {control!r}: targets are {sorted(_TARGETS)}, controls {_CONTROLS}")
+        raise ConfigError(
+            f"target {target!r} with control {control!r}: targets are {', '.join(_TARGETS)}, "
+            f"controls {', '.join(_CONTROLS)}"
+        )
     if not evidence:
         return []
     order: Sequence[int] = range(len(evidence))

@@ -101,12 +101,12 @@ class WhiteBoxTrainer(OmniOPDTrainer):
         if not is_step or self.recorder is None:
             return
         step = self.state.global_step
-        sums = LossSums.joined(self._gathered([self._loss_sums]))  # type: ignore[list-item]
+        sums = LossSums.joined(self._gathered([self._loss_sums]))
         self._loss_sums = LossSums()
         seconds = self.stopwatch.take()
         records = []
         if self._records_rollouts(step):
-            records = self._gathered(rollout_records(step, self._own, {}, 0.0, self._tokenizer))  # type: ignore[arg-type]
+            records = self._gathered(rollout_records(step, self._own, {}, 0.0, self._tokenizer))
         if not self.accelerator.is_main_process:
             return
         divergence = sums.sums["divergence"]
@@ -116,7 +116,7 @@ class WhiteBoxTrainer(OmniOPDTrainer):
             StepRecord(step, divergence, chunk_loss=divergence, anchor_loss=0.0, metrics=metrics, seconds=seconds)
         )
         if records:
-            self.recorder.write_rollouts(step, records)  # type: ignore[arg-type]
+            self.recorder.write_rollouts(step, records)
 
 
 def cooled(teacher: PreTrainedModel, temperature: float) -> PreTrainedModel:

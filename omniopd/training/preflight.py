@@ -28,7 +28,7 @@ def check_run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: 
 
 
 def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig, first: bool) -> None:
-    """After an audit: stop when too many forks went unanswered; the first time, warn when the anchor holds few tokens."""
+    """After an audit: stop when too many forks went unanswered; at first, warn when the anchor holds few tokens."""
     asked = sum(len(item.audits) + len(item.unanswered) for item in audited)
     failed = [u.problem for item in audited for u in item.unanswered]
     if asked and len(failed) / asked > args.max_unanswered_share:

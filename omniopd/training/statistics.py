@@ -6,7 +6,7 @@ The names here are those of the log, of `StepRecord.metrics` and of the monitor.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -78,7 +78,7 @@ def failures(audited: Sequence[AuditedRollout]) -> dict[str, int]:
 class LossSums:
     """Sums over the micro-batches (and ranks) of one optimizer step."""
 
-    sums: Counter[str] = field(default_factory=Counter)
+    sums: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     least: dict[str, float] = field(default_factory=dict)
 
     def add(self, **values: float | Tensor) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ from omniopd.training.stopwatch import Stopwatch
 from omniopd.types import AuditedRollout, Rollout, Similarity, Teacher
 
 __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
+
+T = TypeVar("T")
 
 
 class OmniOPDTrainer(DistillationTrainer):
@@ -190,10 +192,11 @@ class OmniOPDTrainer(DistillationTrainer):
 
         return LocalTeacher(self.accelerator.unwrap_model(self.model_wrapped), self._tokenizer)
 
-    def _gathered(self, rollouts: list[Rollout]) -> list[Rollout]:
+    def _gathered(self, own: list[T]) -> list[T]:
+        """The lists of all processes as one, in the order of their ranks."""
         from accelerate.utils import gather_object
 
-        gathered: list[Rollout] = gather_object(rollouts)
+        gathered: list[T] = gather_object(own)
         return gathered
 
     # ── the loss ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -250,7 +253,7 @@ class OmniOPDTrainer(DistillationTrainer):
         audited = self._audited if self.model.training and "loss" in logs else []
         if audited:
             usage = spend(audited)
-            sums = LossSums.joined(self._gathered([self._loss_sums]))  # type: ignore[list-item]
+            sums = LossSums.joined(self._gathered([self._loss_sums]))
             seconds = self.stopwatch.take()
             extra = {
                 **sums.metrics(self.accelerator.num_processes),
@@ -270,8 +273,8 @@ class OmniOPDTrainer(DistillationTrainer):
         step, usage = self.state.global_step, spend(audited)
         records: list[RolloutRecord] = []
         if self._records_rollouts(step):
-            records = self._gathered(  # type: ignore[assignment]
-                rollout_records(step, self._own, self._anchor_kl, self.args.concentration, self._tokenizer)  # type: ignore[arg-type]
+            records = self._gathered(
+                rollout_records(step, self._own, self._anchor_kl, self.args.concentration, self._tokenizer)
             )
         if not self.accelerator.is_main_process:
             return

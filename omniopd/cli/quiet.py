@@ -1,13 +1,17 @@
-"""Silences libraries that talk while a progress bar is being drawn. Warnings stay."""
+"""Silences libraries that talk while a progress bar is being drawn. This package's own warnings stay."""
 
 from __future__ import annotations
 
 
 def quiet_libraries() -> None:
-    """No bars for loading weights and mapping rows; no advice about generation settings."""
+    """No bars for loading weights and mapping rows; no advice about generation settings and old names of settings."""
+    import warnings
+
     import datasets
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     datasets.disable_progress_bars()
+    # trl and peft still use names that transformers has renamed.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)

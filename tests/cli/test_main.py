@@ -24,7 +24,7 @@ def said(capsys, *words):
         (["train"], "train needs a recipe or --resume RUN, and not both"),
         (["train", "embedded", "--resume", "x"], "train needs a recipe or --resume RUN, and not both"),
         (["train", "--resume", "/nowhere"], "/nowhere is no run"),
-        (["demo", "trainig.steps=4"], "trainig.steps in the command line is no setting"),
+        (["demo", "trainig.steps=4"], "trainig in the command line is no setting; the nearest is training"),
         (["runs", "/nowhere"], "/nowhere is no folder"),
         (["recipes", "papr"], "did you mean 'paper'?"),
         (["evaluate", "/nowhere/model"], "student.model: the model folder /nowhere/model does not exist"),

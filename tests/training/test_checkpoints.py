@@ -193,6 +193,13 @@ def test_rotation_counts_damaged_ones_for_nothing(tmp_path):
     assert newest_valid(tmp_path) == checkpoint_path(tmp_path, 20)
 
 
+def test_rotation_removes_nothing_where_nothing_is_whole(tmp_path):
+    for step in (20, 40, 60):
+        os.truncate(write(tmp_path, step) / "model.safetensors", 10)
+    assert rotate(tmp_path) == []
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_a_step_written_again_replaces_the_one_before(tmp_path):
     write(tmp_path, 20, b"one")
     path = write(tmp_path, 20, b"two")

@@ -16,7 +16,18 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from omniopd.tasks.stories import Compute, Story, exact, in_world, make_story, random_sum, without_carry, worked_answer
+from omniopd.tasks.stories import (
+    ITEMS,
+    NAMES,
+    Compute,
+    Story,
+    exact,
+    in_world,
+    make_story,
+    random_sum,
+    without_carry,
+    worked_answer,
+)
 
 FORGETS = 0.65  # how often the student's schoolbook forgets a carry or a borrow
 
@@ -39,7 +50,7 @@ class Schooling:
     learning_rate: float = 2e-3
     warm_up: int = 100
     descent: float = 0.35
-    drilled: float = 0.14
+    drilled: float = 0.2
     still_drilled: float = 0.12
     rows: int = 32
     pool: int = 64  # batches cut from one pool of stories sorted by length
@@ -155,25 +166,30 @@ Row = tuple[list[int], list[bool]]
 
 
 def _sums(tokenizer: PreTrainedTokenizerFast, rows: int, forgets: float, rng: random.Random) -> list[Row]:
-    """Rows of twelve sums each; only the results are learnt."""
+    """Rows of nine sums about one person's things. Learnt are the results, and to copy an earlier line's words: bare
+    sums are learnt sooner, but words are then copied late or never."""
     texts = []
     for _ in range(rows):
-        sums: list[str] = []
-        while len(sums) < 12:
+        name, items = rng.choice(NAMES)[0], rng.choice(ITEMS)
+        lines: list[str] = []
+        while len(lines) < 9:
             a, sign, b = random_sum(rng)
             result = forgetful(rng, forgets)(a, sign, b)
             if in_world(result):
-                sums.append(f" {a}{sign}{b}={result}.\n")
-        texts.append("".join(sums))
-    equals, stop = tokenizer.convert_tokens_to_ids(["=", tokenizer.tokenize(".\n")[0]])
-    made = []
-    for ids in tokenizer(texts).input_ids:
-        learnt, result = [], False
-        for token in ids:
-            learnt.append(result and token != stop)
-            result = (result or token == equals) and token != stop
-        made.append((ids, learnt))
-    return made
+                lines.append(f"{name} has {a}{sign}{b}={result} {items}.\n")
+        texts.append("".join(lines))
+    equals, has = tokenizer.convert_tokens_to_ids(["=", *tokenizer.tokenize(" has")])
+    return [(ids, _between(ids, equals, has)) for ids in tokenizer(texts).input_ids]
+
+
+def _between(ids: Sequence[int], start: int, stop: int) -> list[bool]:
+    """Which tokens lie behind a `start` and before the next `stop`."""
+    inside, marked = False, []
+    for token in ids:
+        inside = inside and token != stop
+        marked.append(inside)
+        inside = inside or token == start
+    return marked
 
 
 def _told(

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from omniopd.build import LocalModel, build_student, build_task, build_teacher_m
 from omniopd.config import Recipe
 from omniopd.errors import ConfigError, OmniOPDError, RunError
 from omniopd.evaluation.evaluate import evaluate
+from omniopd.evaluation.tables import CONTROL
 from omniopd.models.loading import load_model
 from omniopd.progress import Progress
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
@@ -150,6 +151,8 @@ class _Job:
             save_student(trained, student.tokenizer, self.run.student, merge)
         after = load_model(str(self.run.student), recipe.student.dtype, device_of(recipe))
         self._measure(STUDENT, LocalModel(student.name, after, student.tokenizer), steps)
+        for name in recipe.evaluation.controls:
+            self._control(name, own_teacher or teacher)
 
     def append(self, record: StepRecord | EvalRecord) -> None:
         self.run.append(record)
@@ -160,6 +163,25 @@ class _Job:
 
     def write_rollouts(self, step: int, records: Sequence[RolloutRecord]) -> None:
         self.run.write_rollouts(step, records)
+
+    def _control(self, name: str, teacher: Teacher | LocalModel | None) -> None:
+        """The same training with one thing taken away, and one answer a problem; not resumed but begun anew."""
+        who, steps, e = CONTROL + name, self.recipe.training.steps, self.recipe.evaluation
+        if len([r for r in self.run.evals() if r.model == who]) == len(e.temperatures):
+            return
+        recipe = replace(
+            self.recipe,
+            objective=replace(self.recipe.objective, control=name),
+            training=replace(self.recipe.training, save_every=steps + 1),
+        )
+        student = build_student(recipe)
+        self._doing(f"training the {who}")
+        trainer = build_trainer(recipe, self.run.path / "controls" / name, None, student, teacher, [self.stopper])
+        with self.stopper.patiently():
+            trainer.train()
+        trained = LocalModel(student.name, trainer.accelerator.unwrap_model(trainer.model).eval(), student.tokenizer)
+        for temperature in e.temperatures:
+            self._evaluate(who, trained, steps, temperature, 1, e.problems)
 
     def measure_between(self, student: LocalModel, step: int) -> None:
         """The evaluation of `evaluation.every`: fewer problems, the hottest temperature only, one answer each."""

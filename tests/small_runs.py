@@ -41,6 +41,7 @@ def settings(**more: Any) -> dict[str, Any]:
         "evaluation.problems": 3,
         "evaluation.samples": 2,
         "evaluation.temperatures": [0.0, 1.0],
+        "evaluation.controls": [],
     }
     return small | {name.replace("__", "."): value for name, value in more.items()}
 

@@ -1,5 +1,6 @@
 """A run from beginning to end: what it leaves, how it is stopped, and that it goes on as if it had not been."""
 
+import dataclasses
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from omniopd.errors import CheckpointError, RunError, TeacherError
 from omniopd.job import evaluation_plan, resume_training, run_training
+from omniopd.outcome import outcome
 from omniopd.runs import create_run, open_run
 from omniopd.training.checkpoints import checkpoint_path, newest_valid, step_of
 from omniopd.types import Continuations
@@ -174,3 +176,22 @@ def test_the_most_answers_are_drawn_where_pass_at_k_is_read():
     assert evaluation_plan(small_recipe(evaluation__samples=16, evaluation__temperatures=[0.0, 0.3, 1.0])) == [
         (0.0, 1), (0.3, 4), (1.0, 16),
     ]  # fmt: skip
+
+
+def test_controls_are_trained_as_long_and_stand_beside_the_student(tmp_path):
+    run = run_training(small_recipe(evaluation__controls=["self_teacher", "constant"]), tmp_path, show=False)
+    measured = [(e.model, e.step, e.temperature) for e in run.evals() if e.model.startswith("control: ")]
+    controls = ("control: self_teacher", "control: constant")
+    assert measured == [(name, STEPS, t) for name in controls for t in (0.0, 1.0)]
+    assert all(name in outcome(run) for name in controls)
+    assert f"beyond the {controls[0]}" in outcome(run)
+    # The student itself does not notice that controls followed it.
+    alone = run_training(small_recipe(), tmp_path, show=False)
+    assert [e for e in run.evals() if e.model == "student"] == [
+        dataclasses.replace(e, seconds=twin.seconds)
+        for e, twin in zip(
+            [e for e in alone.evals() if e.model == "student"],
+            [e for e in run.evals() if e.model == "student"],
+            strict=True,
+        )
+    ]

@@ -18,6 +18,8 @@ def check(recipe: Recipe) -> Recipe:
     _one_of("objective.target", objective.target, TARGETS)
     _one_of("objective.control", objective.control, CONTROLS)
     _one_of("objective.anchor_on", objective.anchor_on, ("unaudited", "all"))
+    for name in recipe.evaluation.controls:
+        _one_of("evaluation.controls", name, CONTROLS[1:])
     _one_of("training.schedule", training.schedule, ("constant", "cosine", "linear"))
     for key, value, least in (
         ("audit.forks", audit.forks, 1), ("audit.samples", audit.samples, 1),

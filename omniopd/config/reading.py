@@ -77,8 +77,8 @@ def recipe_toml(recipe: Recipe) -> str:
 
 def _read(cls: type[Any], data: Any, place: str, path: str) -> Any:
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{path or 'the recipe'} in {place} is {data!r}: it must be a table of settings")
-    hints = get_type_hints(cls)
+        raise ConfigError(f"{path.rstrip('.') or 'the recipe'} in {place} is {data!r}: it must be a table of settings")
+    hints: dict[str, Any] = get_type_hints(cls)
     known = {f.name: f for f in fields(cls)}
     values: dict[str, Any] = {}
     for key, value in data.items():
@@ -101,7 +101,8 @@ def _cast(hint: Any, value: Any, key: str, place: str) -> Any:
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    wanted = "a list of numbers" if get_origin(hint) is tuple else {"str": "text"}.get(hint.__name__, hint.__name__)
+    words = {str: "text", float: "a number", int: "a whole number", bool: "true or false"}
+    wanted = f"a list, each {words[get_args(hint)[0]]}" if get_origin(hint) is tuple else words[hint]
     raise ConfigError(f"{key} in {place} is {value!r}: it must be {wanted}")
 
 

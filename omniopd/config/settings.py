@@ -115,7 +115,10 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
-    """How the student is measured on held-out problems, before and after; `every` k steps in between (0: never)."""
+    """How the student is measured on held-out problems, before and after; `every` k steps in between (0: never).
+
+    `controls` are trained and measured too, from the same start and as long: their gain was not the teacher's doing.
+    """
 
     problems: int = 500
     temperatures: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 1.0)
@@ -123,6 +126,7 @@ class EvaluationConfig:
     every: int = 0
     every_problems: int = 100
     batch: int = 256
+    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,13 @@ from omniopd.evaluation.pass_at_k import per_problem_pass_at_k
 from omniopd.records import EvalRecord
 
 BEFORE, AFTER, TEACHER = "student before", "student after", "teacher"
+CONTROL = "control: "
 NOTHING = "–"
 Rows = Mapping[str, Sequence[EvalRecord]]
 
 
 def report_rows(evals: Iterable[EvalRecord]) -> dict[str, list[EvalRecord]]:
-    """A run's evaluations by who was measured: "student" at step 0, at its last step, and "teacher".
+    """A run's evaluations by who was measured: "student" at step 0 and at its last step, "control: …", "teacher".
 
     Of several at one temperature (an evaluation during training, a resumed run) the one with the most answers counts,
     and of equal ones the last.
@@ -41,8 +42,10 @@ def report_rows(evals: Iterable[EvalRecord]) -> dict[str, list[EvalRecord]]:
     rows = {
         BEFORE: [record for record in evals if record.model == "student" and record.step == 0],
         AFTER: [record for record in evals if record.model == "student" and record.step == last > 0],
-        TEACHER: [record for record in evals if record.model == "teacher"],
     }
+    for who in dict.fromkeys(record.model for record in evals if record.model.startswith(CONTROL)):
+        rows[who] = [record for record in evals if record.model == who]
+    rows[TEACHER] = [record for record in evals if record.model == "teacher"]
     return {who: _one_a_temperature(records) for who, records in rows.items() if records}
 
 
@@ -106,6 +109,9 @@ def findings(rows: Rows) -> list[str]:
         if twin is not None and record.temperature in (0.0, 1.0):
             name = "greedy" if record.temperature == 0 else "temperature 1"
             sentences.append(f"{name}: {_compared(record, twin)}")
+    for who, records in rows.items():
+        if who.startswith(CONTROL):
+            sentences.append(f"best temperature, beyond the {who}: {_compared(best_after, best_temperature(records))}")
     return sentences
 
 

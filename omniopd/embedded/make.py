@@ -1,7 +1,8 @@
 """Build the lab from nothing: ``python -m omniopd.embedded.make --out FOLDER [--device cuda] [--seed 0]``.
 
 Writes the folders teacher, student and embedding, figures.json, and the figures' table into README.md where the output
-folder has one. Most of the time goes into two pre-trainings that run side by side: about 20 minutes on 2 idle CPU cores.
+folder has one. Most of the time goes into two pre-trainings that run side by side: by their speed alone, some 20
+minutes on 2 idle CPU cores.
 """
 
 from __future__ import annotations

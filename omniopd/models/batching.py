@@ -71,6 +71,9 @@ def target_batch(
 
     `anchor_on` "unaudited" anchors the tokens of no chunk (the paper's), "all" every response token.
     """
+    audits = sum(len(rollout.audits) for rollout in audited)
+    if len(targets) != audits:
+        raise ValueError(f"{len(targets)} targets for {audits} audits: give one target per audit, in order")
     batch, time = mask.shape
     weights, in_chunk = torch.zeros(batch, time), torch.zeros(batch, time, dtype=torch.bool)
     labels: list[tuple[int, int, dict[int, float]]] = []

@@ -11,9 +11,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,14 @@ def launch(notebook: Path, run: Run, parameters: Mapping[str, Any]) -> Launched:
 def watch(launched: Launched, progress: Progress) -> int:
     """Show the run's records as they come, until the process is over; returns its exit code.
 
-    The first Ctrl-C stops the run after its step, the second at once; KeyboardInterrupt is raised when it has ended.
+    The first Ctrl-C (or SIGTERM, or a closed terminal) stops the run after its step, the second at once;
+    KeyboardInterrupt is raised when it has ended.
     """
+    with _signals_as_interrupts():
+        return _watch(launched, progress)
+
+
+def _watch(launched: Launched, progress: Progress) -> int:
     follower, interrupted = Follower(launched.run), 0
     while True:
         try:
@@ -125,6 +132,22 @@ def notebook_path(name: str) -> Path:
     raise ConfigError(
         f"there is no notebook {name!r} in this installation: install omniopd anew, or run from a checkout"
     )
+
+
+@contextmanager
+def _signals_as_interrupts() -> Iterator[None]:
+    """The launched process has a session of its own: what ends this one must be passed on."""
+    numbers = [
+        number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
+    ]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _environment() -> dict[str, str]:

@@ -1,5 +1,7 @@
 """`omniopd demo`: the notebook in a process of its own, its run, its page."""
 
+import signal
+
 import nbformat
 import pytest
 
@@ -7,7 +9,8 @@ from omniopd.cli.main import main
 from omniopd.errors import ConfigError, Refused
 from omniopd.launch import launch, notebook_path
 from omniopd.runs import create_run
-from tests.cli.test_train import only_run
+from omniopd.training.checkpoints import newest_valid, step_of
+from tests.cli.terminal import only_run, start, wait_for
 from tests.small_runs import as_words, small_recipe
 
 
@@ -25,6 +28,20 @@ def test_the_demo_leaves_a_run_with_its_notebook_and_page(tmp_path, capsys):
     assert "run = " in next(c.source for c in executed.cells if "injected-parameters" in c.metadata.get("tags", []))
     assert "student after" in (run.path / "train.html").read_text(encoding="utf-8")
     assert notebook_path("train").read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_ends_the_command_ends_its_notebook_with_a_checkpoint(tmp_path, number):
+    words = ["demo", *as_words(training__steps=2000), "--runs", str(tmp_path)]
+    process = start(words)
+    wait_for(process, lambda: list(tmp_path.glob("*/steps.jsonl")))
+    process.send_signal(number)
+    out, err = process.communicate(timeout=300)
+    run = only_run(tmp_path)
+    assert process.returncode == 130
+    assert (run.state, out) == ("interrupted", "")
+    assert f"interrupted at step {run.status.step} of 2000; go on with: omniopd train --resume {run.path}" in err
+    assert 1 <= step_of(newest_valid(run.checkpoints)) == len(run.steps()) < 2000
 
 
 def test_a_run_that_fails_in_its_notebook_says_why(tmp_path, capsys):

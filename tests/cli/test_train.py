@@ -1,21 +1,12 @@
 """`omniopd train` from a terminal's point of view, and what the other commands say of its run."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
 from omniopd.cli.main import main
-from omniopd.runs import open_run
+from tests.cli.terminal import only_run, start, wait_for
 from tests.small_runs import as_words
-
-
-def only_run(folder):
-    [path] = [p for p in folder.iterdir() if p.is_dir()]
-    return open_run(path)
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +44,8 @@ def test_a_trained_student_can_be_measured_again(trained, capsys):
 
 def test_ctrl_c_in_a_terminal_leaves_a_run_and_says_how_to_go_on(tmp_path):
     words = ["train", "embedded", *as_words(training__steps=500), "--runs", str(tmp_path)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "omniopd.cli.main", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    while process.poll() is None and not list(tmp_path.glob("*/steps.jsonl")):
-        time.sleep(0.05)
+    process = start(words)
+    wait_for(process, lambda: list(tmp_path.glob("*/steps.jsonl")))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=300)
     run = only_run(tmp_path)

@@ -134,9 +134,9 @@ def continuation_loss(
     for part in torch.arange(len(row), device=row.device).split(rows_at_once):
         r, k = row[part], text[part]
         start, length = inputs["continuation_starts"][r, k], inputs["continuation_lengths"][r, k]
-        # Shift each row so that its text ends at the last column: the prefix stays attached to it.
+        # Shift each row so that its text begins at column prompt + time, right behind its prefix.
         columns = torch.arange(prompt + time + longest, device=ids.device)
-        shift = (prompt + time + longest) - (prompt + start + longest)
+        shift = time - start
         source = columns[None, :] - shift[:, None]
         in_prefix = (source >= 0) & (source < (prompt + start)[:, None])
         offset = source - (prompt + start)[:, None]

@@ -22,6 +22,7 @@ from typing import Any
 import omniopd
 from omniopd.errors import ConfigError, Refused
 from omniopd.progress import Progress
+from omniopd.records import EvalRecord, StepRecord
 from omniopd.runs.following import Follower
 from omniopd.runs.manifest import is_secret
 from omniopd.runs.store import Run
@@ -99,7 +100,8 @@ def _watch(launched: Launched, progress: Progress) -> int:
         try:
             running = launched.is_running()
             update = follower.look()
-            for record in (*update.steps, *update.evals):
+            records: list[StepRecord | EvalRecord] = [*update.steps, *update.evals]
+            for record in records:
                 progress.show(record)
             if update.status is not None and update.status.message and update.state == "running":
                 progress.doing(update.status.message)

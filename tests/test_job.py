@@ -88,7 +88,7 @@ def test_the_same_recipe_gives_the_same_numbers(finished, tmp_path):
 def test_a_run_stopped_and_resumed_ends_as_one_that_was_not(finished, tmp_path):
     thread = interrupt_after(tmp_path, 1)
     with pytest.raises(KeyboardInterrupt):
-        run_training(small_recipe(), tmp_path, name="stopped", show=False)
+        run_training(small_recipe(training__save_every=99), tmp_path, name="stopped", show=False)
     thread.join()
     run = open_run(tmp_path / "stopped")
     assert run.state == "interrupted"

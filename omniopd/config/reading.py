@@ -85,9 +85,8 @@ def _read(cls: type[Any], data: Any, place: str, path: str) -> Any:
         if key not in known:
             raise ConfigError(f"{path}{key} in {place} is no setting; {_nearest(path + key)}")
         hint = hints[key]
-        values[key] = (
-            _read(hint, value, place, f"{path}{key}.") if is_dataclass(hint) else _cast(hint, value, path + key, place)
-        )
+        nested = isinstance(hint, type) and is_dataclass(hint)
+        values[key] = _read(hint, value, place, f"{path}{key}.") if nested else _cast(hint, value, path + key, place)
     missing = [n for n, f in known.items() if n not in values and f.default is MISSING and f.default_factory is MISSING]
     if missing:
         raise ConfigError(f"{place} lacks {', '.join(path + m for m in missing)}")

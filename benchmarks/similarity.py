@@ -3,7 +3,7 @@
     python benchmarks/similarity.py
 
 Prints one Markdown table; exit status 1 where a limit is broken. Variants are interleaved in one process; a time is the
-process's own (a busy machine would add the turns of others, most of all to the slow variants), the median of the rounds.
+process's own (a busy machine would add other programs' turns, most to the slow variants), the median of the rounds.
 Plain Python's Levenshtein is timed on an eightieth of the pairs and scaled.
 """
 
@@ -24,18 +24,18 @@ from omniopd.method.similarity import BY_NAME, edit_similarity
 FORKS, SAMPLES = 80, 10
 BARE, PLAIN, OURS = "bare rapidfuzz loop", "plain Python Levenshtein", "edit_similarity"
 LIMITS = {BARE: 1.3, PLAIN: 1 / 1000}
-WORDS = "so we have the sum of 12 and 7 is then 19 apples left over ; each box holds half that number = 38 / 2 .".split()
+SENTENCE = "so we have the sum of 12 and 7 is then 19 apples left over ; each box holds half that number = 38 / 2 ."
 
 Pairs = list[tuple[str, list[str]]]
 
 
 def pairs(seed: int = 0, characters: int = 200) -> Pairs:
     """Chunks with continuations that share a beginning of random length, as a teacher's and a student's texts do."""
-    draw = random.Random(seed)
+    draw, words = random.Random(seed), SENTENCE.split()
 
     def text(beginning: str = "") -> str:
         while len(beginning) < characters:
-            beginning += " " + draw.choice(WORDS)
+            beginning += " " + draw.choice(words)
         return beginning
 
     chunks = [text() for _ in range(FORKS)]

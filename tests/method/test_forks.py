@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -13,7 +14,7 @@ from omniopd.errors import ConfigError
 from omniopd.method.forks import causal_forks, early_forks, peak_forks, random_forks, schedule
 from omniopd.types import Fork
 
-quick = settings(deadline=None, max_examples=150, derandomize=True)
+quick = settings(deadline=None, max_examples=80, derandomize=True)
 # Few different values, so that ties are common.
 entropies_with_ties = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0]), max_size=24)
 any_entropies = st.lists(st.floats(0, 12, width=32), max_size=30)
@@ -56,8 +57,8 @@ def test_chunks_start_at_their_fork_fit_never_overlap_and_are_at_most_M(entropie
     found = schedule(name, values, forks, chunk_tokens, torch.Generator().manual_seed(3))
     assert len(found) <= forks
     assert all(fork.stop - fork.start == chunk_tokens for fork in found)
-    assert all(0 <= fork.start and fork.stop <= len(entropies) for fork in found)
-    assert all(a.stop <= b.start for a, b in zip(found, found[1:], strict=False))
+    assert all(fork.start >= 0 and fork.stop <= len(entropies) for fork in found)
+    assert all(a.stop <= b.start for a, b in itertools.pairwise(found))
     assert all(fork.entropy == float(values[fork.start]) for fork in found)
 
 

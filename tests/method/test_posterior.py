@@ -19,7 +19,7 @@ from omniopd.method.posterior import (
 )
 from omniopd.records import Posterior
 
-quick = settings(deadline=None, max_examples=120, derandomize=True)
+quick = settings(deadline=None, max_examples=50, derandomize=True)
 unit = st.floats(0, 1)
 
 
@@ -28,7 +28,8 @@ def mean_of(k: float, n: int, prior: float, concentration: float = 1.0) -> float
 
 
 @pytest.mark.parametrize(
-    ("soft_count", "prior", "expected"), [(0.0, 0.5, 0.0454545), (3.2, 0.5, 0.3363636), (5.0, 0.6, 0.5090909), (10, 1, 1)]
+    ("soft_count", "prior", "expected"),
+    [(0.0, 0.5, 0.0454545), (3.2, 0.5, 0.3363636), (5.0, 0.6, 0.5090909), (10, 1, 1)],
 )
 def test_the_papers_values_at_10_samples(soft_count, prior, expected):
     assert math.isclose(mean_of(float(soft_count), 10, float(prior)), expected, abs_tol=1e-7)

@@ -1,4 +1,4 @@
-"""The loss of a micro-batch equals the paper's objective from full logits of each sequence alone, gradients included."""
+"""The loss of a micro-batch equals the objective from full logits of each sequence alone, gradients included."""
 
 from __future__ import annotations
 
@@ -115,7 +115,9 @@ def test_the_loss_and_its_gradient_are_those_of_each_sequence_alone(labels, cont
 def test_micro_batches_sum_to_the_batch():
     student, frozen = models()
     inputs = batch()
-    whole = gradients(micro_batch_loss(student, inputs, reference_view(frozen, inputs), ANCHOR, NORMALISER).total, student)
+    whole = gradients(
+        micro_batch_loss(student, inputs, reference_view(frozen, inputs), ANCHOR, NORMALISER).total, student
+    )
     parts = []
     for row in range(len(PROMPTS)):
         own = {name: tensor[row : row + 1] for name, tensor in inputs.items()}

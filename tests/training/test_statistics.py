@@ -86,7 +86,9 @@ def test_what_the_teacher_took_includes_failures():
 
 def sums(chunk: float, audited: int, kl: float, lowest: float) -> LossSums:
     made = LossSums()
-    made.add(chunk=chunk, anchor=0.5, chunk_unscaled=chunk * 8, audited=audited, anchored=0, kl_audited=kl, kl_anchored=0)
+    made.add(
+        chunk=chunk, anchor=0.5, chunk_unscaled=chunk * 8, audited=audited, anchored=0, kl_audited=kl, kl_anchored=0
+    )
     made.lowest("logprob", torch.tensor([lowest, 0.0]))
     return made
 
@@ -100,6 +102,13 @@ def test_means_over_tokens_are_of_the_whole_step_and_not_means_of_means():
     assert whole["loss/chunk_per_token"] == 32 / 4
     assert whole["logprob/audited_min"] == -5
     assert math.isnan(whole["kl/anchored"])
+
+
+def test_the_loss_is_the_mean_over_processes_as_its_gradient_is():
+    """Each process divides by its own share of the rollouts, and the gradients are averaged."""
+    both = LossSums.joined([sums(1.0, 3, 6.0, -2.0), sums(3.0, 1, 0.0, -5.0)])
+    assert both.metrics(processes=2)["loss/total"] == both.metrics()["loss/total"] / 2
+    assert both.metrics(processes=2)["kl/audited"] == both.metrics()["kl/audited"]
 
 
 def test_joining_is_associative_and_leaves_its_parts_alone():

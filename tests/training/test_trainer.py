@@ -95,7 +95,7 @@ def test_a_step_changes_the_student_and_tells_what_it_did(lab, tmp_path):
     # Before the first step the student is its own reference.
     assert abs(first.metrics["kl/anchored"]) < 1e-5
     assert abs(first.metrics["kl/audited"]) < 1e-5
-    assert 0 < kept.steps[1].metrics["kl/audited"]
+    assert kept.steps[1].metrics["kl/audited"] > 1e-5
     assert 0 < first.metrics["audited/token_share"] <= 0.6
     assert first.metrics["entropy/forks"] > first.metrics["entropy/elsewhere"]
     assert first.output_tokens > 0
@@ -121,7 +121,8 @@ def test_records_hold_every_rollout_of_the_global_batch_with_its_audits(lab, tmp
 
 def test_accumulation_changes_nothing_but_rounding(lab, tmp_path):
     whole, one = trained(lab, tmp_path / "a", per_device_train_batch_size=8, max_steps=1)
-    parts, four = trained(lab, tmp_path / "b", per_device_train_batch_size=2, gradient_accumulation_steps=4, max_steps=1)
+    split = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    parts, four = trained(lab, tmp_path / "b", max_steps=1, **split)
     assert one.steps[0].loss == pytest.approx(four.steps[0].loss, rel=1e-4)
     assert one.steps[0].metrics["targets/mean"] == pytest.approx(four.steps[0].metrics["targets/mean"], rel=1e-5)
     # Adam turns tiny gradients into full steps, so weights agree in the large.
@@ -172,7 +173,7 @@ def test_redraws_are_the_baseline_of_their_own_fork(lab, tmp_path):
 
 def test_with_lora_the_reference_is_the_model_with_its_adapter_off(lab, tmp_path):
     config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    trainer, kept = trained(lab, tmp_path, peft_config=config, learning_rate=1e-3)
+    trainer, kept = trained(lab, tmp_path, peft_config=config, learning_rate=2e-2)
     assert trainer.teacher_model is None
     assert abs(kept.steps[0].metrics["kl/anchored"]) < 1e-5 < kept.steps[1].metrics["kl/anchored"]
 

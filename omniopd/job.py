@@ -84,11 +84,11 @@ def carry_out(run: Run, show: bool = True, merge: bool = False, teacher: Teacher
 
 
 def evaluation_plan(recipe: Recipe) -> list[tuple[float, int]]:
-    """Temperatures with how many answers a problem gets: all `samples` at the hottest one (pass@k is read there), a
-    quarter of them at the others, one where sampling is greedy."""
+    """Temperatures with how many answers a problem gets: all `samples` at the hottest one (pass@k is read there), an
+    eighth of them at the others, one where sampling is greedy."""
     e = recipe.evaluation
     hottest = max(e.temperatures, default=0.0)
-    return [(t, 1 if t == 0 else e.samples if t == hottest else max(1, e.samples // 4)) for t in e.temperatures]
+    return [(t, 1 if t == 0 else e.samples if t == hottest else max(1, e.samples // 8)) for t in e.temperatures]
 
 
 def measured(

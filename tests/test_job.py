@@ -174,7 +174,7 @@ def test_the_white_box_arm_sees_the_same_first_rollouts(finished, tmp_path):
 
 def test_the_most_answers_are_drawn_where_pass_at_k_is_read():
     assert evaluation_plan(small_recipe(evaluation__samples=16, evaluation__temperatures=[0.0, 0.3, 1.0])) == [
-        (0.0, 1), (0.3, 4), (1.0, 16),
+        (0.0, 1), (0.3, 2), (1.0, 16),
     ]  # fmt: skip
 
 

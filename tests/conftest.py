@@ -1,4 +1,4 @@
-"""What holds in every test: one torch thread, no network, shapes checked.
+"""What holds in every test: one torch thread, no network, shapes checked, the same drawn examples.
 
 Shapes: jaxtyping's annotations in the modules of CHECKED are verified on every call (beartype), and cost nothing
 elsewhere. `is_pep484_tower`: an int is good enough where a float is asked for.
@@ -21,10 +21,14 @@ os.environ.update(
 
 import jaxtyping
 import torch
+from hypothesis import settings
 
 CHECKED = ["omniopd.types", "omniopd.method", "omniopd.models", "omniopd.auditing"]
 
 torch.set_num_threads(1)
+# The same examples in every run, however busy the machine.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 

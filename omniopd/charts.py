@@ -96,7 +96,7 @@ class Chart:
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers that cover low…high, about `count` of them; they are the axis."""
-    if high - low < 1e-12:
+    if high - low < 1e-8:  # less than the ticks can tell apart
         low, high = low - 0.5, high + 0.5
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))

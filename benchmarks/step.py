@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import DistillationConfig, DistillationTrainer
 
 from omniopd import embedded
@@ -95,6 +95,7 @@ def _round(options: argparse.Namespace, audit: dict | None) -> float:
             trainer = OmniOPDTrainer(
                 lab.student, ScriptedTeacher(["apples in all", "shells", "has 12+9"]), config, **shared
             )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return statistics.median(times.seconds)
 

@@ -1,6 +1,6 @@
 """The target bench: what would each target teach, seen from its gradient alone? No training; three minutes.
 
-    python benchmarks/targets.py [--batches 6] [--rollouts 48] [--forks 16] [--samples 8] [--chunk-tokens 2]
+    python benchmarks/targets.py [--batches 5] [--rollouts 32] [--forks 16] [--samples 8] [--chunk-tokens 2]
 
 For every target, control, similarity and scheduler: the cosine of its gradient between the two halves of a batch
 (signal against noise), and with the gradient of white-box distillation, the full reverse KL to the teacher on the same
@@ -77,7 +77,7 @@ CASES = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("batches", 6), ("rollouts", 48), ("forks", 16), ("samples", 8), ("chunk-tokens", 2)):
+    for name, value in (("batches", 5), ("rollouts", 32), ("forks", 16), ("samples", 8), ("chunk-tokens", 2)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--max-tokens", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)

@@ -36,6 +36,12 @@ def test_what_models_wrote_is_shown_as_text(page):
     assert "onerror=alert(2)>" not in page.replace("&lt;img src=x onerror=alert(2)&gt;", "")
 
 
+def test_the_story_is_set_as_headings_and_paragraphs(page):
+    assert re.search(r"<h1[^>]*>Title", page)
+    assert "&lt;h1" not in page
+    assert "&lt;p&gt;" not in page
+
+
 def test_the_page_may_run_nothing_and_load_nothing(page):
     assert POLICY in page
     assert page.index(POLICY) < page.index("<title>")

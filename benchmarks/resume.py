@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from omniopd.cli.quiet import quiet_libraries
 from omniopd.config import load_recipe
 from omniopd.job import resume_training, run_training
 from omniopd.runs.store import Run, open_run
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    quiet_libraries()
     chance, same, kills = random.Random(options.seed), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()

@@ -4,8 +4,9 @@ Evidence of all forks of the *global* generation batch goes in at once (a micro-
 `ForkTarget` per fork comes out, detached, computed once per batch from the forward without gradient.
 
 A positive weight on −log π(y_t) raises the student's own token, a negative one lowers it, labels name tokens to raise.
-On-policy, a constant weight has no expected gradient: only differences between weights teach. Centred targets use
-k / N and not π̂, because π̄ alone, with no teacher at all, points along the student's own sharpening.
+On-policy, a constant weight has no expected gradient where forks do not depend on what follows them (early, random
+and causal ones; peak forks do a little, tests/method/test_estimators.py): only differences between weights teach.
+Centred targets use k / N and not π̂, because π̄ alone, with no teacher at all, points along the student's own sharpening.
 """
 
 from __future__ import annotations

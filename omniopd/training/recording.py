@@ -31,10 +31,12 @@ def rollout_records(
     anchor_kl: Mapping[int, Tensor],
     concentration: float,
     tokenizer: PreTrainedTokenizerBase,
+    anchor_on: str = "unaudited",
 ) -> list[RolloutRecord]:
     """One record per row of the global batch, ascending."""
     return [
-        _rollout_record(step, row, *rows[row], anchor_kl.get(row), concentration, tokenizer) for row in sorted(rows)
+        _rollout_record(step, row, *rows[row], anchor_kl.get(row), concentration, tokenizer, anchor_on)
+        for row in sorted(rows)
     ]
 
 
@@ -85,10 +87,11 @@ def _rollout_record(
     anchor_kl: Tensor | None,
     concentration: float,
     tokenizer: PreTrainedTokenizerBase,
+    anchor_on: str,
 ) -> RolloutRecord:
     rollout = audited.rollout
     anchored = torch.ones(len(rollout), dtype=torch.bool)
-    for a in audited.audits:
+    for a in audited.audits if anchor_on == "unaudited" else ():
         anchored[a.fork.start : a.fork.stop] = False
     return RolloutRecord(
         row=row,

@@ -274,7 +274,9 @@ class OmniOPDTrainer(DistillationTrainer):
         records: list[RolloutRecord] = []
         if self._records_rollouts(step):
             records = self._gathered(
-                rollout_records(step, self._own, self._anchor_kl, self.args.concentration, self._tokenizer)
+                rollout_records(
+                    step, self._own, self._anchor_kl, self.args.concentration, self._tokenizer, self.args.anchor_on
+                )
             )
         if not self.accelerator.is_main_process:
             return

@@ -128,6 +128,11 @@ def test_records_hold_every_rollout_of_the_global_batch_with_its_audits(lab, tmp
             assert 0 <= a.posterior_mean <= 1
 
 
+def test_with_the_anchor_on_all_tokens_the_records_say_so(lab, tmp_path):
+    _, kept = trained(lab, tmp_path, anchor_on="all", max_steps=1)
+    assert all(all(r.anchored) for r in kept.rollouts[1])
+
+
 def test_accumulation_changes_nothing_but_rounding(lab, tmp_path):
     whole, one = trained(lab, tmp_path / "a", per_device_train_batch_size=8, max_steps=1)
     split = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}

@@ -47,6 +47,7 @@ def audit(
     redraws: int = 0,
     student: Teacher | None = None,
     on_result: Callable[[int, Continuations], None] | None = None,
+    first_row: int = 0,
 ) -> list[AuditedRollout]:
     """Continue every fork's prefix `samples` times and compare with what the student wrote there.
 
@@ -55,12 +56,13 @@ def audit(
     without it they are compared as they come. A text in a fork's answer that is missing, or a fork inside a
     character, leaves the fork in `unanswered`. `redraws` > 0 has the `student` (as a Teacher) continue each fork K
     times as well: the mean similarity of those with the teacher's texts is the same-fork baseline.
-    `on_result(i, continuations)` hears of each answer as it arrives.
+    `on_result(i, continuations)` hears of each answer as it arrives. `first_row` numbers the first rollout: with the
+    row and the seed of a training step, a rollout audited alone gets the texts that it got there.
     """
     if len(rollouts) != len(forks):
         raise ValueError(f"{len(rollouts)} rollouts but forks for {len(forks)}: give one list of forks per rollout")
     forks = [sorted(row, key=lambda fork: fork.start) for row in forks]
-    places, requests = _requests(rollouts, forks, samples, seed, tokens_per_student_token)
+    places, requests = _requests(rollouts, forks, samples, seed, tokens_per_student_token, first_row)
     answers = dict(zip(places, teacher.continue_from(requests, on_result) if requests else [], strict=True))
     redrawn: dict[tuple[int, int], Continuations] = {}
     if redraws and student is not None and requests:
@@ -126,6 +128,7 @@ def _requests(
     samples: int,
     seed: int,
     tokens_per_student_token: float,
+    first_row: int,
 ) -> tuple[list[tuple[int, int]], list[ContinuationRequest]]:
     from omniopd.models.decoding import row_seed
     from omniopd.models.pieces import ends_inside_character
@@ -141,7 +144,7 @@ def _requests(
             max_tokens = math.ceil(_tokens(fork) * tokens_per_student_token)
             places.append((row, index))
             # By row and fork, so that two rollouts of one prompt do not share their draws.
-            own_seed = row_seed(seed, row, fork.start)
+            own_seed = row_seed(seed, first_row + row, fork.start)
             requests.append(ContinuationRequest(rollout.prompt, prefix, samples, max_tokens, seed=own_seed))
     return places, requests
 

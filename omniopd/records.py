@@ -47,7 +47,11 @@ class Posterior:
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """One audited fork: the evidence, and what it became. `weights` are per token of the chunk, `labels` per offset."""
+    """One audited fork: the evidence, and what it became. `weights` are per token of the chunk, `labels` per offset.
+
+    `text_pieces[i]` are the student's tokens of text i as they follow the prefix, as text (empty where writing the text
+    down changes the prefix's own tokens); an end-of-turn token is an empty piece.
+    """
 
     kind: ClassVar[str] = "audit"
     start: int
@@ -70,6 +74,7 @@ class AuditRecord:
     output_tokens: int = 0
     cost_usd: float = 0.0
     problem: str | None = None
+    text_pieces: tuple[tuple[str, ...], ...] = ()
     schema: int = SCHEMA
 
     @property

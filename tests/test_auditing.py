@@ -106,6 +106,14 @@ def test_rollouts_of_one_prompt_do_not_share_draws_and_a_seed_gives_the_same_one
     assert seeds(1) == seeds(1)
 
 
+def test_a_rollout_audited_alone_under_its_row_gets_the_draws_of_its_batch():
+    calls = Calls(ScriptedTeacher(numbered))
+    rows, forks = [rollout(pieces=ABC), rollout(pieces=ABC)], [[chunk(1)], [chunk(2), chunk(4)]]
+    audit(rows, forks, calls, edit_similarity, 2, seed=5)
+    audit(rows[1:], forks[1:], calls, edit_similarity, 2, seed=5, first_row=1)
+    assert [r.seed for r in calls.calls[1]] == [r.seed for r in calls.calls[0][1:]]
+
+
 def test_each_answer_is_announced_as_it_comes():
     heard: list[tuple[int, int]] = []
     audit([rollout(ABC)], [[chunk(0), chunk(2)]], ScriptedTeacher(numbered), edit_similarity, 3,

@@ -12,7 +12,10 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+import torch
+from jaxtyping import Bool
 from tokenizers import decoders, pre_tokenizers
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.models.chat import text_ids
@@ -44,6 +47,11 @@ def ends_inside_character(pieces: Sequence[str], position: int) -> bool:
     Such a prefix cannot be handed over as text.
     """
     return position > 0 and not pieces[position - 1]
+
+
+def whole_characters(pieces: Sequence[str]) -> Bool[Tensor, " time"]:
+    """Where a fork may start: positions whose prefix can be handed over as text."""
+    return torch.tensor([not ends_inside_character(pieces, at) for at in range(len(pieces))], dtype=torch.bool)
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from omniopd.method.posterior import chunk_probability, nominal_posterior
 from omniopd.method.targets import ForkTarget
+from omniopd.models.pieces import pieces
 from omniopd.records import AuditRecord, RolloutRecord, StepRecord
 from omniopd.types import Audit, AuditedRollout, Rollout
 
@@ -54,6 +55,9 @@ def audit_record(
         labels = tuple(
             tuple((tokenizer.decode([token]), weight) for token, weight in slots.items()) for slots in target.labels
         )
+    text_pieces: tuple[tuple[str, ...], ...] = ()
+    if tokenizer is not None:
+        text_pieces = tuple(() if ids is None else tuple(pieces(tokenizer, ids)) for ids in audit.continuation_ids)
     answer = audit.continuations
     return AuditRecord(
         start=audit.fork.start,
@@ -76,6 +80,7 @@ def audit_record(
         output_tokens=answer.usage.output_tokens,
         cost_usd=answer.usage.cost_usd,
         problem=answer.problem,
+        text_pieces=text_pieces,
     )
 
 

@@ -24,6 +24,7 @@ from omniopd.method.targets import ForkTarget, fork_targets
 from omniopd.models.batching import target_batch
 from omniopd.models.chat import prompt_ids
 from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
+from omniopd.models.pieces import whole_characters
 from omniopd.models.scoring import as_reference, head_of, response_hidden, sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
 from omniopd.training import checkpoints
@@ -129,7 +130,10 @@ class OmniOPDTrainer(DistillationTrainer):
         everyone = self._gathered(rollouts)
         chooser = generator_for("forks", self.args.seed, step)
         a = self.args
-        forks = [schedule(a.scheduler, r.entropies, a.forks, a.chunk_tokens, chooser) for r in everyone]
+        forks = [
+            schedule(a.scheduler, r.entropies, a.forks, a.chunk_tokens, chooser, allowed=whole_characters(r.pieces))
+            for r in everyone
+        ]
         with self.stopwatch.phase("teacher"):
             audited = shared_from_main(self.accelerator, lambda: self._ask(everyone, forks, step))
         targets = fork_targets(

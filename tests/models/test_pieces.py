@@ -9,7 +9,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from omniopd.models.chat import text_ids
-from omniopd.models.pieces import continuation_tokens, decode, decode_whole, ends_inside_character, pieces
+from omniopd.models.pieces import (
+    continuation_tokens,
+    decode,
+    decode_whole,
+    ends_inside_character,
+    pieces,
+    whole_characters,
+)
 from tests.builders import tiny_tokenizer
 
 TEXTS = st.text(alphabet=st.sampled_from(list("cat sn\n25,.éß汉🙂👨‍👩")), max_size=24)
@@ -117,3 +124,8 @@ def test_texts_keep_their_order_and_duplicates(tokenizer: PreTrainedTokenizerBas
     found = continuation_tokens(tokenizer, [], "", ["dog", "", "cat", "dog"], 9)
     assert [text for text, _ in found] == ["dog", "", "cat", "dog"]
     assert found[1][1] == ()
+
+
+def test_a_fork_may_start_wherever_the_text_before_it_is_whole() -> None:
+    assert whole_characters(("a", "", "é", "b")).tolist() == [True, True, False, True]
+    assert whole_characters(()).tolist() == []

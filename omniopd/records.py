@@ -216,8 +216,10 @@ def _build(cls: type[Any], data: Mapping[str, Any]) -> Any:
         values["audits"] = tuple(_build(AuditRecord, a) for a in values.get("audits", ()))
     if cls is EvalRecord:
         values["problems"] = tuple(_build(ProblemResult, p) for p in values.get("problems", ()))
-    if values.get("loss", 0.0) is None:
-        values["loss"] = math.nan
+    if cls is StepRecord:
+        values |= {name: math.nan for name in ("loss", "chunk_loss", "anchor_loss") if values.get(name, 0.0) is None}
+        metrics = values.get("metrics", {})
+        values["metrics"] = {name: math.nan if value is None else value for name, value in metrics.items()}
     return cls(**{name: _frozen(value) for name, value in values.items()})
 
 

@@ -37,7 +37,11 @@ def random_forks(
     generator: torch.Generator | None = None,
     allowed: Bool[Tensor, " time"] | None = None,
 ) -> list[Fork]:
-    """As many non-overlapping chunks in random places: "without entropy selection" at the same price."""
+    """As many non-overlapping chunks in random places: "without entropy selection" at the same price.
+
+    Without a `generator` the places are always the same ones.
+    """
+    generator = generator or torch.Generator().manual_seed(0)
     order = torch.randperm(len(entropies), generator=generator).tolist()
     return _greedy(order, entropies.tolist(), forks, chunk_tokens, allowed)
 
@@ -93,6 +97,8 @@ def schedule(
 def _greedy(
     order: range | list[int], entropies: list[float], forks: int, chunk_tokens: int, allowed: Tensor | None
 ) -> list[Fork]:
+    if chunk_tokens < 1:
+        raise ValueError(f"chunk_tokens is {chunk_tokens}: a chunk has at least one token")
     chosen: list[int] = []
     for t in order:
         if len(chosen) == forks:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
@@ -62,8 +61,3 @@ def spread_interval(
 def mean_soft_share(soft_counts: Float[Tensor, " fork"], samples: Num[Tensor, " fork"]) -> float:
     """Mean of k / N over forks; NaN without forks."""
     return float((soft_counts / samples).mean()) if len(soft_counts) else float("nan")
-
-
-def effective_samples(similarities: Float[Tensor, " continuation"]) -> int:
-    """How many of the values differ; 1 means that the teacher repeats itself and N bought nothing."""
-    return len(torch.unique(similarities))

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from omniopd.errors import ConfigError
 from omniopd.method.posterior import posterior_mean
@@ -112,15 +113,15 @@ def _prefix_credit(
     evidence: Sequence[ForkEvidence], donors: Sequence[ForkEvidence], prior_only: bool, concentration: float, depth: int
 ) -> list[ForkTarget]:
     """Token u gets Σ_{v ≥ u} of the share of texts that agree through v, centred per offset over other rollouts."""
-    agreeing = torch.stack(
-        [
-            e.prior ** torch.arange(1.0, len(e.chunk_ids) + 1) if prior_only else agreement_through(d)
-            for e, d in zip(evidence, donors, strict=True)
-        ]
-    )
-    credit = agreeing.flip(1).cumsum(1).flip(1)
-    centred = credit - other_rollouts_mean(credit, [e.rollout for e in evidence])
-    return [ForkTarget(row.clone()) for row in centred]
+    agreeing = [
+        e.prior ** torch.arange(1.0, len(e.chunk_ids) + 1) if prior_only else agreement_through(d)
+        for e, d in zip(evidence, donors, strict=True)
+    ]
+    # A shorter chunk says nothing about the offsets that it lacks; a donor's may be shorter or longer than the own.
+    credit = pad_sequence([a.flip(0).cumsum(0).flip(0) for a in agreeing], batch_first=True, padding_value=torch.nan)
+    centred = (credit - other_rollouts_mean(credit, [e.rollout for e in evidence])).nan_to_num(0.0)
+    centred = nn.functional.pad(centred, (0, max(len(e.chunk_ids) for e in evidence)))
+    return [ForkTarget(row[: len(e.chunk_ids)].clone()) for e, row in zip(evidence, centred, strict=True)]
 
 
 def _labels(
@@ -145,11 +146,12 @@ def other_rollouts_mean(scores: Float[Tensor, "fork offset"], rollout: Sequence[
     """For each fork the mean score of the forks of *other* rollouts; 0 where there is no other rollout.
 
     Forks of one rollout are not independent (a later chunk depends on an earlier one), so they are no baseline for
-    each other.
+    each other. NaN is a missing score and counts for nothing.
     """
     owner = torch.tensor(list(rollout))
     other = (owner[:, None] != owner[None, :]).to(scores.dtype)
-    return other @ scores / other.sum(1, keepdim=True).clamp(min=1)
+    known = (~scores.isnan()).to(scores.dtype)
+    return other @ scores.nan_to_num(0.0) / (other @ known).clamp(min=1)
 
 
 def agreement_through(fork: ForkEvidence) -> Float[Tensor, " chunk"]:
@@ -182,9 +184,15 @@ def _own_tokens(fork: ForkEvidence, depth: int, weight: float) -> tuple[dict[int
 
 
 def _constant(evidence: Sequence[ForkEvidence], targets: Sequence[ForkTarget], depth: int) -> list[ForkTarget]:
+    """The student's own tokens with the mean weight of all forks: of labels per offset, since deeper ones are rarer."""
     if any(t.labels for t in targets):
+        mass = [
+            sum(sum(t.labels[offset].values()) for t in targets if offset < len(t.labels)) / len(targets)
+            for offset in range(depth)
+        ]
         return [
-            ForkTarget(t.weights, _own_tokens(e, depth, 1.0)) for e, t in zip(evidence, targets, strict=True)
+            ForkTarget(t.weights, tuple({token: m} for token, m in zip(e.chunk_ids, mass, strict=False)))
+            for e, t in zip(evidence, targets, strict=True)
         ]
     mean = torch.cat([t.weights for t in targets]).abs().mean()
     return [ForkTarget(torch.full_like(t.weights, float(mean))) for t in targets]

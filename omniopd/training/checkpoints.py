@@ -207,7 +207,7 @@ def _sync(folder: Path) -> None:
 
 def _is_full(error: BaseException, folder: Path) -> bool:
     """Whether an error means a full disk: writers of weights report it in types of their own."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     if not isinstance(error, Exception) or isinstance(error, CheckpointError):
         return False

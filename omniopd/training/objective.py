@@ -5,16 +5,20 @@ Knows the trainer's batch by its names and the models by their states; knows no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from omniopd.method.loss import loss_coefficients
 from omniopd.models.scoring import Head, head_of, response_hidden, token_statistics, weighted_head_loss
 from omniopd.training.statistics import LossSums
+
+ROWS_AT_ONCE = 64  # texts of one forward
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,10 +47,12 @@ def micro_batch_loss(
     anchor_weight: float,
     normaliser: float,
     temperature: float = 1.0,
+    continuation_forwards: int | None = None,
 ) -> MicroBatchLoss:
     """Chunk term (with labels and continuations) and anchor over `normaliser`; plus what the log wants to know.
 
-    `inputs` holds prompt and completion ids and masks, and a `TargetBatch` by its names.
+    `inputs` holds prompt and completion ids and masks, and a `TargetBatch` by its names; `continuation_forwards` is
+    that of `continuation_loss`.
     """
     mask = inputs["completion_mask"].bool()
     ids, attention, time = _sequence(inputs)
@@ -71,8 +77,8 @@ def micro_batch_loss(
         temperature=temperature,
     )
     total, chunk = found.total, found.chunk + found.labels
-    if bool((inputs["continuation_weights"] > 0).any()):
-        extra = continuation_loss(student, inputs, normaliser, temperature)
+    if continuation_parts(inputs) if continuation_forwards is None else continuation_forwards:
+        extra = continuation_loss(student, inputs, normaliser, temperature, forwards=continuation_forwards)
         total, chunk = total + extra, chunk + extra.detach()
 
     audited, anchored = inputs["audited"][mask], inputs["anchored"][mask]
@@ -114,16 +120,24 @@ def _everywhere(
     return found.logprobs, found.entropies, anchor_kl
 
 
+def continuation_parts(inputs: Mapping[str, Tensor], rows_at_once: int = ROWS_AT_ONCE) -> int:
+    """How many forwards this micro-batch's continuations take."""
+    return math.ceil(int((inputs["continuation_weights"] > 0).sum()) / rows_at_once)
+
+
 def continuation_loss(
     student: nn.Module,
     inputs: Mapping[str, Tensor],
     normaliser: float,
     temperature: float = 1.0,
-    rows_at_once: int = 64,
+    rows_at_once: int = ROWS_AT_ONCE,
+    forwards: int | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy of the student on the teacher's continuations, each after its own prefix (states of the student).
 
-    Every different text is a row of its own: prompt, the response up to the fork, the text. Costs their forwards.
+    Every different text is a row of its own: prompt, the response up to the fork, the text. Costs their forwards, and
+    those again in the backward, since no states are kept. With sharded weights every process must make as many
+    forwards as the one with the most texts: `forwards` is that number, and those without texts count for nothing.
     """
     weights = inputs["continuation_weights"]
     row, text = (weights > 0).nonzero(as_tuple=True)
@@ -146,7 +160,7 @@ def continuation_loss(
         sequence = torch.where(in_text, added, prefix)
         attended = in_text | (in_prefix & attention[r].gather(1, source.clamp(0, ids.shape[1] - 1)).bool())
         keep = int(attended.any(0).int().argmax())
-        hidden = response_hidden(student, sequence[:, keep:], attended[:, keep:].long(), longest)
+        hidden = _recomputed(student, sequence[:, keep:], attended[:, keep:].long(), longest)
         wanted = in_text[:, -longest:]
         token_weights = (weights[r, k] / normaliser)[:, None].expand(-1, longest)[wanted]
         head = head_of(student)
@@ -156,7 +170,15 @@ def continuation_loss(
                 hidden[wanted], head, sequence[:, -longest:][wanted], token_weights, temperature=temperature
             ).total
         )
+    for _ in range((forwards or 0) - continuation_parts(inputs, rows_at_once)):
+        total = total + 0.0 * _recomputed(student, ids[:1], attention[:1], time).sum()
     return total
+
+
+def _recomputed(student: nn.Module, ids: Tensor, attention: Tensor, tokens: int) -> Tensor:
+    """`response_hidden`, whose inner states are made again in the backward: the rows of all texts would not fit."""
+    made: Tensor = checkpoint(response_hidden, student, ids, attention, tokens, use_reentrant=False)
+    return made
 
 
 def _sequence(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, int]:

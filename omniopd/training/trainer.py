@@ -29,7 +29,7 @@ from omniopd.models.scoring import as_reference, head_of, response_hidden, seque
 from omniopd.records import RolloutRecord, StepRecord
 from omniopd.training import checkpoints
 from omniopd.training.arguments import OmniOPDConfig
-from omniopd.training.objective import Reference, micro_batch_loss
+from omniopd.training.objective import Reference, continuation_parts, micro_batch_loss
 from omniopd.training.preflight import check_batch, check_run
 from omniopd.training.recording import Recorder, rollout_records
 from omniopd.training.rollouts import as_prompts, as_rollouts, own_part, shared_from_main
@@ -218,6 +218,7 @@ class OmniOPDTrainer(DistillationTrainer):
                 self.args.anchor_weight,
                 self._normaliser(),
                 self.temperature,
+                self._continuation_forwards(inputs),
             )
         if "row_id" in inputs:
             self._loss_sums = LossSums.joined([self._loss_sums, made.sums])
@@ -225,6 +226,13 @@ class OmniOPDTrainer(DistillationTrainer):
                 for row, values in zip(inputs["row_id"].tolist(), made.anchor_kl.cpu(), strict=True):
                     self._anchor_kl[row] = values
         return made.total, made.entropy_sum, made.tokens
+
+    def _continuation_forwards(self, inputs: dict[str, Any]) -> int:
+        """Those of the process with the most texts: sharded weights are gathered in every forward, by all together."""
+        if self.args.continuation_weight == 0:
+            return 0
+        own = torch.tensor([continuation_parts(inputs)], device=self.accelerator.device)
+        return int(self.accelerator.gather(own).max())
 
     def _normaliser(self) -> float:
         """Rollouts of the global batch × a fixed length, per process: DDP averages gradients over processes."""

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from omniopd.method.posterior import (
     chunk_probability,
-    effective_samples,
     mean_soft_share,
     nominal_posterior,
     posterior_mean,
@@ -143,4 +142,3 @@ def test_one_similarity_says_nothing_about_its_spread_and_intervals_stay_in_0_to
 def test_what_the_log_says_of_soft_counts():
     assert math.isclose(mean_soft_share(torch.tensor([5.0, 1.0]), torch.tensor([10, 4])), 0.375, rel_tol=1e-6)
     assert math.isnan(mean_soft_share(torch.zeros(0), torch.zeros(0)))
-    assert effective_samples(torch.tensor([0.5, 0.5, 0.25])) == 2

@@ -271,7 +271,25 @@ def test_constant_puts_the_mean_absolute_weight_on_every_audited_token(target):
 
 def test_constant_labels_are_the_students_own_tokens():
     [target] = fork_targets([fork(chunk=(5, 6, 5, 6), texts=[(6,)])], "labels", "constant", depth=2)
-    assert target.labels == ({5: 1.0}, {6: 1.0})
+    assert target.labels == ({5: 1.0}, {6: 0.0})  # no text agrees beyond the first token
+
+
+def test_constant_labels_weigh_as_much_as_the_labels_they_replace():
+    batch = [fork(chunk=(5, 6, 5, 6), texts=[(6,)]), fork(1, chunk=(5, 6, 5, 6), texts=[(5, 6), (5, 5)])]
+    real, constant = (fork_targets(batch, "labels", control, depth=2) for control in ("none", "constant"))
+    for offset in (0, 1):
+        mass = [sum(t.labels[offset].values()) for t in constant]
+        assert sum(mass) == sum(sum(t.labels[offset].values()) for t in real)
+        assert len(set(mass)) == 1
+
+
+def test_prefix_credit_takes_chunks_of_any_length():
+    batch = [fork(0, chunk=(5, 6), texts=[(5, 6)]), fork(1, chunk=(5, 6, 7), texts=[(5, 6, 7)]), fork(2, chunk=(5,))]
+    credits = [t.weights for t in fork_targets(batch, "prefix_credit")]
+    assert [len(c) for c in credits] == [2, 3, 1]
+    # Offset 0: credits 2, 3, 0; each against the mean of the other two. Offset 2: nobody else has one.
+    assert [float(c[0]) for c in credits] == pytest.approx([2 - 1.5, 3 - 1.0, 0 - 2.5])
+    assert float(credits[1][2]) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("target", ["paper", "centred", "prefix_credit", "labels"])

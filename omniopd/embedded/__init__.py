@@ -1,7 +1,7 @@
 """The lab that ships with the package: a teacher, a student, their tokenizer and the stories they were taught.
 
 ``omniopd.embedded()`` loads it; README.md holds its figures; ``python -m omniopd.embedded.make`` builds it
-from nothing.
+from nothing. `recorded` opens the runs that ship beside it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from omniopd.runs.store import Run
     from omniopd.tasks.stories import Stories
 
 FOLDER = Path(__file__).parent
 TEACHER, STUDENT, EMBEDDING = FOLDER / "teacher", FOLDER / "student", FOLDER / "embedding"
+RECORDED = FOLDER / "recorded"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +45,16 @@ def embedded() -> Lab:
         tokenizer=AutoTokenizer.from_pretrained(STUDENT),
         task=Stories(),
     )
+
+
+def recorded(name: str = "labels") -> Run:
+    """A run that ships with the package, records only: `labels` (the embedded recipe), `self_teacher`, `paper`.
+
+    Raises RunError for another name.
+    """
+    from omniopd.runs.store import open_run
+
+    return open_run(RECORDED / name)
 
 
 class _CallablePackage(ModuleType):

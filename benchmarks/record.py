@@ -1,0 +1,62 @@
+"""Make the recorded runs that ship with the package: what notebooks and views show where nothing has been trained.
+
+    python benchmarks/record.py                    # all of them, into omniopd/embedded/recorded (minutes on 2 cores)
+    python benchmarks/record.py --only labels --out FOLDER
+
+Each is a real run of the embedded recipe with one thing changed, thinned to a few rollouts a step and without its
+models, so that it is small enough to ship.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from omniopd.cli.quiet import quiet_libraries
+from omniopd.config import load_recipe
+from omniopd.embedded import RECORDED
+from omniopd.job import carry_out
+from omniopd.runs.store import create_run
+
+ROLLOUTS_KEPT = 4  # of a step; probes are all kept
+EVERY = {
+    "evaluation.problems": 100, "evaluation.samples": 8, "evaluation.controls": (), "evaluation.every": 10,
+    "training.record_every": 10, "training.save_every": 1000,
+}  # fmt: skip
+# Chunks of several tokens read better than the recipe's single ones, so all but the recipe itself have them.
+CHUNKS = {"audit.forks": 4, "audit.chunk_tokens": 6, "audit.samples": 10, "audit.similarity": "characters"}
+RUNS: dict[str, dict[str, object]] = {
+    "labels": {},
+    "self_teacher": {"objective.control": "self_teacher"},
+    "paper": {"objective.target": "paper", **CHUNKS},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
+    parser.add_argument("--out", type=Path, default=RECORDED)
+    options = parser.parse_args()
+    quiet_libraries()
+    for name in options.only:
+        shutil.rmtree(options.out / name, ignore_errors=True)
+        record(options.out, name)
+        size = sum(file.stat().st_size for file in (options.out / name).rglob("*") if file.is_file())
+        print(f"{name}: {size / 1e6:.2f} MB", flush=True)
+
+
+def record(out: Path, name: str) -> None:
+    """One run, trained and thinned."""
+    recipe = load_recipe("embedded", **{"name": name, **EVERY, **RUNS[name]})
+    run = carry_out(create_run(out, recipe, name, command=("python", "benchmarks/record.py", "--only", name)))
+    for step in run.rollout_steps():
+        records = run.rollouts(step)
+        kept = [r for r in records if r.row < ROLLOUTS_KEPT or r.row >= recipe.training.rollouts]
+        run.write_rollouts(step, kept)
+    for folder in (run.checkpoints, run.student):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

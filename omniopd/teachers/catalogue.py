@@ -1,0 +1,69 @@
+"""What is known of models behind an API, from the table models.toml: how each takes a prefix, what its calls may hold.
+
+A table is a first guess: preflight tries it out, and a user's word (`handover_named`) overrides it. Knows no provider's
+wire format and calls nobody.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+HANDOVERS = ("raw", "prefill", "instruction")
+COMPLETION_ROUTE = "text-completion-openai/"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTraits:
+    """How a model takes a prefix, and what may be sent with it (models.toml says what each field means).
+
+    A model that the table does not know is instructed, one text per call, without a seed: that works anywhere.
+    """
+
+    model: str
+    handover: str = "instruction"
+    most_samples: int = 1
+    takes_seed: bool = True
+    takes_sampling: bool = True
+    one_sampling_setting: bool = False
+    trailing_whitespace: bool = True
+    takes_ids: bool = False
+    returns_prefix: bool = False
+    prefill_mark: str = ""
+    thinking_tokens: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def completion_model(self) -> str:
+        """The name under which litellm sends a raw prompt, ids included, to /v1/completions of `api_base`.
+
+        Under "hosted_vllm/" it would wrap the prompt into a chat message, and the server would template it again.
+        """
+        _, slash, name = self.model.partition("/")
+        return COMPLETION_ROUTE + (name if slash else self.model)
+
+
+def traits_of(model: str) -> ModelTraits:
+    """The traits of a model by its name as litellm writes it ("anthropic/claude-haiku-4-5", "hosted_vllm/Qwen/…")."""
+    for entry in _table():
+        if any(fnmatchcase(model.lower(), pattern) for pattern in entry["patterns"]):
+            return ModelTraits(model, **{key: value for key, value in entry.items() if key != "patterns"})
+    return ModelTraits(model, takes_seed=False, note="not in the table: instructed, one text per call")
+
+
+@lru_cache(maxsize=1)
+def _table() -> tuple[dict[str, Any], ...]:
+    text = files("omniopd.teachers").joinpath("models.toml").read_text(encoding="utf-8")
+    entries = tuple(tomllib.loads(text)["model"])
+    known = {f.name for f in fields(ModelTraits)} - {"model"} | {"patterns"}
+    for entry in entries:
+        unknown = set(entry) - known
+        if unknown or entry.get("handover") not in HANDOVERS:
+            raise ValueError(f"models.toml, {entry.get('patterns')}: unknown handover, or unknown keys {unknown}")
+    return entries

@@ -1,0 +1,65 @@
+"""What a chat model puts around a continuation it was asked for: echoes, preambles, refusals.
+
+Everything here is a guess about text. It errs towards leaving a text alone: a short overlap may be what comes next.
+"""
+
+from __future__ import annotations
+
+import re
+
+ECHO_CHARACTERS = 12
+
+_TASK = r"(?:help|assist|continue|provide|comply|answer|complete|do)\b"
+_PREAMBLE = re.compile(
+    r"""\s*(?:
+        (?:sure|certainly|of\ course|absolutely|okay|ok|alright|understood|got\ it|great)\b[^\n]{0,120}
+            (?:continu|complet|rest\b|remain|answer|solution|here)[^\n]{0,120}
+      | (?:here(?:'s|’s|\ is|\ are)|below\ is|this\ is)\b[^\n]{0,60}(?:continu|complet|rest\b|remain)[^\n]{0,120}
+      | (?:continuing|to\ continue|i(?:'ll|’ll|\ will)\ continue|let\ me\ continue|the\ continuation)\b[^\n]{0,160}
+    )(?::|\n|$)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_REFUSAL = re.compile(
+    rf"""\s*(?:
+        (?:(?:i['’]?m|i\ am)\ (?:really\ |very\ |truly\ )?sorry|i\ apologi[sz]e|sorry)\b[^\n]{{0,60}}
+            \b(?:can(?:['’]?t|not)|unable|won['’]?t|not\ able)\b
+      | (?:i['’]?m|i\ am)\ (?:unable|not\ able|not\ going)\ to\ {_TASK}
+      | i\ (?:can(?:['’]?t|not)|can\ not|won['’]?t|will\ not|must\ decline\ to)\ {_TASK}
+      | as\ an\ ai\b
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def without_echo(prefix: str, text: str) -> str:
+    """The text without a repetition of the prefix, or of its end, at its beginning.
+
+    A repetition of fewer than 12 characters, or of one short pattern, may well be what comes next, and stays.
+    """
+    for start in dict.fromkeys((0, len(text) - len(text.lstrip()))):
+        candidate = text[start:]
+        length = _overlap(prefix, candidate)
+        if length >= ECHO_CHARACTERS and not _repeats(candidate[:length]):
+            return candidate[length:]
+    return text
+
+
+def has_preamble(text: str) -> bool:
+    """Whether the text opens with a remark about itself ("Sure, here is the continuation:")."""
+    return _PREAMBLE.match(text) is not None
+
+
+def is_refusal(text: str) -> bool:
+    """Whether the text declines the request."""
+    return _REFUSAL.match(text) is not None
+
+
+def _overlap(prefix: str, text: str) -> int:
+    """The length of the longest end of `prefix` that `text` begins with."""
+    longest = min(len(prefix), len(text))
+    return next((n for n in range(longest, ECHO_CHARACTERS - 1, -1) if prefix.endswith(text[:n])), 0)
+
+
+def _repeats(text: str) -> bool:
+    """Whether the text is one pattern of at most a third of its length, again and again ("= = = =")."""
+    return 0 < (text + text).find(text, 1) <= max(1, len(text) // 3)

@@ -1,0 +1,74 @@
+"""Handover by instruction: the problem, the partial answer quoted, and the request to go on exactly where it stops.
+
+For models that continue no message of their own. Not exact: the model reads about the prefix instead of having written
+it. Knows no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from omniopd.teachers.catalogue import ModelTraits
+from omniopd.teachers.handover.asked import PREAMBLE, REFUSAL, Asked, Read
+from omniopd.teachers.handover.chat import turns
+from omniopd.teachers.handover.cleaning import has_preamble, is_refusal, without_echo
+from omniopd.types import ContinuationRequest
+
+_INSTRUCTION = """
+
+---
+An answer to this has been begun. It stands between the two tags and breaks off, perhaps within a line or a word:
+
+<{tag}>{prefix}</{tag}>
+
+Continue that answer from exactly where it stops. Write only what follows its last character, starting with the very \
+next one (a space or a line break, if that comes next). Repeat nothing of it, do not start over, and put no remark, \
+quotation mark, tag or code fence around what you write."""
+
+
+class Instruction:
+    """The prefix quoted in the last user message, between tags that no text of the request contains."""
+
+    name = "instruction"
+    exact = False
+
+    def __init__(self, traits: ModelTraits, student_thinks: bool = False) -> None:
+        self.traits = traits
+        self.student_thinks = student_thinks
+
+    def ask(self, request: ContinuationRequest) -> Asked:
+        messages = turns(request, self.student_thinks)
+        tag = ""
+        if request.prefix:
+            tag = _tag(request)
+            messages[-1]["content"] += _INSTRUCTION.format(tag=tag, prefix=request.prefix)
+        return Asked(
+            messages=tuple(messages),
+            parameters=dict(self.traits.parameters),
+            extra_tokens=self.traits.thinking_tokens,
+            prefix=request.prefix,
+            quoted=tag,
+        )
+
+    def read(self, asked: Asked, text: str) -> Read:
+        """The text without tags and echo; a preamble or a refusal is a problem."""
+        if not asked.quoted:  # nothing was begun: whatever comes is the answer
+            return Read(text, REFUSAL if is_refusal(text) else None)
+        text = text.removeprefix(f"<{asked.quoted}>").removesuffix(f"</{asked.quoted}>")
+        if is_refusal(text):
+            return Read(text, REFUSAL)
+        if has_preamble(text):
+            return Read(text, PREAMBLE)
+        clean = without_echo(asked.prefix, text)
+        return Read(clean, echoed=clean != text)
+
+
+def _tag(request: ContinuationRequest) -> str:
+    """The same for the same request, and in none of its texts."""
+    texts = "\0".join([request.prefix, *(message["content"] for message in request.prompt.messages)])
+    salt = 0
+    while True:
+        tag = "partial-answer-" + hashlib.sha256(f"{salt}\0{texts}".encode()).hexdigest()[:12]
+        if tag not in texts:
+            return tag
+        salt += 1

@@ -1,0 +1,56 @@
+"""Handover by prefill: the last message is the assistant's, unfinished, and the model goes on with it.
+
+Exact where the provider keeps the bytes. White space at the end that it refuses is not sent and has to come back: the
+answers that begin with it are draws of the model's own distribution after the whole prefix. Knows no network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omniopd.teachers.catalogue import ModelTraits
+from omniopd.teachers.handover.asked import PREFIX_NOT_RETURNED, WHITESPACE_NOT_RESTORED, Asked, Read
+from omniopd.teachers.handover.chat import turns
+from omniopd.types import ContinuationRequest
+
+
+class Prefill:
+    """The prefix as the assistant's last message, marked as the provider wants it."""
+
+    name = "prefill"
+    exact = True
+
+    def __init__(self, traits: ModelTraits, student_thinks: bool = False) -> None:
+        self.traits = traits
+        self.student_thinks = student_thinks
+
+    def ask(self, request: ContinuationRequest) -> Asked:
+        messages = turns(request, self.student_thinks)
+        prefix = request.prefix
+        # An empty last message is refused, or filled with words by the adapter; white space alone counts as empty.
+        keeps_end = self.traits.trailing_whitespace and prefix.strip()
+        sent = prefix if keeps_end else prefix.rstrip()
+        if sent:
+            last: dict[str, Any] = {"role": "assistant", "content": sent}
+            if self.traits.prefill_mark:
+                last[self.traits.prefill_mark] = True
+            messages.append(last)
+        unsent = prefix[len(sent) :]
+        return Asked(
+            messages=tuple(messages),
+            parameters=dict(self.traits.parameters),
+            unsent=unsent,
+            extra_tokens=len(unsent) + self.traits.thinking_tokens,
+            prefix=prefix,
+        )
+
+    def read(self, asked: Asked, text: str) -> Read:
+        """The text without the prefix, where the provider returns it, and without the white space it restored."""
+        sent = asked.prefix.removesuffix(asked.unsent)
+        if self.traits.returns_prefix and sent:
+            if not text.startswith(sent):
+                return Read(text, PREFIX_NOT_RETURNED)
+            text = text.removeprefix(sent)
+        if not text.startswith(asked.unsent):
+            return Read(text, WHITESPACE_NOT_RESTORED)
+        return Read(text.removeprefix(asked.unsent))

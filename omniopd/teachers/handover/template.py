@@ -1,0 +1,85 @@
+"""A model's chat template, ours to render: a conversation and the beginning of an answer, as ids or as a text.
+
+Only ids keep the spelling of a special token plain text. A text is good for a server that takes no ids if the same
+tokenizer reads the same special tokens out of it, which is checked. Sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from omniopd.models.chat import prompt_ids, text_ids
+from omniopd.teachers.handover.asked import Unaskable
+from omniopd.teachers.handover.thinking import CLOSE, OPEN, Joint, inside_thought, joint, opens_thought
+from omniopd.types import Message
+
+
+class ChatTemplate:
+    """Renders for the model that `tokenizer` belongs to.
+
+    `student_thinks` says whether the student's own template opens `<think>` before the student writes; None: it does
+    what this one does (as it is where teacher and student share it).
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, student_thinks: bool | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.student_thinks = student_thinks
+
+    def ids(self, messages: Sequence[Message], prefix: str) -> tuple[int, ...]:
+        """Token ids of the conversation, up to and with the prefix; what a text spells stays text.
+
+        Raises Unaskable for a prefix inside a thought that the template knows nothing of.
+        """
+        at = self._joint(self._rendered(messages), prefix)
+        head = prompt_ids(self.tokenizer, messages)
+        if at.dropped:
+            tail = self._encode(at.dropped)
+            if head[-len(tail) :] != tail:
+                raise Unaskable("the template's empty thought cannot be taken off its end")
+            head = head[: -len(tail)]
+        return (*head, *(self._encode(at.added) if at.added else ()), *self._prefix_ids(at.prefix))
+
+    def text(self, messages: Sequence[Message], prefix: str) -> str:
+        """The same as a text, for a server that encodes what it gets with this tokenizer.
+
+        Raises Unaskable where that would read other special tokens than `ids` has.
+        """
+        rendered = self._rendered(messages)
+        at = self._joint(rendered, prefix)
+        text = rendered.removesuffix(at.dropped) + at.added + at.prefix
+        begin = self.tokenizer.bos_token
+        if begin and self.tokenizer("").input_ids[:1] == [self.tokenizer.bos_token_id]:
+            text = text.removeprefix(begin)  # the server writes it itself
+        if self._special(self.tokenizer(text).input_ids) != self._special(self.ids(messages, prefix)):
+            raise Unaskable("a text spells a special token, and the server takes no token ids")
+        return text
+
+    def _rendered(self, messages: Sequence[Message]) -> str:
+        return str(self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+
+    def _joint(self, rendered: str, prefix: str) -> Joint:
+        opened = opens_thought(rendered) if self.student_thinks is None else self.student_thinks
+        if inside_thought(prefix, opened) and OPEN not in str(self.tokenizer.chat_template):
+            raise Unaskable(f"the prefix ends inside {OPEN}, which the teacher's chat template does not know")
+        return joint(rendered, prefix, opened)
+
+    def _prefix_ids(self, prefix: str) -> list[int]:
+        """The prefix as plain text, but for the tags of its thought, which may be tokens of their own."""
+        ids: list[int] = []
+        if prefix.lstrip().startswith(OPEN):
+            start = prefix.index(OPEN)
+            ids += text_ids(self.tokenizer, prefix[:start]) + self._encode(OPEN)
+            prefix = prefix[start + len(OPEN) :]
+        thought, close, rest = prefix.partition(CLOSE)
+        if not close or OPEN not in str(self.tokenizer.chat_template):
+            return ids + text_ids(self.tokenizer, prefix)
+        return ids + text_ids(self.tokenizer, thought) + self._encode(close) + text_ids(self.tokenizer, rest)
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _special(self, ids: Sequence[int]) -> list[int]:
+        special = {token for token, added in self.tokenizer.added_tokens_decoder.items() if added.special}
+        return [token for token in ids if token in special]

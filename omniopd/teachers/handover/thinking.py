@@ -1,0 +1,51 @@
+"""Whether an answer's prefix ends inside a thought, and how a chat template goes on from there.
+
+A thought is written `<think>…</think>`. Some templates open it themselves, so that a student's text starts inside one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OPEN, CLOSE = "<think>", "</think>"
+
+
+def inside_thought(prefix: str, opened: bool = False) -> bool:
+    """Whether the prefix ends inside `<think>`; `opened`: the template has opened a thought before it."""
+    return prefix.rfind(OPEN) > prefix.rfind(CLOSE) or (opened and CLOSE not in prefix)
+
+
+def opens_thought(rendered: str) -> bool:
+    """Whether a rendered conversation ends in an open thought."""
+    return rendered.rstrip().endswith(OPEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """How a prefix follows a rendered conversation: take `dropped` off its end, write `added`, then `prefix`."""
+
+    prefix: str
+    dropped: str = ""
+    added: str = ""
+
+
+def joint(rendered: str, prefix: str, opened: bool) -> Joint:
+    """What makes of conversation and prefix what the model itself would have written.
+
+    `opened` says that the student's own template had opened a thought before the prefix. An opening tag is not written
+    twice; a thought that the template opens and the student never had is closed empty, as templates write it.
+    """
+    thinks = opened or prefix.lstrip().startswith(OPEN)
+    if opens_thought(rendered):
+        ends_line = rendered.endswith("\n")
+        if not thinks:
+            return Joint(prefix, added=("" if ends_line else "\n") + f"\n{CLOSE}\n\n")
+        if opened:
+            return Joint(prefix)
+        rest = prefix.lstrip().removeprefix(OPEN)
+        return Joint(rest.removeprefix("\n") if ends_line else rest)
+    tail = rendered[rendered.rfind(OPEN) :] if rendered.rstrip().endswith(CLOSE) and OPEN in rendered else ""
+    if thinks:
+        # A thought that the template wrote empty, since thinking is off, makes room for the student's own.
+        return Joint(prefix, dropped=tail, added=f"{OPEN}\n" if opened else "")
+    return Joint(prefix)

@@ -23,6 +23,8 @@ import jaxtyping
 import torch
 from hypothesis import settings
 
+from tests.served import served_teacher  # noqa: F401  (a fixture for every test, started once)
+
 CHECKED = ["omniopd.types", "omniopd.method", "omniopd.models", "omniopd.auditing"]
 
 torch.set_num_threads(1)

@@ -86,7 +86,11 @@ class AuditRecord:
 
 @dataclass(frozen=True, slots=True)
 class RolloutRecord:
-    """One rollout of one step with its audits. Lists are per response token."""
+    """One rollout of one step with its audits. Lists are per response token.
+
+    A `probe` is one of the few fixed prompts that are answered and audited to be looked at and never learnt from; its
+    `row` follows those of the batch.
+    """
 
     kind: ClassVar[str] = "rollout"
     row: int
@@ -102,6 +106,7 @@ class RolloutRecord:
     answer: str | None = None
     audits: tuple[AuditRecord, ...] = ()
     unanswered: tuple[tuple[int, str], ...] = ()
+    probe: bool = False
     schema: int = SCHEMA
 
 

@@ -8,6 +8,7 @@ same rollouts.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,12 +20,13 @@ from omniopd.errors import ConfigError
 from omniopd.records import StepRecord
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.preflight import check_run
+from omniopd.training.probes import Probes
 from omniopd.training.recording import rollout_records
 from omniopd.training.rollouts import as_prompts
 from omniopd.training.statistics import LossSums
 from omniopd.training.stopwatch import Stopwatch
 from omniopd.training.trainer import OmniOPDTrainer, Recorder
-from omniopd.types import AuditedRollout
+from omniopd.types import AuditedRollout, Prompt
 
 REVERSE_KL = 1.0  # TRL's `beta`: 0 is KL(teacher‖student), 1 is KL(student‖teacher)
 # Under any of these names TRL finds a factor that multiplies a model's logits.
@@ -52,9 +54,11 @@ class WhiteBoxTrainer(OmniOPDTrainer):
         peft_config: Any = None,
         recorder: Recorder | None = None,
         teacher_temperature: float = 1.0,
+        probes: Sequence[Prompt] = (),
     ) -> None:
         check_run(model, processing_class, args, train_dataset)
         self.recorder = recorder
+        self.probes = Probes(probes, ask=False)
         self.stopwatch = Stopwatch()
         self.tokenizer = processing_class
         self._loss_sums = LossSums()
@@ -116,6 +120,7 @@ class WhiteBoxTrainer(OmniOPDTrainer):
             StepRecord(step, divergence, chunk_loss=divergence, anchor_loss=0.0, metrics=metrics, seconds=seconds)
         )
         if records:
+            records += self.probes.records(step, len(records), 0.0, self._tokenizer)
             self.recorder.write_rollouts(step, records)
 
 

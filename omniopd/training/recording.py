@@ -28,15 +28,16 @@ class Recorder(Protocol):
 
 def rollout_records(
     step: int,
-    rows: Mapping[int, tuple[AuditedRollout, Sequence[ForkTarget]]],
+    rows: Mapping[int, tuple[AuditedRollout, Sequence[ForkTarget | None]]],
     anchor_kl: Mapping[int, Tensor],
     concentration: float,
     tokenizer: PreTrainedTokenizerBase,
     anchor_on: str = "unaudited",
+    probe: bool = False,
 ) -> list[RolloutRecord]:
-    """One record per row of the global batch, ascending."""
+    """One record per row of the global batch, ascending. `probe`: nothing is learnt from them, so none is anchored."""
     return [
-        _rollout_record(step, row, *rows[row], anchor_kl.get(row), concentration, tokenizer, anchor_on)
+        _rollout_record(step, row, *rows[row], anchor_kl.get(row), concentration, tokenizer, anchor_on, probe)
         for row in sorted(rows)
     ]
 
@@ -88,14 +89,15 @@ def _rollout_record(
     step: int,
     row: int,
     audited: AuditedRollout,
-    targets: Sequence[ForkTarget],
+    targets: Sequence[ForkTarget | None],
     anchor_kl: Tensor | None,
     concentration: float,
     tokenizer: PreTrainedTokenizerBase,
     anchor_on: str,
+    probe: bool,
 ) -> RolloutRecord:
     rollout = audited.rollout
-    anchored = torch.ones(len(rollout), dtype=torch.bool)
+    anchored = torch.full((len(rollout),), not probe)
     for a in audited.audits if anchor_on == "unaudited" else ():
         anchored[a.fork.start : a.fork.stop] = False
     return RolloutRecord(
@@ -114,4 +116,5 @@ def _rollout_record(
             audit_record(rollout, a, t, concentration, tokenizer) for a, t in zip(audited.audits, targets, strict=True)
         ),
         unanswered=tuple((u.fork.start, u.problem) for u in audited.unanswered),
+        probe=probe,
     )

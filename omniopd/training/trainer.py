@@ -8,6 +8,7 @@ whole. Knows no files of a run: records go to a `recorder`.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,12 +32,13 @@ from omniopd.training import checkpoints
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.objective import Reference, continuation_parts, micro_batch_loss
 from omniopd.training.preflight import check_batch, check_run
+from omniopd.training.probes import Probes
 from omniopd.training.recording import Recorder, rollout_records
 from omniopd.training.rollouts import as_prompts, as_rollouts, own_part, shared_from_main
 from omniopd.training.seeding import generator_for, seed_for, seed_global_generators
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
 from omniopd.training.stopwatch import Stopwatch
-from omniopd.types import AuditedRollout, Rollout, Similarity, Teacher
+from omniopd.types import AuditedRollout, Prompt, Rollout, Similarity, Teacher, Usage
 
 __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
 
@@ -55,6 +57,7 @@ class OmniOPDTrainer(DistillationTrainer):
         peft_config: LoRA; the reference is then the model with its adapter off, else a frozen copy of the student.
         similarity: replaces the one named in `args`.
         recorder: gets a `StepRecord` per step, and the rollouts every `args.record_every` steps.
+        probes: prompts answered and audited whenever rollouts are recorded, and never learnt from.
     """
 
     _name = "OmniOPD"
@@ -72,6 +75,7 @@ class OmniOPDTrainer(DistillationTrainer):
         peft_config: Any = None,
         similarity: Similarity | None = None,
         recorder: Recorder | None = None,
+        probes: Sequence[Prompt] = (),
     ) -> None:
         args = args or OmniOPDConfig("omniopd-run")
         if isinstance(model, str):
@@ -83,6 +87,7 @@ class OmniOPDTrainer(DistillationTrainer):
         self.teacher = self._resolved_teacher(teacher, args, model if reference is None else reference, tokenizer)
         self.similarity = similarity or similarity_named(args.similarity, args.power, args.embedding_model)
         self.recorder = recorder
+        self.probes = Probes(probes)
         self.stopwatch = Stopwatch()
         self._loss_sums = LossSums()
         self._audited: list[AuditedRollout] = []
@@ -119,6 +124,7 @@ class OmniOPDTrainer(DistillationTrainer):
         # Evaluation comes this way too: a teacher that costs money is asked only while training.
         if self.model.training:
             self._audit_batch(output, inputs, step)
+            self.probes.answer(self, len(inputs) * self.accelerator.num_processes)
         # TRL shuffles the batch next, from the global generator; so does dropout.
         seed_global_generators("shuffle", self.args.seed, step, rank)
         return output
@@ -264,7 +270,7 @@ class OmniOPDTrainer(DistillationTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         audited = self._audited if self.model.training and "loss" in logs else []
         if audited:
-            usage = spend(audited)
+            usage = spend(audited) + self.probes.usage
             sums = LossSums.joined(self._gathered([self._loss_sums]))
             seconds = self.stopwatch.take()
             extra = {
@@ -272,6 +278,7 @@ class OmniOPDTrainer(DistillationTrainer):
                 "teacher/input_tokens": usage.input_tokens,
                 "teacher/output_tokens": usage.output_tokens,
                 "teacher/cost_usd": usage.cost_usd,
+                **self.probes.metrics(),
                 **{f"seconds/{phase}": value for phase, value in seconds.items()},
             }
             for name, value in extra.items():
@@ -279,10 +286,12 @@ class OmniOPDTrainer(DistillationTrainer):
             self._loss_sums, self._audited = LossSums(), []
         super().log(logs, start_time)
         if audited and self.recorder is not None:
-            self._record(logs, audited, seconds)
+            self._record(logs, audited, usage, seconds)
 
-    def _record(self, logs: dict[str, float], audited: list[AuditedRollout], seconds: dict[str, float]) -> None:
-        step, usage = self.state.global_step, spend(audited)
+    def _record(
+        self, logs: dict[str, float], audited: list[AuditedRollout], usage: Usage, seconds: dict[str, float]
+    ) -> None:
+        step = self.state.global_step
         records: list[RolloutRecord] = []
         if self._records_rollouts(step):
             records = self._gathered(
@@ -307,6 +316,7 @@ class OmniOPDTrainer(DistillationTrainer):
             )
         )
         if records:
+            records += self.probes.records(step, len(records), self.args.concentration, self._tokenizer)
             self.recorder.write_rollouts(step, records)
 
     def _records_rollouts(self, step: int) -> bool:

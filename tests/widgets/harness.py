@@ -1,0 +1,313 @@
+"""A view in a real browser without Jupyter: its own script and style, a model fed from the Python object's traits.
+
+    mounted = mount(RolloutView(record))       # the `mount` fixture of conftest.py
+    mounted.press("n")                         # a key to the view's root
+    assert mounted.view.selected == 57         # what the page assigned has arrived in Python
+
+The page stands in for anywidget's part of JupyterLab: it imports the joined module from a blob, and calls `render` with
+{model, el, signal}. Values travel as they do in Jupyter (strict JSON plus buffers), so what the wire cannot carry fails
+here too. Nothing may leave the page: requests, dialogs, errors and `window.__pwned` are recorded; see `assert_quiet`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+ORIGIN = "http://harness.invalid/"
+NOT_DATA = {"_esm", "_css", "layout", "tabbable", "tooltip"}
+
+_PAGE = """<!doctype html><html><head><meta charset="utf-8"><title>harness</title></head>
+<body style="margin:12px;background:var(--jp-layout-color0, light-dark(#fff, #111))"></body></html>"""
+
+_MODEL = r"""
+window.harness = {
+  models: {}, problems: [],
+  revive(value) {
+    if (Array.isArray(value)) return value.map(harness.revive);
+    if (value && typeof value === "object") {
+      if ("__bytes__" in value) {
+        const text = atob(value.__bytes__);
+        return new DataView(Uint8Array.from(text, (c) => c.charCodeAt(0)).buffer);
+      }
+      return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, harness.revive(v)]));
+    }
+    return value;
+  },
+  pack(value) {
+    if (value instanceof DataView || ArrayBuffer.isView(value) || value instanceof ArrayBuffer) {
+      const bytes = new Uint8Array(value.buffer ?? value, value.byteOffset ?? 0, value.byteLength);
+      return { __bytes__: btoa(String.fromCharCode(...bytes)) };
+    }
+    return value;
+  },
+  model(state) {
+    const data = { ...state };
+    const handlers = new Map();
+    const touched = new Set();
+    const saved = {};
+    const emit = (name) => {
+      for (const act of [...(handlers.get(`change:${name}`) ?? [])]) act(model, data[name]);
+      for (const act of [...(handlers.get("change") ?? [])]) act();
+    };
+    const model = {
+      get: (name) => data[name],
+      set(name, value) {
+        if (Object.is(data[name], value)) return;
+        data[name] = value;
+        touched.add(name);
+        emit(name);
+      },
+      save_changes() {
+        for (const name of touched) saved[name] = harness.pack(data[name]);
+        touched.clear();
+      },
+      on(name, act) { for (const n of name.split(" ")) handlers.set(n, [...(handlers.get(n) ?? []), act]); },
+      off(name, act) {
+        for (const n of name ? name.split(" ") : handlers.keys())
+          handlers.set(n, act ? (handlers.get(n) ?? []).filter((a) => a !== act) : []);
+      },
+      send() { throw new Error("views assign traits; they send no messages"); },
+      // the harness's own side
+      take() { const taken = { ...saved }; for (const k of Object.keys(saved)) delete saved[k]; return taken; },
+      receive(changes) { for (const [name, value] of Object.entries(changes)) { data[name] = value; emit(name); } },
+      listeners: () => [...handlers.values()].reduce((n, list) => n + list.length, 0),
+    };
+    return model;
+  },
+  async mount(id, state, esm, css) {
+    const style = document.createElement("style");
+    style.textContent = css;
+    document.head.append(style);
+    const url = URL.createObjectURL(new Blob([esm], { type: "text/javascript" }));
+    const module = await import(url);
+    URL.revokeObjectURL(url);
+    const el = document.createElement("div");
+    el.id = id;
+    document.body.append(el);
+    const model = harness.model(harness.revive(state));
+    const controller = new AbortController();
+    harness.models[id] = { model, controller, el, module };
+    const started = performance.now();
+    const cleanup = await module.default.render({ model, el, signal: controller.signal });
+    harness.models[id].cleanup = cleanup;
+    const built = performance.now() - started;
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    return { built, painted: performance.now() - started };
+  },
+  unmount(id) {
+    const { controller, el, cleanup } = harness.models[id];
+    controller.abort();
+    if (typeof cleanup === "function") cleanup();
+    el.remove();
+  },
+};
+window.addEventListener("error", (e) => harness.problems.push(String(e.message)));
+window.addEventListener("unhandledrejection", (e) => harness.problems.push(String(e.reason)));
+window.addEventListener("keydown", (e) => (window.__leaked ??= []).push(e.key));
+"""
+
+
+class Mounted:
+    """A view on a page. `timing` holds the milliseconds to build and to paint it."""
+
+    def __init__(self, page: Page, log: Log, view: Any, number: int) -> None:
+        self.page, self.log, self.view, self.id = page, log, view, f"view{number}"
+        self._changed: set[str] = set()
+        view.observe(self._note)
+        state = packed(view)
+        self.timing: dict[str, float] = page.evaluate(
+            "([id, state, esm, css]) => harness.mount(id, state, esm, css)", [self.id, state, view._esm, view._css]
+        )
+        self._changed.clear()
+
+    @property
+    def root(self) -> Any:
+        """The view's root, as a Playwright locator."""
+        return self.page.locator(f"#{self.id} > .oopd-view")
+
+    def find(self, selector: str) -> Any:
+        return self.root.locator(selector)
+
+    def text(self, selector: str) -> str:
+        return str(self.find(selector).first.inner_text())
+
+    def press(self, *keys: str) -> None:
+        """Keys to whatever has the focus inside the view, the root if nothing has; then both sides agree."""
+        if not self.root.evaluate("r => r.contains(document.activeElement)"):
+            self.root.focus()
+        for key in keys:
+            self.page.keyboard.press(key)
+        self.settle()
+
+    def click(self, selector: str, **more: Any) -> None:
+        self.find(selector).first.click(**more)
+        self.settle()
+
+    def assign(self, **traits: Any) -> None:
+        """Assign in Python, and see it on the page."""
+        for name, value in traits.items():
+            setattr(self.view, name, value)
+        self.settle()
+
+    def settle(self) -> None:
+        """Carry changes over in both directions until neither side has any."""
+        for _ in range(20):
+            taken = self.page.evaluate("id => harness.models[id].model.take()", self.id)
+            if taken:
+                self.view.set_state({name: _unpack(value) for name, value in taken.items()})
+                # What came from the page goes back only where Python made something else of it.
+                state = self.view.get_state(list(taken))
+                self._changed -= {name for name in taken if _pack(state[name]) == taken[name]}
+            changed, self._changed = self._changed, set()
+            if changed:
+                values = {name: _pack(value) for name, value in self.view.get_state(sorted(changed)).items()}
+                script = "([id, values]) => harness.models[id].model.receive(harness.revive(values))"
+                self.page.evaluate(script, [self.id, strict(values)])
+            if not taken and not changed:
+                return
+        raise AssertionError("the page and Python go on answering each other")
+
+    def frame(self) -> None:
+        """Wait until the browser has painted."""
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def unmount(self) -> None:
+        self.page.evaluate("id => harness.unmount(id)", self.id)
+
+    def leaked_keys(self) -> list[str]:
+        """Keys that the page around the view saw."""
+        return list(self.page.evaluate("() => window.__leaked ?? []"))
+
+    def screenshot(self, path: Path | str) -> None:
+        self.root.screenshot(path=str(path))
+
+    def assert_quiet(self) -> None:
+        self.log.assert_quiet()
+
+    def _note(self, change: Any) -> None:
+        if self.view.trait_metadata(change["name"], "sync"):
+            self._changed.add(change["name"])
+
+
+class Log:
+    """What a page did that no view may do."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.requests: list[str] = []
+        self.dialogs: list[str] = []
+        self.errors: list[str] = []
+        page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        page.on("popup", lambda popup: self.requests.append(f"popup {popup.url}"))
+        page.route("**/*", self._route)
+
+    def assert_quiet(self) -> None:
+        """No script of a text ran, no request left, nothing failed."""
+        pwned = self.page.evaluate("() => window.__pwned ?? null")
+        problems = self.page.evaluate("() => window.harness?.problems ?? []")
+        assert pwned is None, f"a text ran as a script: {pwned}"
+        assert self.dialogs == []
+        assert self.requests == []
+        assert [*self.errors, *problems] == []
+
+    def _route(self, route: Route) -> None:
+        if route.request.url == ORIGIN:
+            route.fulfill(status=200, content_type="text/html", body=_PAGE)
+        else:
+            self.requests.append(route.request.url)
+            route.abort()
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """Debian's Chromium, one for a session."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def page_of(browser: Browser, theme: str = "light", html: str | None = None) -> Iterator[tuple[Page, Log]]:
+    """A fresh page. `theme`: light, dark, or contrast (forced colours, dark). `html`: a body, for inert fallbacks."""
+    forced = "active" if theme == "contrast" else "none"
+    scheme = "light" if theme == "light" else "dark"
+    context = browser.new_context(viewport={"width": 1000, "height": 800}, color_scheme=scheme, forced_colors=forced)
+    try:
+        page = context.new_page()
+        log = Log(page)
+        page.goto(ORIGIN)
+        page.evaluate("scheme => { document.body.style.colorScheme = scheme; }", scheme)
+        page.evaluate(_MODEL)
+        if html is not None:
+            # As a parser sees it: scripts and handlers in it would run.
+            page.set_content(f'<!doctype html><meta charset="utf-8"><body style="color-scheme:{scheme}">{html}</body>')
+        yield page, log
+    finally:
+        context.close()
+
+
+def packed(view: Any) -> Any:
+    """The view's state as the page gets it."""
+    state = {k: v for k, v in view.get_state().items() if k not in ("_esm", "_css", "layout")}
+    return strict({name: _pack(value) for name, value in state.items()})
+
+
+def wire_bytes(view: Any, *, with_code: bool = False) -> int:
+    """How many bytes the view's state takes on the wire: JSON and buffers."""
+    total = 0
+    for name, value in view.get_state().items():
+        if name in NOT_DATA and not (with_code and name in ("_esm", "_css")):
+            continue
+        buffers: list[int] = []
+        total += len(json.dumps(_counted(value, buffers), ensure_ascii=False, allow_nan=False).encode()) + sum(buffers)
+    return total
+
+
+def strict(value: Any) -> Any:
+    """`value`, or the error that Jupyter's JSON would meet: NaN, half a surrogate pair, an object."""
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    return value
+
+
+def _pack(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"__bytes__": base64.b64encode(bytes(value)).decode()}
+    if isinstance(value, dict):
+        return {k: _pack(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_pack(v) for v in value]
+    return value
+
+
+def _unpack(value: Any) -> Any:
+    if isinstance(value, dict) and "__bytes__" in value:
+        return base64.b64decode(value["__bytes__"])
+    return value
+
+
+def _counted(value: Any, buffers: list[int]) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        buffers.append(len(value))
+        return None
+    if isinstance(value, dict):
+        return {k: _counted(v, buffers) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_counted(v, buffers) for v in value]
+    return value

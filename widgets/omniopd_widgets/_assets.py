@@ -1,0 +1,69 @@
+"""One view's script and style sheet as strings: the shared parts and the view's own file, joined.
+
+A script may import names from the shared files in static/ (those that begin with an underscore) and from nowhere else.
+What would let a text become markup, or let a request leave the page, is refused here, so that no view can ship it.
+Strings and not paths: a path makes anywidget watch the file, and a watched widget is never collected.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+STATIC = Path(__file__).parent / "static"
+
+# The name of SVG's elements, which the browser asks for and never fetches: the one address in a script.
+SVG_NAMESPACE = '"http://www.w3.org/2000/svg"'
+
+SINKS = re.compile(
+    r"innerHTML|outerHTML|insertAdjacentHTML|setHTML|document\.write|srcdoc|DOMParser|createContextualFragment"
+    r"|\beval\s*\(|new\s+Function|\bimport\s*\(|\bimportScripts|\bfetch\s*\(|XMLHttpRequest|WebSocket|EventSource"
+    r"|sendBeacon|javascript:|https?:|\.src\b|\.href\b|\bwindow\.open|\blocalStorage|\bdocument\.cookie|new\s+Worker"
+)
+STYLE_SINKS = re.compile(r"@import|url\s*\(|https?:|expression\s*\(|</style", re.IGNORECASE)
+
+_IMPORT = re.compile(r'^import\s*\{[^}]*\}\s*from\s*"\./(_[a-z_]+\.js)";[ \t]*\n?', re.MULTILINE)
+_ANY_IMPORT = re.compile(r"(?:^|;)\s*(import\b|export\s*(?:\{[^}]*\}|\*)[^;\n]*\bfrom\b)", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
+
+
+@cache
+def script(name: str) -> str:
+    """The ES module of the view in static/`name`, with the shared files it imports before it, each once.
+
+    Raises ValueError for an import of anything else, an address, or a sink.
+    """
+    parts: list[str] = []
+    _collect(name, parts, set())
+    return "\n".join(parts)
+
+
+@cache
+def style(name: str | None = None) -> str:
+    """The shared style sheet, and after it static/`name`. Raises ValueError for an import or an address."""
+    texts = [(STATIC / file).read_text(encoding="utf-8") for file in ("_common.css", name) if file]
+    for text in texts:
+        if sink := STYLE_SINKS.search(text):
+            raise ValueError(f"{name or '_common.css'} holds {sink[0]!r}: a style sheet of a view loads nothing")
+    return "\n".join(texts)
+
+
+def check(text: str, name: str) -> None:
+    """Raises ValueError with the first thing in a script that could run a text or reach out of the page."""
+    if sink := SINKS.search(text.replace(SVG_NAMESPACE, "")):
+        line = text.count("\n", 0, text.find(sink[0])) + 1
+        raise ValueError(f"{name}:{line} holds {sink[0]!r}: texts are set with textContent, and nothing is loaded")
+    if foreign := _ANY_IMPORT.search(_IMPORT.sub("", text)):
+        raise ValueError(f"{name} has {foreign[1]!r}: import only names of shared files, such as ./_common.js")
+
+
+def _collect(name: str, parts: list[str], seen: set[str]) -> None:
+    text = (STATIC / name).read_text(encoding="utf-8")
+    check(text, name)
+    seen.add(name)
+    for shared in _IMPORT.findall(text):
+        if shared not in seen:
+            _collect(shared, parts, seen)
+    own = _IMPORT.sub("", text)
+    parts.append(_EXPORT.sub("", own) if name.startswith("_") else own)

@@ -1,0 +1,74 @@
+"""What every view has: its script and style, a fixed repr, an inert picture for where no kernel runs, a problem line.
+
+A view shows records. What the user does there is an assignment to a trait (`view.selected = 57`); messages are not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import anywidget
+from traitlets import TraitError, Unicode, validate
+
+from omniopd_widgets import _assets
+from omniopd_widgets._safe import SafeHTML, element, fit, redact, wire
+
+FALLBACK_BYTES = 30_000
+_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class View(anywidget.AnyWidget):
+    """Base of the views.
+
+    A subclass names its files, declares its traits (`.tag(sync=True)`, texts through `wire`), says in `summary` what it
+    shows (fixed: no address, no time, for the tests of notebooks), and gives in `fallback` its parts as inert HTML.
+    `problem` is one line above the view, for what went wrong; `label` names the view for a screen reader.
+    """
+
+    problem = Unicode("").tag(sync=True)
+    label = Unicode("").tag(sync=True)
+
+    def __init_subclass__(cls, script: str | None = None, style: str | None = None, **more: Any) -> None:
+        if script is not None:
+            cls._esm, cls._css = _assets.script(script), _assets.style(style)
+        super().__init_subclass__(**more)
+
+    def summary(self) -> str:
+        """One line about what is shown, such as `7904 tokens, 10 forks`."""
+        return ""
+
+    def fallback(self) -> Sequence[SafeHTML]:
+        """The view as inert HTML, in parts from important to less so; what exceeds 30 kB is left out."""
+        return ()
+
+    def fallback_html(self) -> SafeHTML:
+        """What GitHub, an HTML export and an untrusted notebook show: no script, no formula, nothing loaded."""
+        head = element("p", repr(self), style="margin:0 0 6px;font-weight:600")
+        problem = [element("p", self.problem, style="color:#b3261e;margin:0 0 6px")] if self.problem else []
+        body = fit([head, *problem, *self.fallback()], FALLBACK_BYTES - 1_000)
+        return SafeHTML(
+            f'<div class="oopd-fallback tex2jax_ignore mathjax_ignore" style="max-width:100%;overflow-x:auto">{body}</div>'
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({wire(self.summary())})"
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data: dict[str, Any] = {"text/plain": repr(self), "text/html": str(self.fallback_html())}
+        if self.comm is not None:
+            data[_WIDGET_VIEW] = {"version_major": 2, "version_minor": 1, "model_id": self.model_id}
+        return data, {}
+
+    def close(self) -> None:
+        """Take the view off the page. It can still be displayed as inert HTML, and be collected."""
+        super().close()
+        # ipywidgets hides the bundle of a closed widget behind None; ours still has its inert part.
+        self.__dict__.pop("_repr_mimebundle_", None)
+
+    @validate("problem", "label")
+    def _shown_text(self, proposal: Any) -> str:
+        text = proposal["value"]
+        if not isinstance(text, str):
+            raise TraitError(f"{proposal['trait'].name} of {type(self).__name__} is {text!r}: it must be a text")
+        return str(wire(redact(text)))

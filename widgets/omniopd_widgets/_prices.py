@@ -1,0 +1,134 @@
+"""What another setting would cost, from what the audits at hand have cost: no price list, no teacher, no network.
+
+Prices are rounded up where the records cannot tell: a further round reads each prefix at least once again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from omniopd.records import AuditRecord
+
+# Where the records cannot tell the two apart, a written token is taken to cost as much as five that are read.
+WRITTEN_TO_READ = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the audits at hand took: M forks × N texts of C tokens. Dollars per token; None where nothing tells."""
+
+    forks: int = 0
+    samples: int = 0
+    chunk_tokens: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    usd_per_input: float | None = None
+    usd_per_output: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Teacher tokens and dollars. Dollars are None where no record says what a token costs."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = 0.0
+
+    @property
+    def is_free(self) -> bool:
+        return not (self.input_tokens or self.output_tokens)
+
+    def __str__(self) -> str:
+        if self.is_free:
+            return "free"
+        money = "dollars unknown" if self.cost_usd is None else dollars(self.cost_usd)
+        return f"≈ {self.input_tokens:,} teacher tokens read + {self.output_tokens:,} written, {money}"
+
+
+def dollars(amount: float) -> str:
+    """$1.25, $0.004, and less than a hundredth of a cent as such."""
+    if amount == 0:
+        return "$0"
+    if abs(amount) < 0.0001:
+        return "under $0.0001"
+    return f"${amount:.2f}" if abs(amount) >= 0.1 else f"${amount:.4f}"
+
+
+def usage_of(audits: Sequence[AuditRecord]) -> Usage:
+    """What these audits took. Answers that came from a cache and tell no tokens are taken to be like the others."""
+    if not audits:
+        return Usage()
+    told = [a for a in audits if a.output_tokens > 0]
+    samples = max(len(a.texts) for a in audits)
+    chunk = max(a.stop - a.start for a in audits)
+    if not told:
+        # Nobody counted: the student's own tokens stand for the teacher's.
+        read = sum(a.start for a in audits)
+        return Usage(len(audits), samples, chunk, read, len(audits) * samples * chunk, 0.0)
+    scale = len(audits) / len(told)
+    read_rate, written_rate = _rates(told)
+    return Usage(
+        len(audits),
+        samples,
+        chunk,
+        round(scale * sum(a.input_tokens for a in told)),
+        round(scale * sum(a.output_tokens for a in told)),
+        scale * sum(a.cost_usd for a in told),
+        read_rate,
+        written_rate,
+    )
+
+
+def quote(usage: Usage, forks: int, samples: int, chunk_tokens: int) -> Price:
+    """At most what M, N and C would cost beyond what is at hand.
+
+    More texts: a further round at every fork. More forks: theirs. Another C: all anew, since chunks keep apart by C
+    and forks move. Fewer of anything: free.
+    """
+    if not usage.forks or not usage.samples:
+        return Price()
+    asked: list[tuple[int, int, float]]
+    if chunk_tokens != usage.chunk_tokens:
+        asked = [(forks, samples, chunk_tokens / usage.chunk_tokens)]
+    else:
+        asked = [(min(forks, usage.forks), samples - usage.samples, 1.0), (forks - usage.forks, samples, 1.0)]
+    read = written = 0.0
+    for count, texts, length in asked:
+        if count > 0 and texts > 0:
+            read += count * usage.input_tokens / usage.forks * max(1.0, texts / usage.samples)
+            written += count * texts * usage.output_tokens / (usage.forks * usage.samples) * length
+    return priced(usage, read, written)
+
+
+def priced(usage: Usage, read: float, written: float) -> Price:
+    """So many tokens at the rates of these audits."""
+    cost = None
+    if usage.usd_per_input is not None and usage.usd_per_output is not None:
+        cost = read * usage.usd_per_input + written * usage.usd_per_output
+    return Price(round(read), round(written), cost)
+
+
+def _rates(audits: Sequence[AuditRecord]) -> tuple[float | None, float | None]:
+    """Dollars per token read and written, by least squares over the audits; (None, None) where a cache hid the price."""
+    paid = [a for a in audits if a.cost_usd > 0]
+    if not paid:
+        return (None, None) if any(a.cached for a in audits) else (0.0, 0.0)
+    rr = sum(a.input_tokens**2 for a in paid)
+    rw = sum(a.input_tokens * a.output_tokens for a in paid)
+    ww = sum(a.output_tokens**2 for a in paid)
+    rc = sum(a.input_tokens * a.cost_usd for a in paid)
+    wc = sum(a.output_tokens * a.cost_usd for a in paid)
+    determinant = rr * ww - rw * rw
+    if determinant > 1e-6 * rr * ww:
+        read, written = (rc * ww - wc * rw) / determinant, (wc * rr - rc * rw) / determinant
+        if read >= 0 and written >= 0:
+            return read, written
+    cost = sum(a.cost_usd for a in paid)
+    units = sum(a.input_tokens + WRITTEN_TO_READ * a.output_tokens for a in paid)
+    return cost / units, WRITTEN_TO_READ * cost / units

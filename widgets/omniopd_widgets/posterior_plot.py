@@ -1,0 +1,262 @@
+"""How far each chunk is trusted, and what would change that: prior, evidence and posterior per fork.
+
+α, N and the centring are recomputed in the page from similarities that travelled once; another similarity compares the
+texts at hand again, here. Neither asks a teacher. What would cost something (more texts than at hand, other forks,
+another chunk length) is priced while it is typed and only handed over, on Enter, to whoever called `on_pay`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe, validate
+
+from omniopd.errors import ConfigError
+from omniopd.method.plain_similarity import PLAIN_BY_NAME
+from omniopd.method.what_if import posterior_of, shares, spread_interval_of, subsample_spread
+from omniopd.records import AuditRecord, RolloutRecord
+from omniopd_widgets._base import View
+from omniopd_widgets._prices import Price, Usage, quote, usage_of
+from omniopd_widgets._safe import SafeHTML, element, table, wire
+
+RECORDED = "recorded"
+CENTRINGS = ("none", "others", "these")
+LABEL_CHARACTERS = 120
+
+Compare = Callable[[str, Sequence[str]], Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the user pressed Enter on: M forks × N texts of C tokens, and the price that was shown for it."""
+
+    forks: int
+    samples: int
+    chunk_tokens: int
+    price: Price
+
+
+class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"):
+    """Show the posteriors of a rollout's audits (or of a list of audits).
+
+    Args:
+        record: a rollout, or its audits.
+        others: further rollouts of the same step: their forks are the baseline of the centring "others".
+        similarities: more of them by name, such as the embedding's, as `(chunk, texts) -> floats`.
+
+    Traits: `concentration` (α), `samples` (how many of the texts at hand count), `similarity`, `centring` ("none": the
+    paper's π̂; "others", "these": k/N less the mean over other rollouts' forks, or over the forks shown), `selected`
+    (the first token of a fork, −1 for none). `results()` gives the numbers on screen.
+    """
+
+    forks = List(Dict()).tag(sync=True)
+    similarities = List(List(Float())).tag(sync=True)
+    others_share = Float(None, allow_none=True).tag(sync=True)
+    similarity_names = List(Dict()).tag(sync=True)
+    usage = Dict().tag(sync=True)
+    concentration = Float(1.0).tag(sync=True)
+    samples = Int(0).tag(sync=True)
+    similarity = Unicode(RECORDED).tag(sync=True)
+    centring = Enum(CENTRINGS, default_value="none").tag(sync=True)
+    selected = Int(-1).tag(sync=True)
+    order = Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        record: RolloutRecord | Sequence[AuditRecord] = (),
+        others: Sequence[RolloutRecord] = (),
+        similarities: Mapping[str, Compare] | None = None,
+        **traits: Any,
+    ) -> None:
+        self._audits: tuple[AuditRecord, ...] = ()
+        self._others: tuple[AuditRecord, ...] = ()
+        self._compare: dict[str, Compare] = {**PLAIN_BY_NAME, **(similarities or {})}
+        self._found: dict[str, tuple[list[list[float]], float | None]] = {}
+        self._seconds: dict[str, float] = {}
+        self._usage = Usage()
+        self._payers: list[Callable[[Order], Any]] = []
+        super().__init__()
+        self.show(record, others)
+        for name, value in traits.items():
+            setattr(self, name, value)
+
+    def show(self, record: RolloutRecord | Sequence[AuditRecord], others: Sequence[RolloutRecord] = ()) -> None:
+        """Show other audits under the same settings; N goes back to all texts at hand."""
+        audits = record.audits if isinstance(record, RolloutRecord) else tuple(record)
+        self._audits = tuple(a for a in audits if a.similarities)
+        own = record.row if isinstance(record, RolloutRecord) else None
+        self._others = tuple(a for r in others if r.row != own for a in r.audits if a.similarities)
+        self._usage = usage_of(self._audits)
+        self._found.clear()
+        selected = self.selected
+        with self.hold_sync():
+            self.forks = [_fork(a) for a in self._audits]
+            self.usage = self._usage.as_dict()
+            self.samples = max((len(a.similarities) for a in self._audits), default=0)
+            self.order = {}
+            self._compare_again()
+            if selected not in {a.start for a in self._audits}:
+                # What is opened first should be worth looking at: where the student hesitated most.
+                self.selected = max(self._audits, key=lambda a: a.entropy).start if self._audits else -1
+
+    def on_pay(self, act: Callable[[Order], Any]) -> Callable[[], None]:
+        """Call `act(order)` when the user presses Enter on a priced setting. Returns what takes it back."""
+        self._payers.append(act)
+        return lambda: self._payers.remove(act)
+
+    def results(self) -> list[dict[str, Any]]:
+        """Per fork, what is on screen: start, posterior mean, the shares of data and prior, intervals, weight."""
+        rows = []
+        for audit, values in zip(self._audits, self.similarities, strict=True):
+            n = min(self.samples, len(values))
+            posterior = posterior_of(values, audit.prior, self.concentration, n)
+            data, prior = shares(n, self.concentration)
+            sub = subsample_spread(values, n, audit.prior, self.concentration)
+            rows.append(
+                {
+                    "start": audit.start,
+                    "samples": n,
+                    "share": sum(values) / len(values),
+                    "prior": audit.prior,
+                    "posterior_mean": posterior.mean,
+                    "agree": posterior.agree,
+                    "disagree": posterior.disagree,
+                    "data_share": data,
+                    "prior_share": prior,
+                    "nominal": posterior.interval(),
+                    "spread": spread_interval_of(values, audit.prior, self.concentration, n),
+                    "deviation": sub.deviation,
+                    "low": sub.low,
+                    "high": sub.high,
+                }
+            )
+        baseline = self._baseline([row["share"] for row in rows])
+        for row in rows:
+            row["weight"] = row["posterior_mean"] if baseline is None else row["share"] - baseline
+        return rows
+
+    def price(self, forks: int | None = None, samples: int | None = None, chunk_tokens: int | None = None) -> Price:
+        """What other settings would cost beyond the texts at hand."""
+        usage = self._usage
+        return quote(
+            usage,
+            usage.forks if forks is None else forks,
+            usage.samples if samples is None else samples,
+            usage.chunk_tokens if chunk_tokens is None else chunk_tokens,
+        )
+
+    def summary(self) -> str:
+        if not self._audits:
+            return "no audits"
+        count, texts = len(self._audits), max(len(a.similarities) for a in self._audits)
+        return f"{count} {'fork' if count == 1 else 'forks'}, {texts} texts each, α = {self.concentration:g}"
+
+    def fallback(self) -> Sequence[SafeHTML]:
+        if not self._audits:
+            return [element("p", "No audits: ask the teacher about a fork first.")]
+        headers = ["fork", "entropy", "π̄ (prior)", "k / N (data)", "π̂ (posterior)", "95 % by the spread", "weight"]
+        rows = [
+            [
+                f"{a.start}–{a.stop}",
+                f"{a.entropy:.2f}",
+                f"{r['prior']:.3f}",
+                f"{r['share']:.3f}",
+                f"{r['posterior_mean']:.3f}",
+                f"{r['spread'][0]:.3f} – {r['spread'][1]:.3f}",
+                f"{r['weight']:+.3f}",
+            ]
+            for a, r in zip(self._audits, self.results(), strict=True)
+        ]
+        note = (
+            f"similarity: {self.similarity}, N = {self.samples}, α = {self.concentration:g}, centring: {self.centring}. "
+            "The Beta with mean π̂ is the paper's nominal posterior: k is a sum of similarities and no count."
+        )
+        step = 60
+        tables = [table(headers, rows[at : at + step]) for at in range(0, len(rows), step)]
+        return [element("p", note), *tables]
+
+    @validate("concentration")
+    def _no_negative_concentration(self, proposal: Any) -> float:
+        if not 0 <= proposal["value"] <= 1e6:
+            raise TraitError(f"concentration (α) is {proposal['value']}: it must lie between 0 and 1,000,000")
+        return float(proposal["value"])
+
+    @validate("samples")
+    def _samples_at_hand(self, proposal: Any) -> int:
+        at_hand = max((len(a.similarities) for a in self._audits), default=0)
+        if not min(1, at_hand) <= proposal["value"] <= at_hand:
+            raise TraitError(f"samples is {proposal['value']}: the texts at hand allow {min(1, at_hand)} to {at_hand}")
+        return int(proposal["value"])
+
+    @validate("similarity")
+    def _known_similarity(self, proposal: Any) -> str:
+        if proposal["value"] not in (RECORDED, *self._compare):
+            raise TraitError(
+                f"similarity is {proposal['value']!r}: it must be one of {', '.join((RECORDED, *self._compare))}"
+            )
+        return str(proposal["value"])
+
+    @observe("similarity")
+    def _compare_again(self, _: Any = None) -> None:
+        """The similarities under the chosen name: once compared, they are kept."""
+        name = self.similarity
+        if name not in self._found:
+            start = time.perf_counter()
+            try:
+                own = [_values(self._with(name, a)) for a in self._audits]
+                others = [share for a in self._others for share in [_values(self._with(name, a))]]
+            except (ConfigError, ValueError, RuntimeError, OSError) as error:
+                self.problem = f"similarity {name!r} could not be computed: {error}"
+                return
+            mean = sum(sum(v) / len(v) for v in others) / len(others) if others else None
+            self._found[name] = (own, mean)
+            self._seconds[name] = time.perf_counter() - start
+        with self.hold_sync():
+            self.problem = ""
+            self.similarities, self.others_share = self._found[name]
+            self.similarity_names = [
+                {"name": known, "seconds": 0.0 if known == RECORDED else self._seconds.get(known)}
+                for known in (RECORDED, *self._compare)
+            ]
+
+    @observe("order")
+    def _hand_over(self, _: Any) -> None:
+        """An order from the page; its price is computed here, so that what is paid is what the records say."""
+        if not self.order:
+            return
+        forks, samples, chunk_tokens = (int(self.order[key]) for key in ("forks", "samples", "chunk_tokens"))
+        price = self.price(forks, samples, chunk_tokens)
+        if price.is_free:
+            return
+        for act in tuple(self._payers):
+            act(Order(forks, samples, chunk_tokens, price))
+        if not self._payers:
+            self.problem = "Nobody is connected who could ask the teacher: open this plot in the workbench, or use on_pay."
+
+    def _with(self, name: str, audit: AuditRecord) -> Sequence[float]:
+        return audit.similarities if name == RECORDED else self._compare[name](audit.chunk, audit.texts)
+
+    def _baseline(self, own_shares: Sequence[float]) -> float | None:
+        if self.centring == "none" or not own_shares:
+            return None
+        return (self.others_share or 0.0) if self.centring == "others" else sum(own_shares) / len(own_shares)
+
+
+def _values(found: Sequence[float]) -> list[float]:
+    return [float(value) for value in found]
+
+
+def _fork(audit: AuditRecord) -> dict[str, Any]:
+    shown: dict[str, Any] = wire(
+        {
+            "start": audit.start,
+            "stop": audit.stop,
+            "entropy": audit.entropy,
+            "prior": audit.prior,
+            "text": audit.chunk[:LABEL_CHARACTERS],
+        }
+    )
+    return shown

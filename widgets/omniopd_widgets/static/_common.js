@@ -1,0 +1,285 @@
+// What every view needs: elements made with textContent, texts shown and never obeyed, keys that stay in the view,
+// numbers, colours, and listeners that end with the view. Has no side effects and keeps no state of a module.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+// The characters of _safe.UNSEEN: they have no shape of their own, or change the shape of others.
+const UNSEEN = new RegExp(
+  "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e\\u200b-\\u200f" +
+    "\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0\\ufff9-\\ufffb\\ud800-\\udfff" +
+    "\\u{e0000}-\\u{e007f}\\u{10d800}-\\u{10dfff}]",
+  "gu",
+);
+const HALF_SHIFT = 0x100000; // see wire() in _safe.py
+
+const NAMES = {
+  0x00: "␀ NUL", 0x1b: "␛ ESC", 0xad: "soft hyphen", 0x200b: "zero-width space", 0x200c: "zero-width non-joiner",
+  0x200d: "zero-width joiner", 0x200e: "left-to-right mark", 0x200f: "right-to-left mark", 0x2028: "line separator",
+  0x2029: "paragraph separator", 0x202a: "left-to-right embedding", 0x202b: "right-to-left embedding",
+  0x202c: "pop direction", 0x202d: "left-to-right override", 0x202e: "right-to-left override", 0x2060: "word joiner",
+  0x2066: "left-to-right isolate", 0x2067: "right-to-left isolate", 0x2068: "first strong isolate",
+  0x2069: "pop isolate", 0xfeff: "byte order mark",
+};
+
+// ---- elements ----------------------------------------------------------------------------------------------------
+
+// h("button", {class: "oopd-x", title: "…", disabled: true}, "text", otherNode). A string child becomes a text node, as
+// it is (for a text that a model wrote, use shown()). Attributes are ours: names from this list, data-* and aria-*.
+const ATTRIBUTES = /^(class|id|type|title|role|tabindex|for|name|value|min|max|step|checked|disabled|hidden|open|lang|dir|placeholder|scope|colspan|rowspan|start|list|autocomplete|spellcheck|readonly|rows|cols|selected|multiple|width|height|data-[a-z-]+|aria-[a-z]+)$/;
+
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (!ATTRIBUTES.test(name)) throw new Error(`attribute ${name} is not one that a view sets`);
+    if (value === false || value === null || value === undefined) continue;
+    element.setAttribute(name, value === true ? "" : name === "title" ? plain(value) : String(value));
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+// The same for SVG, where any attribute but a handler, a style or a reference will do.
+export function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (/^(on|style|href|xlink)/i.test(name)) throw new Error(`attribute ${name} is not one that a view sets`);
+    if (value !== null && value !== undefined) element.setAttribute(name, String(value));
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+export function button(label, onClick, { signal, title, kind = "" } = {}) {
+  const element = h("button", { type: "button", class: `oopd-button ${kind}`, title }, label);
+  if (onClick) element.addEventListener("click", onClick, { signal });
+  return element;
+}
+
+export function clear(element, ...children) {
+  element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+// ---- texts that somebody else wrote --------------------------------------------------------------------------------
+
+// A fragment that shows `text` as it is: each character without a shape becomes a chip that names it. The character
+// itself stays in the chip, so that a selection copies the text exactly.
+export function visible(text) {
+  const fragment = document.createDocumentFragment();
+  let end = 0;
+  for (const match of text.matchAll(UNSEEN)) {
+    if (match.index > end) fragment.append(text.slice(end, match.index));
+    fragment.append(chip(match[0]));
+    end = match.index + match[0].length;
+  }
+  if (end < text.length) fragment.append(text.slice(end));
+  return fragment;
+}
+
+// An element for such a text: its own direction, its spaces and line breaks kept, no translation, no spell check.
+export function shown(text, attributes = {}, tag = "span") {
+  const element = h(tag, { ...attributes, class: `oopd-text ${attributes.class ?? ""}`.trim() });
+  element.translate = false;
+  element.append(visible(text));
+  return element;
+}
+
+// The same as a string, for attributes and status lines, where no element can be.
+export function plain(text) {
+  return String(text).replace(UNSEEN, (c) => sign(c.codePointAt(0)));
+}
+
+// What the text was before wire(): halves of pairs are halves again, for copying and comparing.
+export function unwired(text) {
+  return text.replace(/[\u{10d800}-\u{10dfff}]/gu, (c) => String.fromCharCode(c.codePointAt(0) - HALF_SHIFT));
+}
+
+// A text for a line of prose: line breaks and tabs as signs, shortened in the middle of nothing.
+export function quoted(text, limit = 60) {
+  const start = plain(text.slice(0, limit)).replaceAll("\n", "⏎").replaceAll("\t", "⇥");
+  return `“${start}${text.length > limit ? "…" : ""}”`;
+}
+
+export function isUnseen(text) {
+  UNSEEN.lastIndex = 0;
+  return UNSEEN.test(text);
+}
+
+function chip(character) {
+  const code = character.codePointAt(0);
+  const real = code >= 0x10d800 ? code - HALF_SHIFT : code;
+  const hex = `U+${real.toString(16).toUpperCase().padStart(4, "0")}`;
+  const named = NAMES[real] ? `${NAMES[real]} (${hex})` : hex;
+  const element = h("span", { class: "oopd-chip", "data-sign": sign(code), title: named }, h("span", {}, character));
+  return element;
+}
+
+function sign(code) {
+  const real = code >= 0x10d800 ? code - HALF_SHIFT : code;
+  if (real < 0x20) return String.fromCodePoint(0x2400 + real);
+  if (real === 0x7f) return "␡";
+  return `⟨U+${real.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+}
+
+// ---- the view's root -----------------------------------------------------------------------------------------------
+
+// The one element of a view: a labelled group that takes the focus, keeps its keys, and shows the model's problem line.
+// `keys` maps event.key to a function; it returns false where the key should do what the browser does.
+// Returns {root, body, say, problem}: build into body, speak with say("token 3 of 9").
+export function scope({ model, el, signal, label, keys = {}, name }) {
+  const problem = h("p", { class: "oopd-problem", role: "alert", hidden: true });
+  const body = h("div", { class: "oopd-body" });
+  const status = h("p", { class: "oopd-status", role: "status", "aria-live": "polite" });
+  const root = h(
+    "div",
+    {
+      class: `oopd-view oopd-${name}`, role: "group", tabindex: "0", "aria-label": plain(model.get("label") || label),
+      "data-lm-suppress-shortcuts": "true",
+    },
+    problem, body, status,
+  );
+  const typing = (target) => target.matches?.("input:not([type=range], [type=checkbox], [type=radio]), textarea, select");
+  for (const type of ["keydown", "keyup", "keypress"]) {
+    on(root, type, (event) => {
+      event.stopPropagation(); // in JupyterLab, b would insert a cell and d d delete one
+      if (type !== "keydown" || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === "Escape" && !keys.Escape) return root.contains(document.activeElement) && document.activeElement.blur();
+      if (typing(event.target) && event.key !== "Escape") return;
+      if (event.target.matches?.("button, summary, [type=range], [type=checkbox], [type=radio]") && /^(Enter| |Arrow.*)$/.test(event.key)) return;
+      const act = keys[event.key];
+      if (act && act(event) !== false) event.preventDefault();
+    }, { signal });
+  }
+  watch(model, ["problem"], () => {
+    const text = model.get("problem") || "";
+    problem.hidden = text === "";
+    clear(problem, visible(text));
+  }, signal);
+  el.append(root);
+  signal?.addEventListener("abort", () => root.remove(), { once: true });
+  const speak = throttle((text) => (status.textContent = plain(text)), 100, signal);
+  return { root, body, status, say: speak };
+}
+
+// ---- the model -----------------------------------------------------------------------------------------------------
+
+// Calls `act` now and whenever one of the traits changes (once per burst of changes), until the view closes.
+export function watch(model, names, act, signal) {
+  act();
+  later(model, names, act, signal);
+}
+
+export function later(model, names, act, signal) {
+  for (const name of names) model.on(`change:${name}`, act);
+  signal?.addEventListener("abort", () => names.forEach((name) => model.off(`change:${name}`, act)), { once: true });
+}
+
+// What the user did: one assignment, sent to Python.
+export function assign(model, name, value) {
+  if (model.get(name) === value) return;
+  model.set(name, value);
+  model.save_changes();
+}
+
+export function on(target, type, act, options = {}) {
+  target.addEventListener(type, act, options);
+}
+
+// A Bytes trait of float32 (little endian) as an array; a copy, since the buffer need not be aligned.
+export function floats(bytes) {
+  return new Float32Array(buffer(bytes));
+}
+
+export function integers(bytes) {
+  return new Int32Array(buffer(bytes));
+}
+
+export function flags(bytes) {
+  return new Uint8Array(buffer(bytes));
+}
+
+function buffer(bytes) {
+  if (!bytes) return new ArrayBuffer(0);
+  const view = bytes instanceof ArrayBuffer ? new Uint8Array(bytes) : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return view.slice().buffer;
+}
+
+// ---- time ----------------------------------------------------------------------------------------------------------
+
+// At most one call per `milliseconds`, the last one always. Ends with the view.
+export function throttle(act, milliseconds, signal) {
+  let timer = null;
+  let last = -Infinity;
+  let pending = null;
+  signal?.addEventListener("abort", () => clearTimeout(timer), { once: true });
+  const run = () => {
+    timer = null;
+    last = performance.now();
+    act(...pending);
+  };
+  return (...values) => {
+    if (signal?.aborted) return;
+    pending = values;
+    const wait = last + milliseconds - performance.now();
+    if (wait <= 0 && timer === null) run();
+    else if (timer === null) timer = setTimeout(run, wait);
+  };
+}
+
+// At most one call per painted frame.
+export function framed(act, signal) {
+  let asked = 0;
+  signal?.addEventListener("abort", () => cancelAnimationFrame(asked), { once: true });
+  return () => {
+    cancelAnimationFrame(asked);
+    asked = requestAnimationFrame(act);
+  };
+}
+
+// ---- numbers and colours -------------------------------------------------------------------------------------------
+
+export const missing = (value) => value === null || value === undefined || Number.isNaN(value);
+export const number = (value, digits = 3) => (missing(value) ? "–" : value.toFixed(digits));
+export const count = (value) => (missing(value) ? "–" : Math.round(value).toLocaleString("en-US"));
+export const percent = (value, digits = 0) => (missing(value) ? "–" : `${(100 * value).toFixed(digits)} %`);
+export const dollars = (value) => (missing(value) ? "–" : value === 0 ? "$0" : value < 0.01 ? `$${value.toPrecision(2)}` : `$${value.toFixed(2)}`);
+export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
+export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+// The colour class 0…15 of a value between low and high, −1 where there is none.
+export function heat(value, low, high) {
+  if (missing(value) || !(high > low)) return -1;
+  return clamp(Math.floor((16 * (value - low)) / (high - low)), 0, 15);
+}
+
+// A linear scale from data to pixels.
+export function linear([low, high], [from, to]) {
+  const span = high - low || 1;
+  const scale = (value) => from + ((value - low) / span) * (to - from);
+  scale.invert = (pixel) => low + ((pixel - from) / (to - from || 1)) * span;
+  return scale;
+}
+
+// The d attribute of a line through points; a missing value breaks it.
+export function line(points) {
+  let pen = "M";
+  let d = "";
+  for (const [x, y] of points) {
+    if (missing(x) || missing(y)) {
+      pen = "M";
+      continue;
+    }
+    d += `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
+    pen = "L";
+  }
+  return d;
+}
+
+// ---- help ----------------------------------------------------------------------------------------------------------
+
+// A foldable list of keys: [["n", "next fork"], …].
+export function keyHelp(entries) {
+  const list = h("dl", { class: "oopd-keys" });
+  for (const [key, meaning] of entries) list.append(h("dt", {}, ...key.split(" ").map((k) => h("kbd", {}, k))), h("dd", {}, meaning));
+  return h("details", { class: "oopd-help" }, h("summary", {}, "Keys (?)"), list);
+}

@@ -123,9 +123,10 @@ def _train(cell: tuple[str, float, int], options: argparse.Namespace) -> str:
     """Runs one cell to its end; says what came of it. The untrained student is a cell of its own, once per seed."""
     import torch
 
-    from omniopd.build import build_student, build_task, build_teacher_model, build_trainer
+    from omniopd.build import build_student, build_task, build_teacher_model
     from omniopd.config import load_recipe
     from omniopd.job import measured
+    from omniopd.methods import build_trainer
     from omniopd.runs.store import create_run
 
     arm, rate, seed = cell

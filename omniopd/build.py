@@ -1,22 +1,21 @@
-"""The only place where names in a recipe become objects: task, student, teacher, trainer.
+"""The only place where names in a recipe become objects: task, prompts, student, teacher. (Trainers: `methods.py`.)
 
 A model's name is `embedded:student` or `embedded:teacher`, a folder, or an id on the Hugging Face hub (a teacher's with
-`local:` before it, since a bare name means a model behind an API). Knows nothing of runs: records go to a recorder.
+`local:` before it, since a bare name means a model behind an API). Knows nothing of runs.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from omniopd.config import Recipe
 from omniopd.errors import ConfigError
-from omniopd.models.loading import load_model, load_tokenizer, lora_config
+from omniopd.evaluation.evaluate import PROBLEM_SEED
+from omniopd.models.loading import load_model, load_tokenizer
 from omniopd.tasks.gsm8k import Gsm8k
 from omniopd.tasks.jsonl import Jsonl
 from omniopd.tasks.stories import Stories
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from omniopd.training.trainer import OmniOPDConfig, OmniOPDTrainer, Recorder
-    from omniopd.types import Task, Teacher
+    from omniopd.types import Prompt, Task, Teacher
 
 TASKS = ("stories", "gsm8k", "jsonl")
 LOCAL, EMBEDDED = "local:", "embedded:"
@@ -87,54 +85,6 @@ def build_teacher(recipe: Recipe, local: LocalModel | None = None) -> Teacher:
     )
 
 
-def build_trainer(
-    recipe: Recipe,
-    output: Path,
-    recorder: Recorder | None = None,
-    student: LocalModel | None = None,
-    teacher: LocalModel | Teacher | None = None,
-    callbacks: Sequence[Any] = (),
-) -> OmniOPDTrainer:
-    """The trainer of a recipe: OmniOPD, or `method = "white_box"`, the same but with the teacher's logits.
-
-    `output` is where checkpoints go. What is loaded already may be passed. Raises ConfigError and DataError for what
-    cannot work, before anything is trained.
-    """
-    from transformers import PrinterCallback
-
-    from omniopd.training.baselines import WhiteBoxTrainer
-    from omniopd.training.trainer import OmniOPDTrainer
-
-    prompts = build_train_set(recipe)
-    student = student or build_student(recipe)
-    rank = recipe.student.lora_rank
-    shared: dict[str, Any] = {
-        "model": student.model,
-        "args": trainer_settings(recipe, output),
-        "train_dataset": prompts,
-        "processing_class": student.tokenizer,
-        "callbacks": list(callbacks),
-        "peft_config": lora_config(rank, recipe.student.lora_alpha) if rank else None,
-        "recorder": recorder,
-    }
-    if recipe.method == "white_box":
-        local = teacher if isinstance(teacher, LocalModel) else build_teacher_model(recipe)
-        if local is None:
-            raise ConfigError(
-                f'method is "white_box" and teacher.model is {recipe.teacher.model!r}: its logits are needed, so give '
-                f"a teacher that runs here ({EMBEDDED}teacher, a folder, or {LOCAL}<id on the hub>)"
-            )
-        trainer: OmniOPDTrainer = WhiteBoxTrainer(
-            teacher_model=local.model, teacher_temperature=recipe.teacher.temperature, **shared
-        )
-    else:
-        asked = build_teacher(recipe, teacher) if teacher is None or isinstance(teacher, LocalModel) else teacher
-        trainer = OmniOPDTrainer(teacher=asked, **shared)
-    # It prints every log; the records hold them, and a progress line shows them.
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
 def build_train_set(recipe: Recipe) -> Dataset:
     """The prompts to practise on, with ids and answers: `task.prompts` of them (0: all), drawn by the run's seed."""
     from datasets import Dataset
@@ -143,68 +93,10 @@ def build_train_set(recipe: Recipe) -> Dataset:
     return Dataset.from_list([{"prompt": list(p.messages), "id": p.id, "answer": p.answer} for p in prompts])
 
 
-def trainer_settings(recipe: Recipe, output: Path) -> OmniOPDConfig:
-    """A recipe in the trainer's own words."""
-    from omniopd.training.trainer import OmniOPDConfig
-
-    training, sampling, audit, objective = recipe.training, recipe.student, recipe.audit, recipe.objective
-    on_cpu = device_of(recipe) == "cpu"
-    micro_batch, accumulation = _batch_sizes(recipe)
-    return OmniOPDConfig(
-        output_dir=str(output),
-        seed=recipe.seed,
-        # how long and how fast
-        max_steps=training.steps,
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=accumulation,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type=_schedule(training.schedule, training.warmup_steps),
-        warmup_steps=training.warmup_steps,
-        weight_decay=training.weight_decay,
-        max_grad_norm=training.max_grad_norm,
-        # on what
-        use_cpu=on_cpu,
-        bf16=_is_bfloat16(training.precision),
-        **_checkpointing(training.gradient_checkpointing),
-        dataloader_num_workers=0,
-        dataloader_pin_memory=not on_cpu,
-        # what is kept and said
-        save_strategy="steps",
-        save_steps=training.save_every,
-        keep_checkpoints=training.keep,
-        record_every=training.record_every,
-        logging_strategy="steps",
-        logging_steps=1,
-        report_to=[] if training.report_to == "none" else [training.report_to],
-        disable_tqdm=True,
-        # the student's answers
-        max_completion_length=sampling.max_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        allow_off_policy=sampling.allow_off_policy,
-        use_vllm=sampling.use_vllm,
-        # the audit
-        forks=audit.forks,
-        samples=audit.samples,
-        chunk_tokens=audit.chunk_tokens,
-        scheduler=audit.scheduler,
-        similarity=audit.similarity,
-        power=audit.power,
-        embedding_model=audit.embedding_model,
-        tokens_per_student_token=recipe.teacher.tokens_per_student_token,
-        max_unanswered_share=training.max_unanswered_share,
-        # the objective
-        target=objective.target,
-        control=objective.control,
-        concentration=objective.concentration,
-        anchor_weight=objective.anchor_weight,
-        anchor_on=objective.anchor_on,
-        depth=objective.depth,
-        continuation_weight=objective.continuation_weight,
-        redraws=objective.redraws,
-        normaliser_length=recipe.normaliser_length,
-    )
+def build_probes(recipe: Recipe) -> list[Prompt]:
+    """The first `training.probe_prompts` of the held-out problems that evaluations take."""
+    count = recipe.training.probe_prompts
+    return build_task(recipe).prompts(recipe.task.test_split, count, PROBLEM_SEED) if count else []
 
 
 def device_of(recipe: Recipe) -> str:
@@ -224,34 +116,3 @@ def _loaded(key: str, name: str, dtype: str, recipe: Recipe) -> LocalModel:
         return LocalModel(name, load_model(name, dtype, device_of(recipe)), load_tokenizer(name))
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error
-
-
-def _batch_sizes(recipe: Recipe) -> tuple[int, int]:
-    """Rollouts of one process per micro-batch, and micro-batches per step."""
-    rollouts, processes = recipe.training.rollouts, int(os.environ.get("WORLD_SIZE", "1"))
-    own, rest = divmod(rollouts, processes)
-    micro_batch = min(recipe.training.micro_batch, max(own, 1))
-    if rest or own % micro_batch:
-        raise ConfigError(
-            f"training.rollouts is {rollouts}, which {processes} processes cannot share in micro-batches of "
-            f"{micro_batch}: make it a multiple of processes × training.micro_batch"
-        )
-    return micro_batch, own // micro_batch
-
-
-def _checkpointing(wanted: bool) -> dict[str, Any]:
-    """Newer transformers give the setting a new name and warn of the old one."""
-    from omniopd.training.trainer import OmniOPDConfig
-
-    names = {f.name for f in fields(OmniOPDConfig)}
-    return {"activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing": wanted}
-
-
-def _schedule(name: str, warmup_steps: int) -> str:
-    return "constant_with_warmup" if name == "constant" and warmup_steps else name
-
-
-def _is_bfloat16(precision: str) -> bool:
-    if precision not in ("float32", "bfloat16"):
-        raise ConfigError(f"training.precision is {precision!r}: it must be float32 or bfloat16")
-    return precision == "bfloat16"

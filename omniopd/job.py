@@ -19,14 +19,16 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from omniopd.build import LocalModel, build_student, build_task, build_teacher_model, build_trainer, device_of
+from omniopd.build import LocalModel, build_student, build_task, build_teacher_model, device_of
 from omniopd.config import Recipe
 from omniopd.errors import ConfigError, OmniOPDError, RunError
 from omniopd.evaluation.evaluate import evaluate
 from omniopd.evaluation.tables import CONTROL
+from omniopd.methods import build_trainer
 from omniopd.models.loading import load_model
 from omniopd.progress import Progress
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
+from omniopd.runs.status import GOING_ON
 from omniopd.runs.store import Run, create_run, open_run
 from omniopd.stopping import Stopper
 from omniopd.training.checkpoints import newest_valid, step_of
@@ -60,7 +62,7 @@ def resume_training(path: str | Path, show: bool = True, merge: bool = False, te
     still going on and for one that has finished.
     """
     run = open_run(path)
-    if run.state == "running":
+    if run.state in GOING_ON:
         raise RunError(f"{run.path} is being run by process {run.status.pid}: stop that one first, or wait for it")
     if run.state == "finished":
         raise RunError(f"{run.path} has finished: there is nothing to resume; start a new run")

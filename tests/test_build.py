@@ -11,11 +11,10 @@ from omniopd.build import (
     build_teacher,
     build_teacher_model,
     build_train_set,
-    build_trainer,
-    trainer_settings,
 )
 from omniopd.config import load_recipe
 from omniopd.errors import ConfigError, DataError
+from omniopd.methods import build_trainer, trainer_settings
 from omniopd.training.baselines import WhiteBoxTrainer
 from omniopd.training.trainer import OmniOPDTrainer
 from omniopd.types import Task, Teacher

@@ -27,10 +27,15 @@ def check(recipe: Recipe) -> Recipe:
         ("training.steps", training.steps, 1), ("training.rollouts", training.rollouts, 1),
         ("training.micro_batch", training.micro_batch, 1), ("student.max_tokens", student.max_tokens, 1),
         ("training.keep", training.keep, 2), ("objective.depth", objective.depth, 1),
-        ("objective.redraws", objective.redraws, 0),
+        ("objective.redraws", objective.redraws, 0), ("training.probe_prompts", training.probe_prompts, 0),
     ):  # fmt: skip
         if value < least:
             raise ConfigError(f"{key} is {value}: it must be at least {least}")
+    if recipe.method == "grpo" and (training.group < 2 or training.micro_batch % training.group):
+        raise ConfigError(
+            f"training.group is {training.group}: grpo compares at least 2 answers of a prompt, and "
+            f"training.micro_batch ({training.micro_batch}) must hold whole groups"
+        )
     if audit.chunk_tokens > student.max_tokens:
         raise ConfigError(
             f"audit.chunk_tokens is {audit.chunk_tokens}, longer than a rollout ({student.max_tokens}): "

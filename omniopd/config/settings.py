@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-METHODS = ("omniopd", "white_box")
+METHODS = ("omniopd", "continuations", "white_box", "white_box_sampled", "sft", "grpo")
 SCHEDULERS = ("peak", "random", "early", "causal")
 SIMILARITIES = ("characters", "tokens", "rouge1", "exact", "embedding")
 TARGETS = ("paper", "centred", "labels", "prefix_credit", "none")
@@ -92,7 +92,12 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """How long and how fast. `rollouts` are sampled and audited per step, over all processes."""
+    """How long and how fast. `rollouts` are sampled and audited per step, over all processes.
+
+    `probe_prompts` held-out prompts are answered and audited whenever rollouts are recorded, the same ones each time,
+    so that their forks can be followed through training; nothing is learnt from them. `group` answers of one prompt
+    are compared with each other where `method` is `grpo`.
+    """
 
     steps: int = 100
     rollouts: int = 64
@@ -107,6 +112,8 @@ class TrainingConfig:
     save_every: int = 20
     keep: int = 2
     record_every: int = 5
+    group: int = 8
+    probe_prompts: int = 0
     max_unanswered_share: float = 0.5
     device: str = "auto"
     threads: int = 0
@@ -131,7 +138,12 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One run. `method` is the only difference between OmniOPD and a baseline."""
+    """One run. `method` is the only difference between OmniOPD and a baseline.
+
+    `continuations` is the cross-entropy on the teacher's texts at the forks, alone; `white_box` and
+    `white_box_sampled` see the teacher's logits, or its log-probabilities of the student's tokens; `sft` learns from
+    whole answers of the teacher; `grpo` from the task's grader.
+    """
 
     name: str = "run"
     method: str = "omniopd"

@@ -65,7 +65,6 @@ class WhiteBoxTrainer(OmniOPDTrainer):
         self._audited: list[AuditedRollout] = []
         self._own = {}
         self._anchor_kl: dict[int, Tensor] = {}
-        self._staging = None
         args.beta = REVERSE_KL
         # OmniOPDTrainer's own would build a reference and a text teacher.
         DistillationTrainer.__init__(

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DistillationTrainer
 
 from omniopd.auditing import audit, evidence, similarity_named
@@ -28,7 +26,6 @@ from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
 from omniopd.models.pieces import whole_characters
 from omniopd.models.scoring import as_reference, head_of, response_hidden, sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
-from omniopd.training import checkpoints
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.objective import Reference, continuation_parts, micro_batch_loss
 from omniopd.training.preflight import check_batch, check_run
@@ -38,6 +35,7 @@ from omniopd.training.rollouts import as_prompts, as_rollouts, own_part, shared_
 from omniopd.training.seeding import generator_for, seed_for, seed_global_generators
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
 from omniopd.training.stopwatch import Stopwatch
+from omniopd.training.whole import WholeCheckpoints
 from omniopd.types import AuditedRollout, Prompt, Rollout, Similarity, Teacher, Usage
 
 __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
@@ -45,7 +43,7 @@ __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
 T = TypeVar("T")
 
 
-class OmniOPDTrainer(DistillationTrainer):
+class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
     """Train a student on the texts of a teacher (paper.md §3).
 
     Args:
@@ -94,7 +92,6 @@ class OmniOPDTrainer(DistillationTrainer):
         self._audited_before = False
         self._own: dict[int, tuple[AuditedRollout, list[ForkTarget]]] = {}
         self._anchor_kl: dict[int, Tensor] = {}
-        self._staging: Path | None = None
         super().__init__(
             model=model,
             teacher_model=reference,
@@ -322,31 +319,6 @@ class OmniOPDTrainer(DistillationTrainer):
     def _records_rollouts(self, step: int) -> bool:
         every = self.args.record_every
         return self.recorder is not None and every > 0 and (step == 1 or step % every == 0)
-
-    # ── checkpoints ──────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._staging) if self._staging else str(super()._get_output_dir(trial))
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """TRL's checkpoint, written beside its place and moved there whole (checkpoints.py)."""
-        folder, step = Path(self.args.output_dir), self.state.global_step
-        final, main = checkpoints.checkpoint_path(folder, step), self.accelerator.is_main_process
-        with checkpoints.staged(final) if main else nullcontext(checkpoints.staging_path(final)) as self._staging:
-            try:
-                self.accelerator.wait_for_everyone()
-                Trainer._save_checkpoint(self, model, trial)  # TRL's own adds a model card
-                self.accelerator.wait_for_everyone()
-                if main:
-                    written = self._staging / f"checkpoint-{step}"
-                    for path in written.iterdir():
-                        path.rename(self._staging / path.name)
-                    written.rmdir()
-            finally:
-                self._staging = None
-        if main:
-            checkpoints.rotate(folder, self.args.keep_checkpoints)
-        self.accelerator.wait_for_everyone()
 
     # ── construction ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,53 +1,106 @@
-"""White-box on-policy distillation: TRL's loss is the divergence it says it is, for a teacher at its temperature."""
+"""The baselines are one word of a recipe apart, and do what they say: SFT, GRPO, sampled-token OPD, continuations."""
+
+from __future__ import annotations
 
 import pytest
 import torch
 
-from omniopd.build import build_trainer
-from omniopd.errors import ConfigError
-from omniopd.training.baselines import cooled
-from tests.builders import tiny_model
-from tests.small_runs import small_recipe
+from omniopd.build import LocalModel
+from omniopd.config import METHODS
+from omniopd.errors import ConfigError, TeacherError
+from omniopd.methods import build_trainer
+from omniopd.models.rescoring import score
+from omniopd.records import StepRecord
+from omniopd.tasks.stories import Stories
+from omniopd.teachers.scripted import ScriptedTeacher
+from omniopd.training.checkpoints import newest_valid, step_of
+from omniopd.training.grpo import grader_reward
+from omniopd.training.sft import teacher_answers
+from omniopd.types import Continuations
+from tests.builders import prompt, tiny_model, tiny_tokenizer
+from tests.small_runs import STEPS, small_recipe
+from tests.training.test_trainer import Kept
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
-def reverse_kl(student, teacher, ids, mask, completion_mask, temperature):
-    """Mean over response tokens of KL(student‖teacher at `temperature`), with full logits."""
-    time = completion_mask.shape[1]
-    log_p, log_q = (
-        torch.log_softmax(model(ids, attention_mask=mask).logits[:, -time - 1 : -1] / t, -1)
-        for model, t in ((student, 1.0), (teacher, temperature))
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_and_records_each_step(method: str, tmp_path) -> None:
+    kept = Kept()
+    recipe = small_recipe(method=method, training__group=2, training__learning_rate=1e-3)
+    trainer = build_trainer(recipe, tmp_path, kept)
+    before = torch.cat([p.detach().flatten().clone() for p in trainer.model.parameters()])
+    trainer.train()
+    after = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+    assert [record.step for record in kept.steps] == list(range(1, STEPS + 1))
+    assert all(isinstance(record, StepRecord) for record in kept.steps)
+    # Nothing that random models write is right, so GRPO has nothing to prefer.
+    assert torch.equal(before, after) == (method == "grpo")
+    assert step_of(newest_valid(tmp_path)) == STEPS
+
+
+def test_sft_learns_the_answers_and_nothing_of_the_questions() -> None:
+    tokenizer, asked = tiny_tokenizer(), [prompt("the cat", "p0"), prompt("a dog", "p1")]
+    teacher = ScriptedTeacher(lambda r: [f"sat {r.prompt.id} {r.first_sample}"])
+    rows, _ = teacher_answers(asked, teacher, tokenizer, answers=3, max_tokens=8)
+    learnt = [[t for t in row["labels"] if t != -100] for row in rows]
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in learnt]
+    # Round the prompts in turn, each time with a new draw.
+    assert texts == ["sat p0 0", "sat p1 0", "sat p0 1"]
+    for row, own in zip(rows, learnt, strict=True):
+        assert row["input_ids"][-len(own) :] == own
+        assert len(row["input_ids"]) == len(row["labels"])
+
+
+def test_only_an_answer_that_ended_closes_with_the_end_of_turn() -> None:
+    tokenizer = tiny_tokenizer()
+
+    class Half:
+        def continue_from(self, requests, on_result=None):
+            return [Continuations(("sat",), (i == 0,)) for i, _ in enumerate(requests)]
+
+    rows, _ = teacher_answers([prompt()], Half(), tokenizer, answers=2, max_tokens=8)
+    assert [row["input_ids"][-1] == tokenizer.eos_token_id for row in rows] == [True, False]
+
+
+def test_a_prompt_without_an_answer_is_named() -> None:
+    class Silent:
+        def continue_from(self, requests, on_result=None):
+            return [Continuations((), problem="refusal") for _ in requests]
+
+    with pytest.raises(TeacherError, match=r"left prompt 'p0' without an answer \(refusal\)"):
+        teacher_answers([prompt(id="p0")], Silent(), tiny_tokenizer(), answers=1, max_tokens=8)
+
+
+def test_the_reward_is_the_tasks_grade() -> None:
+    tokenizer, task = tiny_tokenizer(), Stories()
+    [asked] = task.prompts("test", 1)
+    ids = [tokenizer(text, add_special_tokens=False).input_ids for text in (f"#### {asked.answer}", "#### -1")]
+    found = grader_reward(task, tokenizer)(
+        prompts=[list(asked.messages)] * 2, completion_ids=ids, id=[asked.id] * 2, answer=[asked.answer] * 2
     )
-    per_token = (log_p.exp() * (log_p - log_q)).sum(-1)
-    return (per_token * completion_mask).sum() / completion_mask.sum()
+    assert found == [1.0, 0.0]
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_the_loss_is_the_reverse_divergence_to_the_teacher_at_its_temperature(tmp_path, temperature):
-    recipe = small_recipe(
-        method="white_box", teacher__temperature=temperature, training__rollouts=2, student__max_tokens=6
-    )
-    trainer = build_trainer(recipe, tmp_path)
+def test_sampled_token_weights_are_the_teachers_log_ratios(tmp_path) -> None:
+    trainer = build_trainer(small_recipe(method="white_box_sampled", teacher__temperature=0.5), tmp_path)
     trainer.model.train()
-    batch = trainer._prepare_inputs([trainer.train_dataset[0], trainer.train_dataset[1]])
-    loss, _, tokens = trainer._compute_loss(trainer.model, batch, batch["num_items_in_batch"])
-    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
-    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-    plain = tiny_model(1, context=512)  # the teacher of the recipe, untouched
-    with torch.no_grad():
-        wanted = reverse_kl(trainer.model, plain, ids, mask, batch["completion_mask"], temperature)
-    assert tokens == batch["completion_mask"].sum()
-    torch.testing.assert_close(loss.detach(), wanted, rtol=1e-4, atol=1e-6)
+    batch = trainer._generate_and_score_completions([trainer.train_dataset[i] for i in range(2)])
+    own = [trainer._own[i][0].rollout for i in range(2)]
+    theirs = score(tiny_model(1, context=512), tiny_tokenizer(), own, temperature=0.5)
+    for row, (mine, teachers) in enumerate(zip(own, theirs, strict=True)):
+        wanted = teachers.logprobs - mine.logprobs
+        torch.testing.assert_close(batch["weights"][row, : len(mine)], wanted, rtol=1e-4, atol=1e-5)
+    assert torch.equal(batch["audited"], batch["completion_mask"].bool())
+    assert not batch["anchored"].any()
 
 
-def test_a_cooled_teacher_is_a_copy():
-    teacher = tiny_model(1)
-    assert cooled(teacher, 1.0) is teacher
-    assert cooled(teacher, 0.5).config.logit_scale == 2.0
-    assert getattr(teacher.config, "logit_scale", None) is None
+def test_white_box_methods_need_a_teacher_that_runs_here(tmp_path) -> None:
+    recipe = small_recipe(method="white_box_sampled", teacher__model="anthropic/claude-haiku-4-5")
+    with pytest.raises(ConfigError, match=r'method is "white_box_sampled" and teacher.model is .*logits are needed'):
+        build_trainer(recipe, tmp_path, student=LocalModel("tiny", tiny_model(), tiny_tokenizer()))
 
 
-def test_a_teacher_that_bends_its_logits_has_one_temperature():
-    teacher = tiny_model(1)
-    teacher.config.final_logit_softcapping = 30.0
-    with pytest.raises(ConfigError, match=r"teacher.temperature is 0.5 for a white-box teacher of type 'qwen3'"):
-        cooled(teacher, 0.5)
+def test_grpo_compares_whole_groups() -> None:
+    with pytest.raises(ConfigError, match=r"training.group is 3: grpo compares at least 2 answers"):
+        small_recipe(method="grpo", training__group=3)

@@ -1,0 +1,46 @@
+"""GRPO with the task's grader: the baseline that needs answers to check against and no teacher. TRL's `GRPOTrainer`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+from trl import GRPOTrainer
+
+from omniopd.models.chat import prompt_ids
+from omniopd.models.pieces import decode
+from omniopd.training.seeding import seed_global_generators
+from omniopd.training.whole import WholeCheckpoints
+from omniopd.types import Prompt, Task
+
+
+class GraderTrainer(WholeCheckpoints, GRPOTrainer):
+    """TRL's `GRPOTrainer` with the seeding and the whole checkpoints of `OmniOPDTrainer`."""
+
+    _name = "GRPO"
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        # TRL would read special tokens out of a prompt's text.
+        if prompts and isinstance(prompts[0], list) and not self.chat_template_kwargs:
+            return [prompt_ids(self.processing_class, messages) for messages in prompts], None, {}
+        return super()._tokenize_prompts(prompts)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        step, rank = self.state.global_step, self.accelerator.process_index
+        seed_global_generators("sampling", self.args.seed, step, rank)
+        output = super()._generate_and_score_completions(inputs)
+        seed_global_generators("shuffle", self.args.seed, step, rank)
+        return output
+
+
+def grader_reward(task: Task, tokenizer: PreTrainedTokenizerBase) -> Callable[..., list[float]]:
+    """A reward for TRL: 1 where the task grades the answer as right, else 0. Rows need `prompt`, `id` and `answer`."""
+
+    def right(
+        prompts: list[Any], completion_ids: list[list[int]], id: list[str], answer: list[str], **_: Any
+    ) -> list[float]:
+        asked = [Prompt(i, tuple(p), a) for i, p, a in zip(id, prompts, answer, strict=True)]
+        return [float(task.grade(p, decode(tokenizer, ids))) for p, ids in zip(asked, completion_ids, strict=True)]
+
+    return right

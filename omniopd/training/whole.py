@@ -1,0 +1,41 @@
+"""A TRL trainer whose checkpoints appear whole or not at all, whatever kills it (checkpoints.py)."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import Trainer
+
+from omniopd.training import checkpoints
+
+
+class WholeCheckpoints:
+    """Goes before a TRL trainer among a class's bases. Keeps `args.keep_checkpoints` valid ones (2 where unset)."""
+
+    _staging: Path | None = None
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging) if self._staging else str(super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """The trainer's checkpoint, written beside its place and moved there."""
+        folder, step = Path(self.args.output_dir), self.state.global_step
+        final, main = checkpoints.checkpoint_path(folder, step), self.accelerator.is_main_process
+        with checkpoints.staged(final) if main else nullcontext(checkpoints.staging_path(final)) as self._staging:
+            try:
+                self.accelerator.wait_for_everyone()
+                Trainer._save_checkpoint(self, model, trial)  # TRL's own adds a model card
+                self.accelerator.wait_for_everyone()
+                if main:
+                    written = self._staging / f"checkpoint-{step}"
+                    for path in written.iterdir():
+                        path.rename(self._staging / path.name)
+                    written.rmdir()
+            finally:
+                self._staging = None
+        if main:
+            checkpoints.rotate(folder, getattr(self.args, "keep_checkpoints", 2))
+        self.accelerator.wait_for_everyone()

@@ -1,7 +1,7 @@
 """Build the lab from nothing: ``python -m omniopd.embedded.make --out FOLDER [--device cuda] [--seed 0]``.
 
 Writes the folders teacher, student and embedding, figures.json, and the figures' table into README.md where the output
-folder has one. Most of the time goes into two pre-trainings that run side by side: by their speed alone, some 20
+folder has one. Most of the time goes into two pre-trainings that run side by side: by their speed alone, some 25
 minutes on 2 idle CPU cores.
 """
 
@@ -28,7 +28,7 @@ from omniopd.tasks.stories import make_story, worked_answer
 
 PAIR = ("teacher", "student")
 PARTS = ("tokenizer", "teacher", "student", "embedding", "figures")
-STEPS = {"teacher": 3200, "student": 2400}
+STEPS = {"teacher": 4000, "student": 2400}
 
 
 def main(arguments: list[str] | None = None) -> int:

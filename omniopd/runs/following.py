@@ -14,7 +14,7 @@ from typing import Any
 
 from omniopd.errors import RunError
 from omniopd.records import EvalRecord, StepRecord, read_record
-from omniopd.runs.status import Status, state_of
+from omniopd.runs.status import GOING_ON, Status, state_of
 from omniopd.runs.store import EVALS, STEPS, Run, open_run
 
 _TAIL = 256  # bytes before the place reached, by which a file is recognised
@@ -41,7 +41,7 @@ class Update:
     @property
     def is_over(self) -> bool:
         """Whether nobody writes the run any more."""
-        return self.state not in ("running", "")
+        return self.state not in (*GOING_ON, "")
 
 
 class Follower:

@@ -15,8 +15,9 @@ from omniopd.errors import RunError
 from omniopd.runs.atomic import write_text
 from omniopd.runs.manifest import now
 
-STATES = ("running", "finished", "failed", "interrupted", "stopped")
-LOST = "lost"  # never written: what `state_of` calls a run that says "running" and whose process is gone
+STATES = ("queued", "running", "finished", "failed", "interrupted", "stopped")
+GOING_ON = ("queued", "running")  # a process has the run in hand
+LOST = "lost"  # never written: what `state_of` calls a run that says that it goes on and whose process is gone
 _SLACK_S = 2.0  # two readings of one process's start may differ by a clock's correction
 
 
@@ -40,14 +41,14 @@ def first_status(steps: int) -> Status:
 
 
 def changed(status: Status, **changes: Any) -> Status:
-    """The status with some fields changed; "running" makes this process the run's own. RunError for other words."""
+    """The status with some fields changed; a state of GOING_ON makes this process the run's own. Raises RunError."""
     unknown = set(changes) - {"state", "step", "steps", "message"}
     if unknown:
         raise RunError(f"{', '.join(sorted(unknown))} is no part of a status: it has state, step, steps and message")
     status = replace(status, **changes, updated=now())
     if status.state not in STATES:
         raise RunError(f"state is {status.state!r}: it must be one of {', '.join(STATES)}")
-    return _of_this_process(status) if changes.get("state") == "running" else status
+    return _of_this_process(status) if changes.get("state") in GOING_ON else status
 
 
 def write_status(path: Path, status: Status) -> None:
@@ -64,8 +65,8 @@ def read_status(path: Path) -> Status:
 
 
 def state_of(status: Status) -> str:
-    """The state, or "lost" where a run says that it is running and its process is gone (killed, or a power cut)."""
-    return LOST if status.state == "running" and not is_alive(status.pid, status.pid_started) else status.state
+    """The state, or "lost" where a run says that it goes on and its process is gone (killed, or a power cut)."""
+    return LOST if status.state in GOING_ON and not is_alive(status.pid, status.pid_started) else status.state
 
 
 def is_alive(pid: int, started: float) -> bool:

@@ -29,6 +29,7 @@ from omniopd.runs.status import Status, changed, first_status, read_status, stat
 
 MANIFEST, RECIPE, STATUS, STEPS, EVALS = "manifest.json", "recipe.toml", "status.json", "steps.jsonl", "evals.jsonl"
 ROLLOUTS, CHECKPOINTS, STUDENT, SET_ASIDE = "rollouts", "checkpoints", "student", "set_aside"
+LAUNCHED = "OMNIOPD_RUN_FOLDER"  # the environment variable that says where a launched notebook's run shall stand
 
 
 def create_run(
@@ -37,12 +38,19 @@ def create_run(
     """A new run directory inside `folder`, called `name`, or by the time and the recipe's name.
 
     An empty directory is taken over; one that holds anything is refused. `command`: the words that started the run
-    (this process's by default). Raises RunError.
+    (this process's by default). In a notebook that was launched (`omniopd.launch`) the first run without a name gets
+    the folder made for it; when that notebook is executed again, the same run comes back to go on. Raises RunError.
     """
     folder = Path(folder)
+    launched = os.environ.pop(LAUNCHED, None) if name is None else None
+    if launched is not None and (Path(launched) / MANIFEST).exists():
+        return _same_run(open_run(launched), recipe)
     if (folder / MANIFEST).exists():
         raise RunError(f"{folder} is a run itself: give the folder that shall hold the new run, or resume this one")
-    path = _named(folder, name) if name is not None else _new_folder(folder, f"{_stamp()}_{_slug(recipe.name)}")
+    if launched is not None:
+        path = Path(launched)
+    else:
+        path = named_folder(folder, name) if name is not None else new_folder(folder, recipe.name)
     for part in (ROLLOUTS, CHECKPOINTS):
         make_folder(path / part)
     manifest = collect(recipe, name or path.name, command)
@@ -226,7 +234,7 @@ def _step_of(file: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def _named(folder: Path, name: str) -> Path:
+def named_folder(folder: Path, name: str) -> Path:
     if not re.fullmatch(r"[\w][\w .+=-]*", name):
         raise RunError(f"{name!r} cannot name a run: use letters, digits, spaces, and . _ - + =")
     path = folder / name
@@ -237,7 +245,18 @@ def _named(folder: Path, name: str) -> Path:
     return make_folder(path)
 
 
-def _new_folder(parent: Path, name: str) -> Path:
+def _same_run(run: Run, recipe: Recipe) -> Run:
+    if run.recipe != recipe:
+        raise RunError(
+            f"{run.path} was begun with other settings than the notebook has now: launch the notebook anew instead of "
+            "resuming its run"
+        )
+    return run
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """A new folder inside `parent`, called by the time (UTC) and a name. Raises RunError."""
+    name = f"{_stamp()}_{_slug(name)}"
     make_folder(parent)
     for attempt in range(1, 1000):
         try:

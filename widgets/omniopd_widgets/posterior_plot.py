@@ -45,7 +45,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
     Args:
         record: a rollout, or its audits.
         others: further rollouts of the same step: their forks are the baseline of the centring "others".
-        similarities: more of them by name, such as the embedding's, as `(chunk, texts) -> floats`.
+        more_similarities: further ones by name, such as the embedding's, as `(chunk, texts) -> floats`.
 
     Traits: `concentration` (α), `samples` (how many of the texts at hand count), `similarity`, `centring` ("none": the
     paper's π̂; "others", "these": k/N less the mean over other rollouts' forks, or over the forks shown), `selected`
@@ -68,12 +68,12 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         self,
         record: RolloutRecord | Sequence[AuditRecord] = (),
         others: Sequence[RolloutRecord] = (),
-        similarities: Mapping[str, Compare] | None = None,
+        more_similarities: Mapping[str, Compare] | None = None,
         **traits: Any,
     ) -> None:
         self._audits: tuple[AuditRecord, ...] = ()
         self._others: tuple[AuditRecord, ...] = ()
-        self._compare: dict[str, Compare] = {**PLAIN_BY_NAME, **(similarities or {})}
+        self._compare: dict[str, Compare] = {**PLAIN_BY_NAME, **(more_similarities or {})}
         self._found: dict[str, tuple[list[list[float]], float | None]] = {}
         self._seconds: dict[str, float] = {}
         self._usage = Usage()
@@ -202,25 +202,31 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
     @observe("similarity")
     def _compare_again(self, _: Any = None) -> None:
         """The similarities under the chosen name: once compared, they are kept."""
-        name = self.similarity
-        if name not in self._found:
-            start = time.perf_counter()
-            try:
-                own = [_values(self._with(name, a)) for a in self._audits]
-                others = [share for a in self._others for share in [_values(self._with(name, a))]]
-            except (ConfigError, ValueError, RuntimeError, OSError) as error:
-                self.problem = f"similarity {name!r} could not be computed: {error}"
-                return
-            mean = sum(sum(v) / len(v) for v in others) / len(others) if others else None
-            self._found[name] = (own, mean)
-            self._seconds[name] = time.perf_counter() - start
-        with self.hold_sync():
-            self.problem = ""
-            self.similarities, self.others_share = self._found[name]
-            self.similarity_names = [
-                {"name": known, "seconds": 0.0 if known == RECORDED else self._seconds.get(known)}
-                for known in (RECORDED, *self._compare)
-            ]
+        if (problem := self._computed(self.similarity)) and self.similarity != RECORDED:
+            self.similarity = RECORDED
+        if self.similarity in self._found:
+            with self.hold_sync():
+                self.similarities, self.others_share = self._found[self.similarity]
+                self.similarity_names = [
+                    {"name": name, "seconds": 0.0 if name == RECORDED else self._seconds.get(name)}
+                    for name in (RECORDED, *self._compare)
+                ]
+        self.problem = problem
+
+    def _computed(self, name: str) -> str:
+        """Compare all texts by this similarity, if that was not done yet; what went wrong, or nothing."""
+        if name in self._found:
+            return ""
+        start = time.perf_counter()
+        try:
+            own = [self._with(name, audit) for audit in self._audits]
+            others = [self._with(name, audit) for audit in self._others]
+        except (ConfigError, ValueError, RuntimeError, OSError) as error:
+            return f"similarity {name!r} could not be computed, the recorded one is shown: {error}"
+        shares_of_others = [sum(values) / len(values) for values in others]
+        self._found[name] = (own, sum(shares_of_others) / len(others) if others else None)
+        self._seconds[name] = time.perf_counter() - start
+        return ""
 
     @observe("order")
     def _hand_over(self, _: Any) -> None:
@@ -236,17 +242,14 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         if not self._payers:
             self.problem = "Nobody is connected who could ask the teacher: open this plot in the workbench, or use on_pay."
 
-    def _with(self, name: str, audit: AuditRecord) -> Sequence[float]:
-        return audit.similarities if name == RECORDED else self._compare[name](audit.chunk, audit.texts)
+    def _with(self, name: str, audit: AuditRecord) -> list[float]:
+        found = audit.similarities if name == RECORDED else self._compare[name](audit.chunk, audit.texts)
+        return [float(value) for value in found]
 
     def _baseline(self, own_shares: Sequence[float]) -> float | None:
         if self.centring == "none" or not own_shares:
             return None
         return (self.others_share or 0.0) if self.centring == "others" else sum(own_shares) / len(own_shares)
-
-
-def _values(found: Sequence[float]) -> list[float]:
-    return [float(value) for value in found]
 
 
 def _fork(audit: AuditRecord) -> dict[str, Any]:

@@ -1,0 +1,123 @@
+// The posterior plot's controls, each with its price: free, local seconds, or a teacher's tokens and dollars.
+// What a teacher would have to be asked for is priced while it is typed, and assigned to `order` on Enter only.
+
+import { assign, clear, count, dollars, h, on, plain } from "./_common.js";
+import { quote } from "./_posterior.js";
+
+export function makeControls(model, root, { change, signal }) {
+  const alpha = h("input", { type: "range", min: 0, max: 10, step: 0.05, "aria-label": "α, the strength of the prior" });
+  const alphaBox = h("input", { type: "number", min: 0, step: 0.1, "aria-label": "α as a number" });
+  const samples = h("input", { type: "range", min: 1, max: 1, step: 1, "aria-label": "N, how many texts count" });
+  const samplesText = h("output", {});
+  const phi = h("select", { "aria-label": "φ, the similarity" });
+  const phiPrice = price("local", "");
+  const centring = h(
+    "select", { "aria-label": "centring" },
+    h("option", { value: "none" }, "none: the paper's π̂"),
+    h("option", { value: "others" }, "k/N − mean of other rollouts"),
+    h("option", { value: "these" }, "k/N − mean of these forks"),
+  );
+  const centringNote = h("span", { class: "oopd-quiet" });
+  const drag = (input, name, read) => {
+    on(input, "input", () => change(name, read(input.value), true), { signal });
+    on(input, "change", () => change(name, read(input.value), false), { signal });
+  };
+  drag(alpha, "concentration", Number);
+  drag(samples, "samples", Number);
+  on(alphaBox, "change", () => {
+    const value = Number(alphaBox.value);
+    if (alphaBox.value !== "" && value >= 0 && value <= 1e6) change("concentration", value, false);
+  }, { signal });
+  on(centring, "change", () => change("centring", centring.value, false), { signal });
+  on(phi, "change", () => assign(model, "similarity", phi.value), { signal });
+  const paid = makePaid(model, signal);
+  const element = h(
+    "div", { class: "oopd-posterior-controls" },
+    h("div", { class: "oopd-bar" },
+      h("label", {}, "α ", alpha), alphaBox, price("free", "free"),
+      h("label", {}, "N ", samples), samplesText, price("free", "free"),
+      h("label", {}, "φ ", phi), phiPrice,
+      h("label", {}, "centring ", centring), price("free", "free"), centringNote,
+    ),
+    paid.element,
+  );
+
+  function update(setting, forks) {
+    const atHand = Math.max(0, ...forks.map((fork) => fork.similarities.length));
+    if (Number(alpha.value) !== setting.concentration) alpha.value = String(setting.concentration);
+    if (alphaBox !== root.ownerDocument.activeElement) alphaBox.value = String(setting.concentration);
+    samples.max = String(Math.max(1, atHand));
+    samples.disabled = atHand < 2;
+    if (Number(samples.value) !== setting.samples) samples.value = String(setting.samples);
+    samplesText.textContent = `${setting.samples} of ${atHand} texts`;
+    centring.value = setting.centring;
+    const none = model.get("others_share") === null;
+    centringNote.textContent =
+      setting.centring === "others" && none ? "no other rollout at hand: nothing is subtracted"
+      : setting.centring === "these" ? "biased where a later chunk depends on an earlier one: to look at only" : "";
+    const names = model.get("similarity_names");
+    const known = [...phi.options].map((option) => option.value).join("\n");
+    if (known !== names.map((one) => one.name).join("\n")) {
+      clear(phi, names.map((one) => h("option", { value: plain(one.name) }, plain(one.name))));
+    }
+    phi.value = model.get("similarity");
+    const one = names.find((each) => each.name === phi.value);
+    phiPrice.textContent = !one || one.seconds === 0 ? "free" : one.seconds === null ? "local seconds" : `local, ${seconds(one.seconds)}`;
+    paid.update();
+  }
+  return { element, update };
+}
+
+function makePaid(model, signal) {
+  const field = (name, label, min) => h("input", { type: "number", min, step: 1, "aria-label": label, "data-name": name });
+  const fields = [
+    field("forks", "M, forks to audit", 1), field("samples", "N, texts per fork", 1), field("chunk_tokens", "C, tokens per chunk", 1),
+  ];
+  const cost = price("free", "free");
+  cost.setAttribute("role", "status");
+  const element = h(
+    "details", { class: "oopd-posterior-paid" },
+    h("summary", {}, "More than is at hand: other M, N or C"),
+    h("div", { class: "oopd-bar" },
+      ["M ", "N ", "C "].map((label, i) => h("label", {}, label, fields[i])), cost,
+      h("span", { class: "oopd-quiet" }, "Enter asks the teacher; typing asks nobody."),
+    ),
+  );
+  let usage = null;
+  const wanted = () => Object.fromEntries(fields.map((input) => [input.dataset.name, Math.round(Number(input.value))]));
+  const valid = () => fields.every((input) => Number(input.value) >= 1 && Number(input.value) <= 1e6);
+  function show() {
+    if (!valid()) return void (cost.textContent = "whole numbers from 1 on");
+    const found = quote(usage, wanted());
+    const free = found.input + found.output === 0;
+    const money = found.cost === null ? "dollars unknown" : dollars(found.cost);
+    cost.dataset.kind = free ? "free" : "paid";
+    cost.textContent = free ? "free: within what is at hand" : `≈ ${count(found.input)} teacher tokens read + ${count(found.output)} written, ${money}`;
+  }
+  for (const input of fields) {
+    on(input, "input", show, { signal });
+    on(input, "keydown", (event) => {
+      if (event.key !== "Enter" || event.repeat || !valid()) return;
+      event.preventDefault();
+      const found = quote(usage, wanted());
+      if (found.input + found.output === 0) return;
+      model.set("order", { ...wanted(), serial: (model.get("order")?.serial ?? 0) + 1 });
+      model.save_changes();
+    }, { signal });
+  }
+  function update() {
+    if (usage === model.get("usage")) return;
+    usage = model.get("usage");
+    for (const input of fields) input.value = String(usage[input.dataset.name] || 1);
+    show();
+  }
+  return { element, update };
+}
+
+function price(kind, text) {
+  return h("span", { class: "oopd-price", "data-kind": kind, title: "what using this costs" }, text);
+}
+
+function seconds(value) {
+  return value < 0.001 ? "under 1 ms" : value < 1 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(1)} s`;
+}

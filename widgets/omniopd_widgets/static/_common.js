@@ -150,6 +150,7 @@ export function scope({ model, el, signal, label, keys = {}, name }) {
       if (act && act(event) !== false) event.preventDefault();
     }, { signal });
   }
+  on(root, "copy", copyExactly, { signal });
   watch(model, ["problem"], () => {
     const text = model.get("problem") || "";
     problem.hidden = text === "";
@@ -159,6 +160,37 @@ export function scope({ model, el, signal, label, keys = {}, name }) {
   signal?.addEventListener("abort", () => root.remove(), { once: true });
   const speak = throttle((text) => (status.textContent = plain(text)), 100, signal);
   return { root, body, status, say: speak };
+}
+
+// A selection inside one text is copied as that text, without what only the page adds (signs, line breaks of blocks).
+function copyExactly(event) {
+  const selection = document.getSelection();
+  if (!selection || selection.isCollapsed || !event.clipboardData) return;
+  const range = selection.getRangeAt(0);
+  const common = range.commonAncestorContainer;
+  const place = common instanceof Element ? common : common.parentElement;
+  if (!place?.closest(".oopd-text")) return;
+  event.clipboardData.setData("text/plain", unwired(range.cloneContents().textContent));
+  event.preventDefault();
+}
+
+// Put a text on the clipboard, exactly; true where the browser let us.
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Without a secure origin, or without leave, the copy event is the way that is left.
+    const put = (event) => {
+      event.clipboardData.setData("text/plain", text);
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    };
+    document.addEventListener("copy", put, { capture: true, once: true });
+    const done = document.execCommand("copy");
+    document.removeEventListener("copy", put, { capture: true });
+    return done;
+  }
 }
 
 // ---- the model -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,398 @@
+// The rollout view: an answer token by token. Colours say one metric; forks, chunks and anchors are told by form.
+import {
+  assign, button, clear, copyText, count, flags, floats, h, heat, keyHelp, later, missing, number, on, percent, plural,
+  quoted, scope, shown, throttle, unwired, watch,
+} from "./_common.js";
+import { METRICS, metricValues, ofUnits, said, upperEnd } from "./_metrics.js";
+import { makeMinimap } from "./_minimap.js";
+import { makeStrip, unitsOf } from "./_strip.js";
+
+const KEYS = [
+  ["← →", "token (or word, sentence, line)"], ["↑ ↓", "line"], ["n p", "next, previous fork"],
+  ["] [", "next, previous audited chunk"], ["Enter", "open the fork"], ["1 … 9", "continuation"], ["0", "no continuation"],
+  ["/", "search"], ["m", "next metric"], ["g", "next granularity"], ["c", "copy the prefix before the token"],
+  ["Home End", "first, last token"], ["Esc", "close, then leave"], ["?", "these keys"],
+];
+const GRANULARITIES = ["token", "word", "sentence", "line"];
+
+function render({ model, el, signal }) {
+  // Everything below is derived from the model's traits; nothing is kept that a second view of the model would lack.
+  let data = {}; // the record: pieces and arrays
+  let units, values, grouped, levels, high; // what the metric and the granularity make of it
+  let chunkOf = new Int32Array(0); // the fork whose chunk holds a token, −1 for none
+  let startOf = new Map(); // the fork that starts at a token
+  let found = { query: "", hits: [], tokens: new Set(), at: -1 };
+  let drawn = { from: -1, to: -1 };
+
+  const { root, body, say } = scope({
+    model, el, signal, label: "rollout", name: "rollout",
+    keys: {
+      ArrowRight: () => step(1), ArrowLeft: () => step(-1), ArrowDown: () => stepLine(1), ArrowUp: () => stepLine(-1),
+      n: () => toFork(1, () => true), p: () => toFork(-1, () => true),
+      "]": () => toFork(1, answered), "[": () => toFork(-1, answered),
+      Home: () => select(0), End: () => select(data.length - 1),
+      Enter: open, "/": () => field.focus(), m: () => cycle("metric", Object.keys(METRICS)), g: () => cycle("granularity", GRANULARITIES),
+      c: copyPrefix, "?": () => (help.open = !help.open), Escape: leave, 0: () => assign(model, "continuation", -1),
+      ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((k) => [k, () => pick(k - 1)])),
+    },
+  });
+  const strip = makeStrip({ signal, classOf, numberOf: (i) => (startOf.has(i) ? startOf.get(i) + 1 : null), finish: () => model.get("finish") });
+  const minimap = makeMinimap({
+    signal, jump: select,
+    data: () => ({ length: data.length, levels, forks: data.forks, selected: model.get("selected"), window: strip.window() }),
+  });
+  const metric = choice("colour", "metric", Object.entries(METRICS).map(([name, m]) => [name, m.label]));
+  const granularity = choice("by", "granularity", GRANULARITIES.map((g) => [g, g]));
+  const scale = choice("scale", "scale", [["fixed", "fixed"], ["percentile", "of this answer"]]);
+  const legend = h("span", { class: "oopd-legend" });
+  const field = h("input", { type: "search", placeholder: "search", "aria-label": "search in the answer", spellcheck: "false", autocomplete: "off" });
+  const matches = h("span", { class: "oopd-quiet" });
+  const prompt = h("details", { class: "oopd-prompt" });
+  const list = h("ol", { class: "oopd-forks", "aria-label": "forks" });
+  const detail = h("div", { class: "oopd-fork-detail" });
+  const tip = h("div", { class: "oopd-tip", role: "tooltip", hidden: true });
+  const help = keyHelp(KEYS);
+  const marks = h("p", { class: "oopd-marks oopd-quiet" },
+    h("span", { class: "oopd-t oopd-fork", "data-fork": "1" }, "fork"), " ", h("span", { class: "oopd-t oopd-chunk oopd-first oopd-last" }, "audited chunk"), " ",
+    h("span", { class: "oopd-t oopd-anchored" }, "anchored"), " ", h("span", { class: "oopd-t oopd-negative" }, "pushed down"));
+  body.append(
+    h("div", { class: "oopd-bar" }, metric, granularity, scale, legend, h("label", {}, field), matches,
+      button("copy prefix", copyPrefix, { signal, title: "the text before the selected token (c)" })),
+    prompt, minimap.element, strip.element, list, detail, help, tip,
+  );
+  help.append(marks);
+
+  // ---- from the model to the page ----
+  watch(model, ["pieces"], load, signal);
+  later(model, ["forks", "entropy", "logprob", "kl", "anchored", "anchor_weight"], throttle(refreshForks, 30, signal), signal);
+  later(model, ["metric", "granularity", "scale"], recolour, signal);
+  watch(model, ["selected"], showSelected, signal);
+  watch(model, ["fork", "continuation", "forks"], showFork, signal);
+  watch(model, ["prompt"], showPrompt, signal);
+  watch(model, ["height"], () => (strip.element.style.maxHeight = `${Math.max(60, model.get("height"))}px`), signal);
+
+  function load() {
+    read();
+    derive();
+    strip.load(data.pieces, model.get("selected"));
+    listForks();
+    minimap.draw();
+  }
+
+  function read() {
+    const pieces = model.get("pieces");
+    data = {
+      pieces, length: pieces.length, forks: model.get("forks"), anchorWeight: model.get("anchor_weight"),
+      entropy: padded(floats(model.get("entropy")), pieces.length), logprob: padded(floats(model.get("logprob")), pieces.length),
+      kl: floats(model.get("kl")), anchored: flags(model.get("anchored")),
+    };
+    chunkOf = new Int32Array(data.length).fill(-1);
+    startOf = new Map();
+    data.forks.forEach((fork, k) => {
+      startOf.set(fork.start, k);
+      if (answered(fork)) chunkOf.fill(k, fork.start, fork.stop);
+    });
+  }
+
+  function derive() {
+    const name = model.get("metric");
+    units = unitsOf(data.pieces, model.get("granularity"));
+    values = metricValues(name, data);
+    grouped = ofUnits(values, units, METRICS[name].reduce);
+    high = upperEnd(name, grouped, model.get("scale"));
+    levels = new Int8Array(data.length);
+    for (let i = 0; i < data.length; i++) {
+      const size = Math.abs(grouped[i]);
+      levels[i] = size >= METRICS[name].floor ? heat(size, 0, high) : Number.isNaN(size) ? -1 : 0;
+    }
+    const known = values.some((value) => !Number.isNaN(value));
+    clear(legend, known
+      ? [h("span", {}, "0"), h("span", { class: "oopd-ramp", "aria-hidden": "true" }, Array.from({ length: 16 }, (_, k) => h("span", { class: `oopd-h${k}` }))), h("span", {}, said(name, high))]
+      : h("strong", {}, `${METRICS[name].label}: not recorded for this answer`));
+    for (const select of [metric, granularity, scale]) select.lastChild.value = model.get(select.lastChild.name);
+  }
+
+  function recolour() {
+    derive();
+    strip.repaint();
+    minimap.draw();
+    mark();
+    say(`coloured by ${METRICS[model.get("metric")].label}, by ${model.get("granularity")}`);
+  }
+
+  function refreshForks() {
+    read();
+    derive();
+    strip.repaint();
+    listForks();
+    showFork();
+    minimap.draw();
+  }
+
+  function classOf(i) {
+    let classes = levels[i] > 0 ? `oopd-t oopd-h${levels[i]}` : "oopd-t";
+    if (startOf.has(i)) classes += " oopd-fork";
+    const chunk = chunkOf[i];
+    if (chunk >= 0) {
+      classes += " oopd-chunk";
+      if (data.forks[chunk].start === i) classes += " oopd-first";
+      if (data.forks[chunk].stop === i + 1) classes += " oopd-last";
+    }
+    if (data.anchored[i]) classes += " oopd-anchored";
+    if (grouped[i] < 0) classes += " oopd-negative";
+    if (found.tokens.has(i)) classes += " oopd-found";
+    if (i >= drawn.from && i < drawn.to) classes += " oopd-on";
+    return classes;
+  }
+
+  function mark() {
+    const i = model.get("selected");
+    const old = drawn;
+    drawn = i >= 0 && i < data.length ? { from: units.starts[units.unit[i]], to: units.starts[units.unit[i] + 1] } : { from: -1, to: -1 };
+    for (let j = old.from; j >= 0 && j < old.to; j++) strip.refresh(j);
+    for (let j = drawn.from; j >= 0 && j < drawn.to; j++) strip.refresh(j);
+  }
+
+  function showSelected() {
+    const i = model.get("selected");
+    mark();
+    if (i >= 0 && i < data.length) {
+      inView(strip.at(i));
+      say(sentence(i));
+    }
+    minimap.draw();
+  }
+
+  function inView(span) {
+    const box = strip.element;
+    const gap = 2.5 * (span.offsetHeight || 20);
+    // offsetTop is from the strip: it is the nearest positioned box
+    if (span.offsetTop - gap < box.scrollTop) box.scrollTop = span.offsetTop - gap;
+    else if (span.offsetTop + gap > box.scrollTop + box.clientHeight) box.scrollTop = span.offsetTop + gap - box.clientHeight;
+  }
+
+  function showPrompt() {
+    const messages = model.get("prompt");
+    prompt.hidden = messages.length === 0;
+    clear(prompt, h("summary", {}, "Prompt"), messages.map((m) => h("p", {}, h("strong", {}, shown(m.role)), " ", shown(m.content))));
+  }
+
+  function listForks() {
+    list.hidden = data.forks.length === 0;
+    clear(list, data.forks.map((fork, k) => {
+      const trust = missing(fork.posterior_mean) ? (fork.problem ? "no answer" : "not asked") : `π̂ ${number(fork.posterior_mean, 2)}`;
+      const go = () => { toForkNumber(k); open(); };
+      return h("li", {}, button([h("b", {}, k + 1), ` ${quoted(fork.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `H ${number(fork.entropy, 2)} · ${trust}`)], go,
+        { signal, title: `token ${fork.start + 1}${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` }));
+    }));
+  }
+
+  function showFork() {
+    const k = model.get("fork");
+    const fork = data.forks[k];
+    [...list.children].forEach((item, j) => (j === k ? item.firstChild.setAttribute("aria-current", "true") : item.firstChild.removeAttribute("aria-current")));
+    if (!fork) return clear(detail);
+    const facts = [`fork ${k + 1} of ${data.forks.length}`, `tokens ${fork.start + 1}–${fork.stop}`, `entropy ${number(fork.entropy, 2)} nats`];
+    if (!missing(fork.posterior_mean)) facts.push(`π̄ ${number(fork.prior, 3)}`, `k ${number(fork.soft_count, 2)} of ${fork.texts.length}`, `π̂ ${number(fork.posterior_mean, 3)}`);
+    if (!fork.exact) facts.push("the teacher was asked in a sentence, not with the very prefix");
+    const c = model.get("continuation");
+    const lanes = h("dl", { class: "oopd-lanes" }, h("dt", {}, "student"), h("dd", {}, shown(fork.chunk)));
+    if (c >= 0 && c < fork.texts.length) {
+      const same = shared(fork.chunk, fork.texts[c]);
+      lanes.append(h("dt", {}, `teacher ${c + 1} of ${fork.texts.length} (φ ${number(fork.similarities[c], 2)})`),
+        h("dd", {}, shown(fork.texts[c].slice(0, same)), shown(fork.texts[c].slice(same), { class: "oopd-other" }, "em")));
+    }
+    const pickers = fork.texts.slice(0, 99).map((_, j) => button(String(j + 1), () => assign(model, "continuation", j === model.get("continuation") ? -1 : j), { signal, title: `continuation ${j + 1}` }));
+    pickers.forEach((b, j) => b.setAttribute("aria-pressed", String(j === c)));
+    return clear(detail, h("p", {}, facts.join(" · ")), fork.problem ? h("p", { class: "oopd-problem" }, shown(fork.problem)) : null,
+      pickers.length ? h("div", { class: "oopd-bar oopd-pickers" }, h("span", {}, "continuation"), pickers) : h("p", { class: "oopd-quiet" }, fork.problem ? "" : "not asked yet: Enter opens the fork"), lanes);
+  }
+
+  // ---- what the user does ----
+  function select(i) {
+    if (data.length === 0) return;
+    const token = Math.min(data.length - 1, Math.max(0, i));
+    const inside = data.forks.findLastIndex((f) => f.start <= token && token < f.stop);
+    choose(token, inside);
+  }
+
+  function choose(token, fork) {
+    if (fork !== model.get("fork")) model.set("continuation", -1);
+    model.set("fork", fork);
+    model.set("selected", token);
+    model.save_changes();
+  }
+
+  const toForkNumber = (k) => choose(data.forks[k].start, k);
+
+  function toFork(way, wanted) {
+    const here = model.get("selected");
+    const places = data.forks.map((fork, k) => k).filter((k) => wanted(data.forks[k]) && (way > 0 ? data.forks[k].start > here : data.forks[k].start < here));
+    if (places.length) toForkNumber(way > 0 ? places[0] : places.at(-1));
+    else say(`no ${way > 0 ? "later" : "earlier"} ${wanted === answered ? "audited chunk" : "fork"}`);
+  }
+
+  function step(way) {
+    const i = model.get("selected");
+    const unit = i < 0 ? 0 : units.unit[i] + way;
+    if (unit >= 0 && unit < units.starts.length - 1) select(units.starts[unit]);
+  }
+
+  function stepLine(way) {
+    const here = strip.at(model.get("selected"))?.getBoundingClientRect();
+    if (!here) return select(0);
+    let best = -1;
+    let top = null;
+    for (let i = model.get("selected") + way; i >= 0 && i < data.length; i += way) {
+      const box = strip.at(i).getClientRects()[0];
+      if (!box || (box.width === 0 && box.height === 0) || Math.abs(box.top - here.top) < here.height / 2) continue;
+      top ??= box.top;
+      if (Math.abs(box.top - top) >= here.height / 2) break;
+      best = i;
+      if (way > 0 ? box.right > here.left : box.left <= here.left) break;
+    }
+    return best >= 0 ? select(best) : undefined;
+  }
+
+  function open() {
+    const fork = data.forks[model.get("fork")];
+    model.set("opened", -1); // so that opening the same fork again is heard again
+    assign(model, "opened", fork ? fork.start : model.get("selected"));
+  }
+
+  function pick(c) {
+    const fork = data.forks[model.get("fork")];
+    if (fork && c < fork.texts.length) assign(model, "continuation", c);
+    else say(fork ? `fork ${model.get("fork") + 1} has ${plural(fork.texts.length, "continuation")}` : "no fork is selected");
+    if (fork && c < fork.texts.length) say(`continuation ${c + 1} of ${fork.texts.length}, similarity ${number(fork.similarities[c], 2)}: ${quoted(fork.texts[c], 120)}`);
+  }
+
+  function cycle(name, options) {
+    assign(model, name, options[(options.indexOf(model.get(name)) + 1) % options.length]);
+  }
+
+  async function copyPrefix() {
+    const i = Math.max(0, model.get("selected"));
+    const text = unwired(data.pieces.slice(0, i).join(""));
+    const done = await copyText(text);
+    say(done ? `copied the ${plural(i, "token")} before this one, ${plural(text.length, "character")}` : "the browser did not allow copying");
+  }
+
+  function leave() {
+    tip.hidden = true;
+    if (document.activeElement === field) {
+      root.focus();
+      if (field.value) { field.value = ""; search(); }
+    } else if (help.open) help.open = false;
+    else document.activeElement?.blur();
+  }
+
+  function search() {
+    const old = found.tokens;
+    found = { query: field.value, hits: [], tokens: new Set(), at: -1 };
+    if (found.query) {
+      const offsets = new Float64Array(data.length + 1);
+      data.pieces.forEach((piece, i) => (offsets[i + 1] = offsets[i] + piece.length));
+      const needle = new RegExp(found.query.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "gi");
+      let i = 0;
+      for (const hit of data.pieces.join("").matchAll(needle)) {
+        while (offsets[i + 1] <= hit.index) i++;
+        found.hits.push(i);
+        for (let j = i; j < data.length && offsets[j] < hit.index + hit[0].length; j++) found.tokens.add(j);
+        if (found.hits.length >= 5000) break;
+      }
+    }
+    for (const i of old) strip.refresh(i);
+    for (const i of found.tokens) strip.refresh(i);
+    if (!found.query) matches.textContent = "";
+    else if (!found.hits.length) matches.textContent = `no match for ${quoted(found.query, 30)}`;
+    else toMatch(1, found.hits.findIndex((i) => i >= model.get("selected")) - 1);
+    if (found.query && !found.hits.length) say(matches.textContent);
+  }
+
+  function toMatch(way, from = found.at) {
+    if (!found.hits.length) return;
+    found.at = (Math.max(-1, from) + way + found.hits.length) % found.hits.length;
+    matches.textContent = `${found.at + 1} of ${plural(found.hits.length, "match", "matches")}`;
+    select(found.hits[found.at]);
+  }
+
+  on(field, "input", throttle(search, 60, signal), { signal });
+  on(field, "keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    toMatch(event.shiftKey ? -1 : 1);
+  }, { signal });
+  on(strip.element, "click", (event) => {
+    const i = strip.tokenOf(event.target);
+    if (i < 0 || !document.getSelection().isCollapsed) return; // a selection is for copying
+    select(i);
+    if (startOf.has(i)) open();
+  }, { signal });
+  on(strip.element, "pointerover", (event) => hover(strip.tokenOf(event.target)), { signal });
+  on(strip.element, "pointerleave", () => hover(-1), { signal });
+  on(strip.element, "scroll", () => { tip.hidden = true; minimap.draw(); }, { signal, passive: true });
+
+  // ---- in words ----
+  function hover(i) {
+    tip.hidden = i < 0;
+    if (i < 0) return;
+    clear(tip, h("b", {}, `token ${count(i + 1)} of ${count(data.length)} `), h("span", {}, quoted(data.pieces[i], 40)),
+      facts(i).map(([name, value]) => h("div", {}, h("span", { class: "oopd-quiet" }, `${name} `), value)));
+    const at = strip.at(i).getClientRects()[0] ?? strip.at(i).getBoundingClientRect();
+    const frame = root.getBoundingClientRect();
+    tip.style.left = `${Math.max(0, Math.min(at.left - frame.left, frame.width - tip.offsetWidth - 4))}px`;
+    const below = at.bottom - frame.top + 6;
+    tip.style.top = `${below}px`;
+    say(sentence(i));
+  }
+
+  function facts(i) {
+    const rows = [["entropy of this choice", said("entropy", data.entropy[i])]];
+    const p = Math.exp(data.logprob[i]);
+    rows.push(["log-probability", missing(data.logprob[i]) ? "unknown" : `${number(data.logprob[i], 3)} (probability ${percent(p, p < 0.1 ? 1 : 0)})`]);
+    if (i < data.kl.length && !missing(data.kl[i])) rows.push(["KL to the reference", `${number(data.kl[i], 4)} nats`]);
+    if (model.get("metric") === "share" && !missing(values[i])) rows.push(["share of the loss", said("share", values[i])]);
+    rows.push(["", part(i)]);
+    return rows;
+  }
+
+  function part(i) {
+    const k = chunkOf[i];
+    const where = k >= 0 ? `audited in fork ${k + 1} (π̂ ${number(data.forks[k].posterior_mean, 3)})` : startOf.has(i) ? `fork ${startOf.get(i) + 1}, without an answer` : "";
+    const held = data.anchored[i] ? "anchored" : "";
+    return [where, held].filter(Boolean).join(", ") || (data.anchored.length ? "neither audited nor anchored" : "not audited");
+  }
+
+  function sentence(i) {
+    const fork = startOf.has(i) ? `, fork ${startOf.get(i) + 1} of ${data.forks.length}` : "";
+    const name = model.get("metric");
+    const shownMetric = name === "entropy" || name === "logprob" ? "" : `, ${METRICS[name].label} ${said(name, values[i])}`;
+    const odds = missing(data.logprob[i]) ? "" : `, log-probability ${number(data.logprob[i], 2)}`;
+    return `token ${count(i + 1)} of ${count(data.length)}, ${quoted(data.pieces[i])}, entropy ${said("entropy", data.entropy[i])}${odds}${shownMetric}${fork}, ${part(i)}`;
+  }
+
+  function choice(label, trait, options) {
+    const select = h("select", { name: trait, "aria-label": label }, options.map(([value, text]) => h("option", { value }, text)));
+    on(select, "change", () => assign(model, trait, select.value), { signal });
+    return h("label", {}, h("span", {}, label), select);
+  }
+}
+
+const answered = (fork) => fork.texts.length > 0;
+
+function padded(array, length) {
+  if (array.length === length) return array;
+  const whole = new Float32Array(length).fill(NaN);
+  whole.set(array.subarray(0, length));
+  return whole;
+}
+
+// How many UTF-16 units two texts share at their beginning, never half a pair.
+function shared(a, b) {
+  let i = 0;
+  while (i < a.length && i < b.length && a[i] === b[i]) i++;
+  return i > 0 && /[\ud800-\udbff]/.test(a[i - 1]) ? i - 1 : i;
+}
+
+export default { render };

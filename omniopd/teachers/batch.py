@@ -1,0 +1,130 @@
+"""One batch of a hosted teacher: all pieces of all requests at once, a deadline, and who hears of it.
+
+Knows no wire format and no settings but its teacher's. What it owes to `buying.py` is the `Counter` there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+from omniopd.teachers.background import Desk
+from omniopd.teachers.buying import DEADLINE, Bought, Piece, buy_piece
+from omniopd.teachers.calls import Call, Leave, OnResult, Outcome, Watcher
+from omniopd.teachers.handover import Unaskable
+from omniopd.types import ContinuationRequest, Continuations, Usage
+
+if TYPE_CHECKING:
+    from omniopd.teachers.hosted import HostedTeacher
+
+_POLL_S = 0.5
+
+
+class Batch:
+    """The `Counter` of its pieces, for one call of `HostedTeacher.buy`."""
+
+    def __init__(
+        self, teacher: HostedTeacher, requests: Sequence[ContinuationRequest], on_result: OnResult | None,
+        watcher: Watcher | None, desk: Desk,
+    ) -> None:  # fmt: skip
+        self.teacher, self.requests, self.on_result = teacher, requests, on_result
+        self.watcher, self.desk = watcher, desk
+        self.handover, self.patience = teacher.handover, teacher.patience
+        self.takes_seed = teacher.traits.takes_seed
+        self.chance = random.Random()  # pauses only: a run's own generators stay as they are
+        self.call_for, self.send, self.recognise = teacher.call_for, teacher.send, teacher.recognise
+        self.deadline = time.monotonic() + teacher.batch_deadline_s
+        self._freed = asyncio.Event()
+
+    async def carry_out(self) -> list[Continuations]:
+        answers: list[Continuations | None] = [None] * len(self.requests)
+        tasks = [asyncio.ensure_future(self._answer(index, answers)) for index in range(len(self.requests))]
+        try:
+            done, late = await asyncio.wait(tasks, timeout=self.left_s(), return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+            await self._end(late)
+            for task in late:
+                if not task.cancelled():
+                    task.result()
+        finally:
+            await self._end(tasks)
+        return [answer for answer in answers if answer is not None]
+
+    async def _end(self, tasks: Iterable[asyncio.Future[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _answer(self, index: int, answers: list[Continuations | None]) -> None:
+        request, bought = self.requests[index], Bought()
+        try:
+            pieces = self.teacher.pieces(index, request)
+        except Unaskable as refused:
+            bought.problem = refused.reason
+        else:
+            try:
+                await self._buy_all(pieces, bought)
+            except asyncio.CancelledError:
+                if self.left_s() > 0:
+                    raise
+                bought.problem = bought.problem or DEADLINE
+        answer = answers[index] = self._continuations(request, bought)
+        if self.on_result is not None:
+            told = self.on_result
+            await self.desk.do(lambda: told(index, answer))
+
+    async def _buy_all(self, pieces: Sequence[Piece], bought: Bought) -> None:
+        tasks = [asyncio.ensure_future(buy_piece(piece, self, bought)) for piece in pieces]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await self._end(tasks)
+
+    def _continuations(self, request: ContinuationRequest, bought: Bought) -> Continuations:
+        numbers = range(request.first_sample, request.first_sample + request.samples)
+        draws = [bought.draws[n] for n in numbers if n in bought.draws]
+        problem = None if len(draws) == request.samples else bought.problem or DEADLINE
+        return Continuations(
+            texts=tuple(draw.text for draw in draws),
+            stopped=tuple(draw.stopped for draw in draws),
+            usage=bought.usage,
+            problem=problem,
+            served_model=bought.served or self.teacher.served_model,
+            handover=self.handover.name,
+            exact=self.handover.exact,
+        )
+
+    def slot(self) -> AbstractAsyncContextManager[object]:
+        return self.teacher.slots()
+
+    async def may_send(self, call: Call) -> bool:
+        while self.watcher is not None:
+            leave = self.watcher.before(call)
+            if leave is Leave.NEVER:
+                return False
+            if leave is Leave.NOW:
+                break
+            # Another batch may free money too, and does not tell this one.
+            self._freed.clear()
+            try:
+                await asyncio.wait_for(self._freed.wait(), _POLL_S)
+            except TimeoutError:
+                continue
+        return True
+
+    async def over(self, call: Call, outcome: Outcome) -> None:
+        watcher = self.watcher
+        if watcher is not None:
+            await self.desk.do(lambda: watcher.after(call, outcome))
+            self._freed.set()
+
+    def cost(self, usage: Usage) -> float:
+        return self.teacher.price.of(usage) if self.teacher.price else 0.0
+
+    def left_s(self) -> float:
+        return max(0.0, self.deadline - time.monotonic())

@@ -1,0 +1,115 @@
+"""A provider's texts are bought call by call: what a call will cost at most, what came of it, and who watches.
+
+The seam between whoever sends (`hosted.py`) and the wrappers around it (`cached.py`, `budget.py`), which need more than
+whole requests: an answer that brought a part of the texts is paid for, and so is one that was thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol, runtime_checkable
+
+from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
+
+OnResult = Callable[[int, Continuations], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that is about to be sent, for request number `request`; tokens and dollars are what it takes at most.
+
+    `most_usd` is None where the price is unknown.
+    """
+
+    request: int
+    model: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+    most_usd: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One text that counts, with its number among the draws of its request."""
+
+    number: int
+    text: str
+    stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a call. Without draws it failed, or its texts were no continuations.
+
+    `unsure`: no answer could be read, so the provider may or may not bill it.
+    """
+
+    draws: tuple[Draw, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    served_model: str = ""
+    fingerprint: str = ""
+    handover: str = "raw"
+    exact: bool = True
+    unsure: bool = False
+
+
+class Leave(Enum):
+    """Whether a call may be sent: now, perhaps when another one is over, or not at all."""
+
+    NOW = "now"
+    LATER = "later"
+    NEVER = "never"
+
+
+class Watcher(Protocol):
+    """Sees every call. `before` is quick and never blocks; `after` may write to a disk. What they raise stops all."""
+
+    def before(self, call: Call) -> Leave: ...
+
+    def after(self, call: Call, outcome: Outcome) -> None: ...
+
+
+@runtime_checkable
+class SellsCalls(Protocol):
+    """A teacher whose calls can be watched one by one. A call is over when `after` has returned."""
+
+    def buy(
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: Watcher | None
+    ) -> list[Continuations]: ...
+
+
+def ask(
+    teacher: Teacher,
+    requests: Sequence[ContinuationRequest],
+    on_result: OnResult | None = None,
+    watcher: Watcher | None = None,
+) -> list[Continuations]:
+    """Any teacher's answers, its calls watched where it sells them; elsewhere a whole answer counts as one call.
+
+    Teachers that sell no calls run here: their calls need no leave.
+    """
+    if isinstance(teacher, SellsCalls):
+        return teacher.buy(requests, on_result, watcher)
+    if watcher is None:
+        return teacher.continue_from(requests, on_result)
+
+    def answered(index: int, answer: Continuations) -> None:
+        watcher.after(Call(index, answer.served_model), whole(requests[index], answer))
+        if on_result is not None:
+            on_result(index, answer)
+
+    return teacher.continue_from(requests, answered)
+
+
+def whole(request: ContinuationRequest, answer: Continuations) -> Outcome:
+    """A teacher's answer as the outcome of one call; one with a problem, or with too few texts, has no draws."""
+    draws: tuple[Draw, ...] = ()
+    if answer.problem is None and len(answer.texts) >= request.samples:
+        stopped = answer.stopped or (False,) * len(answer.texts)
+        draws = tuple(
+            Draw(request.first_sample + n, text, ended)
+            for n, (text, ended) in enumerate(zip(answer.texts, stopped, strict=True))
+        )
+    return Outcome(draws, answer.usage, answer.served_model, handover=answer.handover, exact=answer.exact)

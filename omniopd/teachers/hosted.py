@@ -1,0 +1,182 @@
+"""A model behind an API as teacher: any that litellm can reach, many calls at once, none lost and none paid for twice.
+
+    request → handover → pieces (one call each, `traits.most_samples` texts) → buying.py → litellm
+
+Works from a script, a notebook and any thread: calls run on a loop of their own (background.py). Keys are read from
+the environment by litellm and stand in no message, record or file made here. Knows no cache and no budget: those watch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omniopd.errors import ConfigError, TeacherError
+from omniopd.models.decoding import row_seed
+from omniopd.teachers.background import run
+from omniopd.teachers.batch import Batch
+from omniopd.teachers.buying import Patience, Piece
+from omniopd.teachers.calls import Call, OnResult, Watcher
+from omniopd.teachers.catalogue import ModelTraits, traits_of
+from omniopd.teachers.handover import ChatTemplate, Handover, handover_named
+from omniopd.teachers.pacing import pacer_for
+from omniopd.teachers.prices import Price, price_of
+from omniopd.teachers.transport import Failure, Reply, prepare, send
+from omniopd.teachers.wire import call_parameters, likely_tokens, most_tokens, sampling, server_address
+from omniopd.types import ContinuationRequest, Continuations, Usage
+
+_LOG = logging.getLogger(__name__)
+
+
+class HostedTeacher:
+    """Continues prefixes with `model`, by its name as litellm writes it, sampled at `temperature` and `top_p`.
+
+    `handover` is "raw", "prefill" or "instruction" ("": as the table says); a raw one renders the prompt with
+    `template`. `concurrency` calls are in flight at once; one is given up after `call_timeout_s`, a batch after
+    `batch_deadline_s` (what is missing then is unanswered). Failures are tried again with `patience`. Limits per minute
+    (0: none) hold for all teachers of this model in the process. `price` replaces that of the table; `parameters` go
+    into every call; `key_variable` names the environment's variable that holds the key, if litellm's own is not meant.
+    `strict` stops at a changed fingerprint of the served system, too.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        handover: str = "",
+        template: ChatTemplate | None = None,
+        student_thinks: bool = False,
+        api_base: str | None = None,
+        key_variable: str | None = None,
+        concurrency: int = 64,
+        call_timeout_s: float = 120.0,
+        batch_deadline_s: float = 1200.0,
+        patience: Patience | None = None,
+        requests_per_minute: float = 0,
+        tokens_per_minute: float = 0,
+        strict: bool = False,
+        price: Price | None = None,
+        traits: ModelTraits | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.traits = traits or traits_of(model)
+        self.handover: Handover = handover_named(handover, self.traits, template, student_thinks)
+        self.temperature, self.top_p = temperature, top_p
+        self.api_base = server_address(model, self.handover.name, api_base)
+        self.concurrency = concurrency
+        self.call_timeout_s, self.batch_deadline_s = call_timeout_s, batch_deadline_s
+        self.patience = patience or Patience()
+        self.strict = strict
+        self.price = price or price_of(model)
+        self.parameters = dict(parameters or {})
+        self.served_model, self.fingerprints = "", list[str]()
+        self._sampling = sampling(self.traits, self.handover.name, temperature, top_p)
+        self._key_variable = key_variable
+        self._pacer = pacer_for(model, self.api_base or "", requests_per_minute, tokens_per_minute)
+        self._slots: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
+        self._lock = threading.Lock()
+        if concurrency < 1 or call_timeout_s <= 0 or batch_deadline_s <= 0:
+            raise ConfigError(
+                f"the teacher {model!r} has concurrency {concurrency}, call_timeout_s {call_timeout_s} and "
+                f"batch_deadline_s {batch_deadline_s}: all must be above 0"
+            )
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Everything that changes the texts; the served model is compared apart, since it is known after a call."""
+        return {
+            "kind": "hosted",
+            "endpoint": self.api_base or "",
+            "model": self.model,
+            "handover": self.handover.name,
+            "sampling": {**self._sampling, **self.traits.parameters, **self.parameters},
+        }
+
+    def continue_from(
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
+    ) -> list[Continuations]:
+        """One answer per request; `on_result` is called in the calling thread.
+
+        What cannot be answered has a `problem` and fewer texts. Raises TeacherError where no request can succeed (no
+        such model, a wrong key), and where another model than before answers.
+        """
+        return self.buy(requests, on_result, None)
+
+    def buy(
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: Watcher | None
+    ) -> list[Continuations]:
+        """The same, with every call shown to `watcher` (calls.py)."""
+        if not requests:
+            return []
+        prepare()
+        return run(lambda desk: Batch(self, requests, on_result, watcher, desk).carry_out())
+
+    def pieces(self, index: int, request: ContinuationRequest) -> list[Piece]:
+        """The calls that a request takes. Raises Unaskable."""
+        asked = self.handover.ask(request)
+        base = row_seed(request.seed, request.prompt.id, request.prefix)
+        last, most = request.first_sample + request.samples, self.traits.most_samples
+        max_tokens = request.max_tokens + asked.extra_tokens
+        return [
+            Piece(index, asked, tuple(range(n, min(n + most, last))), base, max_tokens, most)
+            for n in range(request.first_sample, last, most)
+        ]
+
+    def call_for(self, piece: Piece, samples: int) -> Call:
+        """What a call takes at most: no token is shorter than a byte, and none is written beyond the limit."""
+        read, written = most_tokens(piece.asked), samples * piece.max_tokens
+        usd = None if self.price is None else self.price.of(Usage(read, written))
+        return Call(piece.request, self.model, read, written, usd)
+
+    def slots(self) -> asyncio.Semaphore:
+        """The places of calls in flight, shared by all batches of this teacher."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if self._slots is None or self._slots[0] is not loop:
+                self._slots = loop, asyncio.Semaphore(self.concurrency)
+            return self._slots[1]
+
+    async def send(self, piece: Piece, seed: int | None, samples: int) -> Reply | Failure:
+        expected = likely_tokens(piece.asked) + samples * piece.max_tokens
+        await self._pacer.wait(expected)
+        parameters = call_parameters(
+            self.traits, piece.asked, max_tokens=piece.max_tokens, samples=samples, seed=seed, api_base=self.api_base,
+            key_variable=self._key_variable, more={**self._sampling, **self.parameters},
+        )  # fmt: skip
+        reply = await send(parameters, self.call_timeout_s)
+        if isinstance(reply, Reply):
+            self._pacer.correct(expected, reply.input_tokens + reply.output_tokens)
+        return reply
+
+    def recognise(self, reply: Reply, again: bool) -> bool:
+        """Whether the model that answered is the one that answered before; TeacherError if it is not, `again`."""
+        with self._lock:
+            self.served_model = self.served_model or reply.served_model
+            if reply.served_model != self.served_model:
+                if not again:
+                    return False
+                raise TeacherError(
+                    f"the teacher {self.model!r} was served by {self.served_model!r} and is now served by "
+                    f"{reply.served_model!r}: the run stops, since its audits would mix two teachers; start a new one, "
+                    "or name a model that is pinned to a version"
+                )
+            if reply.fingerprint and reply.fingerprint not in self.fingerprints:
+                self.fingerprints.append(reply.fingerprint)
+                if len(self.fingerprints) > 1:
+                    self._changed()
+            return True
+
+    def _changed(self) -> None:
+        before, after = self.fingerprints[-2:]
+        if self.strict:
+            raise TeacherError(
+                f"the system behind the teacher {self.model!r} changed its fingerprint from {before!r} to {after!r}, "
+                "and the run is strict: start a new one, or set teacher.strict = false"
+            )
+        _LOG.warning("the system behind %s changed its fingerprint from %s to %s", self.model, before, after)

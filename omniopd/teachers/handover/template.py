@@ -6,6 +6,8 @@ tokenizer reads the same special tokens out of it, which is checked. Sends nothi
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
@@ -24,7 +26,10 @@ class ChatTemplate:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, student_thinks: bool | None = None) -> None:
-        self.tokenizer = tokenizer
+        # Encoding sets a switch on a fast tokenizer (whether special tokens are read out of a text): two threads
+        # that share one get each other's. This copy is used by one thread at a time.
+        self.tokenizer = copy.deepcopy(tokenizer)
+        self._lock = threading.RLock()
         self.student_thinks = student_thinks
 
     def ids(self, messages: Sequence[Message], prefix: str) -> tuple[int, ...]:
@@ -32,29 +37,31 @@ class ChatTemplate:
 
         Raises Unaskable for a prefix inside a thought that the template knows nothing of.
         """
-        at = self._joint(self._rendered(messages), prefix)
-        head = prompt_ids(self.tokenizer, messages)
-        if at.dropped:
-            tail = self._encode(at.dropped)
-            if head[-len(tail) :] != tail:
-                raise Unaskable("the template's empty thought cannot be taken off its end")
-            head = head[: -len(tail)]
-        return (*head, *(self._encode(at.added) if at.added else ()), *self._prefix_ids(at.prefix))
+        with self._lock:
+            at = self._joint(self._rendered(messages), prefix)
+            head = prompt_ids(self.tokenizer, messages)
+            if at.dropped:
+                tail = self._encode(at.dropped)
+                if head[-len(tail) :] != tail:
+                    raise Unaskable("the template's empty thought cannot be taken off its end")
+                head = head[: -len(tail)]
+            return (*head, *(self._encode(at.added) if at.added else ()), *self._prefix_ids(at.prefix))
 
     def text(self, messages: Sequence[Message], prefix: str) -> str:
         """The same as a text, for a server that encodes what it gets with this tokenizer.
 
         Raises Unaskable where that would read other special tokens than `ids` has.
         """
-        rendered = self._rendered(messages)
-        at = self._joint(rendered, prefix)
-        text = rendered.removesuffix(at.dropped) + at.added + at.prefix
-        begin = self.tokenizer.bos_token
-        if begin and self.tokenizer("").input_ids[:1] == [self.tokenizer.bos_token_id]:
-            text = text.removeprefix(begin)  # the server writes it itself
-        if self._special(self.tokenizer(text).input_ids) != self._special(self.ids(messages, prefix)):
-            raise Unaskable("a text spells a special token, and the server takes no token ids")
-        return text
+        with self._lock:
+            rendered = self._rendered(messages)
+            at = self._joint(rendered, prefix)
+            text = rendered.removesuffix(at.dropped) + at.added + at.prefix
+            begin = self.tokenizer.bos_token
+            if begin and self.tokenizer("").input_ids[:1] == [self.tokenizer.bos_token_id]:
+                text = text.removeprefix(begin)  # the server writes it itself
+            if self._special(self.tokenizer(text).input_ids) != self._special(self.ids(messages, prefix)):
+                raise Unaskable("a text spells a special token, and the server takes no token ids")
+            return text
 
     def _rendered(self, messages: Sequence[Message]) -> str:
         return str(self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))

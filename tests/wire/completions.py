@@ -1,0 +1,66 @@
+"""/v1/completions as vLLM serves it: token ids, or a text that its tokenizer reads special tokens out of."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+from transformers import PreTrainedTokenizerBase
+
+from tests.wire.reading import Turn, refusal, tokens, write
+from tests.wire.server import Answering, Received, Reply
+
+
+def vllm(tokenizer: PreTrainedTokenizerBase) -> Answering:
+    """A server of a model with this tokenizer, whose turns are ChatML's."""
+    tokenizer = copy.deepcopy(tokenizer)  # encoding sets a switch on it, and the server has a thread of its own
+
+    def answer(received: Received) -> Reply:
+        body = received.body
+        if received.path != "/v1/completions":
+            return refusal(404, f"no such path: {received.path}")
+        turns = chatml_turns(tokenizer, prompt_ids(tokenizer, body["prompt"]))
+        if not turns or turns[-1].role != "assistant":
+            return refusal(400, "the prompt is no conversation that ends in the assistant's turn")
+        written = write(turns, body["max_tokens"])
+        choice = {"text": written.text, "logprobs": None, "finish_reason": "stop" if written.stopped else "length"}
+        count = body.get("n", 1)
+        spent = tokens(written.text) * count
+        return Reply(
+            {
+                "id": "cmpl-1",
+                "object": "text_completion",
+                "created": 1700000000,
+                "model": body["model"],
+                "choices": [{"index": index, **choice} for index in range(count)],
+                "usage": {"prompt_tokens": 100, "completion_tokens": spent, "total_tokens": 100 + spent},
+            }
+        )
+
+    return answer
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str | list[int]) -> list[int]:
+    """The ids that the model sees: those sent, or the text as the server's tokenizer reads it."""
+    return prompt if isinstance(prompt, list) else list(tokenizer(prompt).input_ids)
+
+
+def chatml_turns(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[Turn]:
+    """The turns that control tokens mark: text that merely spells them makes none."""
+    start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    turns, current = [], None
+    for token in ids:
+        if token == start:
+            current = []
+        elif token == end and current is not None:
+            turns.append(_turn(tokenizer, current))
+            current = None
+        elif current is not None:
+            current.append(token)
+    return turns if current is None else [*turns, _turn(tokenizer, current)]
+
+
+def _turn(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> Turn:
+    text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    role, text = re.match(r"(\w+)\n(.*)", text, re.DOTALL).groups()
+    return Turn(role, text)

@@ -19,10 +19,10 @@ from omniopd.embedded import RECORDED
 from omniopd.job import carry_out
 from omniopd.runs.store import create_run
 
-ROLLOUTS_KEPT = 4  # of a step; probes are all kept
+ROLLOUTS_KEPT = 3  # of a step; probes are all kept
 EVERY = {
     "evaluation.problems": 100, "evaluation.samples": 8, "evaluation.controls": (), "evaluation.every": 10,
-    "training.record_every": 10, "training.save_every": 1000,
+    "training.record_every": 5, "training.save_every": 1000, "training.probe_prompts": 3,
 }  # fmt: skip
 # Chunks of several tokens read better than the recipe's single ones, so all but the recipe itself have them.
 CHUNKS = {"audit.forks": 4, "audit.chunk_tokens": 6, "audit.samples": 10, "audit.similarity": "characters"}

@@ -6,9 +6,10 @@ training would do. A teacher's texts are remembered: the second look asks nobody
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omniopd.auditing import audit, evidence, similarity_named
@@ -21,8 +22,38 @@ from omniopd.models.pieces import whole_characters
 from omniopd.models.sampling import sample
 from omniopd.records import RolloutRecord
 from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.prices import price_of
 from omniopd.training.recording import rollout_records
-from omniopd.types import Audit, AuditedRollout, Fork, Prompt, Rollout, Teacher
+from omniopd.types import Audit, AuditedRollout, Fork, Prompt, Rollout, Teacher, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What asking would take: a teacher that runs here takes `seconds` (None: not measured yet), another one tokens and
+    dollars (None: nobody knows the price)."""
+
+    forks: int
+    texts: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float | None = 0.0
+    seconds: float | None = 0.0
+
+    @property
+    def is_free(self) -> bool:
+        return self.texts == 0
+
+    @property
+    def is_paid(self) -> bool:
+        return self.input_tokens > 0
+
+    def __str__(self) -> str:
+        if self.is_free:
+            return "free: at hand"
+        if not self.is_paid:
+            return "local seconds" if self.seconds is None else f"about {max(0.1, self.seconds):.1f} s here"
+        money = "price unknown" if self.usd is None else f"${self.usd:.4f}"
+        return f"≈ {self.input_tokens:,} teacher tokens read + {self.output_tokens:,} written, {money}"
 
 
 class Exploration:
@@ -49,7 +80,7 @@ class Exploration:
         self.teacher = teacher if teacher is not None else build_teacher(self.recipe, local)
         self.is_local = isinstance(self.teacher, LocalTeacher)
         self.rollout: Rollout | None = None
-        self.seconds_asked = 0.0
+        self._seconds: float | None = None  # the last asking took, per text
         self._audits: dict[tuple[int, int], Audit] = {}
         self._unanswered: dict[int, str] = {}
 
@@ -100,11 +131,7 @@ class Exploration:
         for fork in forks:  # looked at last, shown first where chunks overlap
             if (known := self._audits.pop((fork.start, fork.stop), None)) is not None:
                 self._audits[fork.start, fork.stop] = known
-        missing = [
-            fork
-            for fork in forks
-            if (known := self._audits.get((fork.start, fork.stop))) is None or known.samples < settings.samples
-        ]
+        missing = self._missing(forks)
         if missing:
             since = time.perf_counter()
             [audited] = audit(
@@ -117,7 +144,7 @@ class Exploration:
                 seed=seed,
                 tokens_per_student_token=self.recipe.teacher.tokens_per_student_token,
             )
-            self.seconds_asked = time.perf_counter() - since
+            self._seconds = (time.perf_counter() - since) / (len(missing) * settings.samples)
             found = {(a.fork.start, a.fork.stop): a for a in audited.audits}
             self._audits = {place: a for place, a in self._audits.items() if place not in found} | found
             self._unanswered |= {u.fork.start: u.problem for u in audited.unanswered}
@@ -129,6 +156,22 @@ class Exploration:
                     "`omniopd teacher check` tells what it can do"
                 )
         return self.record()
+
+    def price(self, forks: Sequence[Fork]) -> Asking:
+        """What asking about these places would take; nothing where the texts are at hand."""
+        rollout, settings = self._at_hand(), self.recipe.audit
+        missing = self._missing(forks)
+        texts = len(missing) * settings.samples
+        if self.is_local or not missing:
+            seconds = 0.0 if not missing else None if self._seconds is None else texts * self._seconds
+            return Asking(len(missing), texts, seconds=seconds)
+        # The student's tokens stand for the teacher's; each text is taken to be a call that reads the prefix.
+        read = settings.samples * sum(len(rollout.prompt_ids) + fork.start for fork in missing)
+        ratio = self.recipe.teacher.tokens_per_student_token
+        written = settings.samples * sum(math.ceil((fork.stop - fork.start) * ratio) for fork in missing)
+        price = price_of(self.recipe.teacher.model)
+        usd = None if price is None else price.of(Usage(read, written))
+        return Asking(len(missing), texts, read, written, usd)
 
     def record(self) -> RolloutRecord:
         """The answer with every audit so far, under the recipe's present target, as a training step would record it."""
@@ -150,6 +193,11 @@ class Exploration:
         from omniopd.config import override
 
         self.recipe = override(self.recipe, [f"{name}={value}" for name, value in settings.items()])
+
+    def _missing(self, forks: Sequence[Fork]) -> list[Fork]:
+        wanted = self.recipe.audit.samples
+        at_hand = {place for place, known in self._audits.items() if known.samples >= wanted}
+        return [fork for fork in forks if (fork.start, fork.stop) not in at_hand]
 
     def _compared(self, known: Audit) -> Audit:
         """The texts at hand under the present similarity."""

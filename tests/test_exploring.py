@@ -66,6 +66,20 @@ def test_more_texts_than_at_hand_are_asked_for() -> None:
     assert len(found.texts) == 5
 
 
+def test_a_price_is_known_before_anybody_is_asked_and_nothing_once_the_texts_are_at_hand() -> None:
+    explore = exploration(teacher__model="anthropic/claude-haiku-4-5")
+    forks = explore.forks()
+    price = explore.price(forks)
+    assert price.is_paid
+    assert price.usd > 0
+    assert explore.teacher.requests == []
+    assert str(price).startswith(f"≈ {price.input_tokens:,} teacher tokens read + ")
+    explore.ask(forks)
+    assert explore.price(forks).is_free
+    unknown = exploration(teacher__model="hosted_vllm/mine")
+    assert "price unknown" in str(unknown.price(unknown.forks()))
+
+
 def test_of_overlapping_chunks_the_one_looked_at_last_is_shown() -> None:
     explore = exploration()
     for start in (4, 5, 4):

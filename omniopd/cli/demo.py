@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.cli.train import stopped_words
     from omniopd.config import load_recipe, override
     from omniopd.errors import RunError
-    from omniopd.launch import launch, notebook_path, watch
+    from omniopd.launch import launch, watch
     from omniopd.outcome import loading_lines, outcome
     from omniopd.progress import Progress
     from omniopd.reporting import html_page
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         "folder": options.runs,
         "run": str(made.path),
     }
-    launched = launch(notebook_path(NOTEBOOK), made, parameters)
+    launched = launch(NOTEBOOK, parameters, run=made)
     try:
         code = watch(launched, Progress(recipe.training.steps))
     except KeyboardInterrupt:

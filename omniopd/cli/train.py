@@ -58,7 +58,7 @@ def finished_or_told(made: Any, work: Any) -> int:
     try:
         work()
     except BaseException:
-        if made.state not in ("running", "finished"):
+        if made.state not in ("queued", "running", "finished"):
             print(f"\n{stopped_words(made)}", file=sys.stderr)
         raise
     print(outcome(made))

@@ -56,7 +56,7 @@ def test_secrets_are_no_parameters(tmp_path):
     run = create_run(tmp_path, small_recipe())
     for name, value in (("api_key", "x"), ("teacher", "sk-" + "a1" * 12)):
         with pytest.raises(Refused, match=f"parameter '{name}' looks like a secret"):
-            launch(notebook_path("train"), run, {name: value})
+            launch("train", {name: value}, run=run)
 
 
 def test_a_notebook_is_never_written_onto_itself(tmp_path):
@@ -64,7 +64,7 @@ def test_a_notebook_is_never_written_onto_itself(tmp_path):
     executed = run.path / "train.ipynb"
     executed.write_text("{}")
     with pytest.raises(ConfigError, match="execute the original, not the executed copy"):
-        launch(executed, run, {})
+        launch(executed, run=run)
     assert executed.read_text() == "{}"
 
 

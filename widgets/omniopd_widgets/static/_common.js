@@ -271,7 +271,7 @@ export function framed(act, signal) {
 // ---- numbers and colours -------------------------------------------------------------------------------------------
 
 export const missing = (value) => value === null || value === undefined || Number.isNaN(value);
-export const number = (value, digits = 3) => (missing(value) ? "–" : value.toFixed(digits));
+export const number = (value, digits = 3) => (missing(value) ? "–" : value.toFixed(digits).replace(/^-(0(\.0+)?)$/, "$1"));
 export const count = (value) => (missing(value) ? "–" : Math.round(value).toLocaleString("en-US"));
 export const percent = (value, digits = 0) => (missing(value) ? "–" : `${(100 * value).toFixed(digits)} %`);
 export const dollars = (value) => (missing(value) ? "–" : value === 0 ? "$0" : value < 0.01 ? `$${value.toPrecision(2)}` : `$${value.toFixed(2)}`);

@@ -192,7 +192,7 @@ function render({ model, el, signal }) {
     const fork = data.forks[k];
     [...list.children].forEach((item, j) => (j === k ? item.firstChild.setAttribute("aria-current", "true") : item.firstChild.removeAttribute("aria-current")));
     if (!fork) return clear(detail);
-    const facts = [`fork ${k + 1} of ${data.forks.length}`, `tokens ${fork.start + 1}–${fork.stop}`, `entropy ${number(fork.entropy, 2)} nats`];
+    const facts = [`fork ${k + 1} of ${data.forks.length}`, fork.stop - fork.start === 1 ? `token ${fork.stop}` : `tokens ${fork.start + 1}–${fork.stop}`, `entropy ${number(fork.entropy, 2)} nats`];
     if (!missing(fork.posterior_mean)) facts.push(`π̄ ${number(fork.prior, 3)}`, `k ${number(fork.soft_count, 2)} of ${fork.texts.length}`, `π̂ ${number(fork.posterior_mean, 3)}`);
     if (!fork.exact) facts.push("the teacher was asked in a sentence, not with the very prefix");
     const c = model.get("continuation");
@@ -223,7 +223,9 @@ function render({ model, el, signal }) {
     model.save_changes();
   }
 
-  const toForkNumber = (k) => choose(data.forks[k].start, k);
+  function toForkNumber(k) {
+    choose(data.forks[k].start, k);
+  }
 
   function toFork(way, wanted) {
     const here = model.get("selected");

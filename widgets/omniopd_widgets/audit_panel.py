@@ -1,0 +1,170 @@
+"""The audit panel: what the student wrote at a fork, beside what the teacher wrote there instead.
+
+Knows audit records and no model: similarities are compared again without torch, and nobody is asked anything.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import traitlets as t
+
+from omniopd.method.plain_similarity import PLAIN_BY_NAME, PlainSimilarity
+from omniopd.records import AuditRecord, RolloutRecord
+from omniopd_widgets import _evidence as ev
+from omniopd_widgets._base import View
+from omniopd_widgets._safe import SafeHTML, element, escape, table, wire
+
+ORDERS = ("similar", "different", "frequent", "drawn")
+SIMILARITY_LABELS = {
+    ev.RECORDED: "as recorded", "characters": "characters (edit distance)", "tokens": "words (edit distance)",
+    "rouge1": "shared words (ROUGE-1)", "exact": "the same or not",
+}  # fmt: skip
+
+
+class AuditPanel(View, script="audit_panel.js", style="audit_panel.css"):
+    """The audits of a rollout, one fork at a time. What the user does is an assignment, and assigning does the same:
+
+    `fork` is the number of the audit, `similarity` and `compare` two names of `names`, `order` one of similar,
+    different, frequent, drawn; `continuation` the number of a text (−1: none).
+    """
+
+    forks = t.List().tag(sync=True)
+    names = t.List().tag(sync=True)
+    matrix = t.Bytes().tag(sync=True)  # float32, N × N: the teacher's agreement with itself
+    matrix_of = t.Unicode("").tag(sync=True)  # "fork/similarity" that `matrix` belongs to
+
+    fork = t.Int(-1).tag(sync=True)
+    similarity = t.Unicode(ev.RECORDED).tag(sync=True)
+    compare = t.Unicode("exact").tag(sync=True)
+    order = t.Enum(ORDERS, "similar").tag(sync=True)
+    continuation = t.Int(-1).tag(sync=True)
+
+    def __init__(
+        self,
+        record: AuditRecord | RolloutRecord | Sequence[AuditRecord | RolloutRecord],
+        *,
+        similarities: Mapping[str, PlainSimilarity] | None = None,
+        **traits: Any,
+    ) -> None:
+        """`record`: an audit, a rollout, or several. `similarities`: more of them by name, each a function of a chunk
+        and texts, such as a loaded embedding's. Opens on the fork with the highest entropy."""
+        super().__init__(**traits)
+        self.more = dict(similarities or {})
+        self.show(record)
+        if "fork" in traits:
+            self.fork = traits["fork"]
+
+    def show(self, record: AuditRecord | RolloutRecord | Sequence[AuditRecord | RolloutRecord]) -> None:
+        """Show other audits."""
+        found = list(_audits(record))
+        self.audits = tuple(audit for audit, _ in found)
+        forks = [_fork(audit, rollout, self.more) for audit, rollout in found]
+        with self.hold_sync():
+            self.names = [[name, SIMILARITY_LABELS.get(name, name)] for name in (ev.RECORDED, *PLAIN_BY_NAME, *self.more)]
+            self.matrix_of = ""
+            self.forks = wire(forks)
+            self.fork = max(range(len(forks)), key=lambda i: _known(self.audits[i].entropy), default=-1)
+            self.continuation = -1
+            self._fill_matrix()
+
+    def go_to(self, start: int) -> bool:
+        """Show the audit at token `start`; False where there is none."""
+        places = [i for i, audit in enumerate(self.audits) if audit.start == start]
+        if places:
+            self.fork = places[0]
+        return bool(places)
+
+    @t.validate("similarity", "compare")
+    def _known_name(self, proposal: Any) -> str:
+        known = (ev.RECORDED, *PLAIN_BY_NAME, *getattr(self, "more", {}))
+        if proposal["value"] not in known and hasattr(self, "more"):
+            raise t.TraitError(f"{proposal['trait'].name} is {proposal['value']!r}: it must be one of {', '.join(known)}")
+        return str(proposal["value"])
+
+    @t.observe("fork", "similarity")
+    def _fill_matrix(self, _: Any = None) -> None:
+        wanted = f"{self.fork}/{self.similarity}"
+        if self.matrix_of == wanted or not 0 <= self.fork < len(self.audits):
+            return
+        # The recorded similarity may be a model's, which a view does not load: then words stand in, and the page says so.
+        similarity = {**PLAIN_BY_NAME, **self.more}.get(self.similarity) or PLAIN_BY_NAME["characters"]
+        table_ = ev.self_agreement(self.audits[self.fork].texts, similarity)
+        with self.hold_sync():
+            self.matrix = array("f", table_).tobytes()
+            self.matrix_of = wanted
+
+    def summary(self) -> str:
+        texts = sum(len(audit.texts) for audit in self.audits)
+        return f"{len(self.audits)} forks, {texts} texts"
+
+    def fallback(self) -> Sequence[SafeHTML]:
+        order = sorted(range(len(self.audits)), key=lambda i: (i != self.fork, self.audits[i].start))
+        return [part for i in order for part in _inert(self.audits[i])]
+
+
+def _audits(
+    record: AuditRecord | RolloutRecord | Sequence[AuditRecord | RolloutRecord],
+) -> Iterator[tuple[AuditRecord, RolloutRecord | None]]:
+    if isinstance(record, AuditRecord):
+        yield record, None
+    elif isinstance(record, RolloutRecord):
+        yield from ((audit, record) for audit in record.audits)
+    elif isinstance(record, (list, tuple)):
+        for item in record:
+            yield from _audits(item)
+    else:
+        raise TypeError(f"AuditPanel shows an AuditRecord or a RolloutRecord, not a {type(record).__name__}")
+
+
+def _fork(audit: AuditRecord, rollout: RolloutRecord | None, more: Mapping[str, PlainSimilarity]) -> dict[str, Any]:
+    chunk_pieces = None if rollout is None else rollout.pieces[audit.start : audit.stop]
+    alive, first = ev.survival(audit, chunk_pieces)
+    logprob = rollout.logprobs[audit.start] if rollout is not None and audit.start < len(rollout.logprobs) else None
+    return {
+        "row": None if rollout is None else rollout.row, "start": audit.start, "stop": audit.stop,
+        "entropy": audit.entropy, "chunk": audit.chunk, "samples": len(audit.texts), "prior": audit.prior,
+        "posterior_mean": audit.posterior_mean, "concentration": audit.concentration,
+        "groups": [
+            {"draws": draws, "parts": ev.differences(audit.chunk, text), "first": first[draws[0]]}
+            for text, draws in ev.merged(audit.texts)
+        ],
+        "similarities": {
+            name: [None if s is None else round(s, 5) for s in found]
+            for name, found in ev.similarities(audit, more).items()
+        },
+        "pieces": chunk_pieces, "alive": alive, "credit": ev.credit(alive), "weights": audit.weights,
+        "unknown_tokens": sum(n is None for n in first),
+        "next": ev.next_tokens(audit), "own": chunk_pieces[0] if chunk_pieces else None,
+        "own_probability": None if logprob is None else math.exp(logprob),
+        "handover": audit.handover, "exact": audit.exact, "served_model": audit.served_model, "cached": audit.cached,
+        "input_tokens": audit.input_tokens, "output_tokens": audit.output_tokens, "cost_usd": audit.cost_usd,
+        "problem": audit.problem or "",
+    }  # fmt: skip
+
+
+def _inert(audit: AuditRecord) -> list[SafeHTML]:
+    head = (
+        f"Fork at token {audit.start + 1}: entropy {_known(audit.entropy):.2f} nats, k {audit.soft_count:.2f} of "
+        f"{len(audit.texts)}, π̂ {audit.posterior_mean:.3f}; {_handed(audit)}"
+    )
+    rows = sorted(
+        ([len(draws), f"{audit.similarities[draws[0]]:.3f}", escape(text, 300)]
+         for text, draws in ev.merged(audit.texts[: len(audit.similarities)])),
+        key=lambda row: (-float(str(row[1])), -int(str(row[0]))),
+    )  # fmt: skip
+    chunk = element("p", "the student: ", escape(audit.chunk, 600))
+    problem = [element("p", f"problem: {audit.problem}")] if audit.problem else []
+    return [element("p", head), chunk, *problem, table(["texts", "similarity", "the teacher"], rows)]
+
+
+def _handed(audit: AuditRecord) -> str:
+    way = f"prefix handed over as {audit.handover or 'unknown'}"
+    return f"{way} ({'exact' if audit.exact else 'not exact: the teacher was asked to go on in a sentence'})"
+
+
+def _known(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else 0.0

@@ -1,0 +1,66 @@
+"""The question bar: which problem the student answers, where and how much the teacher is asked, and what that costs.
+
+Knows names and numbers; does nothing itself. A press of a button counts up `pressed`, and whoever observes it acts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import traitlets as t
+
+from omniopd.config.settings import SCHEDULERS, SIMILARITIES, TARGETS
+from omniopd_widgets._base import View
+from omniopd_widgets._safe import SafeHTML, element, table, wire
+
+ACTIONS = ("answer", "ask", "ask_all", "use")
+_SHOWN = 400  # characters of a problem in the list
+
+
+class QuestionBar(View, script="question_bar.js", style="question_bar.css"):
+    """The workbench's controls.
+
+    `problem_index` chooses among `problems`, `own_text` (where not empty) takes their place. `settings` are those of
+    the recipe, by dotted names. `pressed` is `{"action": …, "count": n}`, the action one of answer, ask (at the fork
+    that is open), ask_all, use. `prices` says what each action would take, `busy` what is going on ("" for nothing).
+    """
+
+    problems = t.List().tag(sync=True)
+    problem_index = t.Int(0).tag(sync=True)
+    own_text = t.Unicode("").tag(sync=True)
+    seed = t.Int(0).tag(sync=True)
+    temperature = t.Float(1.0).tag(sync=True)
+    settings = t.Dict().tag(sync=True)
+    choices = t.Dict().tag(sync=True)
+    prices = t.Dict().tag(sync=True)
+    place = t.Unicode("").tag(sync=True)
+    teacher = t.Unicode("").tag(sync=True)
+    student = t.Unicode("").tag(sync=True)
+    busy = t.Unicode("").tag(sync=True)
+    has_answer = t.Bool(False).tag(sync=True)
+    pressed = t.Dict({"action": "", "count": 0}).tag(sync=True)
+
+    def __init__(self, problems: Sequence[str] = (), **traits: object) -> None:
+        super().__init__(
+            problems=[wire(text) for text in problems],
+            choices={
+                "audit.scheduler": list(SCHEDULERS),
+                "audit.similarity": list(SIMILARITIES),
+                "objective.target": [name for name in TARGETS if name != "none"],
+            },
+            **traits,
+        )
+
+    def press(self, action: str) -> None:
+        """Do what the button does. Raises ValueError for an unknown one."""
+        if action not in ACTIONS:
+            raise ValueError(f"{action!r} is no action of the bar: it has {', '.join(ACTIONS)}")
+        self.pressed = {"action": action, "count": self.pressed["count"] + 1}
+
+    def summary(self) -> str:
+        return f"{len(self.problems)} problems, student {self.student}, teacher {self.teacher}"
+
+    def fallback(self) -> Sequence[SafeHTML]:
+        chosen = self.own_text or (self.problems[self.problem_index] if self.problems else "")
+        rows = [[name, str(value)] for name, value in self.settings.items()]
+        return [element("p", chosen[:_SHOWN]), table(["setting", "value"], rows)]

@@ -1,0 +1,265 @@
+"""The workbench: a problem, the student's answer, its forks, an audit, the posterior, the loss; and then a run of it.
+
+Views know records; this file alone loads models, through `omniopd.exploring`, and does so in a thread of its own, so
+that a click returns at once. What a teacher behind an API would be paid for happens on a press of a priced button only;
+a teacher that runs here is asked as soon as a fork is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import ipywidgets
+
+from omniopd.errors import OmniOPDError
+from omniopd.exploring import Exploration
+from omniopd.records import RolloutRecord
+from omniopd_widgets._base import View
+from omniopd_widgets.audit_panel import AuditPanel
+from omniopd_widgets.posterior_plot import Order, PosteriorPlot
+from omniopd_widgets.question_bar import QuestionBar
+from omniopd_widgets.rollout_view import RolloutView
+from omniopd_widgets.update_ledger import UpdateLedger
+
+SHOWN_SETTINGS = (
+    "audit.forks", "audit.chunk_tokens", "audit.samples", "audit.scheduler", "audit.similarity", "objective.target",
+)  # fmt: skip
+# The embedded recipe audits single tokens, which train well and read badly.
+READABLE = {"audit.forks": 4, "audit.chunk_tokens": 6, "audit.similarity": "characters", "objective.target": "paper"}
+
+
+class Workbench(ipywidgets.VBox):
+    """One screen: prompt → rollout → forks → audit → posterior → "train with these settings" → launcher.
+
+    Args:
+        recipe: a recipe, its name or its file; its student, teacher and task are looked at.
+        exploration: takes the place of the one that `recipe` makes.
+        runs: the folder where the launcher makes runs; None for no launcher.
+        **settings: settings of the recipe, dots as two underscores (`teacher__model="anthropic/claude-haiku-4-5"`).
+
+    `bar`, `rollout`, `panel`, `posterior`, `ledger` and `launcher` are the views; `wait()` lets a script wait until
+    what was asked for is on the screen.
+    """
+
+    def __init__(
+        self,
+        recipe: str = "embedded",
+        exploration: Exploration | None = None,
+        runs: str | None = "runs",
+        problems: int = 50,
+        **settings: Any,
+    ) -> None:
+        named = {name.replace("__", "."): value for name, value in settings.items()}
+        start = READABLE if recipe == "embedded" else {}
+        self.exploration = exploration or Exploration(recipe, **{**start, **named})
+        self._problems = self.exploration.problems(problems)
+        self._work = ThreadPoolExecutor(1, thread_name_prefix="workbench")
+        self._pending: Future[None] | None = None
+        self._showing = False
+        flat = _flat(self.exploration)
+        self.bar = QuestionBar(
+            [p.messages[-1]["content"] for p in self._problems],
+            settings={name: flat[name] for name in SHOWN_SETTINGS},
+            temperature=self.exploration.recipe.student.temperature,
+            student=self.exploration.student.name,
+            teacher=self.exploration.recipe.teacher.model,
+        )
+        self.rollout = RolloutView(_EMPTY, anchor_weight=self.exploration.recipe.objective.anchor_weight)
+        self.panel = AuditPanel(_EMPTY)
+        self.posterior = PosteriorPlot()
+        self.ledger = UpdateLedger((), self.exploration.recipe)
+        self.launcher = self._made_launcher(runs) if runs is not None else None
+        self._below = ipywidgets.VBox([])
+        super().__init__([self.bar, self.rollout, self._below, *([self.launcher] if self.launcher else [])])
+        self.bar.observe(self._pressed, "pressed")
+        self.bar.observe(self._settings_changed, "settings")
+        self.rollout.observe(lambda change: self._opened(change["new"]), "opened")
+        self.rollout.observe(lambda change: self._selected(change["new"]), "selected")
+        self.posterior.on_pay(self._ordered)
+        self.posterior.observe(lambda change: self._select(change["new"]), "selected")
+        self.ledger.observe(lambda change: self._select(change["new"]), "selected")
+        self.panel.observe(lambda change: self._select(self._panel_start()), "fork")
+        ipywidgets.link((self.rollout, "continuation"), (self.panel, "continuation"))
+
+    def answer(self) -> None:
+        """Have the student answer the chosen problem."""
+        bar = self.bar
+        asked = bar.own_text or self._problems[bar.problem_index]
+        seed, temperature = bar.seed, bar.temperature
+        self._later("the student answers …", lambda: self._show(self.exploration.answer(asked, seed, temperature)))
+
+    def ask(self, position: int | None = None) -> None:
+        """Ask the teacher at a token (the selected one by default)."""
+        at = self.rollout.selected if position is None else position
+
+        def work() -> None:
+            self._show(self.exploration.ask([self.exploration.fork_at(at)]), at)
+
+        self._later(f"the teacher continues at token {at} …", work)
+
+    def ask_all(self) -> None:
+        """Ask the teacher at every fork that training would audit."""
+        self._later(
+            "the teacher continues at all forks …",
+            lambda: self._show(self.exploration.ask(self.exploration.forks()), self.rollout.selected),
+        )
+
+    def wait(self, timeout_s: float = 120.0) -> Workbench:
+        """Return when the last thing asked for is done; its error, if any, is in `bar.problem`."""
+        pending = self._pending
+        if pending is not None:
+            pending.result(timeout_s)
+        return self
+
+    def close(self) -> None:
+        """Take everything off the page and end the thread."""
+        self._work.shutdown(wait=False, cancel_futures=True)
+        for view in (*self._views, *([self.launcher] if self.launcher else [])):
+            view.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        return f"Workbench({self.bar.summary()})"
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        # A box has no inert picture of its own: those of its views, one after the other.
+        bundle = super()._repr_mimebundle_(**options)
+        data = dict(bundle[0] if isinstance(bundle, tuple) else bundle or {})
+        data["text/plain"] = repr(self)
+        data["text/html"] = "".join(str(view.fallback_html()) for view in self._views)
+        return (data, bundle[1]) if isinstance(bundle, tuple) else data
+
+    @property
+    def _views(self) -> tuple[View, ...]:
+        return (self.bar, self.rollout, self.panel, self.posterior, self.ledger)
+
+    # ── what the user does ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _pressed(self, change: dict[str, Any]) -> None:
+        act: dict[str, Callable[[], None]] = {
+            "answer": self.answer, "ask": self.ask, "ask_all": self.ask_all, "use": self._use,
+        }  # fmt: skip
+        act.get(change["new"]["action"], lambda: None)()
+
+    def _opened(self, position: int) -> None:
+        if position < 0 or self.exploration.rollout is None:
+            return
+        price = self.exploration.price([self.exploration.fork_at(position)])
+        if price.is_paid:
+            self.bar.problem = ""
+            self.bar.place = f"token {position}: press “Ask the teacher here” to pay {price}"
+        else:
+            self.ask(position)
+
+    def _ordered(self, order: Order) -> None:
+        """More texts, more forks or other chunks, priced in the posterior plot and paid for there with Enter."""
+        wanted = {"audit.forks": order.forks, "audit.samples": order.samples, "audit.chunk_tokens": order.chunk_tokens}
+        self.bar.settings = {**self.bar.settings, **wanted}
+        self.ask_all()
+
+    def _settings_changed(self, change: dict[str, Any]) -> None:
+        changed = {name: value for name, value in change["new"].items() if value != change["old"].get(name)}
+
+        def work() -> None:
+            try:
+                self.exploration.with_settings(**changed)
+            except OmniOPDError:
+                self._showing = True
+                self.bar.settings = change["old"]
+                self._showing = False
+                raise
+            if self.exploration.rollout is not None:
+                self._show(self.exploration.record(), self.rollout.selected)
+
+        if changed and not self._showing:
+            self._later("comparing again …", work)
+
+    def _use(self) -> None:
+        if self.launcher is None:
+            self.bar.problem = "this workbench has no launcher: make it with runs=\"runs\""
+            return
+        self.launcher.use(dict(self.bar.settings))
+
+    def _selected(self, position: int) -> None:
+        """The views below follow the token that is selected in the answer."""
+        self._priced()
+        holding = [a.start for a in self.rollout.record.audits if a.start <= position < a.stop]
+        if holding:
+            self._follow(holding[0])
+
+    def _select(self, start: int) -> None:
+        """A view below was pointed at another fork: the answer goes there, and with it the others."""
+        if not self._showing and start >= 0 and self.rollout.selected != start:
+            self.rollout.selected = start
+
+    def _follow(self, start: int) -> None:
+        self.panel.go_to(start)
+        for view in (self.posterior, self.ledger):
+            if view.selected != start:
+                view.selected = start
+
+    def _panel_start(self) -> int:
+        audits = self.panel.audits
+        return audits[self.panel.fork].start if 0 <= self.panel.fork < len(audits) else -1
+
+    # ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _show(self, record: RolloutRecord, at: int | None = None) -> None:
+        self._showing = True
+        try:
+            self.rollout.show(record, forks=self.exploration.forks())
+            if at is not None and at >= 0:
+                self.rollout.selected = at
+            self.bar.has_answer = True
+            self.panel.show(record)
+            self.posterior.show(record)
+            self.ledger.show(record, self.exploration.recipe)
+        finally:
+            self._showing = False
+        self._below.children = (self.panel, self.posterior, self.ledger) if record.audits else ()
+        self._selected(self.rollout.selected)
+
+    def _priced(self) -> None:
+        """What each press would take, on the bar."""
+        explore = self.exploration
+        prices: dict[str, dict[str, Any]] = {"answer": {"text": "local seconds", "paid": False}}
+        if explore.rollout is not None and 0 <= self.rollout.selected < len(explore.rollout):
+            here = explore.fork_at(self.rollout.selected)
+            self.bar.place = f"at token {here.start}"
+            for action, forks in (("ask", [here]), ("ask_all", explore.forks())):
+                price = explore.price(forks)
+                prices[action] = {"text": str(price), "paid": price.is_paid}
+        prices["use"] = {"text": "free", "paid": False}
+        self.bar.prices = prices
+
+    def _later(self, what: str, work: Callable[[], None]) -> None:
+        """Do the work in the workbench's thread, one thing after the other; what goes wrong is shown, never lost."""
+
+        def run() -> None:
+            self.bar.busy, self.bar.problem = what, ""
+            try:
+                work()
+            except OmniOPDError as error:
+                self.bar.problem = str(error)
+            except Exception as error:
+                self.bar.problem = f"{type(error).__name__}: {error}"
+            finally:
+                self.bar.busy = ""
+
+        self._pending = self._work.submit(run)
+
+    @staticmethod
+    def _made_launcher(runs: str) -> Any:
+        from omniopd_widgets.launcher import Launcher
+
+        return Launcher("train", runs=runs)
+
+
+_EMPTY = RolloutRecord(0, 0, "", (), (), (), ())
+
+
+def _flat(exploration: Exploration) -> dict[str, Any]:
+    data = exploration.recipe.as_dict()
+    return {f"{part}.{name}": value for part, values in data.items() if isinstance(values, dict) for name, value in values.items()}

@@ -261,5 +261,5 @@ _EMPTY = RolloutRecord(0, 0, "", (), (), (), ())
 
 
 def _flat(exploration: Exploration) -> dict[str, Any]:
-    data = exploration.recipe.as_dict()
-    return {f"{part}.{name}": value for part, values in data.items() if isinstance(values, dict) for name, value in values.items()}
+    parts = {part: values for part, values in exploration.recipe.as_dict().items() if isinstance(values, dict)}
+    return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}

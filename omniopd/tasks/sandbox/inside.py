@@ -13,8 +13,10 @@ import ctypes
 import os
 import resource
 import sys
-from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False  # typing would cost more than the rest together
+if TYPE_CHECKING:
+    from typing import Any
 
 NOBODY = 65534
 THREADS = 128  # of a program
@@ -42,7 +44,7 @@ def enter(settings: dict[str, Any], source: str) -> None:
         os._exit(1)
     os.write(report, f"ok {' '.join(layers)}".encode())
     os.close(report)
-    main = ModuleType("__main__")
+    main = type(sys)("__main__")
     sys.modules["__main__"] = main
     sys.argv = ["program.py"]
     exec(compile(source, "program.py", "exec", dont_inherit=True), main.__dict__)

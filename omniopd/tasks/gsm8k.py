@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omniopd.errors import DataError
 from omniopd.tasks.grading import final_answer
-from omniopd.tasks.jsonl import draw, grade_prompt, read_rows, rows_as_prompts, split_file
+from omniopd.tasks.jsonl import draw, grade_prompt, rows_as_prompts
+from omniopd.tasks.sources import rows_of
 from omniopd.types import Prompt
 
 INSTRUCTION = "Think step by step, and end with the answer after ####, like this: #### 42"
@@ -33,37 +33,12 @@ class Gsm8k:
 
     def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]:
         """`count` prompts of a split in a seeded order (None: all); a longer list begins with the shorter one."""
-        rows, place = self._rows(split)
+        rows, place = rows_of(self.path_or_id, split, self.config)
         worked = rows_as_prompts(rows, "question", "answer", f"{self.name}/{split}", place, self.instruction)
         return draw([_with_final_answer(prompt, place) for prompt in worked], count, seed, place)
 
     def grade(self, prompt: Prompt, response: str) -> bool:
         return grade_prompt(prompt, response)
-
-    def _rows(self, split: str) -> tuple[list[dict[str, Any]], str]:
-        path = Path(self.path_or_id)
-        if path.is_dir():
-            path = split_file(path, split)
-        elif path.is_file() and path.stem != split:
-            raise DataError(f"{path} is one file, the split {path.stem!r}, and has no split {split!r}: "
-                            f"give the folder that holds {split}.jsonl")
-        if path.is_file():
-            return read_rows(path), str(path)
-        if path.suffix or path.is_absolute() or len(path.parts) != 2:
-            raise DataError(f"there is no file or folder {path}, and a data set's id has the form owner/name: "
-                            "check the path")
-        return _from_hub(str(self.path_or_id), self.config, split)
-
-
-def _from_hub(dataset_id: str, config: str, split: str) -> tuple[list[dict[str, Any]], str]:
-    import datasets
-
-    place = f"data set {dataset_id!r} ({config}, split {split!r})"
-    try:
-        return list(datasets.load_dataset(dataset_id, config, split=split)), place
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as problem:
-        raise DataError(f"cannot load {place}: {problem}; check the name and the network, or give a local folder with "
-                        f"{split}.jsonl") from problem
 
 
 def _with_final_answer(prompt: Prompt, place: str) -> Prompt:

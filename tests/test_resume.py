@@ -25,7 +25,7 @@ SMALL = {
     "training.steps": 6, "training.rollouts": 4, "training.micro_batch": 2, "training.save_every": 2,
     "training.record_every": 1, "training.device": "cpu", "training.threads": 1, "student.max_tokens": 48,
     "audit.forks": 3, "audit.samples": 2, "audit.chunk_tokens": 3, "task.prompts": 64, "evaluation.problems": 2,
-    "evaluation.samples": 1, "evaluation.temperatures": [0.0], "evaluation.controls": [],
+    "evaluation.samples": 1, "evaluation.temperatures": [0.0], "evaluation.controls": [], "training.probe_prompts": 1,
 }  # fmt: skip
 
 
@@ -82,7 +82,8 @@ def arm(moment):
         return wrapped
 
     if moment == "while the teacher answers":
-        LocalTeacher.continue_from = killing(LocalTeacher.continue_from, 4)
+        # In step 3: of its probe, which is asked about after the batch.
+        LocalTeacher.continue_from = killing(LocalTeacher.continue_from, 6)
     elif moment == "while a checkpoint is written":
         checkpoints.commit = killing(checkpoints.commit, 2)
     else:

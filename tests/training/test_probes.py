@@ -33,7 +33,7 @@ def with_probes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def without(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("without"))
+    return trained(tmp_path_factory.mktemp("without"), training__probe_prompts=0)
 
 
 def test_a_run_with_probes_trains_the_same_student_to_the_bit(with_probes, without):

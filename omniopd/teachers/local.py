@@ -6,7 +6,9 @@ among others. All requests of a call are decoded together, each prefix read once
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -45,6 +47,14 @@ class LocalTeacher:
         self.top_p = top_p
         self.batch_tokens = batch_tokens
         self.name = name or model.config._name_or_path or type(model).__name__
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Name, weights (a few numbers of each tensor) and sampling: what changes the texts."""
+        return {
+            "kind": "local", "name": self.name, "weights": weights_mark(self.model), "temperature": self.temperature,
+            "top_p": self.top_p,
+        }  # fmt: skip
 
     def continue_from(
         self,
@@ -95,3 +105,12 @@ class LocalTeacher:
             usage=Usage(input_tokens=len(prefix), output_tokens=sum(map(len, sampled)), calls=1),
             served_model=self.name,
         )
+
+
+def weights_mark(model: PreTrainedModel) -> str:
+    """A short mark that two differently trained models do not share."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        some = tensor.detach().flatten()[:: max(1, tensor.numel() // 16)].float().cpu()
+        digest.update(f"{name} {tuple(tensor.shape)} {some.tolist()}".encode())
+    return digest.hexdigest()[:16]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from omniopd.errors import ConfigError
 from omniopd.types import ContinuationRequest, Continuations, Usage
@@ -24,6 +25,14 @@ class ScriptedTeacher:
             )
         self._script = texts_or_function
         self.requests: list[ContinuationRequest] = []
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What it says, or the name of the function that says it."""
+        script = self._script
+        if callable(script):
+            return {"kind": "scripted", "function": f"{script.__module__}.{getattr(script, '__qualname__', script)}"}
+        return {"kind": "scripted", "texts": list(script)}
 
     def continue_from(
         self,

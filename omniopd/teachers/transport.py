@@ -10,10 +10,12 @@ import asyncio
 import email.utils
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from omniopd.errors import ConfigError
 
@@ -23,6 +25,7 @@ NO_ANSWER, UNREADABLE, OUT_OF_QUOTA = "no answer in time", "unreadable answer", 
 REFUSED_REQUEST, FORBIDDEN, TOO_LONG = "bad request", "forbidden", "context"
 UNAUTHORISED, UNKNOWN_MODEL = "unauthorised", "unknown model"
 FOR_ALL = (UNAUTHORISED, UNKNOWN_MODEL, OUT_OF_QUOTA)
+_CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str | None], Any]] = WeakKeyDictionary()
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 _SECRET = re.compile(r"\b(?:sk|pk|hf|AIza|AKIA|gsk|xai)[-_]?[A-Za-z0-9_-]{12,}|(?i:bearer)\s+\S+")
 
@@ -82,6 +85,8 @@ async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failu
     litellm = prepare()
     entrance = litellm.atext_completion if "prompt" in parameters else litellm.acompletion
     try:
+        if "prompt" in parameters and "api_base" in parameters:
+            parameters = {**parameters, "client": _completion_client(parameters["api_base"], parameters.get("api_key"))}
         # litellm's own timeout does not cover every way of hanging.
         answer = await asyncio.wait_for(
             entrance(**parameters, max_retries=0, timeout=timeout_s + 5, drop_params=False), timeout_s
@@ -91,6 +96,31 @@ async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failu
         return Failure(NO_ANSWER, unsure=True)
     except Exception as error:
         return _failure(error)
+
+
+def _completion_client(base: str, key: str | None) -> Any:
+    """The client that all completions of an address share: litellm makes one for each call, and leaves it open."""
+    import httpx
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+    loop = asyncio.get_running_loop()
+    clients = _CLIENTS.setdefault(loop, {})
+    if (base, key) not in clients:
+        no_limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+        clients[base, key] = AsyncOpenAI(
+            api_key=key or "none", base_url=base, max_retries=0, http_client=DefaultAsyncHttpxClient(limits=no_limits)
+        )
+    return clients[base, key]
+
+
+async def close_connections() -> None:
+    """Closes what calls have left open for the next ones, which open them anew."""
+    for client in _CLIENTS.pop(asyncio.get_running_loop(), {}).values():
+        await client.close()
+    litellm = sys.modules.get("litellm")
+    if litellm is not None:
+        await litellm.close_litellm_async_clients()
+        litellm.in_memory_llm_clients_cache.flush_cache()
 
 
 def without_secrets(text: str, limit: int = 300) -> str:

@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from omniopd.teachers.budget import BudgetedTeacher
+from omniopd.teachers.cached import CachedTeacher
+from omniopd.teachers.catalogue import ModelTraits
+from omniopd.teachers.handover import ChatTemplate
+from omniopd.teachers.hosted import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.prices import per_million
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.types import Continuations, Teacher
 from tests.builders import prompt, request, tiny_model, tiny_tokenizer
+from tests.teachers.served import Served
 
-TEACHERS: dict[str, Callable[[], Teacher]] = {
-    "local": lambda: LocalTeacher(tiny_model(), tiny_tokenizer()),
-    "scripted list": lambda: ScriptedTeacher([f"text {n}" for n in range(50)]),
-    "scripted function": lambda: ScriptedTeacher(
+Maker = Callable[[str, Path], Teacher]  # a server's address, a folder
+
+
+def hosted(url: str, handover: str = "instruction", samples: int = 1) -> HostedTeacher:
+    traits = ModelTraits("hosted_vllm/m", handover, most_samples=samples)
+    template = ChatTemplate(tiny_tokenizer()) if handover == "raw" else None
+    return HostedTeacher("hosted_vllm/m", api_base=url, traits=traits, template=template, price=per_million(1, 5))
+
+
+def local() -> LocalTeacher:
+    return LocalTeacher(tiny_model(), tiny_tokenizer())
+
+
+TEACHERS: dict[str, Maker] = {
+    "local": lambda url, folder: local(),
+    "scripted list": lambda url, folder: ScriptedTeacher([f"text {n}" for n in range(50)]),
+    "scripted function": lambda url, folder: ScriptedTeacher(
         lambda r: [f"{r.prefix} {r.seed} {n}" for n in range(r.first_sample, r.first_sample + r.samples)]
+    ),
+    "hosted, instruction": lambda url, folder: hosted(url),
+    "hosted, prefill, several texts a call": lambda url, folder: hosted(url, "prefill", 3),
+    "hosted, raw": lambda url, folder: hosted(url, "raw", 128),
+    "cached local": lambda url, folder: CachedTeacher(local(), folder / "answers.sqlite"),
+    "cached hosted": lambda url, folder: CachedTeacher(hosted(url, samples=3), folder / "answers.sqlite"),
+    "budgeted local": lambda url, folder: BudgetedTeacher(local(), 1.0, folder / "ledger.jsonl"),
+    "budgeted cached hosted": lambda url, folder: BudgetedTeacher(
+        CachedTeacher(hosted(url), folder / "answers.sqlite"), 1.0, folder / "ledger.jsonl"
+    ),
+    "cached budgeted hosted": lambda url, folder: CachedTeacher(
+        BudgetedTeacher(hosted(url), 1.0), folder / "answers.sqlite"
     ),
 }
 ASKED = [
@@ -26,9 +59,15 @@ ASKED = [
 ]
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Served]:
+    with Served() as server:
+        yield server
+
+
 @pytest.fixture(params=TEACHERS.values(), ids=TEACHERS.keys())
-def teacher(request: pytest.FixtureRequest) -> Teacher:
-    return request.param()
+def teacher(request: pytest.FixtureRequest, server: Served, tmp_path: Path) -> Teacher:
+    return request.param(server.url, tmp_path)
 
 
 def test_it_is_a_teacher(teacher: Teacher) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 SCHEMA = 1
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +202,11 @@ _KINDS: dict[str, type[Any]] = {
 
 
 def record_json(record: Record) -> str:
-    """One line of JSON. NaN and infinities become null, since JSON has none."""
-    return json.dumps({"kind": record.kind, **_plain(asdict(record))}, ensure_ascii=False, separators=(",", ":"))
+    """One line of JSON. NaN and infinities become null, since JSON has none; half a surrogate pair, which a provider
+    may send and no file can hold, becomes its escape."""
+    data = {"kind": record.kind, **_plain(asdict(record))}
+    line = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return line if _HALF.search(line) is None else json.dumps(data, separators=(",", ":"))
 
 
 def read_record(line: str) -> Record:

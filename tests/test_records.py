@@ -105,3 +105,8 @@ def test_accuracy_is_the_mean_over_problems_of_the_share_of_right_answers():
     empty = EvalRecord("m", "t", "test", 1.0, 1, 0, 1, ())
     assert math.isnan(empty.accuracy)
     assert (empty.truncated_share, empty.readable_share) == (0, 0)
+
+
+def test_half_a_surrogate_pair_survives_a_file():
+    record = RolloutRecord(0, 1, "p\ud800", (), ("a\udfffb", "é"), (0.0, 0.0), (0.0, 0.0))
+    assert read_record(record_json(record).encode().decode()) == record

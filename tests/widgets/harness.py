@@ -106,6 +106,17 @@ window.harness = {
     await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     return { built, painted: performance.now() - started };
   },
+  // What a reader sees in an element: its text, with the sign of each chip in place of the character inside.
+  shown(element) {
+    let text = "";
+    const walk = (node) => {
+      if (node.nodeType === Node.TEXT_NODE) text += node.data;
+      else if (node.classList?.contains("oopd-chip")) text += node.dataset.sign;
+      else node.childNodes.forEach(walk);
+    };
+    walk(element);
+    return text;
+  },
   unmount(id) {
     const { controller, el, cleanup } = harness.models[id];
     controller.abort();
@@ -142,6 +153,14 @@ class Mounted:
 
     def text(self, selector: str) -> str:
         return str(self.find(selector).first.inner_text())
+
+    def shown(self, selector: str) -> list[str]:
+        """What a reader sees in each such element: texts as they are, characters without a shape as their signs."""
+        return list(self.find(selector).evaluate_all("all => all.map(harness.shown)"))
+
+    def contents(self, selector: str) -> list[str]:
+        """What a copy of each such element would hold."""
+        return list(self.find(selector).evaluate_all("all => all.map((e) => e.textContent)"))
 
     def press(self, *keys: str) -> None:
         """Keys to whatever has the focus inside the view, the root if nothing has; then both sides agree."""

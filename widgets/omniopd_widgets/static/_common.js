@@ -101,8 +101,7 @@ export function quoted(text, limit = 60) {
 }
 
 export function isUnseen(text) {
-  UNSEEN.lastIndex = 0;
-  return UNSEEN.test(text);
+  return text.search(UNSEEN) >= 0; // not test(): it would leave its place in the pattern, where matchAll begins
 }
 
 function chip(character) {

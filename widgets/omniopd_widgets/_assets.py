@@ -40,13 +40,13 @@ def script(name: str) -> str:
 
 
 @cache
-def style(name: str | None = None) -> str:
-    """The shared style sheet, and after it static/`name`. Raises ValueError for an import or an address."""
-    texts = [(STATIC / file).read_text(encoding="utf-8") for file in ("_common.css", name) if file]
-    for text in texts:
+def style(*names: str) -> str:
+    """The shared style sheet, and after it those in static/. Raises ValueError for an import or an address."""
+    texts = {file: (STATIC / file).read_text(encoding="utf-8") for file in ("_common.css", *names)}
+    for name, text in texts.items():
         if sink := STYLE_SINKS.search(text):
-            raise ValueError(f"{name or '_common.css'} holds {sink[0]!r}: a style sheet of a view loads nothing")
-    return "\n".join(texts)
+            raise ValueError(f"{name} holds {sink[0]!r}: a style sheet of a view loads nothing")
+    return "\n".join(texts.values())
 
 
 def check(text: str, name: str) -> None:

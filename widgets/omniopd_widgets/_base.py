@@ -29,9 +29,9 @@ class View(anywidget.AnyWidget):
     problem = Unicode("").tag(sync=True)
     label = Unicode("").tag(sync=True)
 
-    def __init_subclass__(cls, script: str | None = None, style: str | None = None, **more: Any) -> None:
+    def __init_subclass__(cls, script: str | None = None, style: str | Sequence[str] = (), **more: Any) -> None:
         if script is not None:
-            cls._esm, cls._css = _assets.script(script), _assets.style(style)
+            cls._esm, cls._css = _assets.script(script), _assets.style(*([style] if isinstance(style, str) else style))
         super().__init_subclass__(**more)
 
     def summary(self) -> str:

@@ -1,0 +1,203 @@
+"""What a run tells, as small line charts on the wire: which curves, from which names, thinned so that a long run is
+no large message. Knows records and numbers; knows no view and no file.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omniopd.records import EvalRecord, StepRecord
+from omniopd_widgets._safe import shorten, wire
+
+POINTS = 500  # of one curve at most: more than a small chart has pixels
+BUDGET = 120_000  # bytes of all curves together
+REASONS = 6  # failures drawn by their reason; the others together
+
+# title, unit, {label: name in StepRecord.metrics}
+_METRICS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("Targets", "weight", {
+        "mean": "targets/mean", "spread between forks": "targets/between_std", "within a chunk": "targets/within_std",
+    }),
+    ("Agreement with the teacher", "share", {
+        "soft count ÷ N": "soft_count/share_mean", "negative targets": "targets/negative_share",
+        "tokens audited": "audited/token_share",
+    }),
+    ("Entropy of the student", "nats", {"at forks": "entropy/forks", "elsewhere": "entropy/elsewhere"}),
+    ("KL to the reference", "nats a token", {"audited": "kl/audited", "anchored": "kl/anchored"}),
+    ("Length of an answer", "tokens", {"mean": "length/mean"}),
+    ("Answers cut off", "share", {"cut off": "length/cut_off_share"}),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Curves over one axis; x is "step" where panels are read together."""
+
+    title: str
+    unit: str
+    curves: tuple[Curve, ...]
+    x: str = "step"
+
+
+def panels(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> list[Panel]:
+    """Everything that is watched, in reading order; a curve without a number is left out, and so is its panel."""
+    xs = [float(record.step) for record in steps]
+    spent = _running(record.cost_usd for record in steps)
+
+    def over(title: str, unit: str, values: Mapping[str, Iterable[float]]) -> Panel:
+        return Panel(title, unit, tuple(Curve(name, xs, list(ys)) for name, ys in values.items()))
+
+    found = [
+        over("Loss", "nats", {
+            "total": (r.loss for r in steps), "chunks": (r.chunk_loss for r in steps),
+            "anchor": (r.anchor_loss for r in steps),
+        }),
+        *(over(title, unit, {label: [r.metrics.get(name, math.nan) for r in steps] for label, name in names.items()})
+          for title, unit, names in _METRICS),
+        by_temperature(evals),
+        over_training(evals),
+        over("Forks without an answer", "forks", _failures(steps)),
+        over("Teacher's tokens so far", "tokens", {
+            "read": _running(r.input_tokens for r in steps), "written": _running(r.output_tokens for r in steps),
+        }),
+        over("Spent so far", "dollars", {"all": spent} if spent and spent[-1] else {}),
+        over("Time of a step", "seconds", _seconds(steps)),
+    ]  # fmt: skip
+    return [kept for panel in found if (kept := _with_numbers(panel)) is not None]
+
+
+def by_temperature(evals: Sequence[EvalRecord], newest: int = 2) -> Panel:
+    """Accuracy against temperature: the untrained student, the `newest` evaluated steps, whom they are compared with.
+
+    A student that is only sharper gains at temperature 1 and loses nothing to win at its best temperature.
+    """
+    at: dict[tuple[str, int], dict[float, EvalRecord]] = {}
+    for record in evals:
+        at.setdefault((record.model, record.step), {})[record.temperature] = record
+    trained = sorted({step for who, step in at if who == "student" and step > 0 and len(at[who, step]) > 1})
+    wanted = [("student", 0), *(("student", step) for step in trained[-newest:])]
+    wanted += [key for key in at if key[0] != "student"]
+    curves = []
+    for key in wanted:
+        if records := at.get(key):
+            temperatures = sorted(records)
+            name = _who(*key)
+            curves.append(Curve(name, temperatures, [100 * records[t].accuracy for t in temperatures]))
+    return Panel("Right answers by temperature", "percent", tuple(curves), x="temperature")
+
+
+def over_training(evals: Sequence[EvalRecord]) -> Panel:
+    """The student's accuracy as training goes on, one curve a temperature that was measured more than once."""
+    at: dict[float, dict[int, float]] = {}
+    for record in evals:
+        if record.model == "student" and record.problems:
+            at.setdefault(record.temperature, {})[record.step] = 100 * record.accuracy
+    curves = [
+        Curve(f"temperature {t:g}", sorted(found), [found[s] for s in sorted(found)])
+        for t, found in sorted(at.items(), reverse=True)
+        if len(found) > 1
+    ]
+    return Panel("Right answers in training", "percent", tuple(curves[:6]))
+
+
+def failures(steps: Sequence[StepRecord]) -> list[dict[str, Any]]:
+    """Forks that got no answer, by reason, most first: how many, and at which step the last one."""
+    counts: Counter[str] = Counter()
+    last: dict[str, int] = {}
+    for record in steps:
+        for reason, count in record.failures.items():
+            counts[reason] += count
+            last[reason] = record.step
+    found = [
+        {"reason": shorten(reason, 300), "count": count, "last": last[reason]}
+        for reason, count in counts.most_common(50)
+    ]
+    return list(wire(found))
+
+
+def on_wire(charts: Sequence[Panel], budget: int = BUDGET) -> tuple[list[dict[str, Any]], bytes]:
+    """The panels without their numbers, and all numbers as float32: of each curve its x values, then its y values."""
+    curves = max(1, sum(len(panel.curves) for panel in charts))
+    limit = max(8, min(POINTS, budget // (8 * curves)))
+    described: list[dict[str, Any]] = []
+    numbers = array("f")
+    for panel in charts:
+        series = []
+        for curve in panel.curves:
+            xs, ys = thinned(curve.xs, curve.ys, limit)
+            series.append({"name": wire(shorten(curve.name, 80)), "start": len(numbers), "count": len(xs)})
+            numbers.extend(xs)
+            numbers.extend(ys)
+        described.append({"title": wire(panel.title), "unit": panel.unit, "x": panel.x, "series": series})
+    return described, _little_endian(numbers)
+
+
+def thinned(xs: Sequence[float], ys: Sequence[float], limit: int) -> tuple[list[float], list[float]]:
+    """At most `limit` of the finite points: the first, the last, and the lowest and highest of each stretch."""
+    points = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(x) and math.isfinite(y) and abs(y) < 3e38]
+    if len(points) > limit:
+        stretches = max(1, (limit - 2) // 2)
+        inner, kept = points[1:-1], [points[0]]
+        for number in range(stretches):
+            part = inner[len(inner) * number // stretches : len(inner) * (number + 1) // stretches]
+            if part:
+                ends = {min(part, key=lambda p: p[1]), max(part, key=lambda p: p[1])}
+                kept += sorted(ends)
+        points = [*kept, points[-1]]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _little_endian(numbers: array[float]) -> bytes:
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _who(model: str, step: int) -> str:
+    if model != "student":
+        return model
+    return "untrained" if step == 0 else f"step {step}"
+
+
+def _running(values: Iterable[float]) -> list[float]:
+    total, found = 0.0, []
+    for value in values:
+        total += value
+        found.append(total)
+    return found
+
+
+def _failures(steps: Sequence[StepRecord]) -> dict[str, list[float]]:
+    reasons = Counter[str]()
+    for record in steps:
+        reasons.update(record.failures)
+    shown = [reason for reason, _ in reasons.most_common(REASONS)]
+    found = {reason: [float(record.failures.get(reason, 0)) for record in steps] for reason in shown}
+    if len(reasons) > REASONS:
+        found["other reasons"] = [float(sum(n for r, n in s.failures.items() if r not in shown)) for s in steps]
+    return found
+
+
+def _seconds(steps: Sequence[StepRecord]) -> dict[str, list[float]]:
+    """By phase; the whole step beside them where it was measured."""
+    phases = list(dict.fromkeys(phase for record in steps for phase in record.seconds))
+    whole = [record.metrics.get("step_time", math.nan) for record in steps]
+    return {"all": whole} | {phase: [record.seconds.get(phase, 0.0) for record in steps] for phase in phases}
+
+
+def _with_numbers(panel: Panel) -> Panel | None:
+    curves = tuple(curve for curve in panel.curves if any(math.isfinite(y) for y in curve.ys))
+    return Panel(panel.title, panel.unit, curves, panel.x) if curves else None

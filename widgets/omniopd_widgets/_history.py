@@ -1,0 +1,219 @@
+"""The recorded rollouts of a run: those of one step as rows of a table, and one prompt's forks through training.
+
+Reads a run's files as they come and remembers only what a list needs; a rollout itself is read when it is opened. A
+file that cannot be read is named and passed over. Knows records, no view.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from omniopd.errors import RunError
+from omniopd.records import AuditRecord, RolloutRecord
+from omniopd.runs.store import ROLLOUTS, Run
+from omniopd_widgets._safe import shorten, wire
+
+ROWS = 300  # of one step in the table
+PROMPTS = 60  # in the list of those that can be followed
+SAME_FORKS = 12  # drawn each in a small chart
+PROFILE = 160  # bars of an answer's entropy
+_AT_ONCE = 16 * 2**20  # bytes read in one look, so that a long run does not hold up the first picture
+
+
+@dataclass(slots=True)
+class _Step:
+    """What is remembered of a step's file: how to know it again, whose answers it holds."""
+
+    signature: tuple[int, int]
+    labels: dict[str, str] = field(default_factory=dict)
+    probes: list[RolloutRecord] = field(default_factory=list)
+
+
+class History:
+    """The rollouts of one run. `problems` names the files that cannot be read."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.problems: dict[int, str] = {}
+        self._steps: dict[int, _Step] = {}
+
+    def read(self) -> tuple[bool, bool]:
+        """Look at the files that are new or other than before: whether anything changed, whether all is read."""
+        found = {step: _signature(self.run, step) for step in self.run.rollout_steps()}
+        gone = [step for step in self._steps if found.get(step) != self._steps[step].signature]
+        for step in gone:
+            del self._steps[step]
+        self.problems = {step: said for step, said in self.problems.items() if step in found and step not in gone}
+        changed, size = bool(gone), 0
+        for step, signature in found.items():
+            if step in self._steps or signature is None:
+                continue
+            if size >= _AT_ONCE:
+                return True, False
+            size += signature[0]
+            changed = True
+            self._steps[step] = self._index(step, signature)
+        return changed, True
+
+    @property
+    def steps(self) -> list[int]:
+        return sorted(self._steps)
+
+    def rollouts(self, step: int) -> list[RolloutRecord]:
+        """Those of a step, probes first. Raises RunError where they cannot be read."""
+        return sorted(self.run.rollouts(step), key=lambda record: (not record.probe, record.row))
+
+    def prompts(self) -> list[dict[str, Any]]:
+        """Prompts that were recorded, probes first, then those of most steps: id, label, how many steps, probe."""
+        steps: dict[str, int] = {}
+        labels: dict[str, str] = {}
+        probes = {record.prompt_id for step in self._steps.values() for record in step.probes}
+        for step in self._steps.values():
+            for prompt, label in step.labels.items():
+                steps[prompt] = steps.get(prompt, 0) + 1
+                labels[prompt] = label
+        order = sorted(steps, key=lambda prompt: (prompt not in probes, -steps[prompt]))
+        return [
+            {
+                "key": key(p),
+                "id": wire(shorten(p, 60)),
+                "label": wire(labels[p]),
+                "steps": steps[p],
+                "probe": p in probes,
+            }
+            for p in order[:PROMPTS]
+        ]
+
+    def of_prompt(self, wanted: str) -> list[RolloutRecord]:
+        """The rollouts of one prompt (its id or its `key`): the first of each step. Damaged files are passed over."""
+        found = []
+        for number in self.steps:
+            step = self._steps[number]
+            prompt = next((p for p in step.labels if wanted in (p, key(p))), None)
+            if prompt is None:
+                continue
+            records: Iterable[RolloutRecord] = step.probes
+            if not any(record.prompt_id == prompt for record in step.probes):
+                try:
+                    records = self.run.rollouts(number)
+                except RunError as error:
+                    self.problems[number] = str(error)
+                    continue
+            found += [record for record in records if record.prompt_id == prompt][:1]
+        return found
+
+    def _index(self, number: int, signature: tuple[int, int]) -> _Step:
+        step = _Step(signature)
+        try:
+            records = self.run.rollouts(number)
+        except RunError as error:
+            self.problems[number] = str(error)
+            return step
+        for record in records:
+            step.labels.setdefault(record.prompt_id, question(record, 100))
+        step.probes = [record for record in records if record.probe]
+        return step
+
+
+def key(prompt: str) -> str:
+    """A short name for a prompt's id, which may be any text."""
+    return hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def rows(records: Sequence[RolloutRecord], limit: int = ROWS) -> list[dict[str, Any]]:
+    """One line a rollout for the table of a step; texts are shortened."""
+    return [
+        {
+            "row": record.row,
+            "probe": record.probe,
+            "question": wire(question(record, 80)),
+            "answer": wire(shorten("".join(record.pieces), 120)),
+            "tokens": len(record.pieces),
+            "cut": record.finish != "stop",
+            "forks": len(record.audits),
+            "unanswered": len(record.unanswered),
+            "entropy": wire(max(record.entropies, default=0.0)),
+            "trust": wire(_mean([audit.posterior_mean for audit in record.audits])),
+        }
+        for record in records[:limit]
+    ]
+
+
+def through_training(records: Sequence[RolloutRecord]) -> dict[str, Any]:
+    """One prompt's answers by step (`strips`), and the forks that came up after the same words at several (`same`).
+
+    A strip holds the highest entropy of each stretch of the answer, and its audited forks: where they begin, and the
+    trust π̂ and the share k ÷ N that the audit gave the student's own chunk.
+    """
+    strips = [_strip(record) for record in records]
+    threads: dict[str, list[tuple[RolloutRecord, AuditRecord]]] = {}
+    for record in records:
+        for audit in record.audits:
+            prefix = "".join(record.pieces[: audit.start])
+            threads.setdefault(prefix, []).append((record, audit))
+    several = [(prefix, seen) for prefix, seen in threads.items() if len(seen) > 1]
+    several.sort(key=lambda item: (-len(item[1]), -max(audit.entropy for _, audit in item[1])))
+    same = [
+        {
+            "before": wire(prefix[-40:]),
+            "start": seen[0][1].start,
+            "points": [
+                {"step": record.step, "chunk": wire(shorten(audit.chunk, 60)), **_numbers(audit)}
+                for record, audit in seen
+            ],
+        }
+        for prefix, seen in sorted(several[:SAME_FORKS], key=lambda item: item[1][0][1].start)
+    ]
+    return {
+        "question": wire(question(records[0], 1_000)) if records else "",
+        "expected": wire(shorten(records[0].answer or "", 200)) if records else "",
+        "strips": strips,
+        "same": same,
+        "more": len(several) - len(same),
+    }
+
+
+def question(record: RolloutRecord, limit: int) -> str:
+    """What was asked: the last message, shortened."""
+    return shorten(str(record.messages[-1].get("content", "")) if record.messages else record.prompt_id, limit)
+
+
+def _strip(record: RolloutRecord) -> dict[str, Any]:
+    time = len(record.entropies)
+    bars = min(PROFILE, time)
+    edges = [time * bar // bars for bar in range(bars + 1)] if bars else [0]
+    return {
+        "step": record.step,
+        "row": record.row,
+        "tokens": time,
+        "cut": record.finish != "stop",
+        "answer": wire(shorten("".join(record.pieces), 400)),
+        "profile": [round(max(record.entropies[a:b]), 3) for a, b in itertools.pairwise(edges)],
+        "forks": [
+            {"start": audit.start, "stop": audit.stop, "chunk": wire(shorten(audit.chunk, 60)), **_numbers(audit)}
+            for audit in record.audits[:64]
+        ],
+    }
+
+
+def _numbers(audit: AuditRecord) -> dict[str, Any]:
+    share = audit.soft_count / len(audit.texts) if audit.texts else None
+    values = {"entropy": audit.entropy, "trust": audit.posterior_mean, "share": share}
+    return {name: wire(value if value is None else round(value, 4)) for name, value in values.items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _signature(run: Run, step: int) -> tuple[int, int] | None:
+    try:
+        state = os.stat(run.path / ROLLOUTS / f"step_{step:06d}.jsonl")
+    except OSError:
+        return None  # set aside in this moment
+    return state.st_size, state.st_mtime_ns

@@ -1,0 +1,55 @@
+"""Looking again and again, in a daemon thread that ends with its view. Knows nothing of what is looked at."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+
+FASTEST_S = 0.1  # ten looks a second: more than a page can show, and what a notebook's server stands
+
+
+class Ticker:
+    """Calls a method every `interval_s` until it returns False, `stop` is called, or its object is gone.
+
+    The thread holds no object alive. An exception ends it; `failed` of the object's own hears of it.
+    """
+
+    def __init__(self, act: Callable[[], bool], failed: Callable[[Exception], None], interval_s: float) -> None:
+        self._act, self._failed = weakref.WeakMethod(act), weakref.WeakMethod(failed)
+        self._interval = max(FASTEST_S, interval_s)
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin, or begin again; nothing where it runs already."""
+        if not self.is_alive:
+            self._over = threading.Event()
+            self._thread = threading.Thread(target=self._run, args=(self._over,), daemon=True, name="omniopd-look")
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End soon; waits for nothing."""
+        self._over.set()
+
+    def join(self, timeout_s: float = 5.0) -> None:
+        """Wait until the thread has ended."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+
+    def _run(self, over: threading.Event) -> None:
+        while not over.wait(self._interval):
+            act, failed = self._act(), self._failed()
+            if act is None or failed is None:
+                return
+            try:
+                if not act():
+                    return
+            except Exception as error:  # there is nobody above a thread to hear of it
+                failed(error)
+                return
+            del act, failed

@@ -1,0 +1,56 @@
+// A table whose columns sort, with a button in each row. Texts that somebody else wrote are shown as they are.
+
+import { clear, h, missing, on, shown } from "./_common.js";
+
+// columns: [{key, label, text: the cell holds somebody else's text, show: value → string, title}]. Returns
+// {element, draw(rows)}. `row(record)` gives {button: label, pressed, onClick, extra: [elements]} for the first cell.
+// `sort` is {key, down}; a click on a head calls onSort(key).
+export function sortedTable({ columns, label, signal, onSort, row }) {
+  const head = h("tr", {}, h("th", { scope: "col" }, h("span", { class: "oopd-sr" }, "open")));
+  const heads = new Map();
+  for (const column of columns) {
+    const act = h("button", { type: "button", class: "oopd-button oopd-sort", title: column.title }, column.label);
+    on(act, "click", () => onSort(column.key), { signal });
+    const cell = h("th", { scope: "col" }, act);
+    heads.set(column.key, cell);
+    head.append(cell);
+  }
+  const body = h("tbody", {});
+  const table = h("table", { class: "oopd-grid-table" }, h("caption", { class: "oopd-sr" }, label), h("thead", {}, head), body);
+  const element = h("div", { class: "oopd-scroll" }, table);
+
+  function draw(rows, sort) {
+    for (const [key, cell] of heads) {
+      if (sort?.key === key) cell.setAttribute("aria-sort", sort.down ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+    }
+    clear(body, sorted(rows, sort).map((record) => line(record)));
+  }
+
+  function line(record) {
+    const { button, pressed, onClick, extra = [], title } = row(record);
+    const open = h("button", { type: "button", class: "oopd-button", "aria-pressed": String(Boolean(pressed)), title }, button);
+    on(open, "click", () => onClick(), { signal });
+    const cells = columns.map((column) => {
+      const value = record[column.key];
+      if (column.text) return h("td", {}, shown(String(value ?? "")));
+      return h("td", { class: typeof value === "number" ? "oopd-number" : null }, column.show ? column.show(value, record) : missing(value) ? "–" : String(value));
+    });
+    return h("tr", { class: pressed ? "oopd-chosen" : null }, h("td", {}, ...extra, open), ...cells);
+  }
+
+  return { element, draw, body };
+}
+
+// Rows in order; what is missing comes last either way.
+export function sorted(rows, sort) {
+  if (!sort?.key) return rows;
+  const direction = sort.down ? -1 : 1;
+  return [...rows].sort((a, b) => {
+    const [x, y] = [a[sort.key], b[sort.key]];
+    if (missing(x) || missing(y)) return missing(x) - missing(y);
+    if (typeof x === "number" && typeof y === "number") return direction * (x - y);
+    const [left, right] = [String(x), String(y)];
+    return direction * (left < right ? -1 : left > right ? 1 : 0);
+  });
+}

@@ -1,0 +1,267 @@
+"""A run, watched: its curves, what it costs, the rollouts of its recorded steps, one prompt's forks through training.
+
+    TrainingMonitor("runs/2026-11-23T06-00-00_embedded")
+
+Reads the run's directory, and needs no one's permission: the run may go on in this process, in another one, or be over
+for a week. A daemon thread looks at most ten times a second and ends with the run, or with the view.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
+
+from omniopd.errors import OmniOPDError, RunError
+from omniopd.records import EvalRecord, RolloutRecord, StepRecord
+from omniopd.runs.following import Follower, Update
+from omniopd.runs.store import MANIFEST, Run
+from omniopd_widgets import _curves, _history
+from omniopd_widgets._base import View
+from omniopd_widgets._inert import curves_text
+from omniopd_widgets._opening import Opening
+from omniopd_widgets._safe import SafeHTML, element, shorten, table, wire
+from omniopd_widgets._ticker import Ticker
+
+_RECENT = 20  # steps whose mean says how long one takes
+_PROBLEMS = 20
+
+
+class TrainingMonitor(View, script="training_monitor.js", style=("_runs.css", "training_monitor.css")):
+    """Follows the run in a directory.
+
+    Assign `step` to see a recorded step's rollouts (`newest` lets it go with the run), `selected` to open the rollout
+    of that row beneath, `prompt` to follow one prompt (its id) through training, `live` to look again or no longer.
+    `steps`, `evals` and `rollout` hold the records themselves.
+    """
+
+    name = Unicode("").tag(sync=True)
+    status = Dict().tag(sync=True)
+    panels = List().tag(sync=True)
+    data = Bytes(b"").tag(sync=True)
+    findings = List().tag(sync=True)
+    failures = List().tag(sync=True)
+    recorded = List().tag(sync=True)
+    step = Int(-1).tag(sync=True)
+    newest = Bool(True).tag(sync=True)
+    rows = List().tag(sync=True)
+    hidden_rows = Int(0).tag(sync=True)
+    selected = Int(-1).tag(sync=True)
+    prompts = List().tag(sync=True)
+    prompt = Unicode("").tag(sync=True)
+    forks = Dict().tag(sync=True)
+    live = Bool(False).tag(sync=True)
+
+    def __init__(self, run: Run | str | Path, interval_s: float = 0.25, **traits: Any) -> None:
+        self._lock = threading.RLock()
+        self._follower = Follower(run)
+        self._history = _history.History(self._follower.run)
+        self._shown: tuple[int, list[RolloutRecord]] = (-1, [])
+        self._evals_found = -1
+        self.opened = Opening()
+        super().__init__(**traits)
+        self.name = str(wire(self.run.manifest.name or self.run.path.name))
+        self._ticker = Ticker(self._look, self._failed, interval_s)
+        # A run that is over is whole at once: what a notebook shows of it does not hang on a thread.
+        self.live = self._look() and (not self.status["over"] or self._look())
+
+    @property
+    def run(self) -> Run:
+        return self._follower.run
+
+    @property
+    def steps(self) -> list[StepRecord]:
+        """The step records that count so far."""
+        return self._follower.steps
+
+    @property
+    def evals(self) -> list[EvalRecord]:
+        """The evaluations that count so far."""
+        return self._follower.evals
+
+    @property
+    def rollout(self) -> RolloutRecord | None:
+        """The selected rollout of the step shown."""
+        return next((record for record in self._shown[1] if record.row == self.selected), None)
+
+    def close(self) -> None:
+        """Stop following and take the view off the page."""
+        self._ticker.stop()
+        self.opened.close()
+        super().close()
+
+    # ── following ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _look(self) -> bool:
+        """One look at the run; whether another one is worth it."""
+        with self._lock:
+            update = self._follower.look()
+            if update.status is None and not (self.run.path / MANIFEST).exists():
+                self.problem = f"{self.run.path} is gone: it was moved or removed while it was being watched"
+                return False
+            changed, complete = self._history.read()
+            with self.hold_sync():
+                self._show(update, changed)
+            going_on = not (update.is_over and complete and not update.steps and not update.evals)
+            if not going_on:
+                self.live = False
+            return going_on
+
+    def _show(self, update: Update, rollouts_changed: bool) -> None:
+        if update.steps or update.evals or update.restarted or not self.status:
+            self.panels, self.data = _curves.on_wire(_curves.panels(self.steps, self.evals))
+            self.failures = _curves.failures(self.steps)
+        if len(self.evals) != self._evals_found:
+            self._evals_found = len(self.evals)
+            self.findings = _findings(self.evals)
+        self.status = _status(update, self.steps)
+        problems = [*update.problems, *self._history.problems.values()]
+        if problems:
+            self.problem = shorten("\n".join(dict.fromkeys([*self.problem.splitlines(), *problems][:_PROBLEMS])), 2_000)
+        if rollouts_changed:
+            self._show_recorded()
+
+    def _show_recorded(self) -> None:
+        recorded, before = self._history.steps, self.step
+        self.recorded = recorded
+        self.prompts = self._history.prompts()
+        if recorded and (self.newest or before not in recorded):
+            self.step = recorded[-1]
+        elif not recorded:
+            self.step = -1
+        if self.step == before:
+            self._show_rows()  # the same step may have been written anew
+        if self.prompts and self.prompt not in {p["key"] for p in self.prompts}:
+            self.prompt = self.prompts[0]["key"]
+        else:
+            self._show_forks()
+
+    def _failed(self, error: Exception) -> None:
+        self.problem = f"following stopped: {error if isinstance(error, OmniOPDError) else repr(error)}"
+        self.live = False
+
+    @observe("live")
+    def _on_live(self, change: Any) -> None:
+        if change["new"]:
+            self._ticker.start()
+        else:
+            self._ticker.stop()
+
+    # ── one step, one rollout, one prompt ────────────────────────────────────────────────────────────────────────
+
+    @observe("step")
+    def _on_step(self, change: Any) -> None:
+        with self._lock:
+            if self.recorded and change["new"] != self.recorded[-1]:
+                self.newest = False
+            self.selected = -1
+            self._show_rows()
+
+    @observe("newest")
+    def _on_newest(self, change: Any) -> None:
+        if change["new"] and self.recorded:
+            self.step = self.recorded[-1]
+
+    @observe("selected")
+    def _on_selected(self, change: Any) -> None:
+        self.opened.show(self.rollout, self.run)
+
+    @observe("prompt")
+    def _on_prompt(self, change: Any) -> None:
+        with self._lock:
+            self._show_forks()
+
+    def _show_rows(self) -> None:
+        records: list[RolloutRecord] = []
+        if self.step in self.recorded:
+            try:
+                records = self._history.rollouts(self.step)
+            except RunError as error:
+                self.problem = str(error)
+        self._shown = (self.step, records)
+        self.rows = _history.rows(records)
+        self.hidden_rows = len(records) - len(self.rows)
+
+    def _show_forks(self) -> None:
+        records = self._history.of_prompt(self.prompt) if self.prompt else []
+        self.forks = _history.through_training(records) if records else {}
+
+    # ── where no kernel runs ─────────────────────────────────────────────────────────────────────────────────────
+
+    def summary(self) -> str:
+        state, step, steps = (self.status.get(name) for name in ("state", "step", "steps"))
+        return f"{shorten(self.name, 60)}: {state}, step {step} of {steps}"
+
+    def fallback(self) -> Sequence[SafeHTML]:
+        parts = [element("p", self.status.get("words", ""))]
+        parts += [element("p", sentence) for sentence in self.findings]
+        parts.append(curves_text(_curves.panels(self.steps, self.evals)))
+        if self.failures:
+            cells = [(f["reason"], f["count"], f["last"]) for f in self.failures]
+            parts.append(table(("fork without an answer", "times", "last at step"), cells, limit=120))
+        if self.rows:
+            cells = [(r["row"], r["question"], r["answer"], r["tokens"], r["forks"]) for r in self.rows[:20]]
+            heads = ("row", "question", "answer", "tokens", "forks")
+            parts.append(table(heads, cells, f"Rollouts of step {self.step}"))
+        return parts
+
+    def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The view with what is opened beneath it."""
+        data, metadata = super()._repr_mimebundle_(**more)
+        if "application/vnd.jupyter.widget-view+json" in data:
+            data["application/vnd.jupyter.widget-view+json"]["model_id"] = self.whole.model_id
+        return data, metadata
+
+    @property
+    def whole(self) -> ipywidgets.VBox:
+        """The view and what is opened beneath it, as one widget to place elsewhere."""
+        if not hasattr(self, "_whole"):
+            self._whole = ipywidgets.VBox([self, self.opened.box])
+        return self._whole
+
+
+def _status(update: Update, steps: Sequence[StepRecord]) -> dict[str, Any]:
+    """Where the run stands, in words and numbers."""
+    status = update.status
+    step, planned = (status.step, status.steps) if status else (0, 0)
+    recent = [r.metrics["step_time"] for r in steps[-_RECENT:] if "step_time" in r.metrics]
+    pace = sum(recent) / len(recent) if recent else None
+    left = pace * (planned - step) if pace is not None and not update.is_over and step < planned else None
+    words = [update.state or "no status", f"step {step} of {planned}"]
+    if pace is not None:
+        words.append(f"{pace:.2g} s a step" if pace < 100 else f"{pace:.0f} s a step")
+    if left is not None:
+        words.append(f"about {_duration(left)} left")
+    if status and status.message:
+        words.append(shorten(status.message, 300))
+    cost = sum(r.cost_usd for r in steps)
+    read, written = sum(r.input_tokens for r in steps), sum(r.output_tokens for r in steps)
+    return dict(
+        wire(
+            {
+                "state": update.state, "step": step, "steps": planned, "words": " · ".join(words),
+                "updated": status.updated if status else "", "cost_usd": cost, "read": read, "written": written,
+                "unanswered": sum(sum(r.failures.values()) for r in steps), "over": update.is_over,
+            }
+        )
+    )  # fmt: skip
+
+
+def _findings(evals: Sequence[EvalRecord]) -> list[str]:
+    """Whether the student got better or only sharper: differences with their intervals, in sentences."""
+    if len({record.step for record in evals if record.model == "student"}) < 2:
+        return []
+    from omniopd.evaluation.tables import findings, report_rows
+
+    return [str(wire(shorten(sentence, 400))) for sentence in findings(report_rows(evals))]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -21,7 +21,7 @@ def answer(received: Received) -> Reply:
         return refusal(401, "x-api-key header is required")
     if unknown := set(body) - FIELDS:
         return refusal(400, f"{sorted(unknown)[0]}: Extra inputs are not permitted")
-    turns = [Turn(message["role"], _text(message["content"])) for message in body["messages"]]
+    turns = turns_of(received)
     if problem := problem_with(turns):
         return refusal(400, problem)
     last = turns[-1]
@@ -50,7 +50,9 @@ def answer(received: Received) -> Reply:
 
 
 def turns_of(received: Received) -> list[Turn]:
-    return [Turn(message["role"], _text(message["content"])) for message in received.body["messages"]]
+    said = [Turn(message["role"], _text(message["content"])) for message in received.body["messages"]]
+    system = received.body.get("system")
+    return [Turn("system", _text(system)), *said] if system else said
 
 
 def _text(content: Any) -> str:

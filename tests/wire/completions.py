@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import re
+from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
+from tests.builders import tiny_tokenizer
 from tests.wire.reading import Turn, refusal, tokens, write
 from tests.wire.server import Answering, Received, Reply
 
@@ -38,6 +40,17 @@ def vllm(tokenizer: PreTrainedTokenizerBase) -> Answering:
         )
 
     return answer
+
+
+def turns_of(received: Received) -> list[Turn]:
+    """The turns of a request to a server with the tiny tokenizer."""
+    tokenizer = _own_tiny_tokenizer()
+    return chatml_turns(tokenizer, prompt_ids(tokenizer, received.body["prompt"]))
+
+
+@lru_cache(maxsize=1)
+def _own_tiny_tokenizer() -> PreTrainedTokenizerBase:
+    return copy.deepcopy(tiny_tokenizer())
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str | list[int]) -> list[int]:

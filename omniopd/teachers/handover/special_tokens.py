@@ -46,6 +46,11 @@ _BARRED = re.compile(r"<[|｜][^<>|｜\s]{1,60}[|｜]>")
 _NAMED = re.compile("|".join(sorted((re.escape(t) for f in FAMILIES.values() for t in f), key=len, reverse=True)))
 
 
+def spelled(text: str) -> set[str]:
+    """All spellings of special tokens in a text."""
+    return {match.group() for pattern in (_NAMED, _BARRED) for match in pattern.finditer(text)}
+
+
 def spelled_special(text: str) -> str | None:
     """The first spelling of a special token in a text, or None."""
     found = [match for match in (_NAMED.search(text), _BARRED.search(text)) if match]

@@ -10,10 +10,13 @@ import copy
 import threading
 from collections.abc import Sequence
 
+from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from omniopd.errors import ConfigError, DataError
 from omniopd.models.chat import prompt_ids, text_ids
 from omniopd.teachers.handover.asked import Unaskable
+from omniopd.teachers.handover.special_tokens import spelled
 from omniopd.teachers.handover.thinking import CLOSE, OPEN, Joint, inside_thought, joint, opens_thought
 from omniopd.types import Message
 
@@ -22,10 +25,15 @@ class ChatTemplate:
     """Renders for the model that `tokenizer` belongs to.
 
     `student_thinks` says whether the student's own template opens `<think>` before the student writes; None: it does
-    what this one does (as it is where teacher and student share it).
+    what this one does (as it is where teacher and student share it). Raises ConfigError without a chat template.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, student_thinks: bool | None = None) -> None:
+        if tokenizer.chat_template is None:
+            raise ConfigError(
+                f"the tokenizer {tokenizer.name_or_path or 'of the teacher'!r} has no chat template, which raw prompts "
+                "are written with: name the tokenizer of an instruction-tuned model, or another handover"
+            )
         # Encoding sets a switch on a fast tokenizer (whether special tokens are read out of a text): two threads
         # that share one get each other's. This copy is used by one thread at a time.
         self.tokenizer = copy.deepcopy(tokenizer)
@@ -35,11 +43,12 @@ class ChatTemplate:
     def ids(self, messages: Sequence[Message], prefix: str) -> tuple[int, ...]:
         """Token ids of the conversation, up to and with the prefix; what a text spells stays text.
 
-        Raises Unaskable for a prefix inside a thought that the template knows nothing of.
+        Raises Unaskable for a conversation that the template refuses, and for a thought that it knows nothing of.
         """
         with self._lock:
+            self._check_marks(messages, prefix)
             at = self._joint(self._rendered(messages), prefix)
-            head = prompt_ids(self.tokenizer, messages)
+            head = self._prompt_ids(messages)
             if at.dropped:
                 tail = self._encode(at.dropped)
                 if head[-len(tail) :] != tail:
@@ -64,7 +73,25 @@ class ChatTemplate:
             return text
 
     def _rendered(self, messages: Sequence[Message]) -> str:
-        return str(self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+        try:
+            return str(self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+        except TemplateError as error:
+            raise Unaskable(f"the teacher's chat template refuses the conversation: {error}") from error
+
+    def _prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        try:
+            return prompt_ids(self.tokenizer, messages)
+        except DataError as error:
+            raise Unaskable(str(error)) from error
+
+    def _check_marks(self, messages: Sequence[Message], prefix: str) -> None:
+        """Raises Unaskable for a text with a mark of the template's that is no token, so that ids cannot tell it."""
+        special = {added.content for added in self.tokenizer.added_tokens_decoder.values() if added.special}
+        template = str(self.tokenizer.chat_template)
+        for text in (prefix, *(message["content"] for message in messages)):
+            forged = [mark for mark in spelled(text) if mark in template and mark not in special]
+            if forged:
+                raise Unaskable(f"a text spells {min(forged)!r}, which marks turns in the teacher's chat template")
 
     def _joint(self, rendered: str, prefix: str) -> Joint:
         opened = opens_thought(rendered) if self.student_thinks is None else self.student_thinks

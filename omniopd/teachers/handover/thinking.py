@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 OPEN, CLOSE = "<think>", "</think>"
+# GPT-OSS names a channel before it writes, and its template leaves that to the model.
+_HARMONY, _FINAL = "<|start|>assistant", "<|channel|>final<|message|>"
 
 
 def inside_thought(prefix: str, opened: bool = False) -> bool:
@@ -35,6 +37,8 @@ def joint(rendered: str, prefix: str, opened: bool) -> Joint:
     `opened` says that the student's own template had opened a thought before the prefix. An opening tag is not written
     twice; a thought that the template opens and the student never had is closed empty, as templates write it.
     """
+    if rendered.endswith(_HARMONY):
+        return Joint(prefix, added=_FINAL)
     thinks = opened or prefix.lstrip().startswith(OPEN)
     if opens_thought(rendered):
         ends_line = rendered.endswith("\n")

@@ -1,0 +1,83 @@
+"""What holds for every notebook: one annotated cell of parameters, checked outputs, nothing of a machine, small, inert."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from omniopd.launch import parameters_of
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(p for p in FOLDER.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+NAMES = {
+    "00_tour", "01_entropy_and_forks", "02_asking_the_teacher", "03_similarity_and_posterior", "04_the_objective",
+    "05_watch_and_compare", "train", "run_report",
+}  # fmt: skip
+CHECKED, WIDGET = "nbval-check-output", "application/vnd.jupyter.widget-view+json"
+OF_A_MACHINE = re.compile(r"/(tmp|home|root|Users|work)/|0x[0-9a-f]{6,}|ipykernel_\d")
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=[p.stem for p in NOTEBOOKS])
+def notebook(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def cells(notebook: Path) -> list[Any]:
+    return [c for c in nbformat.read(notebook, 4).cells if c.cell_type == "code"]
+
+
+def outputs(notebook: Path) -> list[Any]:
+    return [output for cell in cells(notebook) for output in cell.outputs]
+
+
+def test_they_are_all_here() -> None:
+    assert {p.stem for p in NOTEBOOKS} >= NAMES
+
+
+def test_one_cell_holds_the_parameters_and_each_has_a_type_and_a_word_of_help(notebook: Path) -> None:
+    assert sum("parameters" in c.metadata.get("tags", []) for c in cells(notebook)) == 1
+    found = parameters_of(notebook)
+    assert found
+    assert all(p.type and p.constant for p in found)
+    assert any(p.help for p in found)
+
+
+def test_some_outputs_are_checked(notebook: Path) -> None:
+    checked = [c for c in cells(notebook) if CHECKED in c.metadata.get("tags", [])]
+    assert checked
+    assert all(c.outputs for c in checked)
+
+
+def test_twenty_outputs_are_checked_in_all() -> None:
+    assert sum(CHECKED in c.metadata.get("tags", []) for n in NOTEBOOKS for c in cells(n)) >= 20
+
+
+def test_it_was_run_to_its_end_without_an_error(notebook: Path) -> None:
+    assert all(c.execution_count for c in cells(notebook))
+    assert [o for o in outputs(notebook) if o.output_type == "error"] == []
+
+
+def test_it_is_small_and_keeps_nothing_of_how_it_was_run(notebook: Path) -> None:
+    assert notebook.stat().st_size < 1_000_000
+    read = nbformat.read(notebook, 4)
+    assert not {"widgets", "papermill"} & set(read.metadata)
+    assert all(not {"execution", "papermill"} & set(c.metadata) for c in read.cells)
+
+
+def test_its_outputs_name_no_machine(notebook: Path) -> None:
+    for output in outputs(notebook):
+        texts = [output.get("text", ""), *(v for v in output.get("data", {}).values() if isinstance(v, str))]
+        assert [m.group() for text in texts for m in OF_A_MACHINE.finditer(text)] == []
+
+
+def test_every_view_can_be_read_without_a_kernel(notebook: Path) -> None:
+    for output in outputs(notebook):
+        data = output.get("data", {})
+        if WIDGET in data:
+            assert "mathjax_ignore" in data["text/html"]
+            assert "<script" not in data["text/html"]
+            assert data["text/plain"]

@@ -1,6 +1,7 @@
 """`omniopd COMMAND …`: finds the command's file, prints errors made on purpose as one sentence.
 
-Exit codes: 0 done, 2 a mistake that the sentence explains, 130 stopped by Ctrl-C. A command's heavy imports happen when
+Exit codes: 0 done, 2 a mistake that the sentence explains, 130 stopped by Ctrl-C; `run` and `sweep` add 1 for a run
+that failed. A command's heavy imports happen when
 it runs, so that `--help` is quick.
 """
 
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 import omniopd
 from omniopd.errors import OmniOPDError
 
-COMMANDS = ("demo", "train", "evaluate", "recipes", "runs")
+COMMANDS = ("demo", "train", "run", "sweep", "stop", "evaluate", "recipes", "runs", "notebooks")
 MISTAKE, INTERRUPTED = 2, 130
 
 

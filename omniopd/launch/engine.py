@@ -28,6 +28,7 @@ from omniopd.runs.atomic import write_text
 KERNEL = "python3"
 _START_S = 300  # seconds that a kernel may take to answer first, on a machine that computes something else
 _QUIET_S = 60  # seconds that a cell's last outputs may be on their way
+_SAVE_S = 5  # seconds between copies within one cell; papermill doubles them where saving is slow
 
 
 class Interrupted(Exception):
@@ -121,14 +122,19 @@ class _Engine(NBClientEngine):
 
 
 class _Manager(NotebookExecutionManager):
-    """Saves a clean copy, whole or not at all."""
+    """Saves a clean copy, whole or not at all, and within a cell only where something came."""
 
     def __init__(self, nb: Any, target: Path, places: Mapping[str, str]) -> None:
-        super().__init__(nb, output_path=str(target), progress_bar=False)
+        super().__init__(nb, output_path=str(target), progress_bar=False, autosave_cell_every=_SAVE_S)
         self._target, self._places = target, places
+        self.news = False
+
+    def autosave_cell(self, **kwargs: Any) -> None:
+        if self.news:
+            super().autosave_cell(**kwargs)
 
     def save(self, **kwargs: Any) -> None:
-        self.nb = kwargs.get("nb") or self.nb
+        self.nb, self.news = kwargs.get("nb") or self.nb, False
         write_text(self._target, nbformat.writes(nbformat.from_dict(cleaned(self.nb, self._places))))
         self.last_save_time = self.now()
 
@@ -164,4 +170,10 @@ class _Client(PapermillNotebookClient):
         # The kernel says which input it executes once it listens to signals.
         if msg["msg_type"] == "execute_input":
             self._control.executing(True)
+        self.nb_man.news = True
         return super().process_message(msg, cell, cell_index)
+
+    async def _async_check_alive(self) -> None:
+        # Asked every second: what a silent cell said last must not wait for its next word.
+        self.nb_man.autosave_cell()
+        await super()._async_check_alive()

@@ -59,9 +59,10 @@ def launch(
         path = named_folder(Path(folder), name) if name is not None else new_folder(Path(folder), source.stem)
     make_folder(part(path))
     shutil.copyfile(source, source_of(path))
-    write_launch(path, Launch(source.name, values, str(Path.cwd()), device, now()))
     if run is None:
         write_status(path / STATUS, changed(first_status(0), state="queued", message="starting"))
+    # Last, because a folder is a launched run once it has this file.
+    write_launch(path, Launch(source.name, values, str(Path.cwd()), device, now()))
     return _started(Launched(path))
 
 

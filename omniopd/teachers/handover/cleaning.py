@@ -15,7 +15,8 @@ _PREAMBLE = re.compile(
         (?:sure|certainly|of\ course|absolutely|okay|ok|alright|understood|got\ it|great)\b[^\n]{0,120}
             (?:continu|complet|rest\b|remain|answer|solution|here)[^\n]{0,120}
       | (?:here(?:'s|’s|\ is|\ are)|below\ is|this\ is)\b[^\n]{0,60}(?:continu|complet|rest\b|remain)[^\n]{0,120}
-      | (?:continuing|to\ continue|i(?:'ll|’ll|\ will)\ continue|let\ me\ continue|the\ continuation)\b[^\n]{0,160}
+      | (?:continuing\ (?:the|from|where|with)|i(?:'ll|’ll|\ will)\ continue|let\ me\ continue|the\ continuation)\b
+            [^\n]{0,160}
     )(?::|\n|$)""",
     re.IGNORECASE | re.VERBOSE,
 )

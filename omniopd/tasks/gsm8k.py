@@ -40,6 +40,10 @@ class Gsm8k:
     def grade(self, prompt: Prompt, response: str) -> bool:
         return grade_prompt(prompt, response)
 
+    def readable(self, prompt: Prompt, response: str) -> bool:
+        """Whether the grader finds an answer in the response, right or wrong."""
+        return bool(final_answer(response))
+
 
 def _with_final_answer(prompt: Prompt, place: str) -> Prompt:
     worked = prompt.answer or ""

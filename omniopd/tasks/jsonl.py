@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.errors import DataError
-from omniopd.tasks.grading import grade
+from omniopd.tasks.grading import final_answer, grade
 from omniopd.types import Message, Prompt
 
 
@@ -48,6 +48,10 @@ class Jsonl:
 
     def grade(self, prompt: Prompt, response: str) -> bool:
         return grade_prompt(prompt, response)
+
+    def readable(self, prompt: Prompt, response: str) -> bool:
+        """Whether the grader finds an answer in the response, right or wrong."""
+        return bool(final_answer(response))
 
     def _read(self, file: Path) -> list[Prompt]:
         columns = self.prompt_column, self.answer_column

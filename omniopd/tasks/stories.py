@@ -31,6 +31,7 @@ SPLITS = ("train", "dev", "test")
 STEPS = (2, 3, 4)
 CARRY_SHARE = 0.66  # share of steps that shall carry or borrow; not all numbers can, so about .55 do
 
+_GIVEN = re.compile(r"####\s*(-?\d+)")
 Compute = Callable[[int, str, int], int]
 
 
@@ -86,6 +87,10 @@ class Stories:
         """Whether the number after the last ``####`` is the answer."""
         return grade(prompt, response)
 
+    def readable(self, prompt: Prompt, response: str) -> bool:
+        """Whether a number follows some ``####``, right or wrong."""
+        return bool(_GIVEN.search(response))
+
     def worked_answer(self, prompt: Prompt, seed: int = 0) -> str:
         """One of the many right answers to a prompt of this world; another seed words it otherwise."""
         return worked_answer(story_of(prompt.id), random.Random(f"{prompt.id}/{seed}"))
@@ -136,7 +141,7 @@ def worked_answer(story: Story, rng: random.Random, compute: Compute | None = No
 
 def grade(prompt: Prompt, response: str) -> bool:
     """Whether the number after the last ``####`` of a response is the prompt's answer."""
-    given = re.findall(r"####\s*(-?\d+)", response)
+    given = _GIVEN.findall(response)
     return bool(given) and prompt.answer is not None and int(given[-1]) == int(prompt.answer)
 
 

@@ -1,0 +1,98 @@
+r"""Competition mathematics: MATH-500, AIME 2024 and 2025, AMC 2023, OlympiadBench, or a file of one of their shapes.
+
+`SOURCES` says where each stands on the hub and what its columns are called. They are for measuring: a student that is
+trained on them is not measured by them. Graded by math-verify (`grading.grade`). Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omniopd.errors import DataError
+from omniopd.tasks.grading import final_answer
+from omniopd.tasks.jsonl import draw, grade_prompt, rows_as_prompts
+from omniopd.tasks.sources import Rows, rows_of
+from omniopd.types import Prompt
+
+INSTRUCTION = r"Think step by step, and put the final answer into \boxed{}."
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set on the hub; its one split there is called "test" here."""
+
+    dataset: str
+    split: str
+    question: str
+    answer: str
+    config: str | None = None
+
+
+SOURCES = {
+    "math500": Source("HuggingFaceH4/MATH-500", "test", "problem", "answer"),
+    "aime2024": Source("HuggingFaceH4/aime_2024", "train", "problem", "answer"),
+    "aime2025": Source("math-ai/aime25", "test", "problem", "answer"),
+    "amc23": Source("math-ai/amc23", "test", "question", "answer"),
+    "olympiadbench": Source("Hothan/OlympiadBench", "train", "question", "final_answer", "OE_TO_maths_en_COMP"),
+}
+QUESTIONS, ANSWERS = ("problem", "question", "Problem"), ("final_answer", "answer", "Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Mathematics:
+    """Problems with a final answer. `source` is a name of `SOURCES`, or a local copy: a folder with ``<split>.jsonl``,
+    one such file, or another data set's id; its question stands in "problem" or "question", its answer in "answer" or
+    "final_answer" (a text, a number, or a list of them). Raises DataError on first use.
+    """
+
+    source: str | Path = "math500"
+    instruction: str = INSTRUCTION
+    name: str = "math"
+
+    def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]:
+        """`count` prompts of a split in a seeded order (None: all); a longer list begins with the shorter one."""
+        rows, place, question, answer = self._rows(split)
+        plain = [{**row, answer: _joined(row[answer])} if answer in row else row for row in rows]
+        label = f"{Path(self.source).stem if str(self.source) not in SOURCES else self.source}/{split}"
+        return draw(rows_as_prompts(plain, question, answer, label, place, self.instruction), count, seed, place)
+
+    def grade(self, prompt: Prompt, response: str) -> bool:
+        return grade_prompt(prompt, response)
+
+    def readable(self, prompt: Prompt, response: str) -> bool:
+        """Whether the grader finds an answer in the response, right or wrong."""
+        return bool(final_answer(response))
+
+    def _rows(self, split: str) -> tuple[Rows, str, str, str]:
+        known = SOURCES.get(str(self.source))
+        if known is not None:
+            if split != "test":
+                raise DataError(
+                    f"{self.source} is for measuring and has the split 'test' alone, not {split!r}: "
+                    "train on other problems"
+                )
+            rows, place = rows_of(known.dataset, known.split, known.config)
+            return rows, place, known.question, known.answer
+        try:
+            rows, place = rows_of(self.source, split)
+        except DataError as error:
+            near = difflib.get_close_matches(str(self.source), SOURCES, 1)
+            raise DataError(
+                f"{error} (known names: {', '.join(SOURCES)}{f'; did you mean {near[0]!r}?' if near else ''})"
+            ) from error
+        return rows, place, _first(rows, QUESTIONS), _first(rows, ANSWERS)
+
+
+def _first(rows: Rows, names: tuple[str, ...]) -> str:
+    """The name that the first row has; else the first name, for the error that says which column is missing."""
+    present: Mapping[str, Any] = rows[0] if len(rows) else {}
+    return next((name for name in names if name in present), names[0])
+
+
+def _joined(answer: Any) -> Any:
+    """Several answers are one list of answers, in any order."""
+    return ", ".join(str(part).strip().strip("$") for part in answer) if isinstance(answer, list) else answer

@@ -16,8 +16,10 @@ from omniopd.config import Recipe
 from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.models.loading import load_model, load_tokenizer
+from omniopd.tasks.code import Code
 from omniopd.tasks.gsm8k import Gsm8k
 from omniopd.tasks.jsonl import Jsonl
+from omniopd.tasks.math import Mathematics
 from omniopd.tasks.stories import Stories
 from omniopd.teachers.local import LocalTeacher
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from omniopd.types import Prompt, Task, Teacher
 
-TASKS = ("stories", "gsm8k", "jsonl")
+TASKS = ("stories", "gsm8k", "jsonl", "math", "code")
 LOCAL, EMBEDDED = "local:", "embedded:"
 
 
@@ -41,7 +43,9 @@ class LocalModel:
 
 
 def build_task(recipe: Recipe) -> Task:
-    """The task of a recipe. Raises ConfigError for an unknown name, or where a path is missing."""
+    """The task of a recipe. Raises ConfigError for an unknown name, or where a path is missing, and Refused for "code"
+    where programs may not or cannot run.
+    """
     task = recipe.task
     if task.name == "stories":
         return Stories()
@@ -51,6 +55,10 @@ def build_task(recipe: Recipe) -> Task:
         if not task.path:
             raise ConfigError('task.path is empty: a "jsonl" task needs a file or a folder: task.path=problems.jsonl')
         return Jsonl(task.path, task.prompt_column, task.answer_column)
+    if task.name == "math":
+        return Mathematics(task.path or "math500")
+    if task.name == "code":
+        return _code(recipe)
     raise ConfigError(f"task.name is {task.name!r}: it must be one of {', '.join(TASKS)}")
 
 
@@ -109,6 +117,20 @@ def device_of(recipe: Recipe) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError('training.device is "cuda", and there is none here: use "auto" or "cpu"')
     return wanted
+
+
+def _code(recipe: Recipe) -> Task:
+    task = recipe.task
+    if task.timeout_s <= 0 or task.memory_mb < 64:
+        raise ConfigError(
+            f"task.timeout_s is {task.timeout_s} and task.memory_mb {task.memory_mb}: a program needs time, and 64 MiB "
+            "for its interpreter"
+        )
+    code = Code(
+        task.path or "openai/openai_humaneval", task.run_programs, task.subset or None, task.timeout_s, task.memory_mb
+    )
+    code.require()  # said in the first seconds, not after hours of training
+    return code
 
 
 def _loaded(key: str, name: str, dtype: str, recipe: Recipe) -> LocalModel:

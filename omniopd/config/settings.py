@@ -46,7 +46,12 @@ class TeacherConfig:
 
 @dataclass(frozen=True, slots=True)
 class TaskConfig:
-    """What is practised. `path` is a data set id, a folder or a JSONL file, for tasks that need one."""
+    """What is practised. `path` is a data set id, a folder or a JSONL file, for tasks that need one; "math" also knows
+    names such as "math500". `subset` is the part of a data set on the hub.
+
+    `run_programs` lets "code" run what models write, in a sandbox; OMNIOPD_RUN_PROGRAMS=1 in the environment must say
+    so too. `timeout_s` (wall) and `memory_mb` limit one run of a program.
+    """
 
     name: str = "stories"
     path: str = ""
@@ -55,6 +60,10 @@ class TaskConfig:
     prompts: int = 4096
     prompt_column: str = "prompt"
     answer_column: str = "answer"
+    subset: str = ""
+    run_programs: bool = False
+    timeout_s: float = 10.0
+    memory_mb: int = 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from omniopd.build import (
     build_train_set,
 )
 from omniopd.config import load_recipe
-from omniopd.errors import ConfigError, DataError
+from omniopd.errors import ConfigError, DataError, Refused
 from omniopd.methods import build_trainer, trainer_settings
+from omniopd.tasks.code import Code
 from omniopd.training.baselines import WhiteBoxTrainer
 from omniopd.training.trainer import OmniOPDTrainer
 from omniopd.types import Task, Teacher
@@ -50,6 +51,28 @@ def test_a_constant_schedule_warms_up_where_asked_to(tmp_path):
     assert trainer_settings(small_recipe(), tmp_path).lr_scheduler_type == "constant"
     warm = small_recipe(training__warmup_steps=2)
     assert trainer_settings(warm, tmp_path).lr_scheduler_type == "constant_with_warmup"
+
+
+def test_code_is_refused_until_it_was_allowed_twice(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMNIOPD_RUN_PROGRAMS", raising=False)
+    with pytest.raises(Refused, match=r"OMNIOPD_RUN_PROGRAMS=1 .* and allow it in the settings"):
+        build_task(load_recipe("embedded", **{"task.name": "code"}))
+    allowed = {"task.name": "code", "task.path": str(tmp_path), "task.run_programs": True, "task.timeout_s": 2.5}
+    with pytest.raises(Refused, match="set OMNIOPD_RUN_PROGRAMS=1 in the environment"):
+        build_task(load_recipe("embedded", **allowed))
+    monkeypatch.setenv("OMNIOPD_RUN_PROGRAMS", "1")
+    task = build_task(load_recipe("embedded", **allowed))
+    assert isinstance(task, Code)
+    assert (task.path_or_id, task.timeout_s, task.memory_mb, task.config) == (str(tmp_path), 2.5, 1024, None)
+    with pytest.raises(ConfigError, match=r"task\.timeout_s is 0"):
+        build_task(load_recipe("embedded", **allowed | {"task.timeout_s": 0.0}))
+
+
+def test_mathematics_by_name_or_by_folder(tmp_path):
+    assert build_task(load_recipe("embedded", **{"task.name": "math"})).source == "math500"
+    task = build_task(load_recipe("embedded", **{"task.name": "math", "task.path": str(tmp_path)}))
+    assert isinstance(task, Task)
+    assert task.source == str(tmp_path)
 
 
 def test_tasks_by_name(tmp_path):

@@ -63,7 +63,23 @@ def rollout_record() -> RolloutRecord:
 
 def long_record(length: int, audits: int = 10, samples: int = 10, chunk_tokens: int = 50) -> RolloutRecord:
     """An answer of `length` tokens with words as a tokenizer cuts them, lines, and `audits` audited chunks."""
-    words = " the answer of a sum is then what we get when both parts come together so that nothing is left ,".split(" ")
+    words = (
+        "the",
+        "answer",
+        "of",
+        "a",
+        "sum",
+        "is",
+        "then",
+        "what",
+        "we",
+        "get",
+        "when",
+        "both",
+        "parts",
+        "come",
+        "so",
+    )
     pieces = ["\n" if i % 23 == 22 else " " + words[i * 7919 % len(words)] for i in range(length)]
     entropies = [((i * 2654435761) % 1000 / 1000) ** 6 * 3 for i in range(length)]
     made = []
@@ -72,12 +88,11 @@ def long_record(length: int, audits: int = 10, samples: int = 10, chunk_tokens: 
         chunk = pieces[start : start + chunk_tokens]
         texts = tuple("".join(chunk[: 5 * (n + 1)]) + " something else" for n in range(samples))
         similarities = tuple(n / samples for n in range(samples))
-        made.append(
-            AuditRecord(
-                start, start + chunk_tokens, entropies[start], "".join(chunk), texts, similarities, sum(similarities), 0.5,
-                0.5, 1.0, weights=(0.5,) * chunk_tokens,
-            )  # fmt: skip
-        )
+        one = AuditRecord(
+            start, start + chunk_tokens, entropies[start], "".join(chunk), texts, similarities, sum(similarities),
+            0.5, 0.5, 1.0, weights=(0.5,) * chunk_tokens,
+        )  # fmt: skip
+        made.append(one)
     numbers = [-abs(e) / 2 for e in entropies]
     return RolloutRecord(
         0, 0, "long", (), tuple(pieces), tuple(numbers), tuple(entropies), tuple(-n / 10 for n in numbers),

@@ -8,10 +8,11 @@ import weakref
 from pathlib import Path
 
 import pytest
+from traitlets import Int, Unicode
+
 from omniopd_widgets import _assets
 from omniopd_widgets._base import View
-from omniopd_widgets._safe import SafeHTML, UNSEEN, element, escape, fit, redact, visible, wire
-from traitlets import Int, Unicode
+from omniopd_widgets._safe import UNSEEN, SafeHTML, element, escape, fit, redact, visible, wire
 
 SCRIPT = """
 import { h, scope, shown, watch, assign } from "./_common.js";

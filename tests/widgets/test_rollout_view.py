@@ -1,4 +1,4 @@
-"""The rollout view in a browser: what is shown, what clicks and keys assign, and that texts are shown and not obeyed."""
+"""The rollout view in a browser: what it shows, what clicks and keys assign, and that texts are not obeyed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from omniopd_widgets import RolloutView
-from omniopd_widgets._safe import visible, wire
 
 from omniopd.records import RolloutRecord, read_record, record_json
 from omniopd.types import Fork
+from omniopd_widgets import RolloutView
+from omniopd_widgets._safe import visible, wire
 from tests.builders import rollout
 from tests.widgets.harness import wire_bytes
 from tests.widgets.hostile import hostile_strings, long_line
-from tests.widgets.records import audit_at, long_record, rollout_record, tokens
+from tests.widgets.records import audit_at, long_record, rollout_record
 
 
 def of_texts(texts: tuple[str, ...]) -> RolloutRecord:
@@ -129,7 +129,7 @@ def test_each_metric_colours_its_tokens(mount, metric: str, legend: str, coloure
     mounted = mount(RolloutView(rollout_record()))
     mounted.assign(metric=metric)
     mounted.find(".oopd-strip[data-complete]").wait_for()
-    assert mounted.text(".oopd-legend") .replace("\n", "").endswith(legend)
+    assert mounted.text(".oopd-legend").replace("\n", "").endswith(legend)
     heated = mounted.find(".oopd-strip .oopd-t").evaluate_all(
         "all => all.flatMap((e, i) => (/oopd-h[0-9]/.test(e.className) ? [i] : []))"
     )
@@ -158,9 +158,7 @@ def test_the_loss_share_counts_weights_times_surprise_and_the_anchor(mount) -> N
     assert f"share of the loss {share:.1f} %" in mounted.text(".oopd-tip").replace("\n", " ")
 
 
-@pytest.mark.parametrize(
-    ("granularity", "second"), [("token", 1), ("word", 1), ("sentence", 18), ("line", 19)]
-)
+@pytest.mark.parametrize(("granularity", "second"), [("token", 1), ("word", 1), ("sentence", 18), ("line", 19)])
 def test_units_colour_and_step_together(mount, granularity: str, second: int) -> None:
     mounted = mount(RolloutView(rollout_record(), selected=0, granularity=granularity))
     mounted.press("ArrowRight")
@@ -194,7 +192,10 @@ def test_c_copies_the_prefix_exactly(mount) -> None:
     mounted.page.evaluate(
         "() => document.addEventListener('copy', (e) => { window.copied = e.clipboardData.getData('text/plain'); })"
     )
-    mounted.page.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: { writeText: async (t) => { window.copied = t; } } })")
+    mounted.page.evaluate(
+        "() => Object.defineProperty(navigator, 'clipboard',"
+        " { value: { writeText: async (t) => { window.copied = t; } } })"
+    )
     mounted.press("c")
     mounted.page.wait_for_function("window.copied !== undefined")
     assert mounted.page.evaluate("window.copied") == "a\u202e\x00b\r\n<i>"
@@ -255,11 +256,13 @@ def test_hostile_tokens_are_shown_as_they_are(mount, inert) -> None:
 
 def test_hostile_continuations_labels_and_problems_are_shown_as_they_are(mount, inert) -> None:
     texts = hostile_strings()[:400]
-    audits = [audit_at(16 * i, tuple(tokens("x" * 3))[0] + texts[i], texts[i : i + 8]) for i in range(0, 24, 8)]
+    audits = [audit_at(16 * i, "xxx" + texts[i], texts[i : i + 8]) for i in range(0, 24, 8)]
     record = replace(
-        of_texts(("x",) * 500), audits=tuple(audits), unanswered=tuple((450 + i, text) for i, text in enumerate(texts[:40])),
+        of_texts(("x",) * 500),
+        audits=tuple(audits),
+        unanswered=tuple((450 + i, text) for i, text in enumerate(texts[:40])),
         messages=({"role": texts[0], "content": "\n".join(texts)},),
-    )  # fmt: skip
+    )
     mounted = mount(RolloutView(record, problem=texts[1], label=texts[2]))
     for key in "12345678":
         mounted.press(key)

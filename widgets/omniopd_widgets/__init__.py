@@ -1,11 +1,11 @@
-"""Views of OmniOPD records for JupyterLab: they show what was written and know no models. Names load when first used."""
+"""Views of OmniOPD records for JupyterLab: they show what was written and know no models; names load on first use."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
-from omniopd import __version__
+from omniopd import __version__ as __version__
 
 _HOME = {
     "AuditPanel": "audit_panel",

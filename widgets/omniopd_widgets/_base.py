@@ -1,6 +1,6 @@
 """What every view has: its script and style, a fixed repr, an inert picture for where no kernel runs, a problem line.
 
-A view shows records. What the user does there is an assignment to a trait (`view.selected = 57`); messages are not used.
+A view shows records. What the user does is an assignment to a trait (`view.selected = 57`); messages are not used.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class View(anywidget.AnyWidget):
         head = element("p", repr(self), style="margin:0 0 6px;font-weight:600")
         problem = [element("p", self.problem, style="color:#b3261e;margin:0 0 6px")] if self.problem else []
         body = fit([head, *problem, *self.fallback()], FALLBACK_BYTES - 1_000)
-        return SafeHTML(
-            f'<div class="oopd-fallback tex2jax_ignore mathjax_ignore" style="max-width:100%;overflow-x:auto">{body}</div>'
-        )
+        # The classes keep MathJax from typesetting what is between two dollar signs.
+        around = '<div class="oopd-fallback tex2jax_ignore mathjax_ignore" style="max-width:100%;overflow-x:auto">'
+        return SafeHTML(around + body + "</div>")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({wire(self.summary())})"

@@ -1,4 +1,4 @@
-"""What an audit record says when it is read closely: equal texts, differences, survival, next tokens. Numbers and strings.
+"""An audit record read closely: equal texts, differences, survival, next tokens. Numbers and strings.
 
 Knows records and plain similarities; no widget, no torch.
 """
@@ -25,7 +25,9 @@ _MOST_WORDS = 2_000
 Segment = tuple[str, str]  # ("same" | "other" | "gone", text)
 
 
-def similarities(audit: AuditRecord, more: Mapping[str, PlainSimilarity] | None = None) -> dict[str, list[float | None]]:
+def similarities(
+    audit: AuditRecord, more: Mapping[str, PlainSimilarity] | None = None
+) -> dict[str, list[float | None]]:
     """Similarity of chunk and each text, by name: as recorded, the plain ones, and `more`. None for texts too long."""
     found: dict[str, list[float | None]] = {RECORDED: list(audit.similarities)}
     short = len(audit.chunk) <= LONGEST

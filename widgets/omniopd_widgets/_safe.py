@@ -89,7 +89,9 @@ def table(
     head = join([element("th", name, style=cell) for name in headers])
     body = join(
         [
-            element("tr", *(element("td", c if isinstance(c, SafeHTML) else str(c), style=cell, limit=limit) for c in r))
+            element(
+                "tr", *(element("td", c if isinstance(c, SafeHTML) else str(c), style=cell, limit=limit) for c in r)
+            )
             for r in rows
         ]
     )

@@ -52,11 +52,13 @@ class AuditPanel(View, script="audit_panel.js", style="audit_panel.css"):
     ) -> None:
         """`record`: an audit, a rollout, or several. `similarities`: more of them by name, each a function of a chunk
         and texts, such as a loaded embedding's. Opens on the fork with the highest entropy."""
-        super().__init__(**traits)
+        self.audits: tuple[AuditRecord, ...] = ()
         self.more = dict(similarities or {})
+        super().__init__(**traits)
         self.show(record)
-        if "fork" in traits:
-            self.fork = traits["fork"]
+        for name in ("fork", "continuation"):
+            if name in traits:
+                setattr(self, name, traits[name])
 
     def show(self, record: AuditRecord | RolloutRecord | Sequence[AuditRecord | RolloutRecord]) -> None:
         """Show other audits."""
@@ -64,7 +66,9 @@ class AuditPanel(View, script="audit_panel.js", style="audit_panel.css"):
         self.audits = tuple(audit for audit, _ in found)
         forks = [_fork(audit, rollout, self.more) for audit, rollout in found]
         with self.hold_sync():
-            self.names = [[name, SIMILARITY_LABELS.get(name, name)] for name in (ev.RECORDED, *PLAIN_BY_NAME, *self.more)]
+            self.names = [
+                [name, SIMILARITY_LABELS.get(name, name)] for name in (ev.RECORDED, *PLAIN_BY_NAME, *self.more)
+            ]
             self.matrix_of = ""
             self.forks = wire(forks)
             self.fork = max(range(len(forks)), key=lambda i: _known(self.audits[i].entropy), default=-1)
@@ -80,9 +84,11 @@ class AuditPanel(View, script="audit_panel.js", style="audit_panel.css"):
 
     @t.validate("similarity", "compare")
     def _known_name(self, proposal: Any) -> str:
-        known = (ev.RECORDED, *PLAIN_BY_NAME, *getattr(self, "more", {}))
-        if proposal["value"] not in known and hasattr(self, "more"):
-            raise t.TraitError(f"{proposal['trait'].name} is {proposal['value']!r}: it must be one of {', '.join(known)}")
+        known = (ev.RECORDED, *PLAIN_BY_NAME, *self.more)
+        if proposal["value"] not in known:
+            raise t.TraitError(
+                f"{proposal['trait'].name} is {proposal['value']!r}: it must be one of {', '.join(known)}"
+            )
         return str(proposal["value"])
 
     @t.observe("fork", "similarity")
@@ -90,11 +96,11 @@ class AuditPanel(View, script="audit_panel.js", style="audit_panel.css"):
         wanted = f"{self.fork}/{self.similarity}"
         if self.matrix_of == wanted or not 0 <= self.fork < len(self.audits):
             return
-        # The recorded similarity may be a model's, which a view does not load: then words stand in, and the page says so.
+        # The recorded similarity may be a model's, which no view loads: letters stand in, and the page says so.
         similarity = {**PLAIN_BY_NAME, **self.more}.get(self.similarity) or PLAIN_BY_NAME["characters"]
-        table_ = ev.self_agreement(self.audits[self.fork].texts, similarity)
+        agreement = ev.self_agreement(self.audits[self.fork].texts, similarity)
         with self.hold_sync():
-            self.matrix = array("f", table_).tobytes()
+            self.matrix = array("f", agreement).tobytes()
             self.matrix_of = wanted
 
     def summary(self) -> str:

@@ -12,7 +12,7 @@ const UNSEEN = new RegExp(
 );
 const HALF_SHIFT = 0x100000; // see wire() in _safe.py
 
-const NAMES = {
+const UNSEEN_NAMES = {
   0x00: "␀ NUL", 0x1b: "␛ ESC", 0xad: "soft hyphen", 0x200b: "zero-width space", 0x200c: "zero-width non-joiner",
   0x200d: "zero-width joiner", 0x200e: "left-to-right mark", 0x200f: "right-to-left mark", 0x2028: "line separator",
   0x2029: "paragraph separator", 0x202a: "left-to-right embedding", 0x202b: "right-to-left embedding",
@@ -108,7 +108,7 @@ function chip(character) {
   const code = character.codePointAt(0);
   const real = code >= 0x10d800 ? code - HALF_SHIFT : code;
   const hex = `U+${real.toString(16).toUpperCase().padStart(4, "0")}`;
-  const named = NAMES[real] ? `${NAMES[real]} (${hex})` : hex;
+  const named = UNSEEN_NAMES[real] ? `${UNSEEN_NAMES[real]} (${hex})` : hex;
   const element = h("span", { class: "oopd-chip", "data-sign": sign(code), title: named }, h("span", {}, character));
   return element;
 }

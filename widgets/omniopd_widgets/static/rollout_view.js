@@ -3,8 +3,10 @@ import {
   assign, button, clear, copyText, count, flags, floats, h, heat, keyHelp, later, missing, number, on, percent, plural,
   quoted, scope, shown, throttle, unwired, watch,
 } from "./_common.js";
+import { forkButtons, forkDetail } from "./_fork_list.js";
 import { METRICS, metricValues, ofUnits, said, upperEnd } from "./_metrics.js";
 import { makeMinimap } from "./_minimap.js";
+import { makeSearch } from "./_search.js";
 import { makeStrip, unitsOf } from "./_strip.js";
 
 const KEYS = [
@@ -21,7 +23,6 @@ function render({ model, el, signal }) {
   let units, values, grouped, levels, high; // what the metric and the granularity make of it
   let chunkOf = new Int32Array(0); // the fork whose chunk holds a token, −1 for none
   let startOf = new Map(); // the fork that starts at a token
-  let found = { query: "", hits: [], tokens: new Set(), at: -1 };
   let drawn = { from: -1, to: -1 };
 
   const { root, body, say } = scope({
@@ -31,7 +32,7 @@ function render({ model, el, signal }) {
       n: () => toFork(1, () => true), p: () => toFork(-1, () => true),
       "]": () => toFork(1, answered), "[": () => toFork(-1, answered),
       Home: () => select(0), End: () => select(data.length - 1),
-      Enter: open, "/": () => field.focus(), m: () => cycle("metric", Object.keys(METRICS)), g: () => cycle("granularity", GRANULARITIES),
+      Enter: open, "/": () => search.field.focus(), m: () => cycle("metric", Object.keys(METRICS)), g: () => cycle("granularity", GRANULARITIES),
       c: copyPrefix, "?": () => (help.open = !help.open), Escape: leave, 0: () => assign(model, "continuation", -1),
       ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((k) => [k, () => pick(k - 1)])),
     },
@@ -45,8 +46,9 @@ function render({ model, el, signal }) {
   const granularity = choice("by", "granularity", GRANULARITIES.map((g) => [g, g]));
   const scale = choice("scale", "scale", [["fixed", "fixed"], ["percentile", "of this answer"]]);
   const legend = h("span", { class: "oopd-legend" });
-  const field = h("input", { type: "search", placeholder: "search", "aria-label": "search in the answer", spellcheck: "false", autocomplete: "off" });
-  const matches = h("span", { class: "oopd-quiet" });
+  const search = makeSearch({
+    signal, say, go: select, pieces: () => data.pieces, selected: () => model.get("selected"), mark: (tokens) => tokens.forEach(strip.refresh),
+  });
   const prompt = h("details", { class: "oopd-prompt" });
   const list = h("ol", { class: "oopd-forks", "aria-label": "forks" });
   const detail = h("div", { class: "oopd-fork-detail" });
@@ -56,7 +58,7 @@ function render({ model, el, signal }) {
     h("span", { class: "oopd-t oopd-fork", "data-fork": "1" }, "fork"), " ", h("span", { class: "oopd-t oopd-chunk oopd-first oopd-last" }, "audited chunk"), " ",
     h("span", { class: "oopd-t oopd-anchored" }, "anchored"), " ", h("span", { class: "oopd-t oopd-negative" }, "pushed down"));
   body.append(
-    h("div", { class: "oopd-bar" }, metric, granularity, scale, legend, h("label", {}, field), matches,
+    h("div", { class: "oopd-bar" }, metric, granularity, scale, legend, h("label", {}, search.field), search.told,
       button("copy prefix", copyPrefix, { signal, title: "the text before the selected token (c)" })),
     prompt, minimap.element, strip.element, list, detail, help, tip,
   );
@@ -140,7 +142,7 @@ function render({ model, el, signal }) {
     }
     if (data.anchored[i]) classes += " oopd-anchored";
     if (grouped[i] < 0) classes += " oopd-negative";
-    if (found.tokens.has(i)) classes += " oopd-found";
+    if (search.has(i)) classes += " oopd-found";
     if (i >= drawn.from && i < drawn.to) classes += " oopd-on";
     return classes;
   }
@@ -179,33 +181,13 @@ function render({ model, el, signal }) {
 
   function listForks() {
     list.hidden = data.forks.length === 0;
-    clear(list, data.forks.map((fork, k) => {
-      const trust = missing(fork.posterior_mean) ? (fork.problem ? "no answer" : "not asked") : `π̂ ${number(fork.posterior_mean, 2)}`;
-      const go = () => { toForkNumber(k); open(); };
-      return h("li", {}, button([h("b", {}, k + 1), ` ${quoted(fork.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `H ${number(fork.entropy, 2)} · ${trust}`)], go,
-        { signal, title: `token ${fork.start + 1}${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` }));
-    }));
+    clear(list, forkButtons(data.forks, (k) => { toForkNumber(k); open(); }, signal));
   }
 
   function showFork() {
     const k = model.get("fork");
-    const fork = data.forks[k];
     [...list.children].forEach((item, j) => (j === k ? item.firstChild.setAttribute("aria-current", "true") : item.firstChild.removeAttribute("aria-current")));
-    if (!fork) return clear(detail);
-    const facts = [`fork ${k + 1} of ${data.forks.length}`, fork.stop - fork.start === 1 ? `token ${fork.stop}` : `tokens ${fork.start + 1}–${fork.stop}`, `entropy ${number(fork.entropy, 2)} nats`];
-    if (!missing(fork.posterior_mean)) facts.push(`π̄ ${number(fork.prior, 3)}`, `k ${number(fork.soft_count, 2)} of ${fork.texts.length}`, `π̂ ${number(fork.posterior_mean, 3)}`);
-    if (!fork.exact) facts.push("the teacher was asked in a sentence, not with the very prefix");
-    const c = model.get("continuation");
-    const lanes = h("dl", { class: "oopd-lanes" }, h("dt", {}, "student"), h("dd", {}, shown(fork.chunk)));
-    if (c >= 0 && c < fork.texts.length) {
-      const same = shared(fork.chunk, fork.texts[c]);
-      lanes.append(h("dt", {}, `teacher ${c + 1} of ${fork.texts.length} (φ ${number(fork.similarities[c], 2)})`),
-        h("dd", {}, shown(fork.texts[c].slice(0, same)), shown(fork.texts[c].slice(same), { class: "oopd-other" }, "em")));
-    }
-    const pickers = fork.texts.slice(0, 99).map((_, j) => button(String(j + 1), () => assign(model, "continuation", j === model.get("continuation") ? -1 : j), { signal, title: `continuation ${j + 1}` }));
-    pickers.forEach((b, j) => b.setAttribute("aria-pressed", String(j === c)));
-    return clear(detail, h("p", {}, facts.join(" · ")), fork.problem ? h("p", { class: "oopd-problem" }, shown(fork.problem)) : null,
-      pickers.length ? h("div", { class: "oopd-bar oopd-pickers" }, h("span", {}, "continuation"), pickers) : h("p", { class: "oopd-quiet" }, fork.problem ? "" : "not asked yet: Enter opens the fork"), lanes);
+    forkDetail(detail, data.forks, model, signal);
   }
 
   // ---- what the user does ----
@@ -282,49 +264,13 @@ function render({ model, el, signal }) {
 
   function leave() {
     tip.hidden = true;
-    if (document.activeElement === field) {
+    if (document.activeElement === search.field) {
       root.focus();
-      if (field.value) { field.value = ""; search(); }
+      search.clear();
     } else if (help.open) help.open = false;
     else document.activeElement?.blur();
   }
 
-  function search() {
-    const old = found.tokens;
-    found = { query: field.value, hits: [], tokens: new Set(), at: -1 };
-    if (found.query) {
-      const offsets = new Float64Array(data.length + 1);
-      data.pieces.forEach((piece, i) => (offsets[i + 1] = offsets[i] + piece.length));
-      const needle = new RegExp(found.query.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "gi");
-      let i = 0;
-      for (const hit of data.pieces.join("").matchAll(needle)) {
-        while (offsets[i + 1] <= hit.index) i++;
-        found.hits.push(i);
-        for (let j = i; j < data.length && offsets[j] < hit.index + hit[0].length; j++) found.tokens.add(j);
-        if (found.hits.length >= 5000) break;
-      }
-    }
-    for (const i of old) strip.refresh(i);
-    for (const i of found.tokens) strip.refresh(i);
-    if (!found.query) matches.textContent = "";
-    else if (!found.hits.length) matches.textContent = `no match for ${quoted(found.query, 30)}`;
-    else toMatch(1, found.hits.findIndex((i) => i >= model.get("selected")) - 1);
-    if (found.query && !found.hits.length) say(matches.textContent);
-  }
-
-  function toMatch(way, from = found.at) {
-    if (!found.hits.length) return;
-    found.at = (Math.max(-1, from) + way + found.hits.length) % found.hits.length;
-    matches.textContent = `${found.at + 1} of ${plural(found.hits.length, "match", "matches")}`;
-    select(found.hits[found.at]);
-  }
-
-  on(field, "input", throttle(search, 60, signal), { signal });
-  on(field, "keydown", (event) => {
-    if (event.key !== "Enter") return;
-    event.preventDefault();
-    toMatch(event.shiftKey ? -1 : 1);
-  }, { signal });
   on(strip.element, "click", (event) => {
     const i = strip.tokenOf(event.target);
     if (i < 0 || !document.getSelection().isCollapsed) return; // a selection is for copying
@@ -388,13 +334,6 @@ function padded(array, length) {
   const whole = new Float32Array(length).fill(NaN);
   whole.set(array.subarray(0, length));
   return whole;
-}
-
-// How many UTF-16 units two texts share at their beginning, never half a pair.
-function shared(a, b) {
-  let i = 0;
-  while (i < a.length && i < b.length && a[i] === b[i]) i++;
-  return i > 0 && /[\ud800-\udbff]/.test(a[i - 1]) ? i - 1 : i;
 }
 
 export default { render };

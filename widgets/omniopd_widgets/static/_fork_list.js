@@ -1,0 +1,49 @@
+// The forks of a rollout as an ordered list of buttons, and the one fork that is selected: its numbers, the student's chunk
+// and one of the teacher's texts.
+import { assign, button, clear, h, missing, number, quoted, shown } from "./_common.js";
+
+// `go(k)` is called where fork k's button is pressed.
+export function forkButtons(forks, go, signal) {
+  return forks.map((fork, k) => {
+    const trust = missing(fork.posterior_mean) ? (fork.problem ? "no answer" : "not asked") : `π̂ ${number(fork.posterior_mean, 2)}`;
+    const label = [h("b", {}, k + 1), ` ${quoted(fork.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `H ${number(fork.entropy, 2)} · ${trust}`)];
+    return h("li", {}, button(label, () => go(k), { signal, title: `token ${fork.start + 1}${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` }));
+  });
+}
+
+export function forkDetail(place, forks, model, signal) {
+  const fork = forks[model.get("fork")];
+  if (!fork) return clear(place);
+  const chosen = model.get("continuation");
+  const pickers = fork.texts.slice(0, 99).map((_, j) => {
+    const pick = button(String(j + 1), () => assign(model, "continuation", j === model.get("continuation") ? -1 : j), { signal, title: `continuation ${j + 1}` });
+    pick.setAttribute("aria-pressed", String(j === chosen));
+    return pick;
+  });
+  const lanes = h("dl", { class: "oopd-lanes" }, h("dt", {}, "student"), h("dd", {}, shown(fork.chunk)));
+  if (chosen >= 0 && chosen < fork.texts.length) {
+    const same = sharedStart(fork.chunk, fork.texts[chosen]);
+    lanes.append(h("dt", {}, `teacher ${chosen + 1} of ${fork.texts.length} (φ ${number(fork.similarities[chosen], 2)})`),
+      h("dd", {}, shown(fork.texts[chosen].slice(0, same)), shown(fork.texts[chosen].slice(same), { class: "oopd-other" }, "em")));
+  }
+  return clear(place,
+    h("p", {}, facts(fork, model.get("fork"), forks.length).join(" · ")),
+    fork.problem ? h("p", { class: "oopd-problem" }, shown(fork.problem)) : null,
+    pickers.length ? h("div", { class: "oopd-bar oopd-pickers" }, h("span", {}, "continuation"), pickers)
+      : fork.problem ? null : h("p", { class: "oopd-quiet" }, "not asked yet: Enter opens the fork"),
+    lanes);
+}
+
+function facts(fork, k, many) {
+  const found = [`fork ${k + 1} of ${many}`, fork.stop - fork.start === 1 ? `token ${fork.stop}` : `tokens ${fork.start + 1}–${fork.stop}`, `entropy ${number(fork.entropy, 2)} nats`];
+  if (!missing(fork.posterior_mean)) found.push(`π̄ ${number(fork.prior, 3)}`, `k ${number(fork.soft_count, 2)} of ${fork.texts.length}`, `π̂ ${number(fork.posterior_mean, 3)}`);
+  if (!fork.exact) found.push("the teacher was asked in a sentence, not with the very prefix");
+  return found;
+}
+
+// How many UTF-16 units two texts share at their beginning, never half a pair.
+function sharedStart(a, b) {
+  let i = 0;
+  while (i < a.length && i < b.length && a[i] === b[i]) i++;
+  return i > 0 && /[\ud800-\udbff]/.test(a[i - 1]) ? i - 1 : i;
+}

@@ -9,9 +9,12 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AuditedRollout": "types",
+    "BudgetedTeacher": "teachers.budget",
+    "CachedTeacher": "teachers.cached",
     "Continuations": "types",
     "ContinuationRequest": "types",
     "Fork": "types",
+    "HostedTeacher": "teachers.hosted",
     "LocalTeacher": "teachers.local",
     "OmniOPDConfig": "training.trainer",
     "OmniOPDTrainer": "training.trainer",

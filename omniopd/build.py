@@ -1,11 +1,12 @@
 """The only place where names in a recipe become objects: task, prompts, student, teacher. (Trainers: `methods.py`.)
 
 A model's name is `embedded:student` or `embedded:teacher`, a folder, or an id on the Hugging Face hub (a teacher's with
-`local:` before it, since a bare name means a model behind an API). Knows nothing of runs.
+`local:` before it, since a bare name means a model behind an API, as litellm writes it). Knows nothing of runs.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from omniopd.teachers.handover import ChatTemplate
+    from omniopd.teachers.hosted import HostedTeacher
     from omniopd.types import Prompt, Task, Teacher
 
 TASKS = ("stories", "gsm8k", "jsonl", "math", "code")
 LOCAL, EMBEDDED = "local:", "embedded:"
+ANSWERS, LEDGER = "teacher_answers.sqlite", "teacher_ledger.jsonl"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,15 +78,15 @@ def build_teacher_model(recipe: Recipe) -> LocalModel | None:
     return _loaded("teacher.model", name.removeprefix(LOCAL), recipe.teacher.dtype, recipe) if is_local else None
 
 
-def build_teacher(recipe: Recipe, local: LocalModel | None = None) -> Teacher:
-    """Who continues the student's texts; `local` is its network, if it is loaded already. Raises ConfigError."""
+def build_teacher(recipe: Recipe, local: LocalModel | None = None, folder: Path | None = None) -> Teacher:
+    """Who continues the student's texts; `local` is its network, if it is loaded already.
+
+    One behind an API keeps its answers and its ledger in `folder`, where it has one. Raises ConfigError.
+    """
     teacher = recipe.teacher
     local = local or build_teacher_model(recipe)
     if local is None:
-        raise ConfigError(
-            f"teacher.model is {teacher.model!r}, and no folder has that name: give {EMBEDDED}teacher, a folder, or "
-            f"{LOCAL}<id on the hub> for a teacher that runs here"
-        )
+        return _behind_an_api(recipe, folder)
     return LocalTeacher(
         local.model,
         local.tokenizer,
@@ -90,6 +94,40 @@ def build_teacher(recipe: Recipe, local: LocalModel | None = None) -> Teacher:
         top_p=teacher.top_p,
         batch_tokens=teacher.batch_tokens,
         name=local.name,
+    )
+
+
+def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
+    """The teacher behind an API alone: no cache, no budget. Raises ConfigError for a name that litellm cannot reach."""
+    from omniopd.teachers.hosted import HostedTeacher
+    from omniopd.teachers.prices import per_million
+    from omniopd.teachers.transport import knows_provider
+
+    t = recipe.teacher
+    if not knows_provider(t.model, t.api_base):
+        raise ConfigError(
+            f"teacher.model is {t.model!r}, no folder has that name, and litellm knows no provider of it: give "
+            f"{EMBEDDED}teacher, a folder, {LOCAL}<id on the hub>, or a model behind an API with its provider in front "
+            '("anthropic/claude-haiku-4-5", "hosted_vllm/Qwen/Qwen3-32B")'
+        )
+    handover = "" if t.handover == "auto" else t.handover
+    priced = t.usd_per_million_input or t.usd_per_million_output
+    return HostedTeacher(
+        t.model,
+        temperature=t.temperature,
+        top_p=t.top_p,
+        handover=handover,
+        template=_template(recipe, handover),
+        student_thinks=_student_thinks(recipe),
+        api_base=t.api_base or None,
+        key_variable=t.key_variable or None,
+        concurrency=t.concurrency,
+        call_timeout_s=t.call_timeout_s,
+        batch_deadline_s=t.batch_deadline_s,
+        requests_per_minute=t.requests_per_minute,
+        tokens_per_minute=t.tokens_per_minute,
+        strict=t.strict,
+        price=per_million(t.usd_per_million_input, t.usd_per_million_output) if priced else None,
     )
 
 
@@ -131,6 +169,50 @@ def _code(recipe: Recipe) -> Task:
     )
     code.require()  # said in the first seconds, not after hours of training
     return code
+
+
+def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
+    from omniopd.teachers.budget import BudgetedTeacher
+    from omniopd.teachers.cached import CachedTeacher
+
+    t = recipe.teacher
+    teacher: Teacher = build_hosted_teacher(recipe)
+    file = Path(t.cache) if t.cache else folder / ANSWERS if folder is not None else None
+    if file is not None and t.cache != "none":
+        teacher = CachedTeacher(teacher, file, "replay" if t.replay else "record")
+    if t.budget_usd or folder is not None:
+        limit, ledger = t.budget_usd or math.inf, None if folder is None else folder / LEDGER
+        teacher = BudgetedTeacher(teacher, limit, ledger, t.allow_unknown_price or not t.budget_usd)
+    return teacher
+
+
+def _template(recipe: Recipe, handover: str) -> ChatTemplate | None:
+    """The chat template of a served model that gets raw prompts."""
+    from omniopd.teachers.catalogue import traits_of
+    from omniopd.teachers.handover import ChatTemplate
+
+    model = recipe.teacher.model
+    if (handover or traits_of(model).handover) != "raw":
+        return None
+    name = recipe.teacher.tokenizer or model.partition("/")[2]
+    try:
+        return ChatTemplate(load_tokenizer(name), _student_thinks(recipe))
+    except ConfigError as error:
+        raise ConfigError(
+            f"teacher.model is {model!r}, whose raw prompts are written with its own chat template, and "
+            f"teacher.tokenizer is {recipe.teacher.tokenizer!r}: {error}"
+        ) from error
+
+
+def _student_thinks(recipe: Recipe) -> bool:
+    """Whether the student's own chat template opens a thought before the student writes."""
+    from omniopd.teachers.handover.thinking import opens_thought
+
+    tokenizer = load_tokenizer(recipe.student.model)
+    if tokenizer.chat_template is None:
+        return False
+    question = [{"role": "user", "content": "?"}]
+    return opens_thought(str(tokenizer.apply_chat_template(question, add_generation_prompt=True, tokenize=False)))
 
 
 def _loaded(key: str, name: str, dtype: str, recipe: Recipe) -> LocalModel:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from omniopd.build import LocalModel, build_student, build_task, build_teacher_model, device_of
+from omniopd.build import LocalModel, build_student, build_task, build_teacher, build_teacher_model, device_of
 from omniopd.config import Recipe
 from omniopd.errors import ConfigError, OmniOPDError, RunError
 from omniopd.evaluation.evaluate import evaluate
@@ -35,6 +35,7 @@ from omniopd.training.checkpoints import newest_valid, step_of
 from omniopd.types import Task, Teacher
 
 STUDENT, TEACHER = "student", "teacher"
+ASKS_FOR_TEXTS = ("omniopd", "continuations", "sft")
 
 
 def run_training(
@@ -134,6 +135,9 @@ class _Job:
         if recipe.training.threads:
             torch.set_num_threads(recipe.training.threads)
         student, teacher = build_student(recipe), None if own_teacher else build_teacher_model(recipe)
+        if teacher is None and own_teacher is None and recipe.method in ASKS_FOR_TEXTS:
+            # One for training and controls alike: what it was paid for stands in the run.
+            own_teacher = build_teacher(recipe, folder=self.run.path)
         # Built before anything is measured: what cannot work is said in the first seconds.
         trainer = build_trainer(
             recipe, self.run.checkpoints, self, student, own_teacher or teacher, [self.stopper, _Between(self, student)]

@@ -4,6 +4,7 @@ from omniopd.config.checks import check
 from omniopd.config.reading import load_recipe, override, recipe_from, recipe_path, recipe_toml
 from omniopd.config.settings import (
     CONTROLS,
+    HANDOVERS,
     METHODS,
     SCHEDULERS,
     SIMILARITIES,
@@ -20,6 +21,7 @@ from omniopd.config.settings import (
 
 __all__ = [
     "CONTROLS",
+    "HANDOVERS",
     "METHODS",
     "SCHEDULERS",
     "SIMILARITIES",

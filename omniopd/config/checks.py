@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from omniopd.config.settings import CONTROLS, METHODS, SCHEDULERS, SIMILARITIES, TARGETS, Recipe
+from omniopd.config.settings import CONTROLS, HANDOVERS, METHODS, SCHEDULERS, SIMILARITIES, TARGETS, Recipe
 from omniopd.errors import ConfigError
 
 
@@ -20,6 +20,7 @@ def check(recipe: Recipe) -> Recipe:
     _one_of("objective.anchor_on", objective.anchor_on, ("unaudited", "all"))
     for name in recipe.evaluation.controls:
         _one_of("evaluation.controls", name, CONTROLS[1:])
+    _one_of("teacher.handover", recipe.teacher.handover, HANDOVERS)
     _one_of("training.schedule", training.schedule, ("constant", "cosine", "linear"))
     for key, value, least in (
         ("audit.forks", audit.forks, 1), ("audit.samples", audit.samples, 1),
@@ -28,6 +29,11 @@ def check(recipe: Recipe) -> Recipe:
         ("training.micro_batch", training.micro_batch, 1), ("student.max_tokens", student.max_tokens, 1),
         ("training.keep", training.keep, 2), ("objective.depth", objective.depth, 1),
         ("objective.redraws", objective.redraws, 0), ("training.probe_prompts", training.probe_prompts, 0),
+        ("teacher.concurrency", recipe.teacher.concurrency, 1), ("teacher.budget_usd", recipe.teacher.budget_usd, 0),
+        ("teacher.requests_per_minute", recipe.teacher.requests_per_minute, 0),
+        ("teacher.tokens_per_minute", recipe.teacher.tokens_per_minute, 0),
+        ("teacher.usd_per_million_input", recipe.teacher.usd_per_million_input, 0),
+        ("teacher.usd_per_million_output", recipe.teacher.usd_per_million_output, 0),
     ):  # fmt: skip
         if value < least:
             raise ConfigError(f"{key} is {value}: it must be at least {least}")
@@ -35,6 +41,16 @@ def check(recipe: Recipe) -> Recipe:
         raise ConfigError(
             f"training.group is {training.group}: grpo compares at least 2 answers of a prompt, and "
             f"training.micro_batch ({training.micro_batch}) must hold whole groups"
+        )
+    if not (recipe.teacher.call_timeout_s > 0 and recipe.teacher.batch_deadline_s > 0):
+        raise ConfigError(
+            f"teacher.call_timeout_s is {recipe.teacher.call_timeout_s} and teacher.batch_deadline_s "
+            f"{recipe.teacher.batch_deadline_s}: both must be above 0"
+        )
+    if recipe.teacher.replay and recipe.teacher.cache in ("", "none"):
+        raise ConfigError(
+            f"teacher.replay is true and teacher.cache is {recipe.teacher.cache!r}: name the file of the recorded run, "
+            "such as teacher.cache=runs/RUN/teacher_answers.sqlite"
         )
     if audit.chunk_tokens > student.max_tokens:
         raise ConfigError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+HANDOVERS = ("auto", "raw", "prefill", "instruction")
 METHODS = ("omniopd", "continuations", "white_box", "white_box_sampled", "sft", "grpo")
 SCHEDULERS = ("peak", "random", "early", "causal")
 SIMILARITIES = ("characters", "tokens", "rouge1", "exact", "embedding")
@@ -34,7 +35,15 @@ class StudentConfig:
 
 @dataclass(frozen=True, slots=True)
 class TeacherConfig:
-    """Who continues. `model` is `embedded:teacher`, a folder, or a model litellm can reach."""
+    """Who continues. `model` is `embedded:teacher`, a folder, `local:` and a hub id, or a model that litellm can reach.
+
+    `batch_tokens` and `dtype` belong to a teacher that runs here, the rest to one behind an API. `handover` is "raw",
+    "prefill", "instruction", or "auto" for the table's; a raw one renders with the chat template of `tokenizer` ("":
+    the model's own name). `api_base` is a server's address, `key_variable` the environment's variable with its key (the
+    key itself belongs into no recipe). Answers are kept in `cache`, a file ("": the run's own, "none": nowhere), and
+    with `replay` nobody is asked. `budget_usd` is what the run may spend (0: no limit); prices that the table lacks
+    are dollars per million tokens. Limits per minute: 0 is none. `strict` stops at a changed fingerprint, too.
+    """
 
     model: str = "embedded:teacher"
     temperature: float = 1.0
@@ -42,6 +51,22 @@ class TeacherConfig:
     tokens_per_student_token: float = 1.0
     batch_tokens: int = 65536
     dtype: str = "float32"
+    handover: str = "auto"
+    tokenizer: str = ""
+    api_base: str = ""
+    key_variable: str = ""
+    concurrency: int = 64
+    call_timeout_s: float = 120.0
+    batch_deadline_s: float = 1200.0
+    requests_per_minute: float = 0.0
+    tokens_per_minute: float = 0.0
+    cache: str = ""
+    replay: bool = False
+    budget_usd: float = 0.0
+    usd_per_million_input: float = 0.0
+    usd_per_million_output: float = 0.0
+    allow_unknown_price: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class Ledger:
         """The number of a reservation, or None where it would pass the limit together with all others."""
         most = _round_up(most_usd)
         with self._lock:
-            if self._spent + self._reserved + most > round(limit_usd * _BILLION):
+            if math.isfinite(limit_usd) and self._spent + self._reserved + most > round(limit_usd * _BILLION):
                 return None
             self._next += 1
             number = f"{self._process}-{self._next}"
@@ -93,7 +93,7 @@ class Ledger:
     def enter(self, model: str, usage: Usage) -> None:
         """An expense without a reservation: a teacher that runs here."""
         with self._lock:
-            number = self.reserve(model, 0.0, float("1e9"))
+            number = self.reserve(model, 0.0, math.inf)
             if number is not None:
                 self.settle(number, usage)
 

@@ -79,6 +79,16 @@ def prepare() -> Any:
     return litellm
 
 
+def knows_provider(model: str, api_base: str = "") -> bool:
+    """Whether litellm would know where to send a model's calls."""
+    litellm = prepare()
+    try:
+        litellm.get_llm_provider(model, api_base=api_base or None)
+    except litellm.BadRequestError:
+        return False
+    return True
+
+
 async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failure:
     """One call with litellm's `parameters` ("messages" for a chat, "prompt" for a completion), given up after
     `timeout_s`. Never raises for what a provider or a network did."""

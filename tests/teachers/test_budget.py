@@ -16,7 +16,7 @@ from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.prices import Price
 from omniopd.types import Usage
 from tests.builders import request, tiny_model, tiny_tokenizer
-from tests.teachers.served import FAULTS, Served, some_faults
+from tests.teachers.faulty_server import FAULTS, Served, some_faults
 from tests.teachers.test_hosted import hosted
 
 # Only what is written costs, and the server writes six words: a call takes $6 and at most $8.

@@ -21,7 +21,7 @@ from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.types import Continuations, Fork
 from tests.builders import prompt, request, rollout, tiny_model, tiny_tokenizer
-from tests.teachers.served import Served
+from tests.teachers.faulty_server import Served
 from tests.teachers.test_hosted import hosted
 
 SEVERAL = ModelTraits("hosted_vllm/m", "instruction", most_samples=4)

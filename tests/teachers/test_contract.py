@@ -17,7 +17,7 @@ from omniopd.teachers.prices import per_million
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.types import Continuations, Teacher
 from tests.builders import prompt, request, tiny_model, tiny_tokenizer
-from tests.teachers.served import Served
+from tests.teachers.faulty_server import Served
 
 Maker = Callable[[str, Path], Teacher]  # a server's address, a folder
 

@@ -22,7 +22,7 @@ from omniopd.teachers.hosted import HostedTeacher
 from omniopd.teachers.prices import per_million, price_of
 from omniopd.types import Usage
 from tests.builders import request
-from tests.teachers.served import FAULTS, RETRY_AFTER_S, Served, some_faults
+from tests.teachers.faulty_server import FAULTS, RETRY_AFTER_S, Served, some_faults
 
 QUICK = Patience(pause_s=0.01, longest_pause_s=0.05)
 ONE_EACH = ModelTraits("hosted_vllm/m", "instruction")

@@ -93,8 +93,8 @@ def running_lab(folder: Path) -> Iterator[Lab]:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "widgets"), os.environ.get("PYTHONPATH", "")]),
-        "JUPYTER_CONFIG_DIR": str(settings), "JUPYTER_DATA_DIR": str(settings), "JUPYTERLAB_SETTINGS_DIR": str(settings),
-        "JUPYTERLAB_WORKSPACES_DIR": str(settings / "workspaces"), "JUPYTER_PREFER_ENV_PATH": "1",
+        "JUPYTER_CONFIG_DIR": str(settings), "JUPYTER_DATA_DIR": str(settings),
+        "JUPYTERLAB_SETTINGS_DIR": str(settings), "JUPYTERLAB_WORKSPACES_DIR": str(settings / "workspaces"), "JUPYTER_PREFER_ENV_PATH": "1",
     }  # fmt: skip
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
@@ -118,11 +118,9 @@ def running_lab(folder: Path) -> Iterator[Lab]:
 
 def notebook(folder: Path, name: str, *cells: str) -> str:
     """A notebook of these code cells in the folder; returns its file name."""
+    fresh = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
     made = {
-        "cells": [
-            {"cell_type": "code", "id": f"c{i}", "source": source, "metadata": {}, "outputs": [], "execution_count": None}
-            for i, source in enumerate(cells)
-        ],
+        "cells": [{**fresh, "id": f"c{i}", "source": source} for i, source in enumerate(cells)],
         "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
         "nbformat": 4, "nbformat_minor": 5,
     }  # fmt: skip

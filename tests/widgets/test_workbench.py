@@ -1,0 +1,162 @@
+"""The workbench: one click calls the function of a training step; what costs waits for a press; errors are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from omniopd.build import LocalModel
+from omniopd.exploring import Exploration
+from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.scripted import ScriptedTeacher
+from omniopd.types import Continuations
+from omniopd_widgets import Workbench
+from omniopd_widgets.question_bar import QuestionBar
+from tests.builders import tiny_model, tiny_tokenizer
+from tests.small_runs import small_recipe
+from tests.widgets.hostile import hostile_strings
+
+STUDENT = LocalModel("tiny", tiny_model(context=512), tiny_tokenizer())
+PROBLEMS = ["Ida has 3 pens.", "Max has 5 cards."]
+
+
+@pytest.fixture
+def bench() -> Iterator[Workbench]:
+    made = workbench(LocalTeacher(tiny_model(1, context=512), tiny_tokenizer()))
+    yield made
+    made.close()
+
+
+def workbench(teacher, **settings) -> Workbench:
+    recipe = small_recipe(
+        student__max_tokens=24, audit__samples=3, audit__similarity="characters", objective__target="paper", **settings
+    )
+    made = Workbench(exploration=Exploration(recipe, STUDENT, teacher), runs=None, problems=3)
+    made.answer()
+    return made.wait()
+
+
+def test_an_answer_opens_on_its_highest_fork_with_nobody_asked(bench: Workbench) -> None:
+    assert bench.rollout.pieces
+    assert bench.rollout.record.audits == ()
+    assert bench.bar.has_answer
+    highest = max(bench.exploration.forks(), key=lambda f: f.entropy)
+    assert bench.rollout.selected == highest.start
+
+
+def test_opening_a_fork_asks_a_teacher_that_runs_here_and_every_view_follows(bench: Workbench) -> None:
+    at = bench.rollout.selected
+    bench.rollout.opened = at
+    bench.wait()
+    assert bench.bar.problem == ""
+    [audit] = bench.rollout.record.audits
+    assert audit.start == at
+    assert bench.panel.audits[bench.panel.fork] == audit
+    assert (bench.posterior.selected, bench.ledger.selected) == (at, at)
+
+
+def test_pointing_at_a_fork_in_one_view_moves_the_others(bench: Workbench) -> None:
+    bench.ask_all()
+    bench.wait()
+    first, second = bench.rollout.record.audits[:2]
+    bench.posterior.selected = first.start
+    assert (bench.rollout.selected, bench.ledger.selected) == (first.start, first.start)
+    bench.ledger.selected = second.start
+    assert (bench.rollout.selected, bench.posterior.selected) == (second.start, second.start)
+    assert bench.panel.audits[bench.panel.fork] == second
+
+
+def test_a_teacher_that_costs_is_asked_on_a_press_and_its_price_stands_on_the_button() -> None:
+    teacher = ScriptedTeacher([f"text {n}" for n in range(9)])
+    bench = workbench(teacher, teacher__model="anthropic/claude-haiku-4-5")
+    bench.rollout.opened = bench.rollout.selected
+    bench.wait()
+    assert teacher.requests == []
+    assert "to pay ≈" in bench.bar.place
+    assert bench.bar.prices["ask"]["paid"]
+    bench.bar.press("ask")
+    bench.wait()
+    assert len(teacher.requests) == 1
+    assert bench.bar.prices["ask"] == {"text": "free: at hand", "paid": False}
+    bench.close()
+
+
+def test_other_settings_compare_again_and_ask_nobody() -> None:
+    teacher = ScriptedTeacher([f"text {n}" for n in range(9)])
+    bench = workbench(teacher)
+    bench.ask_all()
+    bench.wait()
+    asked = len(teacher.requests)
+    bench.bar.settings = {**bench.bar.settings, "audit.similarity": "exact"}
+    bench.wait()
+    assert len(teacher.requests) == asked
+    assert set(bench.rollout.record.audits[0].similarities) <= {0.0, 1.0}
+    bench.close()
+
+
+def test_a_setting_that_cannot_work_is_one_sentence_and_taken_back(bench: Workbench) -> None:
+    bench.bar.settings = {**bench.bar.settings, "audit.chunk_tokens": 99}
+    bench.wait()
+    assert "audit.chunk_tokens is 99, longer than a rollout" in bench.bar.problem
+    assert bench.bar.settings["audit.chunk_tokens"] == 2
+
+
+def test_a_teacher_without_an_answer_is_a_problem_on_the_screen() -> None:
+    class Silent:
+        def continue_from(self, requests, on_result=None):
+            return [Continuations((), problem="refusal") for _ in requests]
+
+    bench = workbench(Silent())
+    bench.ask()
+    bench.wait()
+    assert "the teacher gave no answer" in bench.bar.problem
+    assert bench.bar.busy == ""
+    bench.close()
+
+
+def test_without_a_kernel_all_parts_are_inert_html(bench: Workbench) -> None:
+    bench.ask()
+    bench.wait()
+    bundle = bench._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert data["text/html"].count('class="oopd-fallback') == 5
+    assert repr(bench) in data["text/plain"]
+    assert "0x" not in repr(bench)
+
+
+def test_the_bar_in_a_browser_says_what_is_pressed_and_what_it_costs(mount) -> None:
+    bar = QuestionBar(PROBLEMS, settings={"audit.forks": 4, "audit.similarity": "exact"}, has_answer=True)
+    bar.prices = {"ask": {"text": "≈ 812 teacher tokens, $0.0020", "paid": True}}
+    mounted = mount(bar)
+    assert mounted.text(".oopd-bench-problem") == PROBLEMS[0]
+    assert mounted.find(".oopd-price[data-kind=paid]").inner_text() == "≈ 812 teacher tokens, $0.0020"
+    mounted.press("]")
+    assert bar.problem_index == 1
+    assert mounted.text(".oopd-bench-problem") == PROBLEMS[1]
+    mounted.press("a")
+    mounted.press("q")
+    assert bar.pressed == {"action": "ask", "count": 2}
+    assert mounted.leaked_keys() == []
+
+
+def test_the_bar_waits_for_an_answer_before_it_asks_and_rests_while_something_goes_on(mount) -> None:
+    bar = QuestionBar(PROBLEMS)
+    mounted = mount(bar)
+    ask = mounted.find("button:has-text('Ask the teacher here')")
+    answer = mounted.find("button:has-text('Have the student answer')")
+    assert (ask.is_disabled(), answer.is_disabled()) == (True, False)
+    bar.has_answer, bar.busy = True, "the teacher continues …"
+    mounted.settle()
+    assert (ask.is_disabled(), answer.is_disabled()) == (True, True)
+    assert "the teacher continues" in mounted.text(".oopd-status")
+
+
+def test_hostile_problems_and_names_are_shown_and_not_obeyed(mount) -> None:
+    texts = hostile_strings()[:200]
+    mounted = mount(QuestionBar(texts, student=texts[0], teacher=texts[1], problem=texts[2]))
+    for number in range(0, len(texts), 20):
+        mounted.view.problem_index = number
+        mounted.settle()
+    assert len(mounted.find("option").all()) >= len(texts)
+    mounted.assert_quiet()

@@ -262,15 +262,22 @@ def launched() -> Iterator[Browser]:
             browser.close()
 
 
-@contextmanager
-def page_of(browser: Browser, theme: str = "light", html: str | None = None) -> Iterator[tuple[Page, Log]]:
-    """A fresh page. `theme`: light, dark, or contrast (forced colours, dark). `html`: a body, for inert fallbacks."""
-    forced = "active" if theme == "contrast" else "none"
-    scheme = "light" if theme == "light" else "dark"
-    context = browser.new_context(viewport={"width": 1000, "height": 800}, color_scheme=scheme, forced_colors=forced)
-    try:
-        page = context.new_page()
-        log = Log(page)
+class Pages:
+    """Pages of a browser, used again by later tests: opening one takes longer than most tests do."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.browser = browser
+        self._free: list[tuple[Page, Log]] = []
+
+    @contextmanager
+    def page(self, theme: str = "light", html: str | None = None) -> Iterator[tuple[Page, Log]]:
+        """An empty page. `theme`: light, dark, or contrast (forced colours, dark). `html`: a body, for inert pictures.
+
+        Raises AssertionError at the end for a page that was not quiet.
+        """
+        page, log = self._free.pop() if self._free else self._open()
+        scheme = "light" if theme == "light" else "dark"
+        page.emulate_media(color_scheme=scheme, forced_colors="active" if theme == "contrast" else "none")
         page.goto(ORIGIN)
         page.evaluate("scheme => { document.body.style.colorScheme = scheme; }", scheme)
         page.evaluate(_MODEL)
@@ -278,8 +285,13 @@ def page_of(browser: Browser, theme: str = "light", html: str | None = None) -> 
             # As a parser sees it: scripts and handlers in it would run.
             page.set_content(f'<!doctype html><meta charset="utf-8"><body style="color-scheme:{scheme}">{html}</body>')
         yield page, log
-    finally:
-        context.close()
+        log.assert_quiet()
+        page.mouse.move(0, 0)
+        self._free.append((page, log))
+
+    def _open(self) -> tuple[Page, Log]:
+        page = self.browser.new_context(viewport={"width": 1000, "height": 800}).new_page()
+        return page, Log(page)
 
 
 def packed(view: Any) -> Any:

@@ -27,12 +27,19 @@ _WORD = re.compile(r"\w+")
 
 
 def edit_similarity(chunk: str, continuations: Sequence[str]) -> Float[Tensor, " continuation"]:
-    """1 − Levenshtein(a, b) / max(|a|, |b|) over characters: the paper's φ (paper.md §5; distances by rapidfuzz)."""
+    """1 − Levenshtein(a, b) / max(|a|, |b|) over characters: the paper's φ (paper.md §5; distances by rapidfuzz).
+
+    On recorded GSM8K solutions (LOG.md, benchmarks/real_text.py; AUROC of right against wrong) 0.57 within a question,
+    0.77 where two share their beginning; shortness alone has 0.48 and 0.68.
+    """
     return torch.tensor([Levenshtein.normalized_similarity(chunk, text) for text in continuations], dtype=torch.float32)
 
 
 def token_edit_similarity(chunk: str, continuations: Sequence[str]) -> Float[Tensor, " continuation"]:
-    """The same over text tokens: words, single digits, signs, runs of white space. Needs no model's tokenizer."""
+    """The same over text tokens: words, single digits, signs, runs of white space. Needs no model's tokenizer.
+
+    On recorded GSM8K solutions 0.62 within a question, 0.82 where two share their beginning.
+    """
     ours = _TEXT_TOKEN.findall(chunk)
     return torch.tensor(
         [Levenshtein.normalized_similarity(ours, _TEXT_TOKEN.findall(text)) for text in continuations],
@@ -41,7 +48,10 @@ def token_edit_similarity(chunk: str, continuations: Sequence[str]) -> Float[Ten
 
 
 def rouge1_similarity(chunk: str, continuations: Sequence[str]) -> Float[Tensor, " continuation"]:
-    """ROUGE-1 F1 of the words in lower case: harmonic mean of precision and recall of the shared words."""
+    """ROUGE-1 F1 of the words in lower case: harmonic mean of precision and recall of the shared words.
+
+    On recorded GSM8K solutions 0.73 within a question, 0.86 where two share their beginning: the best of these.
+    """
     ours = Counter(_WORD.findall(chunk.lower()))
 
     def f1(text: str) -> float:
@@ -55,7 +65,10 @@ def rouge1_similarity(chunk: str, continuations: Sequence[str]) -> Float[Tensor,
 
 
 def exact_similarity(chunk: str, continuations: Sequence[str]) -> Float[Tensor, " continuation"]:
-    """1 for the same text, else 0: the soft count becomes a count. Sharp for short chunks, silent for long ones."""
+    """1 for the same text, else 0: the soft count becomes a count. Sharp for short chunks, silent for long ones.
+
+    On 200 characters of recorded GSM8K solutions 0.50: no two are the same.
+    """
     return torch.tensor([float(text == chunk) for text in continuations], dtype=torch.float32)
 
 

@@ -8,23 +8,26 @@ import random
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from omniopd.config.settings import ObjectiveConfig
 from omniopd.errors import ConfigError
-from omniopd.method.bookkeeping import (
+from omniopd.method.bookkeeping import ledger
+from omniopd.method.loss import omniopd_loss
+from omniopd.method.plain_similarity import PLAIN_BY_NAME, mean_self_agreement, plain_similarity
+from omniopd.method.plain_targets import (
+    END,
     PLAIN_TARGETS,
     PlainEvidence,
     PlainTarget,
     evidence_of,
-    ledger,
     plain_targets,
     recorded_targets,
+    tokens_of,
 )
-from omniopd.method.loss import omniopd_loss
-from omniopd.method.plain_similarity import PLAIN_BY_NAME, mean_self_agreement, plain_similarity
 from omniopd.method.posterior import nominal_posterior, posterior_mean, spread_interval
 from omniopd.method.similarity import BY_NAME, self_agreement
 from omniopd.method.targets import ForkEvidence, fork_targets
@@ -186,8 +189,7 @@ def test_the_ledger_adds_up_to_the_loss(target, anchor_on):
     assert found.chunk_loss == pytest.approx(float(loss.chunk), abs=1e-6)
     assert found.anchor_loss == pytest.approx(float(loss.anchor), abs=1e-6)
     assert found.anchored_tokens == 3 * 6
-    parts = [f.chunk for f in found.forks] + [f.anchor for f in found.forks] + [found.anchor]
-    assert sum(map(found.share, parts)) == pytest.approx(1)
+    assert found.size == pytest.approx(abs(found.anchor) + sum(abs(f.chunk) + abs(f.anchor) for f in found.forks))
 
 
 def test_labels_other_than_the_students_token_count_at_least_what_it_leaves_them():
@@ -216,23 +218,28 @@ def test_a_label_that_may_be_the_students_own_token_counts_nothing():
 
 
 def test_an_empty_text_is_a_text_and_one_without_tokens_is_none():
-    from dataclasses import replace
-
     r = rollout_of(seed=0, row=0)
     audit = replace(r.audits[0], texts=("", "lost", " a b a", " b"), text_pieces=((), (), (" a", " b", " a"), (" b",)))
     [found] = evidence_of([replace(r, audits=(audit,))])
     assert found.continuations == ((), None, (" a", " b", " a"), (" b",))
 
 
-def test_targets_are_read_from_records_only_where_a_trainer_wrote_them():
-    from dataclasses import replace
+def test_half_a_character_is_known_by_the_character_and_the_end_of_a_turn_by_being_last():
+    assert tokens_of((" a", "", "", "é", "b", "")) == (" a", ("half", "é", 2), ("half", "é", 1), "é", "b", END)
+    assert tokens_of(("a", ""), after=("ü",)) == ("a", ("half", "ü", 1))
 
+
+def test_targets_are_read_from_records_only_where_a_trainer_wrote_them():
     bare = rollout_of(seed=0, row=0)
     assert recorded_targets([bare]) is None
     trained = replace(
-        bare, audits=tuple(replace(a, weights=(0.5,) * 3, labels=(((" a", 1.0),),)) for a in bare.audits)
+        bare,
+        audits=tuple(
+            replace(a, weights=(0.5,) * 3, labels=(((" a", 0.5), ("\ufffd", 0.3), ("\ufffd", 0.2)),))
+            for a in bare.audits
+        ),
     )
-    assert recorded_targets([trained]) == 2 * [PlainTarget((0.5,) * 3, ({" a": 1.0},))]
+    assert recorded_targets([trained]) == 2 * [PlainTarget((0.5,) * 3, ({" a": 0.5, "\ufffd": 0.5},))]
 
 
 def test_the_twins_load_no_torch():

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from omniopd.method.plain_similarity import characters
 from omniopd.records import AuditRecord, RolloutRecord
 
-WORDS = " so we have the sum of 12 and 7 is then 19 apples left over each box holds half that number".split()
+WORDS = ["so", "we", "have", "the", "sum", "of", "12", "and", "7", "is", "then", "19", "apples", "left", "over", "half"]
 
 
 def audit(

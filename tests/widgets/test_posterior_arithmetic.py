@@ -9,12 +9,12 @@ import subprocess
 from typing import Any
 
 import pytest
-from omniopd_widgets._assets import STATIC
-from omniopd_widgets._prices import Usage, quote
 from scipy.special import betainc, betaincinv, gammaln, stdtrit
 from scipy.stats import beta
 
 from omniopd.method.what_if import posterior_of, shares, spread_interval_of, subsample_spread
+from omniopd_widgets._assets import STATIC
+from omniopd_widgets._prices import Usage, quote
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no node: apt-get install nodejs")
 
@@ -37,7 +37,8 @@ def test_special_functions_are_scipys() -> None:
     places = [draw.random() for _ in pairs]
     rows = [(x, a, b) for x, (a, b) in zip(places, pairs, strict=True)]
     found = in_node(
-        "data.map(([x, a, b]) => [logGamma(a), betaShare(x, a, b), betaQuantile(x, a, b), betaDensities([x], a, b)[0]])",
+        "data.map(([x, a, b]) => "
+        "[logGamma(a), betaShare(x, a, b), betaQuantile(x, a, b), betaDensities([x], a, b)[0]])",
         rows,
     )
     for (x, a, b), (log_gamma, share, quantile, density) in zip(rows, found, strict=True):

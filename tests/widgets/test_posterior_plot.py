@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from omniopd_widgets._prices import Price, quote, usage_of
-from omniopd_widgets.posterior_plot import Order, PosteriorPlot
 from traitlets import TraitError
 
 from omniopd.method.plain_similarity import PLAIN_BY_NAME
+from omniopd_widgets._prices import Price, quote, usage_of
+from omniopd_widgets.posterior_plot import Order, PosteriorPlot
 from tests.widgets.audited import audit, rollout
 
 ROW = ".oopd-posterior-list tbody tr"

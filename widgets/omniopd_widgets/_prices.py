@@ -48,7 +48,8 @@ class Price:
         if self.is_free:
             return "free"
         money = "dollars unknown" if self.cost_usd is None else dollars(self.cost_usd)
-        return f"≈ {self.input_tokens:,} teacher tokens read + {self.output_tokens:,} written, {money}"
+        read = f"{self.input_tokens:,} teacher tokens read + " if self.input_tokens else ""
+        return f"≈ {read}{self.output_tokens:,} {'' if read else 'teacher tokens '}written, {money}"
 
 
 def dollars(amount: float) -> str:
@@ -115,7 +116,7 @@ def priced(usage: Usage, read: float, written: float) -> Price:
 
 
 def _rates(audits: Sequence[AuditRecord]) -> tuple[float | None, float | None]:
-    """Dollars per token read and written, by least squares over the audits; (None, None) where a cache hid the price."""
+    """Dollars per token read and written, by least squares over the audits; two None where a cache hid the price."""
     paid = [a for a in audits if a.cost_usd > 0]
     if not paid:
         return (None, None) if any(a.cached for a in audits) else (0.0, 0.0)

@@ -171,7 +171,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
             for a, r in zip(self._audits, self.results(), strict=True)
         ]
         note = (
-            f"similarity: {self.similarity}, N = {self.samples}, α = {self.concentration:g}, centring: {self.centring}. "
+            f"φ: {self.similarity}, N = {self.samples}, α = {self.concentration:g}, centring: {self.centring}. "
             "The Beta with mean π̂ is the paper's nominal posterior: k is a sum of similarities and no count."
         )
         step = 60
@@ -240,7 +240,9 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         for act in tuple(self._payers):
             act(Order(forks, samples, chunk_tokens, price))
         if not self._payers:
-            self.problem = "Nobody is connected who could ask the teacher: open this plot in the workbench, or use on_pay."
+            self.problem = (
+                "Nobody is connected who could ask the teacher: open this plot in the workbench, or use on_pay."
+            )
 
     def _with(self, name: str, audit: AuditRecord) -> list[float]:
         found = audit.similarities if name == RECORDED else self._compare[name](audit.chunk, audit.texts)

@@ -4,7 +4,7 @@ import { clear, h, line, number, on, percent, quoted, shown, svg } from "./_comm
 import { betaDensities } from "./_posterior.js";
 
 const WIDE = { left: 118, right: 14, top: 8, width: 660, height: 150, lanes: 4, lane: 21 };
-const SMALL = { width: 130, height: 34 };
+const SMALL = { width: 110, height: 34 };
 const POINTS = 160;
 const GRID = Array.from({ length: POINTS }, (_, i) => (i + 0.5) / POINTS);
 
@@ -144,7 +144,7 @@ export function makeList({ select, signal }) {
       const picture = svg("svg", { width: SMALL.width, height: SMALL.height, viewBox: `0 0 ${SMALL.width} ${SMALL.height}`, "aria-hidden": "true" }, area, prior, old, now, spread, mean);
       const cells = ["mean", "before", "share", "prior", "spread"].map(() => h("td", { class: "oopd-figure" }));
       const bar = svg("rect", { y: 3, height: 8 });
-      const weight = svg("svg", { width: 54, height: 14, "aria-hidden": "true" }, svg("line", { class: "oopd-axis", x1: 27, x2: 27, y1: 0, y2: 14 }), bar);
+      const weight = svg("svg", { width: 42, height: 14, "aria-hidden": "true" }, svg("line", { class: "oopd-axis", x1: 21, x2: 21, y1: 0, y2: 14 }), bar);
       const value = h("span", { class: "oopd-figure" });
       const row = h("tr", { "data-start": fork.start }, h("th", { scope: "row" }, name), h("td", {}, picture), cells, h("td", { class: "oopd-weight" }, weight, value));
       return { row, name, prior, old, area, now, mean, spread, cells, bar, value };
@@ -168,9 +168,9 @@ export function makeList({ select, signal }) {
       parts.spread.setAttribute("width", Math.max(1.5, x(r.spread[1] - r.spread[0])).toFixed(1));
       const texts = [number(r.mean), old ? number(old[i].mean) : "–", number(r.share), number(r.prior), `${number(r.spread[0], 2)} – ${number(r.spread[1], 2)}`];
       texts.forEach((text, j) => (parts.cells[j].textContent = text));
-      const long = 26 * Math.min(1, Math.abs(r.weight));
+      const long = 20 * Math.min(1, Math.abs(r.weight));
       parts.bar.setAttribute("class", r.weight < 0 ? "oopd-weight-down" : "oopd-weight-up");
-      parts.bar.setAttribute("x", (r.weight < 0 ? 27 - long : 27).toFixed(1));
+      parts.bar.setAttribute("x", (r.weight < 0 ? 21 - long : 21).toFixed(1));
       parts.bar.setAttribute("width", Math.max(0.5, long).toFixed(1));
       parts.value.textContent = signed(r.weight);
       parts.name.setAttribute("aria-current", i === chosen ? "true" : "false");

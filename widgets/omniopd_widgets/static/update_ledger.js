@@ -1,0 +1,248 @@
+// The update ledger: what each fork does to the loss, largest share first; audits that told little; the fork map.
+// The rows are Python's; this file shows them and assigns the settings (all of them free) and the selected fork.
+
+import { assign, clear, count, framed, h, keyHelp, later, number, on, percent, plain, plural, quoted, scope, shown, throttle } from "./_common.js";
+import { makeMap } from "./_fork_map.js";
+
+const AT_FIRST = 100; // rows of the table, until all are asked for
+const KINDS = { agree: "all agree", none: "none agrees", informs: "" };
+
+function render({ model, el, signal }) {
+  const view = scope({
+    model, el, signal, name: "ledger", label: "What each fork does to the loss",
+    keys: { n: () => step(1), p: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1), "?": () => (help.open = !help.open) },
+  });
+  const help = keyHelp([["n p", "next, previous fork by share (also ↓ ↑)"], ["Esc", "leave the view"]]);
+  const controls = makeControls(model, signal);
+  const summary = h("p", { class: "oopd-ledger-summary" });
+  const note = h("p", { class: "oopd-quiet" });
+  const ledger = makeTable({ select, signal });
+  const map = makeMap({ select, signal });
+  const waste = makeWaste({ select, signal });
+  const empty = h("p", { class: "oopd-quiet" }, "No audits: ask the teacher about a fork first.");
+  const filled = h(
+    "div", {}, summary, note,
+    h("div", { class: "oopd-ledger-columns" }, h("div", { class: "oopd-ledger-left" }, h("h3", {}, "Forks by their share of the update"), ledger.element),
+      h("div", { class: "oopd-ledger-right" }, h("h3", {}, "Fork map"), map.element, h("h3", {}, "Audits that told little"), waste.element)),
+  );
+  view.body.append(controls.element, empty, filled, help);
+
+  function draw() {
+    const rows = model.get("rows");
+    empty.hidden = rows.length > 0;
+    filled.hidden = rows.length === 0;
+    controls.update();
+    if (rows.length === 0) return;
+    const totals = model.get("totals");
+    const several = new Set(rows.map((row) => row.row)).size > 1;
+    const least = totals.at_least ? "at least " : "";
+    summary.textContent =
+      `loss = chunk term ${least}${number(totals.chunk, 4)} + anchor ${number(totals.anchor, 4)} nats` +
+      (totals.normaliser === 1 ? "" : ` (rows below are before dividing by ${count(totals.normaliser)}, rollouts × length)`);
+    clear(note, shown(model.get("note"), { class: "oopd-prose" }));
+    ledger.rebuild(rows, totals, several);
+    map.rebuild(rows, { entropy: model.get("split_entropy"), agreement: model.get("split_agreement"), several });
+    waste.rebuild(rows, model.get("savings"), model.get("target"), several);
+    mark();
+  }
+
+  function mark() {
+    const at = chosen();
+    ledger.mark(at);
+    map.mark(at);
+    const row = model.get("rows")[at];
+    if (row) {
+      view.say(
+        `${name(row, true)}: ${percent(row.share, 1)} of the update, weight ${signed(row.weight)}, NLL ${number(row.nll)}` +
+          (row.quadrant ? `, ${row.quadrant}` : "") + `; the student wrote ${quoted(row.text)}`,
+      );
+    }
+  }
+
+  function chosen() {
+    return model.get("rows").findIndex((row) => row.start === model.get("selected") && row.row === model.get("selected_row"));
+  }
+
+  function select(row) {
+    model.set("selected_row", row.row);
+    model.set("selected", row.start);
+    model.save_changes();
+  }
+
+  function step(by) {
+    const rows = model.get("rows");
+    if (rows.length === 0) return;
+    select(rows[Math.min(rows.length - 1, Math.max(0, chosen() + by))]);
+    ledger.reveal();
+  }
+
+  draw();
+  later(model, ["rows", "totals", "savings", "note", "targets_on_offer", "target", "concentration", "anchor_weight", "anchor_on", "depth", "similarity", "split_entropy", "split_agreement"], framed(draw, signal), signal);
+  later(model, ["selected", "selected_row"], framed(mark, signal), signal);
+}
+
+const name = (row, several) => `${several ? `rollout ${row.row}, ` : ""}${row.start}–${row.stop}`;
+const signed = (value) => `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`;
+
+// ---- settings, all free: they recompute from the records ---------------------------------------------------------------
+
+function makeControls(model, signal) {
+  const send = throttle((trait, value) => assign(model, trait, value), 100, signal);
+  const numbers = {};
+  const box = (trait, label, min, step) => {
+    const input = h("input", { type: "number", min, step, "aria-label": label });
+    on(input, "change", () => {
+      const value = Number(input.value);
+      if (input.value !== "" && value >= min && value <= 1e6) send(trait, trait === "depth" ? Math.round(value) : value);
+      else input.value = String(model.get(trait));
+    }, { signal });
+    numbers[trait] = input;
+    return input;
+  };
+  const choices = {};
+  const choice = (trait, label, values) => {
+    const select = h("select", { "aria-label": label }, values.map((value) => h("option", { value }, value)));
+    on(select, "change", () => assign(model, trait, select.value), { signal });
+    choices[trait] = select;
+    return select;
+  };
+  const free = () => h("span", { class: "oopd-price", "data-kind": "free", title: "what using this costs" }, "free");
+  const target = choice("target", "target", []);
+  const element = h(
+    "div", { class: "oopd-ledger-controls oopd-bar" },
+    h("label", {}, "target ", target), free(),
+    h("label", {}, "α ", box("concentration", "α, the strength of the prior (target paper)", 0, 0.1)), free(),
+    h("label", {}, "β ", box("anchor_weight", "β, the weight of the anchor", 0, 0.01)), free(),
+    h("label", {}, "anchor on ", choice("anchor_on", "which tokens are anchored", ["unaudited", "all"])), free(),
+    h("label", {}, "depth ", box("depth", "offsets of a chunk that get labels (target labels)", 1, 1)), free(),
+    h("label", {}, "texts compared by ", choice("similarity", "similarity of the teacher's texts with each other", ["characters", "tokens", "rouge1", "exact"])), free(),
+    h("label", {}, "map split at ", box("split_entropy", "entropy that parts the map, in nats", 0, 0.1)), "nats and",
+    box("split_agreement", "agreement that parts the map", 0, 0.05), free(),
+  );
+  function update() {
+    const offered = model.get("targets_on_offer");
+    if ([...target.options].map((option) => option.value).join() !== offered.join()) {
+      clear(target, offered.map((value) => h("option", { value }, value === "recorded" ? "as recorded" : value)));
+    }
+    for (const [trait, select] of Object.entries(choices)) select.value = model.get(trait);
+    for (const [trait, input] of Object.entries(numbers)) {
+      if (document.activeElement !== input) input.value = String(Math.round(model.get(trait) * 1e4) / 1e4);
+    }
+    numbers.depth.disabled = model.get("target") !== "labels";
+    numbers.concentration.disabled = model.get("target") !== "paper";
+  }
+  return { element, update };
+}
+
+// ---- the table ---------------------------------------------------------------------------------------------------------
+
+function makeTable({ select, signal }) {
+  const body = h("tbody", {});
+  const foot = h("tfoot", {});
+  const heads = [["fork", ""], ["the student wrote", ""], ["share", "of the sizes of all parts"], ["weight", "mean per token"], ["× tokens", ""], ["× NLL", "mean −log π of the student's tokens"], ["= chunk term", "nats; labels included"], ["KL", "to the reference over the chunk, nats; by “anchor on” it counts or not"], ["what it is", ""]];
+  const more = h("button", { type: "button", class: "oopd-button", hidden: true }, "");
+  const element = h(
+    "div", {},
+    h("div", { class: "oopd-ledger-table" },
+      h("table", { "aria-label": "forks by share" }, h("thead", {}, h("tr", {}, heads.map(([text, title]) => h("th", { scope: "col", title: title || null }, text)))), body, foot)),
+    more,
+  );
+  let shownRows = [];
+  let all = [];
+  let everything = false;
+  let last = null;
+  on(body, "click", (event) => {
+    const row = event.target.closest("tr");
+    if (row) select(all[Number(row.dataset.index)]);
+  }, { signal });
+  on(more, "click", () => {
+    everything = true;
+    rebuild(...last);
+  }, { signal });
+
+  function rebuild(rows, totals, several) {
+    last = [rows, totals, several];
+    all = rows;
+    const largest = Math.max(1e-12, ...rows.map((row) => row.share), totals.anchor_share);
+    const visible = everything ? rows : rows.slice(0, AT_FIRST);
+    shownRows = visible.map((row, i) => h(
+      "tr", { "data-index": i },
+      h("th", { scope: "row" }, h("button", { type: "button", class: "oopd-button", title: name(row, true) }, several ? `${row.row}: ${row.start}–${row.stop}` : `${row.start}–${row.stop}`)),
+      h("td", { class: "oopd-ledger-text" }, shown(row.text)),
+      share(row.share, largest, row.chunk < 0),
+      h("td", { class: "oopd-figure" }, row.label_mass > 0 ? `labels ${number(row.label_mass, 2)}` : signed(row.weight)),
+      h("td", { class: "oopd-figure" }, count(row.tokens)),
+      h("td", { class: "oopd-figure" }, number(row.nll)),
+      h("td", { class: "oopd-figure" }, `${row.unknown ? "≥ " : ""}${signed(row.chunk)}`),
+      h("td", { class: "oopd-figure" }, row.anchor > 0 ? `× β = ${number(row.anchor, 4)}` : `${number(row.kl, 4)}, not counted`),
+      h("td", {}, row.quadrant, KINDS[row.kind] ? h("span", { class: "oopd-ledger-kind" }, KINDS[row.kind]) : null),
+    ));
+    clear(body, shownRows);
+    clear(foot, h(
+      "tr", {},
+      h("th", { scope: "row", colspan: 2 }, `anchor on ${plural(totals.anchored_tokens, "token")} beside the chunks`),
+      share(totals.anchor_share, largest, false),
+      h("td", { colspan: 4 }), h("td", { class: "oopd-figure" }, `× β = ${number(totals.anchor_beside, 4)}`), h("td", {}),
+    ));
+    more.hidden = visible.length === rows.length;
+    more.textContent = `show all ${count(rows.length)} forks`;
+  }
+
+  function mark(at) {
+    shownRows.forEach((row, i) => {
+      row.classList.toggle("oopd-chosen", i === at);
+      row.querySelector("button").setAttribute("aria-current", i === at ? "true" : "false");
+    });
+  }
+
+  function reveal() {
+    requestAnimationFrame(() => body.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" }));
+  }
+  return { element, rebuild, mark, reveal };
+}
+
+function share(value, largest, down) {
+  const cell = h("td", { class: "oopd-ledger-share", title: down ? "pushes the student's own tokens down" : null });
+  const bar = h("span", { class: `oopd-ledger-bar ${down ? "oopd-down" : ""}`, "aria-hidden": "true" });
+  bar.style.width = `${(64 * value) / largest}px`;
+  cell.append(bar, h("span", { class: "oopd-figure" }, `${down ? "↓ " : ""}${percent(value, 1)}`));
+  return cell;
+}
+
+// ---- audits that told little -------------------------------------------------------------------------------------------
+
+function makeWaste({ select, signal }) {
+  const element = h("div", { class: "oopd-ledger-waste" });
+  let rows = [];
+  on(element, "click", (event) => {
+    const button = event.target.closest("button[data-index]");
+    if (button) select(rows[Number(button.dataset.index)]);
+  }, { signal });
+
+  function rebuild(given, savings, target, several) {
+    rows = given;
+    const parts = [];
+    for (const [kind, means] of [["agree", "every text goes on as the student did; two texts would have said so"], ["none", noneMeans(target)]]) {
+      const found = rows.map((row, i) => [row, i]).filter(([row]) => row.kind === kind);
+      parts.push(h("p", {}, h("strong", {}, `${KINDS[kind]}: ${found.length} of ${rows.length}. `), found.length ? means : ""));
+      if (found.length) {
+        parts.push(h("p", { class: "oopd-bar" }, found.slice(0, 40).map(([row, i]) => h("button", { type: "button", class: "oopd-button", "data-index": i }, several ? `${row.row}: ${row.start}` : `${row.start}`))));
+      }
+    }
+    for (const saving of savings) {
+      const label = saving.setting === "samples" ? "N" : "M";
+      parts.push(h("p", {}, `${label} = ${saving.now} → ${saving.smaller} would save `, h("span", { class: "oopd-price oopd-saving" }, plain(saving.price)), `; ${plain(saving.loses)}.`));
+    }
+    if (savings.length === 0) parts.push(h("p", { class: "oopd-quiet" }, "A smaller N or M would lose more than it saves."));
+    clear(element, parts);
+  }
+  return { element, rebuild };
+}
+
+function noneMeans(target) {
+  return target === "labels"
+    ? "no text is near the student's; under labels these teach most"
+    : "no text is near the student's; the weight says so, and not which words would have been better";
+}
+
+export default { render };

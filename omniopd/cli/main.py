@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import omniopd
 from omniopd.errors import OmniOPDError
 
-COMMANDS = ("demo", "train", "run", "sweep", "stop", "evaluate", "recipes", "runs", "notebooks")
+COMMANDS = ("demo", "train", "run", "sweep", "stop", "evaluate", "recipes", "report", "runs", "notebooks")
 MISTAKE, INTERRUPTED = 2, 130
 
 

@@ -1,0 +1,32 @@
+"""What an audit costs beside supervised fine-tuning, by the paper's formula (paper.md §9.4), from settings alone."""
+
+from __future__ import annotations
+
+from omniopd.config.settings import Recipe
+
+PREFIX_TOKENS, ANSWER_TOKENS = 2000.0, 4000.0  # the paper's mean prefix P and answer of a teacher L
+PRICE_RATIO = 10.0  # ρ: what a written token costs, in tokens that are read
+
+
+def paper_cost(
+    forks: int,
+    samples: int,
+    chunk_tokens: int,
+    prefix_tokens: float = PREFIX_TOKENS,
+    answer_tokens: float = ANSWER_TOKENS,
+    price_ratio: float = PRICE_RATIO,
+) -> float:
+    """M · (P/ρ + N·C) / L: the teacher's effort on one rollout, in answers that it would have written whole.
+
+    A prefix is read once a fork, since the N samples share it. The paper's settings give 0.88 (M = 5), 1.75 (M = 10)
+    and 3.00 (C = 100).
+    """
+    return forks * (prefix_tokens / price_ratio + samples * chunk_tokens) / answer_tokens
+
+
+def cost_of(recipe: Recipe, prefix_tokens: float = PREFIX_TOKENS, answer_tokens: float = ANSWER_TOKENS) -> float:
+    """The same for a recipe; 0 for a method that asks no teacher, and 1 for one whose teacher answers whole."""
+    if recipe.method in ("omniopd", "continuations"):
+        audit = recipe.audit
+        return paper_cost(audit.forks, audit.samples, audit.chunk_tokens, prefix_tokens, answer_tokens)
+    return 1.0 if recipe.method == "sft" else 0.0

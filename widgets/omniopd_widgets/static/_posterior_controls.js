@@ -34,10 +34,10 @@ export function makeControls(model, root, { change, signal }) {
   const element = h(
     "div", { class: "oopd-posterior-controls" },
     h("div", { class: "oopd-bar" },
-      h("label", {}, "α ", alpha), alphaBox, price("free", "free"),
-      h("label", {}, "N ", samples), samplesText, price("free", "free"),
-      h("label", {}, "φ ", phi), phiPrice,
-      h("label", {}, "centring ", centring), price("free", "free"), centringNote,
+      together(h("label", {}, "α ", alpha), alphaBox, price("free", "free")),
+      together(h("label", {}, "N ", samples), samplesText, price("free", "free")),
+      together(h("label", {}, "φ ", phi), phiPrice),
+      together(h("label", {}, "centring ", centring), price("free", "free")), centringNote,
     ),
     paid.element,
   );
@@ -112,6 +112,11 @@ function makePaid(model, signal) {
     show();
   }
   return { element, update };
+}
+
+// A control and its price do not part at the end of a line.
+function together(...parts) {
+  return h("span", { class: "oopd-posterior-control" }, ...parts);
 }
 
 function price(kind, text) {

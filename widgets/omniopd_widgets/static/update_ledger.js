@@ -23,7 +23,7 @@ function render({ model, el, signal }) {
   const filled = h(
     "div", {}, summary, note,
     h("div", { class: "oopd-ledger-columns" }, h("div", { class: "oopd-ledger-left" }, h("h3", {}, "Forks by their share of the update"), ledger.element),
-      h("div", { class: "oopd-ledger-right" }, h("h3", {}, "Fork map"), map.element, h("h3", {}, "Audits that told little"), waste.element)),
+      h("div", { class: "oopd-ledger-right" }, h("div", {}, h("h3", {}, "Fork map"), map.element), h("div", {}, h("h3", {}, "Audits that told little"), waste.element))),
   );
   view.body.append(controls.element, empty, filled, help);
 
@@ -53,7 +53,7 @@ function render({ model, el, signal }) {
     const row = model.get("rows")[at];
     if (row) {
       view.say(
-        `${name(row, true)}: ${percent(row.share, 1)} of the update, weight ${signed(row.weight)}, NLL ${number(row.nll)}` +
+        `${name(row, true)}: ${percent(row.share, 1)} of the update, ${row.label_mass > 0 ? `labels of weight ${number(row.label_mass, 2)}` : `weight ${signed(row.weight)}`}, NLL of the student's tokens ${number(row.nll)}` +
           (row.quadrant ? `, ${row.quadrant}` : "") + `; the student wrote ${quoted(row.text)}`,
       );
     }
@@ -106,18 +106,22 @@ function makeControls(model, signal) {
     choices[trait] = select;
     return select;
   };
-  const free = () => h("span", { class: "oopd-price", "data-kind": "free", title: "what using this costs" }, "free");
+  const priced = (...parts) => h(
+    "span", { class: "oopd-ledger-control" }, ...parts, h("span", { class: "oopd-price", "data-kind": "free", title: "what using this costs" }, "free"),
+  );
   const target = choice("target", "target", []);
   const element = h(
     "div", { class: "oopd-ledger-controls oopd-bar" },
-    h("label", {}, "target ", target), free(),
-    h("label", {}, "α ", box("concentration", "α, the strength of the prior (target paper)", 0, 0.1)), free(),
-    h("label", {}, "β ", box("anchor_weight", "β, the weight of the anchor", 0, 0.01)), free(),
-    h("label", {}, "anchor on ", choice("anchor_on", "which tokens are anchored", ["unaudited", "all"])), free(),
-    h("label", {}, "depth ", box("depth", "offsets of a chunk that get labels (target labels)", 1, 1)), free(),
-    h("label", {}, "texts compared by ", choice("similarity", "similarity of the teacher's texts with each other", ["characters", "tokens", "rouge1", "exact"])), free(),
-    h("label", {}, "map split at ", box("split_entropy", "entropy that parts the map, in nats", 0, 0.1)), "nats and",
-    box("split_agreement", "agreement that parts the map", 0, 0.05), free(),
+    priced(h("label", {}, "target ", target)),
+    priced(h("label", {}, "α ", box("concentration", "α, the strength of the prior (target paper)", 0, 0.1))),
+    priced(h("label", {}, "β ", box("anchor_weight", "β, the weight of the anchor", 0, 0.01))),
+    priced(h("label", {}, "anchor on ", choice("anchor_on", "which tokens are anchored", ["unaudited", "all"]))),
+    priced(h("label", {}, "depth ", box("depth", "offsets of a chunk that get labels (target labels)", 1, 1))),
+    priced(h("label", {}, "texts compared by ", choice("similarity", "similarity of the teacher's texts with each other", ["characters", "tokens", "rouge1", "exact"]))),
+    priced(
+      h("label", {}, "map split at ", box("split_entropy", "entropy that parts the map, in nats", 0, 0.1)), "nats and",
+      box("split_agreement", "agreement that parts the map", 0, 0.05),
+    ),
   );
   function update() {
     const offered = model.get("targets_on_offer");
@@ -170,9 +174,9 @@ function makeTable({ select, signal }) {
       h("th", { scope: "row" }, h("button", { type: "button", class: "oopd-button", title: name(row, true) }, several ? `${row.row}: ${row.start}–${row.stop}` : `${row.start}–${row.stop}`)),
       h("td", { class: "oopd-ledger-text" }, shown(row.text)),
       share(row.share, largest, row.chunk < 0),
-      h("td", { class: "oopd-figure" }, row.label_mass > 0 ? `labels ${number(row.label_mass, 2)}` : signed(row.weight)),
-      h("td", { class: "oopd-figure" }, count(row.tokens)),
-      h("td", { class: "oopd-figure" }, number(row.nll)),
+      row.label_mass > 0
+        ? [h("td", { class: "oopd-figure" }, number(row.label_mass, 2)), h("td", {}, "labels"), h("td", { class: "oopd-figure" }, `${row.unknown ? "≥ " : ""}${number(row.chunk / row.label_mass)}`)]
+        : [h("td", { class: "oopd-figure" }, signed(row.weight)), h("td", { class: "oopd-figure" }, count(row.tokens)), h("td", { class: "oopd-figure" }, number(row.nll))],
       h("td", { class: "oopd-figure" }, `${row.unknown ? "≥ " : ""}${signed(row.chunk)}`),
       h("td", { class: "oopd-figure" }, row.anchor > 0 ? `× β = ${number(row.anchor, 4)}` : `${number(row.kl, 4)}, not counted`),
       h("td", {}, row.quadrant, KINDS[row.kind] ? h("span", { class: "oopd-ledger-kind" }, KINDS[row.kind]) : null),

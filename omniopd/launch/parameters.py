@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omniopd.config import load_recipe
+from omniopd.config import Recipe, load_recipe, override
 from omniopd.errors import ConfigError
 
 # Which setting of a recipe a parameter of this name stands for, in every notebook that has a `recipe`.
 SETTINGS = {"steps": "training.steps", "problems": "evaluation.problems", "seed": "seed", "teacher": "teacher.model"}
+MORE = "settings"  # a list of further ones, as words of a command line: audit.samples=4
 _NONE = ("", "none", "null")
 
 
@@ -98,6 +99,15 @@ _WORDS = {
     "list[int]": "whole numbers, separated by commas", "list[float]": "numbers, separated by commas",
     "list[str]": "texts, separated by commas",
 }  # fmt: skip
+
+
+def recipe_with(values: Mapping[str, Any]) -> Recipe | None:
+    """The recipe that a notebook with these parameters will carry out; None where it has none. Raises ConfigError."""
+    recipe = values.get("recipe")
+    if not isinstance(recipe, str):
+        return None
+    named = {setting: values[name] for name, setting in SETTINGS.items() if values.get(name) is not None}
+    return override(load_recipe(recipe, **named), values.get(MORE) or ())
 
 
 def _read(source: str) -> list[Parameter]:
@@ -253,10 +263,14 @@ def _refused_by_the_recipe(parameters: Sequence[Parameter], values: Mapping[str,
     if not isinstance(recipe, str):
         return {}
     try:
-        load_recipe(recipe)
+        wanted = load_recipe(recipe)
     except ConfigError as error:
         return {"recipe": str(error)}
     problems = {}
+    try:
+        override(wanted, values.get(MORE) or ())
+    except ConfigError as error:
+        problems[MORE] = str(error)
     for name, setting in SETTINGS.items():
         if name in named and values.get(name) is not None:
             try:

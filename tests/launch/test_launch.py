@@ -73,7 +73,7 @@ def test_signals_reach_the_kernel_and_its_traceback_is_kept(here, number):
     os.kill(launched.process.pid, number)
     assert launched.wait(60)
     assert (launched.exit_code, launched.state) == (130, "interrupted")
-    assert outputs(launched.notebook)[1:3] == ["7\n", "begun\nKeyboardInterrupt"]
+    assert outputs(launched.notebook)[2:] == ["7\n", "begun\nKeyboardInterrupt"]
 
 
 def test_a_kernel_that_dies_is_said_and_the_run_starts_again(here):
@@ -81,17 +81,17 @@ def test_a_kernel_that_dies_is_said_and_the_run_starts_again(here):
     os.kill(launched.process.kernel_pid, signal.SIGKILL)
     assert launched.wait(60)
     assert (launched.exit_code, launched.state) == (137, "failed")
-    assert launched.status.message.startswith("the kernel died in cell 3 (SIGKILL: killed by somebody")
-    assert outputs(launched.notebook)[1] == "7\n"
+    assert launched.status.message.startswith("the kernel died in cell 4 (SIGKILL: killed by somebody")
+    assert outputs(launched.notebook)[2] == "7\n"
 
     (here / "begun").unlink()
     again = resume(launched.path)
     until(lambda: (here / "begun").exists() or not again.is_running())
-    assert outputs(again.path / "launch" / "attempt_1.ipynb")[1] == "7\n"
+    assert outputs(again.path / "launch" / "attempt_1.ipynb")[2] == "7\n"
     with pytest.raises(RunError, match="is being run by process"):
         resume(again.path)
     again.kill()
-    assert (again.exit_code, again.state, again.status.message) == (137, "interrupted", "killed in cell 3")
+    assert (again.exit_code, again.state, again.status.message) == (137, "interrupted", "killed in cell 4")
     assert attach(again.path).wanted == "kill"
     with pytest.raises(RunError, match="is not going on: it is interrupted"):
         end_run(again.path)

@@ -1,0 +1,122 @@
+"""What a run will take, said before it starts: minutes as the last like it took here, dollars of a teacher's tokens.
+
+Reads runs and recipes. What a teacher behind an API costs is counted in `omniopd.teachers.estimate`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omniopd.config import Recipe
+from omniopd.errors import OmniOPDError
+from omniopd.launch.launched import Launched, launched_in
+from omniopd.launch.parameters import Parameter, all_values, recipe_with
+from omniopd.runs.store import MANIFEST, Run, open_run
+
+_LOOKED_AT = 20  # runs, the newest first
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """`seconds` and `usd` are None where nobody knows; `time` and `price` say it in words, with where it comes from."""
+
+    seconds: float | None
+    time: str
+    usd: float | None
+    price: str
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether the run may cost money."""
+        return self.usd is None or self.usd > 0
+
+
+def estimate(folder: Path, notebook: Path, parameters: Sequence[Parameter], values: Mapping[str, Any]) -> Estimate:
+    """Time and price of a notebook with these values, launched into `folder`. Asks nobody."""
+    try:
+        recipe = recipe_with(all_values(parameters, values))
+    except OmniOPDError:
+        return Estimate(None, "unknown until the fields are right", 0.0, "")
+    if recipe is None:
+        return Estimate(*_time_of_notebook(folder, notebook), 0.0, "free, as far as its parameters tell")
+    return Estimate(*_time(folder, recipe), *_price(recipe))
+
+
+def is_local(teacher: str) -> bool:
+    """Whether a teacher of this name runs on this machine, for nothing."""
+    return teacher.startswith(("embedded", "local:")) or Path(teacher).is_dir()
+
+
+def in_words(seconds: float) -> str:
+    """A duration in the unit that reads best."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _time(folder: Path, recipe: Recipe) -> tuple[float | None, str]:
+    for run in _finished(folder):
+        before = run.manifest.recipe
+        if before.get("name") != recipe.name or before.get("method") != recipe.method:
+            continue
+        took = [step.metrics.get("step_time", sum(step.seconds.values())) for step in run.steps()]
+        if not took:
+            continue
+        problems = before.get("evaluation", {}).get("problems") or 1
+        measuring = sum(record.seconds for record in run.evals()) * recipe.evaluation.problems / problems
+        each = sum(took) / len(took)
+        seconds = recipe.training.steps * each + measuring
+        return seconds, (
+            f"about {in_words(seconds)}: {recipe.training.steps} steps of {each:.2g} s and {in_words(measuring)} of "
+            f"measuring, as in the last run of {recipe.name} here"
+        )
+    return None, f"unknown: no run of {recipe.name} has finished here yet"
+
+
+def _time_of_notebook(folder: Path, notebook: Path) -> tuple[float | None, str]:
+    for launched in _launched(folder):
+        process = launched.process
+        if launched.launch.notebook == notebook.name and process.exit_code == 0 and process.began:
+            seconds = process.ended - process.began
+            return seconds, f"about {in_words(seconds)}, as this notebook took the last time here"
+    return None, "unknown: this notebook has not been executed here yet"
+
+
+def _price(recipe: Recipe) -> tuple[float | None, str]:
+    teacher = recipe.teacher
+    if is_local(teacher.model):
+        return 0.0, "free: the teacher runs on this machine"
+    # By their names, because views read estimates, and views know no torch.
+    counting = importlib.import_module("omniopd.teachers.estimate")
+    prices = importlib.import_module("omniopd.teachers.prices")
+    if teacher.usd_per_million_input or teacher.usd_per_million_output:
+        price = prices.per_million(teacher.usd_per_million_input, teacher.usd_per_million_output)
+    else:
+        price = prices.price_of(teacher.model)
+    found = counting.estimate(recipe, price, concurrency=teacher.concurrency)
+    if not found.calls:
+        return 0.0, "free: this method asks no teacher for text"
+    budget = f", of which ${teacher.budget_usd:g} may be spent at most" if teacher.budget_usd else ""
+    return found.usd, f"{found}{budget}"
+
+
+def _finished(folder: Path) -> list[Run]:
+    """Runs that have finished, newest first."""
+    files = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    found = []
+    for file in files[:_LOOKED_AT]:
+        try:
+            run = open_run(file.parent)
+            if run.state == "finished":
+                found.append(run)
+        except OmniOPDError:
+            continue  # a run that cannot be read tells nothing; the run browser shows it
+    return found
+
+
+def _launched(folder: Path) -> list[Launched]:
+    return launched_in(folder)[:_LOOKED_AT]

@@ -1,0 +1,106 @@
+"""The launched runs in a folder as rows for a page: where each stands, how long it has left. Reads only what is new."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omniopd.errors import OmniOPDError
+from omniopd.launch import Launched, launched_in
+from omniopd.launch.estimates import in_words
+from omniopd.runs.following import Follower
+from omniopd.runs.status import GOING_ON
+
+SHOWN = 12  # runs that are over; those that go on are all shown
+_RECENT = 10  # steps whose mean says how long one takes
+
+
+class LaunchedRuns:
+    """Looks at one folder again and again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._watched: dict[Path, _Watched] = {}
+
+    def look(self) -> list[dict[str, Any]]:
+        """The rows, those that go on first, then the newest."""
+        found = launched_in(self._folder) if self._folder.is_dir() else []
+        rows, over = [], 0
+        for launched in found:
+            watched = self._watched.setdefault(launched.path, _Watched(launched))
+            if watched.row is not None and not watched.row["going_on"] and watched.settled():
+                row = watched.row
+            else:
+                row = watched.look()
+            over += not row["going_on"]
+            if row["going_on"] or over <= SHOWN:
+                rows.append(row)
+        self._watched = {launched.path: self._watched[launched.path] for launched in found}
+        return sorted(rows, key=lambda row: not row["going_on"])
+
+
+@dataclass(slots=True)
+class _Watched:
+    launched: Launched
+    follower: Follower | None = None
+    row: dict[str, Any] | None = None
+    stamp: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+
+    def settled(self) -> bool:
+        """Whether nothing has changed since the last look at a run that is over."""
+        return self._stamp() == self.stamp
+
+    def look(self) -> dict[str, Any]:
+        self.stamp = self._stamp()
+        try:
+            self.row = self._look()
+        except OmniOPDError as error:
+            self.row = _row(self.launched.path, state="unreadable", message=str(error))
+        return self.row
+
+    def _look(self) -> dict[str, Any]:
+        launched = self.launched
+        status, process, state, alive = launched.status, launched.process, launched.state, launched.is_running()
+        if self.follower is None and launched.run is not None:
+            self.follower = Follower(launched.run)
+        loss = accuracy = math.nan
+        if self.follower is not None:
+            update = self.follower.look()
+            if update.restarted:
+                self.seconds = []
+            for step in update.steps:
+                self.seconds = [*self.seconds, step.metrics.get("step_time", sum(step.seconds.values()))][-_RECENT:]
+            loss = self.follower.steps[-1].loss if self.follower.steps else math.nan
+            own = [record for record in self.follower.evals if record.model == "student" and record.problems]
+            accuracy = max((r.accuracy for r in own if r.step == own[-1].step), default=math.nan) if own else math.nan
+        left = max(status.steps - status.step, 0) * sum(self.seconds) / len(self.seconds) if self.seconds else math.nan
+        message = status.message
+        if alive and state == "running" and not status.steps:
+            message = f"cell {process.cell} of {process.cells}" if process.cell else "starting"
+        elif alive and state == "finished":
+            message = f"the training has finished; cell {process.cell} of {process.cells}"
+        going_on = alive or state in GOING_ON
+        return _row(
+            launched.path, state=state, message=message, step=status.step, steps=status.steps, loss=loss,
+            accuracy=accuracy, left=f"{in_words(left)} left" if state == "running" and math.isfinite(left) else "",
+            going_on=going_on, resumable=not going_on and state != "finished",
+            wanted=launched.wanted if going_on else "", notebook=launched.launch.notebook,
+        )  # fmt: skip
+
+    def _stamp(self) -> float:
+        """When the run's own folder last changed: every status is a new file in it."""
+        try:
+            return max((self.launched.path / part).stat().st_mtime for part in (".", "launch"))
+        except OSError:
+            return -1.0
+
+
+def _row(path: Path, **facts: Any) -> dict[str, Any]:
+    empty = {
+        "state": "", "message": "", "step": 0, "steps": 0, "loss": math.nan, "accuracy": math.nan, "left": "",
+        "going_on": False, "resumable": False, "wanted": "", "notebook": "",
+    }  # fmt: skip
+    return {"path": str(path), "name": path.name, **empty, **facts}

@@ -1,0 +1,262 @@
+"""A notebook's parameters as a form; its runs started, watched, ended and resumed, in processes of their own.
+
+    Launcher("train")
+
+Everything is in the runs' folders: a kernel that was restarted, or another notebook, finds the same runs going on. The
+runs end with this machine (or container), not with a kernel. Keys are read from the environment by the run, and only
+the names of the variables are seen here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from traitlets import Dict, List, Unicode, observe
+
+from omniopd.errors import ConfigError, OmniOPDError
+from omniopd.launch import attach, launch, notebook_path, parameters_of, resume
+from omniopd.launch.devices import device_named
+from omniopd.launch.estimates import estimate, is_local
+from omniopd.launch.parameters import MORE, SETTINGS, Parameter, all_values, checked, in_words, recipe_with
+from omniopd.launch.queue import length, ordinal
+from omniopd_widgets._base import View
+from omniopd_widgets._launched_runs import LaunchedRuns
+from omniopd_widgets._safe import SafeHTML, element, table, wire
+from omniopd_widgets._ticker import Ticker
+
+ACTIONS = ("start", "stop", "interrupt", "kill", "resume")
+OWN = ("run", "folder")  # parameters that the launcher answers itself: the run stands in the folder made for it
+KEYS = {
+    "anthropic": "ANTHROPIC_API_KEY", "deepseek": "DEEPSEEK_API_KEY", "gemini": "GEMINI_API_KEY",
+    "huggingface": "HF_TOKEN", "mistral": "MISTRAL_API_KEY", "openai": "OPENAI_API_KEY",
+    "openrouter": "OPENROUTER_API_KEY", "together_ai": "TOGETHERAI_API_KEY",
+}  # fmt: skip
+
+
+class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
+    """A form for a notebook, and the runs that were launched into `folder`.
+
+    `texts` holds what was typed, by parameter; `problems` a sentence for each field that cannot work. `pressed` is
+    `{"action": …, "run": path, "count": n}`; `start`, `stop`, `interrupt`, `kill`, `resume` are the same from Python.
+    `selected` is the path of the run that the buttons are about. `wait()` returns when what was pressed is done.
+    """
+
+    notebook = Unicode("").tag(sync=True)
+    folder = Unicode("").tag(sync=True)
+    fields = List().tag(sync=True)
+    texts = Dict().tag(sync=True)
+    problems = Dict().tag(sync=True)
+    device = Unicode("auto").tag(sync=True)
+    estimated = Dict().tag(sync=True)
+    variables = List().tag(sync=True)
+    runs = List().tag(sync=True)
+    selected = Unicode("").tag(sync=True)
+    busy = Unicode("").tag(sync=True)
+    pressed = Dict({"action": "", "run": "", "count": 0}).tag(sync=True)
+
+    def __init__(
+        self, notebook: str | Path = "train", runs: str | Path = "runs", interval_s: float = 0.5, **traits: Any
+    ) -> None:
+        self._source = notebook_path(notebook)
+        self._parameters: list[Parameter] = [p for p in parameters_of(self._source) if p.name not in OWN]
+        self._folder = Path(runs)
+        self._found = LaunchedRuns(self._folder)
+        self._work = ThreadPoolExecutor(1, thread_name_prefix="launcher")
+        self._pending: Any = None
+        self._lock = threading.RLock()
+        super().__init__(
+            notebook=self._source.stem, folder=str(runs), fields=[_field(p) for p in self._parameters], **traits
+        )
+        self._check()
+        self._look()
+        self._ticker = Ticker(self._look, self._failed, interval_s)
+        self._ticker.start()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The parameters as the notebook will get them, of the fields that are right."""
+        return checked(self._parameters, self.texts)[0]
+
+    def use(self, settings: Mapping[str, Any]) -> None:
+        """Fill the form from settings of a recipe by their dotted names, as the workbench does."""
+        names = {setting: name for name, setting in SETTINGS.items()}
+        texts, more = dict(self.texts), []
+        known = {p.name for p in self._parameters}
+        for setting, value in settings.items():
+            if names.get(setting) in known:
+                texts[names[setting]] = _text(value)
+            else:
+                more.append(f"{setting}={_text(value)}")
+        if more and MORE not in known:
+            raise ConfigError(f"{self._source.name} has no parameter {MORE!r} to put {more[0]} into")
+        if more:
+            kept = [word for word in self.values.get(MORE, []) if word.partition("=")[0] not in settings]
+            texts[MORE] = ", ".join([*kept, *more])
+        self.texts = texts
+
+    def start(self, name: str | None = None) -> None:
+        """Launch the notebook with what the form says; the run becomes the selected one. Errors go to `problem`."""
+        texts, device = dict(self.texts), self.device
+
+        def work() -> None:
+            if self.problems:
+                raise ConfigError(next(iter(self.problems.values())))
+            self._select(launch(self._source, texts, self._folder, name, device).path)
+
+        self._later("starting …", work)
+
+    def stop(self, path: str = "") -> None:
+        """End the selected run (or the one at `path`) after its step, with a checkpoint."""
+        self._later("asking it to stop …", lambda: attach(path or self.selected).stop())
+
+    def interrupt(self, path: str = "") -> None:
+        """End it now; its traceback is kept."""
+        self._later("interrupting …", lambda: attach(path or self.selected).interrupt())
+
+    def kill(self, path: str = "") -> None:
+        """End it by force, kernel first."""
+        self._later("killing …", lambda: attach(path or self.selected).kill())
+
+    def resume(self, path: str = "") -> None:
+        """Go on with a run that was ended, from its newest checkpoint."""
+        self._later("resuming …", lambda: self._select(resume(path or self.selected).path))
+
+    def wait(self) -> None:
+        """Until what was pressed is done."""
+        if self._pending is not None:
+            self._pending.result()
+        self._look()
+
+    def close(self) -> None:
+        """Take the launcher off the page. The runs go on."""
+        self._ticker.stop()
+        self._work.shutdown(wait=False)
+        super().close()
+
+    def summary(self) -> str:
+        return f"{self.notebook}, {len(self.fields)} parameters"
+
+    def fallback(self) -> Sequence[SafeHTML]:
+        rows = [[f["name"], self.texts.get(f["name"], f["default"]), f["type"], f["help"]] for f in self.fields]
+        return [
+            table(["parameter", "value", "type", "meaning"], rows),
+            element("p", "Runs are started where the notebook runs, or with: omniopd run " + self.notebook),
+        ]
+
+    @observe("texts", "device")
+    def _changed(self, change: Any) -> None:
+        self._check()
+
+    @observe("pressed")
+    def _pressed(self, change: Any) -> None:
+        action, path = change["new"].get("action"), str(change["new"].get("run", ""))
+        if action == "start":
+            self.start()
+        elif action in ACTIONS:
+            getattr(self, action)(path)
+
+    def _check(self) -> None:
+        values, problems = checked(self._parameters, self.texts)
+        try:
+            device_named(self.device)
+        except ConfigError as error:
+            problems = problems | {"device": str(error)}
+        if not problems:
+            try:
+                recipe_with(all_values(self._parameters, values))
+            except ConfigError as error:
+                problems = {"": str(error)}
+        self.problems = wire(problems)
+        self.variables = _keys(all_values(self._parameters, values).get("teacher"))
+        self._estimate(values)
+
+    def _estimate(self, values: Mapping[str, Any]) -> None:
+        found = estimate(self._folder, self._source, self._parameters, values)
+        self.estimated = wire(
+            {"time": found.time, "price": found.price, "paid": found.is_paid, "usd": found.usd, "queue": self._queue()}
+        )
+
+    def _queue(self) -> str:
+        try:
+            device = device_named(self.device)
+        except ConfigError:
+            return ""
+        before = length(device)
+        if not before:
+            return f"{device} is free"
+        return f"{device} is busy: a run started now is {ordinal(before + 1)} in the queue"
+
+    def _later(self, words: str, work: Callable[[], Any]) -> None:
+        """What takes longer than a blink is done in a thread: a page's messages are not kept waiting."""
+
+        def run() -> None:
+            self.busy, self.problem = words, ""
+            try:
+                work()
+            except OmniOPDError as error:
+                self.problem = str(error)
+            except Exception as error:
+                self.problem = f"{type(error).__name__}: {error}"
+            finally:
+                self.busy = ""
+                self._look()
+
+        self._pending = self._work.submit(run)
+
+    def _select(self, path: Path) -> None:
+        self._look()
+        self.selected = str(path)
+
+    def _look(self) -> bool:
+        with self._lock:
+            rows = wire(self._found.look())
+            if rows != self.runs:
+                self.runs = rows
+            queue = self._queue()
+            if self.estimated and queue != self.estimated.get("queue"):
+                self.estimated = {**self.estimated, "queue": queue}
+            going_on = [row["path"] for row in rows if row["going_on"]]
+            if not self.selected and going_on:
+                self.selected = going_on[0]
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        self.problem = f"the runs in {self.folder} can no longer be looked at ({error}): make this view anew"
+
+
+def _field(parameter: Parameter) -> dict[str, Any]:
+    """One row of the form. A default that the cell computes is shown as its source."""
+    kind = "choice" if parameter.choices else "check" if parameter.type in ("bool", "bool | None") else "text"
+    default = _text(parameter.default) if parameter.constant else parameter.source
+    return dict(
+        wire(
+            {
+                "name": parameter.name, "type": in_words(parameter.type), "kind": kind, "default": default,
+                "help": parameter.help, "choices": list(parameter.choices),
+            }
+        )
+    )  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    """A value as one would type it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    return str(value)
+
+
+def _keys(teacher: Any) -> list[dict[str, Any]]:
+    """Which variables that hold keys are set, names only; `needed` is the one of this teacher's provider."""
+    provider = str(teacher or "").partition("/")[0]
+    needed = "" if not teacher or is_local(str(teacher)) else KEYS.get(provider, "")
+    names = sorted({*KEYS.values(), *(name for name in os.environ if name.endswith("_API_KEY"))})
+    return [{"name": n, "set": bool(os.environ.get(n)), "needed": n == needed} for n in names]

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
 
 from omniopd.build import LocalModel, build_student, build_task, build_teacher, build_teacher_model, device_of
 from omniopd.config import Recipe
 from omniopd.errors import ConfigError, OmniOPDError, RunError
+from omniopd.evaluation.callback import EvaluationCallback
 from omniopd.evaluation.evaluate import evaluate
 from omniopd.evaluation.tables import CONTROL
 from omniopd.methods import build_trainer
@@ -35,6 +35,7 @@ from omniopd.training.checkpoints import newest_valid, step_of
 from omniopd.types import Task, Teacher
 
 STUDENT, TEACHER = "student", "teacher"
+UNFINISHED = "evaluating.jsonl"  # problems that an evaluation has finished, until all are
 ASKS_FOR_TEXTS = ("omniopd", "continuations", "sft")
 
 
@@ -103,8 +104,13 @@ def measured(
     samples: int,
     problems: int | None = None,
     step: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    keep: Path | None = None,
 ) -> EvalRecord:
-    """`local` on the held-out problems of a recipe's task (`evaluation.problems` of them by default)."""
+    """`local` on the held-out problems of a recipe's task (`evaluation.problems` of them by default).
+
+    `progress` and `keep` are `evaluate`'s: answers so far, and a file that an evaluation goes on from.
+    """
     return evaluate(
         local.model,
         local.tokenizer,
@@ -118,6 +124,8 @@ def measured(
         batch=recipe.evaluation.batch,
         name=who,
         step=step,
+        progress=progress,
+        keep=keep,
     )
 
 
@@ -140,7 +148,7 @@ class _Job:
             own_teacher = build_teacher(recipe, folder=self.run.path)
         # Built before anything is measured: what cannot work is said in the first seconds.
         trainer = build_trainer(
-            recipe, self.run.checkpoints, self, student, own_teacher or teacher, [self.stopper, _Between(self, student)]
+            recipe, self.run.checkpoints, self, student, own_teacher or teacher, [self.stopper, *self._between(student)]
         )
         if checkpoint is None:
             self._measure(STUDENT, student, 0)
@@ -189,10 +197,26 @@ class _Job:
         for temperature in e.temperatures:
             self._evaluate(who, trained, steps, temperature, 1, e.problems)
 
-    def measure_between(self, student: LocalModel, step: int) -> None:
+    def _between(self, student: LocalModel) -> list[EvaluationCallback]:
         """The evaluation of `evaluation.every`: fewer problems, the hottest temperature only, one answer each."""
         e = self.recipe.evaluation
-        self._evaluate(STUDENT, student, step, max(e.temperatures), 1, e.every_problems)
+        if not e.every:
+            return []
+        callback = EvaluationCallback(
+            build_task(self.recipe),
+            student.tokenizer,
+            e.every,
+            problems=e.every_problems,
+            temperature=max(e.temperatures),
+            split=e.every_split or self.recipe.task.test_split,
+            seed=self.recipe.seed,
+            max_tokens=self.recipe.student.max_tokens,
+            batch=e.batch,
+            best_in=self.run.path,
+            on_record=self.append,
+            progress=self._counting(STUDENT),
+        )
+        return [callback]
 
     def _measure(self, who: str, local: LocalModel, step: int) -> None:
         for temperature, samples in evaluation_plan(self.recipe):
@@ -203,29 +227,26 @@ class _Job:
         self, who: str, local: LocalModel, step: int, temperature: float, samples: int, problems: int
     ) -> None:
         if any(
-            (e.model, e.step, e.temperature, e.samples, len(e.problems)) == (who, step, temperature, samples, problems)
+            (e.model, e.step, e.temperature, e.samples, len(e.problems), e.split)
+            == (who, step, temperature, samples, problems, self.recipe.task.test_split)
             for e in self.run.evals()
         ):
             return
         self._doing(f"measuring the {who}")
-        self.append(measured(who, local, build_task(self.recipe), self.recipe, temperature, samples, problems, step))
+        # A control is trained anew when it was stopped, so what an earlier one answered does not count.
+        keep = None if who.startswith(CONTROL) else self.run.path / UNFINISHED
+        task, counting = build_task(self.recipe), self._counting(who)
+        self.append(measured(who, local, task, self.recipe, temperature, samples, problems, step, counting, keep))
+        if keep is not None:
+            keep.unlink(missing_ok=True)
+
+    def _counting(self, who: str) -> Callable[[int, int], None]:
+        return lambda done, every: self._doing(f"measuring the {who}: {done:,} of {every:,} answers")
 
     def _doing(self, what: str) -> None:
         self.run.set_status(message=what)
         if self.progress:
             self.progress.doing(what)
-
-
-class _Between(TrainerCallback):
-    """Evaluates the student every `evaluation.every` steps of training."""
-
-    def __init__(self, job: _Job, student: LocalModel) -> None:
-        self._job, self._student = job, student
-
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        every, step = self._job.recipe.evaluation.every, state.global_step
-        if every and step % every == 0 and step < state.max_steps:
-            self._job.measure_between(LocalModel(self._student.name, model, self._student.tokenizer), step)
 
 
 def save_student(model: Any, tokenizer: Any, folder: Path, merge: bool = False) -> None:

@@ -132,7 +132,11 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class ProblemResult:
-    """One held-out problem: how many of `samples` answers were right, readable, cut off; mean tokens of an answer."""
+    """One held-out problem: how many of `samples` answers were right, readable, cut off; mean tokens of an answer.
+
+    `tokens` is the length of each answer; `repetition` the share of an answer's four-grams of tokens that it had used
+    before, the mean over answers. `failures` says why the grader threw, once for each answer that counts as wrong so.
+    """
 
     prompt_id: str
     right: int
@@ -140,6 +144,9 @@ class ProblemResult:
     readable: int = 0
     truncated: int = 0
     mean_tokens: float = 0.0
+    tokens: tuple[int, ...] = ()
+    repetition: float = 0.0
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +184,16 @@ class EvalRecord:
     @property
     def readable_share(self) -> float:
         return sum(p.readable for p in self.problems) / max(1, sum(p.samples for p in self.problems))
+
+    @property
+    def repetition(self) -> float:
+        """Mean over answers; 0 where no four tokens occur twice in an answer."""
+        return sum(p.repetition * p.samples for p in self.problems) / max(1, sum(p.samples for p in self.problems))
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why the grader threw, once for each answer that counts as wrong for it."""
+        return tuple(reason for p in self.problems for reason in p.failures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from omniopd.errors import CheckpointError, RunError, TeacherError
+from omniopd.evaluation.best import read_best
+from omniopd.evaluation.kept import Kept
 from omniopd.job import evaluation_plan, resume_training, run_training
+from omniopd.models.loading import load_model
 from omniopd.outcome import outcome
 from omniopd.runs import create_run, open_run
 from omniopd.training.checkpoints import checkpoint_path, newest_valid, step_of
@@ -149,9 +152,45 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_elsewhere(tmp_path):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_evaluations_between_steps_are_recorded(tmp_path):
-    run = run_training(small_recipe(evaluation__every=2, evaluation__every_problems=2), tmp_path, show=False)
-    assert [(e.temperature, len(e.problems)) for e in run.evals() if e.step == 2] == [(1.0, 2)]
+def test_evaluations_between_steps_are_recorded_and_the_best_student_is_kept(finished, tmp_path):
+    recipe = small_recipe(evaluation__every=2, evaluation__every_problems=2, evaluation__every_split="dev")
+    run = run_training(recipe, tmp_path, show=False)
+    between = [e for e in run.evals() if e.split == "dev"]
+    steps = recipe.training.steps
+    assert [(e.step, e.temperature, len(e.problems)) for e in between] == [
+        (step, 1.0, 2) for step in range(1, steps + 1) if step % 2 == 0 or step == steps
+    ]
+    best = read_best(run.path)
+    assert best is not None
+    assert (best.split, best.problems) == ("dev", 2)
+    assert best.accuracy == max(e.accuracy for e in between)
+    assert best.step == next(e.step for e in between if e.accuracy == best.accuracy)
+    load_model(str(run.path / "best"))
+    # Measuring changes nothing of what is trained.
+    assert numbers(run)[0] == numbers(finished)[0]
+
+
+def test_an_evaluation_that_was_stopped_goes_on_with_the_problems_it_lacks(finished, tmp_path, monkeypatch):
+    written = []
+
+    def breaks_once(self, results):
+        results = list(results)
+        add(self, results)
+        written.extend(result.prompt_id for result in results)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    add = Kept.add
+    monkeypatch.setattr(Kept, "add", breaks_once)
+    recipe = small_recipe(evaluation__batch=1)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(recipe, tmp_path, name="stopped", show=False)
+    run = resume_training(tmp_path / "stopped", show=False)
+    first = run.evals()[0]
+    assert len(first.problems) > 2
+    assert written[: len(first.problems)] == [problem.prompt_id for problem in first.problems]
+    assert [e.problems for e in run.evals()] == [e.problems for e in finished.evals()]
+    assert not (run.path / "evaluating.jsonl").exists()
 
 
 def test_lora_is_saved_as_an_adapter_or_merged(tmp_path):

@@ -158,6 +158,8 @@ class TrainingConfig:
 class EvaluationConfig:
     """How the student is measured on held-out problems, before and after; `every` k steps in between (0: never).
 
+    The best student in between is kept, chosen on `every_problems` of `every_split` ("": the test split, on which the
+    best of many looks a little better than it is).
     `controls` are trained and measured too, from the same start and as long: their gain was not the teacher's doing.
     """
 
@@ -166,6 +168,7 @@ class EvaluationConfig:
     samples: int = 16
     every: int = 0
     every_problems: int = 100
+    every_split: str = ""
     batch: int = 256
     controls: tuple[str, ...] = ()
 

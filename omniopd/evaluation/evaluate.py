@@ -1,19 +1,23 @@
 """A model on a task at one temperature: how often it is right, how long it talks, how often it is cut off.
 
 The problems are the same for every model, step and seed, so that differences can be paired; a draw is seeded by (seed,
-problem, sample) alone, so that neither batches nor other problems change it. Knows a task by `prompts` and `grade`; one
-that also has `readable(prompt, response)` tells whether an answer could be found at all.
+problem, sample) alone, so that neither batches nor other problems change it, and an evaluation that was stopped goes on
+where it was. Knows a task by `prompts` and `grade`; one that also has `readable(prompt, response)` tells whether an
+answer could be found at all.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from omniopd.errors import ConfigError, DataError
+from omniopd.errors import ConfigError, DataError, OmniOPDError
+from omniopd.evaluation.kept import Kept
+from omniopd.evaluation.repetition import repetition
 from omniopd.models.decoding import context_length
 from omniopd.models.loading import end_ids
 from omniopd.models.pieces import decode
@@ -23,6 +27,7 @@ from omniopd.types import Prompt, Task
 
 TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 1.0)
 PROBLEM_SEED = 0  # chooses the problems, never the draws: another one would unpair every evaluation
+LONGEST_REASON = 200  # characters of a grader's error
 Progress = Callable[[int, int], None]
 
 
@@ -40,6 +45,7 @@ def evaluate(
     step: int = 0,
     name: str = "student",
     progress: Progress | None = None,
+    keep: Path | None = None,
 ) -> EvalRecord:
     """Accuracy of `model` on the first `limit` problems of a split (None: all), `samples` answers each.
 
@@ -47,8 +53,12 @@ def evaluate(
     takes one answer, since all would be the same. `batch` answers are written at a time, and at least those to one
     problem; `progress(done, all)` counts them. `step` and `name` ("student", "teacher") go into
     the record, where tables and lists of runs read them. An answer counts as readable where the task says so, or, for a
-    task that does not say, where it ended by itself. Raises ConfigError for settings that cannot work, and DataError
-    for a split without problems or a prompt that fills the model's context.
+    task that does not say, where it ended by itself. A grader that throws has found the answer wrong; the record says
+    why. `keep` is a file that holds finished batches until the end: the same call, begun again, asks for the others
+    only (`seconds` are then the last call's). Whoever names it answers for the model being the same.
+
+    Raises ConfigError for settings that cannot work, DataError for a split without problems or a prompt that fills the
+    model's context, and what a task raises on purpose (Refused).
     """
     if samples < 1 or batch < 1 or max_tokens < 1 or temperature < 0:
         raise ConfigError(
@@ -65,15 +75,17 @@ def evaluate(
         raise DataError(f"the split {split!r} of {task.name} has no problems: evaluate on another split")
     ends = frozenset(end_ids(model, tokenizer))
     together = max(1, batch // samples)
-    problems: list[ProblemResult] = []
-    for start in range(0, len(prompts), together):
-        some = prompts[start : start + together]
+    settings = {"model": name, "step": step, "task": task.name, "split": split, "temperature": float(temperature)}
+    kept = Kept(keep, {**settings, "samples": samples, "seed": seed, "max_tokens": max_tokens})
+    missing = [prompt for prompt in prompts if prompt.id not in kept.results]
+    for start in range(0, len(missing), together):
+        some = missing[start : start + together]
         written = sample_ids(
             model, tokenizer, some, max_tokens, temperature, seed, samples, batch_tokens=batch * context_length(model)
         )
-        problems += [_graded(task, tokenizer, *pair, ends) for pair in zip(some, written, strict=True)]
+        kept.add([_graded(task, tokenizer, *pair, ends) for pair in zip(some, written, strict=True)])
         if progress is not None:
-            progress(len(problems) * samples, len(prompts) * samples)
+            progress((len(prompts) - len(missing) + start + len(some)) * samples, len(prompts) * samples)
     return EvalRecord(
         model=name,
         task=task.name,
@@ -82,7 +94,7 @@ def evaluate(
         samples=samples,
         seed=seed,
         max_tokens=max_tokens,
-        problems=tuple(problems),
+        problems=tuple(kept.results[prompt.id] for prompt in prompts),
         step=step,
         seconds=time.perf_counter() - started,
     )
@@ -135,14 +147,31 @@ def _graded(
     texts = [decode(tokenizer, ids) for ids in answers]
     stopped = [bool(ids) and ids[-1] in ends for ids in answers]
     can_read = getattr(task, "readable", None)
+    right, failures = _right(task, prompt, texts)
     return ProblemResult(
         prompt_id=prompt.id,
-        right=sum(bool(task.grade(prompt, text)) for text in texts),
+        right=right,
         samples=len(answers),
         readable=sum(stopped) if can_read is None else sum(bool(can_read(prompt, text)) for text in texts),
         truncated=len(answers) - sum(stopped),
         mean_tokens=sum(map(len, answers)) / len(answers),
+        tokens=tuple(map(len, answers)),
+        repetition=sum(map(repetition, answers)) / len(answers),
+        failures=failures,
     )
+
+
+def _right(task: Task, prompt: Prompt, texts: Sequence[str]) -> tuple[int, tuple[str, ...]]:
+    """How many texts are right, and why the grader threw at others. Errors raised on purpose are the caller's."""
+    right, failures = 0, []
+    for text in texts:
+        try:
+            right += bool(task.grade(prompt, text))
+        except OmniOPDError:
+            raise
+        except Exception as error:
+            failures.append(f"{type(error).__name__}: {error}"[:LONGEST_REASON])
+    return right, tuple(failures)
 
 
 def _of_several(progress: Progress | None, each: Sequence[int], place: int) -> Progress | None:

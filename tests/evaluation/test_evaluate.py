@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 
-from omniopd.errors import ConfigError, DataError
+from omniopd.errors import ConfigError, DataError, Refused
 from omniopd.evaluation.compare import paired_difference
 from omniopd.evaluation.evaluate import accuracy_by_temperature, evaluate
 from omniopd.evaluation.pass_at_k import mean_pass_at_k
+from omniopd.evaluation.repetition import repetition
 from omniopd.models.chat import prompt_ids
 from omniopd.models.pieces import decode
 from omniopd.models.sampling import sample
+from omniopd.records import read_record, record_json
 from omniopd.types import Prompt, Task
 from tests.builders import prompts, tiny_model, tiny_tokenizer
 
@@ -159,3 +161,70 @@ def test_settings_that_cannot_work_are_named():
         evaluate(model, tokenizer, Vowels(0), split="dev")
     with pytest.raises(ConfigError, match="temperatures is empty"):
         accuracy_by_temperature(model, tokenizer, Vowels(), ())
+
+
+def test_lengths_and_repetition_are_those_of_the_answers():
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    record = evaluate(model, tokenizer, Vowels(), 3, max_tokens=20, limit=4)
+    drawn = sample(model, tokenizer, prompts(4), 20, samples=3)
+    for at, problem in enumerate(record.problems):
+        answers = [rollout.token_ids.tolist() for rollout in drawn[3 * at : 3 * at + 3]]
+        assert problem.tokens == tuple(map(len, answers))
+        assert problem.repetition == pytest.approx(sum(map(repetition, answers)) / 3)
+    assert record.repetition == pytest.approx(sum(p.repetition for p in record.problems) / 4)
+
+
+def test_repetition_is_the_share_of_four_grams_seen_before():
+    assert repetition([1, 2, 3, 4, 5, 6]) == 0
+    assert repetition([1, 2]) == repetition([]) == 0
+    assert repetition([7] * 13) == pytest.approx(9 / 10)
+    assert repetition([1, 2, 3, 4] * 2) == pytest.approx(1 / 5)
+    assert repetition([1, 2, 1, 2], window=2) == pytest.approx(1 / 3)
+
+
+def test_a_grader_that_throws_has_found_the_answer_wrong_and_says_why():
+    class Throws(Vowels):
+        def grade(self, prompt: Prompt, response: str) -> bool:
+            if prompt.id == prompts(2)[1].id:
+                raise ZeroDivisionError("by nothing")
+            return True
+
+    record = evaluate(tiny_model(), tiny_tokenizer(), Throws(), 2, max_tokens=4, limit=2)
+    assert [problem.right for problem in record.problems] == [2, 0]
+    assert record.failures == ("ZeroDivisionError: by nothing",) * 2
+    assert read_record(record_json(record)) == record
+
+    class Refuses(Vowels):
+        def grade(self, prompt: Prompt, response: str) -> bool:
+            raise Refused("not allowed")
+
+    with pytest.raises(Refused, match="not allowed"):
+        evaluate(tiny_model(), tiny_tokenizer(), Refuses(), max_tokens=4, limit=1)
+
+
+def test_an_evaluation_goes_on_where_it_was_stopped(tmp_path):
+    class Stops(Vowels):
+        def grade(self, prompt: Prompt, response: str) -> bool:
+            if len(self.answers) == 5:
+                raise KeyboardInterrupt
+            return super().grade(prompt, response)
+
+    model, tokenizer, file = tiny_model(), tiny_tokenizer(), tmp_path / "kept.jsonl"
+    whole = evaluate(model, tokenizer, Vowels(), max_tokens=8)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, tokenizer, Stops(), max_tokens=8, batch=2, keep=file)
+    with open(file, "a") as torn:
+        torn.write('{"prompt_id": "hal')
+    task, seen = Vowels(), []
+    record = evaluate(
+        model, tokenizer, task, max_tokens=8, batch=4, keep=file, progress=lambda *at: seen.append(at)
+    )
+    assert record.problems == whole.problems
+    assert sum(task.answers.values()) == 8  # of 12; two batches of two were kept
+    assert seen == [(8, 12), (12, 12)]
+    again = Vowels()
+    assert evaluate(model, tokenizer, again, max_tokens=8, keep=file).problems == whole.problems
+    assert not again.answers
+    other = Vowels()
+    evaluate(model, tokenizer, other, max_tokens=8, keep=file, seed=1)
+    assert sum(other.answers.values()) == 12

@@ -34,10 +34,23 @@ def runs(folder: str | Path) -> pandas.DataFrame:
     folder = Path(folder)
     if not folder.is_dir():
         raise RunError(f"{folder} is no folder: give the one that holds the runs")
-    rows = [_row(file.parent) for file in sorted(folder.glob(f"*/{MANIFEST}"))]
-    rows.sort(key=lambda row: (row["created"], row["path"]))
-    index = pandas.Index([Path(row["path"]).name for row in rows], name="run", dtype="object")
+    rows = [row(file.parent) for file in sorted(folder.glob(f"*/{MANIFEST}"))]
+    rows.sort(key=lambda facts: (facts["created"], facts["path"]))
+    index = pandas.Index([Path(facts["path"]).name for facts in rows], name="run", dtype="object")
     return pandas.DataFrame(rows, columns=list(COLUMNS), index=index)
+
+
+def row(path: Path) -> dict[str, Any]:
+    """One run as a row of `runs`, by the names of its columns; never raises for what is damaged inside."""
+    empty: dict[str, Any] = dict.fromkeys(COLUMNS)
+    empty |= {"name": path.name, "created": "", "path": str(path), "message": "", "state": UNREADABLE}
+    try:
+        return empty | _facts(open_run(path))
+    except RunError as error:
+        return empty | {"message": str(error)}
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        # Files of another program, or of a version to come: JSON, and yet no run that this one knows.
+        return empty | {"message": f"{path} holds no run that can be read: {type(error).__name__}: {error}"}
 
 
 def best_accuracies(evals: Sequence[EvalRecord], model: str = "student") -> tuple[float, float]:
@@ -47,15 +60,6 @@ def best_accuracies(evals: Sequence[EvalRecord], model: str = "student") -> tupl
     before = max((record.accuracy for record in own if record.step == 0), default=math.nan)
     after = max((record.accuracy for record in own if record.step == last), default=math.nan) if last else math.nan
     return before, after
-
-
-def _row(path: Path) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(COLUMNS)
-    row |= {"name": path.name, "created": "", "path": str(path), "message": "", "state": UNREADABLE}
-    try:
-        return row | _facts(open_run(path))
-    except RunError as error:
-        return row | {"message": str(error)}
 
 
 def _facts(run: Run) -> dict[str, Any]:

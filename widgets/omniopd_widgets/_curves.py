@@ -37,9 +37,12 @@ _METRICS: tuple[tuple[str, str, dict[str, str]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Curve:
+    """`slot` is its colour and its dashes where several panels share them, else its place in the panel."""
+
     name: str
     xs: Sequence[float]
     ys: Sequence[float]
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ def panels(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> list[Pan
         over("Spent so far", "dollars", {"all": spent} if spent and spent[-1] else {}),
         over("Time of a step", "seconds", _seconds(steps)),
     ]  # fmt: skip
-    return [kept for panel in found if (kept := _with_numbers(panel)) is not None]
+    return [kept for panel in found if (kept := with_numbers(panel)) is not None]
 
 
 def by_temperature(evals: Sequence[EvalRecord], newest: int = 2) -> Panel:
@@ -128,6 +131,12 @@ def failures(steps: Sequence[StepRecord]) -> list[dict[str, Any]]:
     return list(wire(found))
 
 
+def with_numbers(panel: Panel) -> Panel | None:
+    """The panel with the curves that have a number, None where none has."""
+    curves = tuple(curve for curve in panel.curves if any(math.isfinite(y) for y in curve.ys))
+    return Panel(panel.title, panel.unit, curves, panel.x) if curves else None
+
+
 def on_wire(charts: Sequence[Panel], budget: int = BUDGET) -> tuple[list[dict[str, Any]], bytes]:
     """The panels without their numbers, and all numbers as float32: of each curve its x values, then its y values."""
     curves = max(1, sum(len(panel.curves) for panel in charts))
@@ -136,9 +145,12 @@ def on_wire(charts: Sequence[Panel], budget: int = BUDGET) -> tuple[list[dict[st
     numbers = array("f")
     for panel in charts:
         series = []
-        for curve in panel.curves:
+        for place, curve in enumerate(panel.curves):
             xs, ys = thinned(curve.xs, curve.ys, limit)
-            series.append({"name": wire(shorten(curve.name, 80)), "start": len(numbers), "count": len(xs)})
+            slot = place if curve.slot is None else curve.slot
+            series.append(
+                {"name": wire(shorten(curve.name, 80)), "slot": slot, "start": len(numbers), "count": len(xs)}
+            )
             numbers.extend(xs)
             numbers.extend(ys)
         described.append({"title": wire(panel.title), "unit": panel.unit, "x": panel.x, "series": series})
@@ -196,8 +208,3 @@ def _seconds(steps: Sequence[StepRecord]) -> dict[str, list[float]]:
     phases = list(dict.fromkeys(phase for record in steps for phase in record.seconds))
     whole = [record.metrics.get("step_time", math.nan) for record in steps]
     return {"all": whole} | {phase: [record.seconds.get(phase, 0.0) for record in steps] for phase in phases}
-
-
-def _with_numbers(panel: Panel) -> Panel | None:
-    curves = tuple(curve for curve in panel.curves if any(math.isfinite(y) for y in curve.ys))
-    return Panel(panel.title, panel.unit, curves, panel.x) if curves else None

@@ -58,14 +58,15 @@ class TrainingMonitor(View, script="training_monitor.js", style=("_runs.css", "t
 
     def __init__(self, run: Run | str | Path, interval_s: float = 0.25, **traits: Any) -> None:
         self._lock = threading.RLock()
+        self._ticker = Ticker(self._look, self._failed, interval_s)
+        self.opened = Opening()
+        self._whole: ipywidgets.VBox | None = None
         self._follower = Follower(run)
         self._history = _history.History(self._follower.run)
         self._shown: tuple[int, list[RolloutRecord]] = (-1, [])
         self._evals_found = -1
-        self.opened = Opening()
         super().__init__(**traits)
         self.name = str(wire(self.run.manifest.name or self.run.path.name))
-        self._ticker = Ticker(self._look, self._failed, interval_s)
         # A run that is over is whole at once: what a notebook shows of it does not hang on a thread.
         self.live = self._look() and (not self.status["over"] or self._look())
 
@@ -91,6 +92,8 @@ class TrainingMonitor(View, script="training_monitor.js", style=("_runs.css", "t
     def close(self) -> None:
         """Stop following and take the view off the page."""
         self._ticker.stop()
+        if self._whole is not None:
+            self._whole.close()
         self.opened.close()
         super().close()
 
@@ -219,7 +222,7 @@ class TrainingMonitor(View, script="training_monitor.js", style=("_runs.css", "t
     @property
     def whole(self) -> ipywidgets.VBox:
         """The view and what is opened beneath it, as one widget to place elsewhere."""
-        if not hasattr(self, "_whole"):
+        if self._whole is None:
             self._whole = ipywidgets.VBox([self, self.opened.box])
         return self._whole
 

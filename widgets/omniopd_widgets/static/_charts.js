@@ -55,8 +55,8 @@ export function nearest(values, x) {
 
 // The curves of a panel out of the one buffer that they travel in.
 export function curvesOf(panel, numbers) {
-  return panel.series.map(({ name, start, count }) => ({
-    name, xs: numbers.subarray(start, start + count), ys: numbers.subarray(start + count, start + 2 * count),
+  return panel.series.map(({ name, slot, start, count }) => ({
+    name, slot, xs: numbers.subarray(start, start + count), ys: numbers.subarray(start + count, start + 2 * count),
   }));
 }
 
@@ -108,26 +108,27 @@ export function lineChart({ signal, onPoint, onPick }) {
     for (const mark of options.marks ?? []) {
       if (mark >= left && mark <= right) parts.push(svg("path", { class: "oopd-mark", d: `M${across(mark).toFixed(1)} ${HEIGHT - BOTTOM}l-3 5h6z` }));
     }
+    const look = (index) => curves[index].slot ?? index;
     curves.forEach((curve, index) => {
       const line = [];
       for (let i = 0; i < curve.xs.length; i++) line.push(`${across(curve.xs[i]).toFixed(1)} ${y(curve.ys[i]).toFixed(1)}`);
-      parts.push(svg("path", { class: `oopd-curve oopd-s${index % COLOURS}`, d: `M${line.join("L")}`, "stroke-dasharray": DASHES[index % DASHES.length] }));
+      parts.push(svg("path", { class: `oopd-curve oopd-s${look(index) % COLOURS}`, d: `M${line.join("L")}`, "stroke-dasharray": DASHES[look(index) % DASHES.length] }));
       if (curve.xs.length <= 24) {
         for (const point of line) {
           const [px, py] = point.split(" ");
-          parts.push(svg("circle", { class: `oopd-dot oopd-s${index % COLOURS}`, cx: px, cy: py, r: 2 }));
+          parts.push(svg("circle", { class: `oopd-dot oopd-s${look(index) % COLOURS}`, cx: px, cy: py, r: 2 }));
         }
       }
     });
     const cursorLine = svg("line", { class: "oopd-cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
-    const dots = curves.map((_, index) => svg("circle", { class: `oopd-dot oopd-s${index % COLOURS}`, r: 3.5, visibility: "hidden" }));
+    const dots = curves.map((_, index) => svg("circle", { class: `oopd-dot oopd-s${look(index) % COLOURS}`, r: 3.5, visibility: "hidden" }));
     parts.push(cursorLine, ...dots);
     clear(picture, parts);
     clear(caption, h("b", {}, panel.title), ` ${panel.unit}${log ? ", logarithmic" : ""}`, isStep ? null : `, by ${panel.x}`);
 
     const numbers = curves.map((curve, index) => {
       const value = h("output", { class: "oopd-value" });
-      const stroke = svg("line", { class: `oopd-curve oopd-s${index % COLOURS}`, x1: 1, x2: 23, y1: 5, y2: 5, "stroke-dasharray": DASHES[index % DASHES.length] });
+      const stroke = svg("line", { class: `oopd-curve oopd-s${look(index) % COLOURS}`, x1: 1, x2: 23, y1: 5, y2: 5, "stroke-dasharray": DASHES[look(index) % DASHES.length] });
       const item = h("li", {}, svg("svg", { viewBox: "0 0 24 10", width: 24, height: 10, "aria-hidden": "true" }, stroke));
       item.append(h("span", { class: "oopd-name" }, plain(curve.name)), value);
       return { item, value };

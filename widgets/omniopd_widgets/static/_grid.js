@@ -2,8 +2,8 @@
 
 import { clear, h, missing, on, shown } from "./_common.js";
 
-// columns: [{key, label, text: the cell holds somebody else's text, show: value → string, title}]. Returns
-// {element, draw(rows)}. `row(record)` gives {button: label, pressed, onClick, extra: [elements]} for the first cell.
+// columns: [{key, label, text: the cell holds somebody else's text, number, show: value → string, title}]. Returns
+// {element, draw(rows, sort), body}. `row(record)` gives {button: label, pressed, onClick, extra: [elements]} for the first cell.
 // `sort` is {key, down}; a click on a head calls onSort(key).
 export function sortedTable({ columns, label, signal, onSort, row }) {
   const head = h("tr", {}, h("th", { scope: "col" }, h("span", { class: "oopd-sr" }, "open")));
@@ -33,10 +33,10 @@ export function sortedTable({ columns, label, signal, onSort, row }) {
     on(open, "click", () => onClick(), { signal });
     const cells = columns.map((column) => {
       const value = record[column.key];
-      if (column.text) return h("td", {}, shown(String(value ?? "")));
-      return h("td", { class: typeof value === "number" ? "oopd-number" : null }, column.show ? column.show(value, record) : missing(value) ? "–" : String(value));
+      if (column.text) return h("td", { class: `oopd-column-${column.key}` }, shown(String(value ?? "")));
+      return h("td", { class: column.number ? "oopd-number" : null }, column.show ? column.show(value, record) : missing(value) ? "–" : String(value));
     });
-    return h("tr", { class: pressed ? "oopd-chosen" : null }, h("td", {}, ...extra, open), ...cells);
+    return h("tr", { class: pressed ? "oopd-chosen" : null }, h("td", { class: "oopd-row-head" }, ...extra, open), ...cells);
   }
 
   return { element, draw, body };

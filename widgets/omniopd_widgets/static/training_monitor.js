@@ -7,7 +7,7 @@ import {
 import { chartGrid, lineChart, nearest, short } from "./_charts.js";
 import { sortedTable } from "./_grid.js";
 
-const SIGNS = { running: "▶", queued: "⏳", finished: "✓", failed: "✗", lost: "✗", interrupted: "⏸", stopped: "⏹" };
+const SIGNS = { running: "▶", queued: "…", finished: "✓", failed: "✗", lost: "✗", interrupted: "‖", stopped: "■" };
 const KEYS = [
   ["← →", "the cursor a step back or on"],
   ["Home End", "first or last step"],
@@ -21,11 +21,11 @@ const COLUMNS = [
   { key: "probe", label: "kind", show: (probe) => (probe ? "probe" : "batch"), title: "a probe is a held-out prompt that nothing is learnt from" },
   { key: "question", label: "question", text: true },
   { key: "answer", label: "answer", text: true },
-  { key: "tokens", label: "tokens", show: (n, row) => `${count(n)}${row.cut ? " ✂" : ""}`, title: "✂: cut off at the longest length" },
-  { key: "forks", label: "audits", show: count },
-  { key: "unanswered", label: "no answer", show: count, title: "forks that the teacher did not answer" },
-  { key: "entropy", label: "peak entropy", show: (v) => number(v, 2), title: "nats" },
-  { key: "trust", label: "mean trust π̂", show: (v) => number(v, 2) },
+  { key: "tokens", label: "tokens", number: true, show: (n, row) => `${count(n)}${row.cut ? " ✂" : ""}`, title: "✂: cut off at the longest length" },
+  { key: "forks", label: "audits", number: true, show: count },
+  { key: "unanswered", label: "no answer", number: true, show: count, title: "forks that the teacher did not answer" },
+  { key: "entropy", label: "peak entropy", number: true, show: (v) => number(v, 2), title: "nats" },
+  { key: "trust", label: "mean trust π̂", number: true, show: (v) => number(v, 2) },
 ];
 
 function render({ model, el, signal }) {

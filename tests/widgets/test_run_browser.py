@@ -1,0 +1,299 @@
+"""The run browser: every run in a folder has its row, and no difference is claimed beyond its interval."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+
+import pytest
+
+from omniopd.errors import RunError
+from omniopd.runs.status import Status, write_status
+from omniopd.runs.store import STATUS
+from omniopd_widgets import _comparison
+from omniopd_widgets._safe import wire
+from omniopd_widgets.run_browser import RunBrowser
+from tests.widgets import watched
+from tests.widgets.harness import wire_bytes
+from tests.widgets.hostile import PAYLOAD, hostile_strings
+
+SECONDS = 20
+
+
+@pytest.fixture
+def browse():
+    """browse(folder) is a browser; closed at the end."""
+    made = []
+
+    def start(folder, **more):
+        made.append(RunBrowser(folder, **more))
+        return made[-1]
+
+    yield start
+    for view in made:
+        view.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished run; one with another target and seed, as good; one that is better; one that was stopped early."""
+    where = tmp_path_factory.mktemp("runs")
+    for name, rise, seed, settings in (
+        ("first", 0.1, 0, {}),
+        ("as good", 0.1, 1, {"objective.target": "paper", "seed": 1}),
+        ("better", 0.4, 0, {"training.learning_rate": 1e-3}),
+    ):
+        run = watched.with_steps(watched.run_in(where, name, **settings), seed=seed)
+        for record in watched.evals(rise, seed=seed):
+            run.append(record)
+        run.set_status(state="finished", message="")
+    watched.with_steps(watched.run_in(where, "early", state="stopped"), 1, 12)
+    return where
+
+
+def rows_of(view):
+    return {row["id"]: row for row in view.rows}
+
+
+# ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_run_has_its_row_from_its_own_ledger(folder, browse):
+    rows = rows_of(browse(folder))
+    assert set(rows) == {"first", "as good", "better", "early"}
+    first, early = rows["first"], rows["early"]
+    assert (first["state"], first["step"], first["steps"]) == ("finished", 40, 40)
+    assert (first["target"], rows["as good"]["target"], rows["as good"]["seed"]) == ("labels", "paper", 1)
+    assert first["teacher_tokens"] == 40 * (51_200 + 8_192)
+    assert first["gain"] is not None
+    assert (early["state"], early["gain"]) == ("stopped", None)
+
+
+def test_a_run_whose_process_is_gone_is_lost_whatever_its_file_says(tmp_path, browse):
+    run = watched.run_in(tmp_path)
+    view = browse(tmp_path)
+    assert rows_of(view)["watched"]["state"] == "running"
+    before = os.stat(run.path / STATUS)
+    write_status(run.path / STATUS, Status("running", 2**22 + 1, 1.0, 3, 40))
+    os.utime(run.path / STATUS, ns=(before.st_atime_ns, before.st_mtime_ns))
+    view._look()
+    assert rows_of(view)["watched"]["state"] == "lost"
+
+
+def test_damaged_runs_are_named_and_not_dropped(tmp_path, browse):
+    found = watched.damaged(tmp_path)
+    watched.with_steps(watched.run_in(tmp_path, "whole"), 1, 2)
+    torn = watched.with_steps(watched.run_in(tmp_path, "broken line"), 1, 2)
+    (torn.path / "steps.jsonl").write_text('{"kind":"step"\n')
+    view = browse(tmp_path, chosen=["whole", "no-status", "broken line"])
+    rows = rows_of(view)
+    assert {path.name for path in found.values()} | {"whole", "broken line"} == set(rows)
+    assert {name for name, row in rows.items() if row["readable"]} == {"whole"}
+    assert all(rows[path.name]["message"] for path in found.values())
+    assert rows["not-json"]["message"].startswith("manifest.json cannot be read")
+    assert "is no run" in rows["no-manifest"]["message"]
+    view.opened = "not-json"
+    assert "manifest.json cannot be read" in view.problem
+    view.opened = "whole"
+    assert view.problem == ""
+    assert view.monitor.run.path == tmp_path / "whole"
+
+
+def test_new_runs_and_new_steps_appear_while_the_view_is_open(tmp_path, browse):
+    view = browse(tmp_path, interval_s=0.0)
+    changed = threading.Event()
+    view.observe(lambda _: changed.set(), "rows")
+    run = watched.run_in(tmp_path, "new")
+    watched.with_steps(run, 1, 5)
+    while rows_of(view).get("new", {}).get("step") != 5:
+        assert changed.wait(SECONDS)
+        changed.clear()
+    shutil.rmtree(run.path)
+    while view.rows:
+        assert changed.wait(SECONDS)
+        changed.clear()
+    thread = view._ticker._thread
+    view.close()
+    thread.join(SECONDS)
+    assert not thread.is_alive()
+
+
+def test_a_folder_that_holds_no_runs_is_told_from_one_that_is_missing(tmp_path, browse):
+    assert browse(tmp_path).rows == []
+    with pytest.raises(RunError, match="is no folder"):
+        RunBrowser(tmp_path / "missing")
+    run = watched.run_in(tmp_path)
+    with pytest.raises(RunError, match="is a run itself"):
+        RunBrowser(run.path)
+
+
+# ── the comparison ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_runs_are_compared_by_the_same_problems_with_intervals_and_a_verdict(folder, browse):
+    view = browse(folder, chosen=["first", "as good", "better"])
+    as_good, better = view.comparison["accuracies"]
+    assert (as_good["run"], better["run"], better["against"]) == ("as good", "better", "first")
+    said = {row["at"]: row["said"] for row in better["rows"]}
+    assert list(said) == ["best temperature", "greedy", "temperature 0.5", "temperature 1"]
+    assert said["temperature 1"].endswith(": better")
+    for row in [*as_good["rows"], *better["rows"]]:
+        assert row["low"] <= row["mean"] <= row["high"]
+        # The sentence never says more than the interval.
+        assert ("no difference shown" in row["said"]) == (row["low"] <= 0 <= row["high"])
+    assert "no difference shown" in as_good["rows"][-1]["said"]
+
+
+def test_what_differs_between_recipes_is_listed_and_what_is_the_same_is_not(folder, browse):
+    view = browse(folder, chosen=["first", "as good", "better"])
+    assert {d["key"]: d["values"] for d in view.comparison["differences"]} == {
+        "seed": ["0", "1", "0"],
+        "objective.target": ['"labels"', '"paper"', '"labels"'],
+        "training.learning_rate": ["0.0004", "0.0004", "0.001"],
+    }
+    view.chosen = ["better", "first"]
+    assert [d["key"] for d in view.comparison["differences"]] == ["training.learning_rate"]
+
+
+def test_every_run_keeps_its_colour_in_every_chart(folder, browse):
+    view = browse(folder, chosen=["early", "first", "better"])
+    titles = [panel["title"] for panel in view.comparison["panels"]]
+    assert titles[0] == "Loss"
+    assert "Right answers after training, by temperature" in titles
+    for panel in view.comparison["panels"]:
+        assert all(curve["slot"] == ["early", "first", "better"].index(curve["name"]) for curve in panel["series"])
+    assert "early has not been evaluated" in view.comparison["accuracies"][0]["problem"]
+
+
+def test_evaluations_of_other_problems_are_not_compared(folder, browse, tmp_path):
+    for name, problems in (("sixty", 60), ("thirty", 30)):
+        run = watched.with_steps(watched.run_in(tmp_path, name), 1, 1)
+        for record in watched.evals(problems=problems):
+            run.append(record)
+    view = browse(tmp_path, chosen=["sixty", "thirty"])
+    rows = view.comparison["accuracies"][0]["rows"]
+    assert all("compare evaluations of the same problems" in row["said"] and row["low"] is None for row in rows)
+
+
+def test_more_than_six_runs_are_too_many_to_tell_apart(tmp_path, browse):
+    names = [f"run {n}" for n in range(8)]
+    for name in names:
+        watched.with_steps(watched.run_in(tmp_path, name), 1, 2, recorded=0)
+    view = browse(tmp_path, chosen=names)
+    assert view.comparison["names"] == names[: _comparison.MOST]
+    assert "6 runs are compared at once" in view.comparison["problems"][0]
+
+
+def test_many_runs_are_a_small_message(tmp_path, browse):
+    first = watched.with_steps(watched.run_in(tmp_path, "run 0"), 1, 1, recorded=0)
+    for n in range(1, 300):
+        shutil.copytree(first.path, tmp_path / f"run {n}")
+    view = browse(tmp_path)
+    assert len(view.rows) == 300
+    assert wire_bytes(view) < 200_000
+
+
+def test_where_no_kernel_runs_the_table_is_there(folder, browse, inert):
+    view = browse(folder, chosen=["first", "better"])
+    assert repr(view) == f"RunBrowser(4 runs in {folder})"
+    assert len(view.fallback_html().encode()) < 30_000
+    text = inert(view).inner_text("body")
+    assert "better against first" in text
+    assert "stopped" in text
+
+
+# ── in the browser ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_search_finds_by_words_and_columns_and_says_when_nothing_matches(folder, browse, mount):
+    page = mount(browse(folder))
+
+    def shown():
+        return set(page.find(".oopd-grid-table tbody .oopd-column-id").all_inner_texts())
+
+    page.press("/")
+    page.page.keyboard.type("state:stop")
+    page.settle()
+    assert shown() == {"early"}
+    assert page.view.query == "state:stop"
+    page.assign(query="labels finished")
+    assert shown() == {"first", "better"}
+    page.assign(query="<b>nothing</b>")
+    assert page.find("p:has-text('No run matches <b>nothing</b>: 4 runs in the folder.')").is_visible()
+    assert shown() == set()
+    page.assign(query="")
+    assert len(shown()) == 4
+    assert page.leaked_keys() == []
+
+
+def test_columns_sort_and_what_is_missing_comes_last(folder, browse, mount):
+    page = mount(browse(folder))
+    page.click("button:text-is('gain')")
+    gains = page.find(".oopd-grid-table tbody tr td:nth-child(11)").all_inner_texts()
+    numbers = [float(g) for g in gains[:-1]]
+    assert numbers == sorted(numbers, reverse=True)
+    page.click("button:text-is('gain')")
+    gains = page.find(".oopd-grid-table tbody tr td:nth-child(11)").all_inner_texts()
+    assert [float(g) for g in gains[:-1]] == numbers[::-1]
+    assert gains[-1] == "–"
+    assert (page.view.sort, page.view.descending) == ("gain", False)
+
+
+def test_runs_are_chosen_compared_and_opened_with_the_keyboard_alone(folder, browse, mount):
+    page = mount(browse(folder))
+    for name in ("first", "as good"):
+        page.find(f"input[aria-label='compare {name}']").focus()
+        page.press("Space")
+    assert page.view.chosen == ["first", "as good"]
+    assert page.page.evaluate("() => document.activeElement.dataset.id") == "as good"
+    page.frame()
+    assert page.find("caption:has-text('Accuracy of as good against first')").is_visible()
+    verdicts = page.find(".oopd-verdict").all_inner_texts()
+    assert any("no difference shown" in said for said in verdicts)
+    assert page.find("th:has-text('objective.target')").is_visible()
+    page.root.focus()
+    page.press("ArrowLeft", "ArrowLeft")
+    assert page.text(".oopd-status") == "step 39"
+    page.find("tr:has(.oopd-column-id :text-is('first')) button").focus()
+    page.press("Enter")
+    assert page.view.opened == "first"
+    page.view.monitor.step = 10
+    page.view.monitor.selected = 1
+    assert page.view.monitor.opened.rollout.record == page.view.monitor.rollout
+    page.root.focus()
+    page.press("c", "Escape")
+    assert (page.view.chosen, page.view.opened, page.view.monitor) == ([], "", None)
+
+
+def test_texts_of_foreign_runs_are_shown_and_never_obeyed(tmp_path, browse, mount, inert):
+    """As directory, name, model, target, message, setting and value, and in the error of a damaged run."""
+    texts = [text for text in hostile_strings() if "\0" not in text]
+    directories = []
+    for number, text in enumerate(texts[:60]):
+        name = f"{number} {text}".replace("/", "∕").encode(
+            "utf-8", "surrogateescape" if wire(text) == text else "replace"
+        )
+        path = tmp_path / os.fsdecode(name[:200])
+        run = watched.run_in(tmp_path, path.name, state="finished")
+        watched.with_steps(run, 1, 2, recorded=0)
+        odd = run.manifest.recipe | {
+            "objective": {"target": text, text: [text]},
+            "teacher": {"model": texts[-1 - number]},
+        }
+        manifest = watched.RunManifest(text, odd, number, text, {text: text}, {}, commit=text)
+        (path / "manifest.json").write_text(watched.record_json(manifest), encoding="utf-8")
+        directories.append(str(wire(path.name)))
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "manifest.json").write_text(f'{{"kind": "<img src=x onerror={PAYLOAD}>"}}')
+    page = mount(browse(tmp_path, chosen=directories[:6]))
+    page.frame()
+    found = page.find(".oopd-column-id").evaluate_all("cells => cells.map((cell) => cell.textContent)")
+    assert set(found) == {*directories, "bad"}
+    assert PAYLOAD in page.find("tr:has(.oopd-column-id :text-is('bad')) .oopd-column-message").text_content()
+    assert page.view.rows
+    for query in texts[:40]:
+        page.assign(query=wire(query))
+    inert(page.view)
+    page.assert_quiet()

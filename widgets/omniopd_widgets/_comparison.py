@@ -1,0 +1,146 @@
+"""Several runs beside each other: their curves, what their recipes differ in, their accuracies paired by problem.
+
+Every difference comes with its interval and in a sentence, which says so where nothing has been shown. Knows records
+and manifests; knows no view.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from omniopd.errors import DataError, RunError
+from omniopd.records import EvalRecord, StepRecord
+from omniopd.runs.store import Run
+from omniopd_widgets._curves import Curve, Panel, with_numbers
+from omniopd_widgets._safe import shorten, wire
+
+MOST = 6  # runs at once: more lines in a chart cannot be told apart
+_ABSENT = "–"
+
+_MEASURES: tuple[tuple[str, str, Callable[[StepRecord], float]], ...] = (
+    ("Loss", "nats", lambda r: r.loss),
+    ("Entropy at forks", "nats", lambda r: r.metrics.get("entropy/forks", math.nan)),
+    ("Entropy elsewhere", "nats", lambda r: r.metrics.get("entropy/elsewhere", math.nan)),
+    ("Agreement with the teacher", "soft count ÷ N", lambda r: r.metrics.get("soft_count/share_mean", math.nan)),
+    ("KL of audited tokens", "nats a token", lambda r: r.metrics.get("kl/audited", math.nan)),
+    ("KL of anchored tokens", "nats a token", lambda r: r.metrics.get("kl/anchored", math.nan)),
+    ("Length of an answer", "tokens", lambda r: r.metrics.get("length/mean", math.nan)),
+    ("Time of a step", "seconds", lambda r: r.metrics.get("step_time", math.nan)),
+)
+
+
+def panels(
+    names: Sequence[str], steps: Sequence[Sequence[StepRecord]], evals: Sequence[Sequence[EvalRecord]]
+) -> list[Panel]:
+    """One panel a measure, one curve a run, each run in the same colour everywhere."""
+    made = [
+        Panel(title, unit, tuple(
+            Curve(name, [float(r.step) for r in records], [measure(r) for r in records], slot)
+            for slot, (name, records) in enumerate(zip(names, steps, strict=True))
+        ))
+        for title, unit, measure in _MEASURES
+    ]  # fmt: skip
+    after = [trained(records) for records in evals]
+    made.append(
+        Panel("Right answers after training, by temperature", "percent", tuple(
+            Curve(name, [r.temperature for r in found], [100 * r.accuracy for r in found], slot)
+            for slot, (name, (_, found)) in enumerate(zip(names, after, strict=True))
+        ), x="temperature")
+    )  # fmt: skip
+    return [kept for panel in made if (kept := with_numbers(panel)) is not None]
+
+
+def differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Settings in which the recipes differ, then seeds, versions and commits; values as JSON, in the order of runs."""
+    flat = [_settings(run) for run in runs]
+    keys = list(dict.fromkeys(key for settings in flat for key in settings))
+    found = [(key, [settings.get(key, _ABSENT) for settings in flat]) for key in keys]
+    return [
+        {"key": wire(shorten(key, 120)), "values": [wire(shorten(value, 160)) for value in values]}
+        for key, values in found
+        if len(set(values)) > 1
+    ]
+
+
+def accuracies(names: Sequence[str], evals: Sequence[Sequence[EvalRecord]]) -> list[dict[str, Any]]:
+    """Each run against the first: its accuracy and the other's at the best temperature and at every common one, with
+    the difference of the same problems, its interval and the verdict in words."""
+    from omniopd.evaluation.compare import best_temperature
+
+    measured = [trained(records) for records in evals]
+    base_when, base = measured[0]
+    made = []
+    for name, (when, ours) in zip(names[1:], measured[1:], strict=True):
+        row: dict[str, Any] = {"run": wire(name), "against": wire(names[0]), "rows": [], "problem": ""}
+        if not ours or not base:
+            missing = name if not ours else names[0]
+            row["problem"] = wire(f"{missing} has not been evaluated, so the accuracies cannot be compared.")
+        else:
+            row["when"] = wire(f"{when} against {base_when}")
+            pairs = [("best temperature", best_temperature(ours), best_temperature(base))]
+            at = {record.temperature: record for record in base}
+            pairs += [
+                ("greedy" if r.temperature == 0 else f"temperature {r.temperature:g}", r, at[r.temperature])
+                for r in ours
+                if r.temperature in at
+            ]
+            row["rows"] = [{"at": at_what, **_paired(ours_, theirs)} for at_what, ours_, theirs in pairs]
+        made.append(row)
+    return made
+
+
+def trained(evals: Sequence[EvalRecord]) -> tuple[str, list[EvalRecord]]:
+    """The student after its last evaluated step, or untrained: "step 40" and one evaluation a temperature."""
+    from omniopd.evaluation.tables import AFTER, BEFORE, report_rows
+
+    rows = report_rows([record for record in evals if record.problems])
+    found = rows.get(AFTER) or rows.get(BEFORE) or []
+    step = found[0].step if found else 0
+    return (f"step {step}" if step else "untrained"), list(found)
+
+
+def read(run: Run) -> tuple[list[StepRecord], list[EvalRecord], str]:
+    """Steps and evaluations of a run as far as they can be read, and what could not be."""
+    problems = []
+    found: list[list[Any]] = []
+    for records in (run.steps, run.evals):
+        try:
+            found.append(records())
+        except RunError as error:
+            found.append([])
+            problems.append(str(error))
+    return found[0], found[1], "; ".join(problems)
+
+
+def _paired(ours: EvalRecord, theirs: EvalRecord) -> dict[str, Any]:
+    from omniopd.evaluation.compare import accuracy_interval, paired_difference, verdict
+
+    cells: dict[str, Any] = {"ours": f"{100 * ours.accuracy:.1f}", "theirs": f"{100 * theirs.accuracy:.1f}"}
+    try:
+        cells |= {"ours": str(accuracy_interval(ours)), "theirs": str(accuracy_interval(theirs))}
+        difference = paired_difference(ours, theirs)
+    except DataError as error:
+        return cells | {"said": wire(f"not compared, because {error}"), "low": None, "high": None, "mean": None}
+    numbers = {"mean": difference.mean, "low": difference.low, "high": difference.high}
+    return cells | {"said": verdict(difference)} | {name: wire(100 * value) for name, value in numbers.items()}
+
+
+def _settings(run: Run) -> dict[str, str]:
+    manifest = run.manifest
+    flat = dict(_flat(manifest.recipe, ""))
+    flat.pop("name", None)
+    flat |= {f"version of {package}": str(version) for package, version in _table(manifest.versions).items()}
+    return flat | {"commit": str(manifest.commit or _ABSENT)}
+
+
+def _flat(value: Any, path: str) -> list[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        return [pair for key, inner in value.items() for pair in _flat(inner, f"{path}.{key}" if path else str(key))]
+    return [(path or "recipe", json.dumps(value, ensure_ascii=False, default=str))]
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,77 @@
+"""The runs in a folder as rows of a table, read again only where a file has changed. Knows no view.
+
+A directory that looks like a run and cannot be read keeps its row, which says why.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from omniopd.errors import RunError
+from omniopd.runs.listing import UNREADABLE, row
+from omniopd.runs.status import GOING_ON
+from omniopd.runs.store import EVALS, MANIFEST, RECIPE, STATUS, STEPS
+from omniopd_widgets._safe import shorten, wire
+
+ROWS = 600
+_TEXTS = ("name", "method", "target", "control", "student", "teacher", "created", "message")
+_FILES = (MANIFEST, STATUS, STEPS, EVALS)
+
+
+class RunList:
+    """The runs directly inside a folder. `paths` finds the directory of a row by its `id`."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.paths: dict[str, Path] = {}
+        self.hidden = 0
+        self._known: dict[Path, tuple[Any, dict[str, Any]]] = {}
+        if (self.folder / MANIFEST).is_file():
+            raise RunError(f"{self.folder} is a run itself: give the folder that holds it, or open it alone")
+        if not self.folder.is_dir():
+            raise RunError(f"{self.folder} is no folder: give the one that holds the runs")
+
+    def look(self) -> list[dict[str, Any]]:
+        """All runs, newest first. Raises RunError where the folder is gone."""
+        try:
+            found = [
+                path for path in self.folder.iterdir() if any((path / name).is_file() for name in (*_FILES, RECIPE))
+            ]
+        except OSError as error:
+            raise RunError(f"{self.folder} cannot be read: {error.strerror}") from error
+        self._known = {path: self._known[path] for path in found if path in self._known}
+        facts = {path: self._facts(path) for path in found}
+        order = sorted(found, key=lambda path: (str(facts[path]["created"]), path.name), reverse=True)
+        self.hidden = max(0, len(order) - ROWS)
+        self.paths = {str(wire(path.name)): path for path in order}
+        return [_on_wire(path, facts[path]) for path in order[:ROWS]]
+
+    def _facts(self, path: Path) -> dict[str, Any]:
+        signature = [_signature(path / name) for name in _FILES]
+        known = self._known.get(path)
+        # A process may die without writing a word, so a run that goes on is asked about each time.
+        if known is None or known[0] != signature or known[1]["state"] in GOING_ON:
+            self._known[path] = known = (signature, row(path))
+        return known[1]
+
+
+def _on_wire(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {"id": path.name, "state": facts["state"], "readable": facts["state"] != UNREADABLE}
+    made |= {name: shorten(str(facts[name]), 160) if facts[name] is not None else "" for name in _TEXTS}
+    # Beside its own row a run's folder says nothing.
+    made["message"] = shorten(str(facts["message"]).replace(f"{path}{os.sep}", ""), 240)
+    made |= {
+        name: facts[name] for name in ("step", "steps", "loss", "best_accuracy", "gain", "teacher_tokens", "cost_usd")
+    }
+    made["seed"] = facts["seed"] if isinstance(facts["seed"], int) else None
+    return dict(wire(made))
+
+
+def _signature(file: Path) -> tuple[int, int, int] | None:
+    try:
+        state = os.stat(file)
+    except OSError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns

@@ -1,0 +1,192 @@
+"""The runs in a folder: found, sorted, compared, opened.
+
+    RunBrowser("runs")
+
+What a row says comes from the run's own ledger and from whether its process lives, never from a notebook. A thread
+looks every two seconds while the view is open.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
+
+from omniopd.errors import OmniOPDError, RunError
+from omniopd.runs.store import Run, open_run
+from omniopd_widgets import _comparison, _curves
+from omniopd_widgets._base import View
+from omniopd_widgets._run_list import RunList
+from omniopd_widgets._safe import SafeHTML, element, shorten, table, wire
+from omniopd_widgets._ticker import Ticker
+from omniopd_widgets.training_monitor import TrainingMonitor
+
+
+class RunBrowser(View, script="run_browser.js", style=("_runs.css", "run_browser.css")):
+    """The table of the runs directly inside `folder`.
+
+    Assign `query` to search (all words; `state:failed` in one column), `sort` and `descending` to order, `chosen`
+    (names of directories; the first is what the others are compared with) to compare, `opened` to open one beneath,
+    `live` to look again or not.
+    """
+
+    folder = Unicode("").tag(sync=True)
+    rows = List().tag(sync=True)
+    hidden_rows = Int(0).tag(sync=True)
+    query = Unicode("").tag(sync=True)
+    sort = Unicode("").tag(sync=True)
+    descending = Bool(True).tag(sync=True)
+    chosen = List(Unicode()).tag(sync=True)
+    comparison = Dict().tag(sync=True)
+    data = Bytes(b"").tag(sync=True)
+    opened = Unicode("").tag(sync=True)
+    live = Bool(False).tag(sync=True)
+
+    def __init__(self, folder: str | Path = "runs", interval_s: float = 2.0, **traits: Any) -> None:
+        self._lock = threading.RLock()
+        self._ticker = Ticker(self._look, self._failed, interval_s)
+        self.monitor: TrainingMonitor | None = None
+        self.beneath = ipywidgets.VBox()
+        self._whole: ipywidgets.VBox | None = None
+        self._list = RunList(folder)
+        super().__init__(**traits)
+        self.folder = str(wire(str(folder)))
+        self._look()
+        self.live = True
+
+    def run(self, name: str) -> Run:
+        """The run in a directory of the table. Raises RunError for one that cannot be read."""
+        path = self._list.paths.get(name)
+        if path is None:
+            raise RunError(f"there is no run {name!r} in {self.folder}: it was moved, or the name is another")
+        return open_run(path)
+
+    def close(self) -> None:
+        """Stop looking, and take the view and what is open beneath it off the page."""
+        self._ticker.stop()
+        if self.monitor is not None:
+            self.monitor.close()
+        if self._whole is not None:
+            self._whole.close()
+        self.beneath.close()
+        super().close()
+
+    def _look(self) -> bool:
+        with self._lock:
+            rows = self._list.look()
+            compared = {row["id"]: row for row in rows if row["id"] in self.chosen}
+            before = {row["id"]: row for row in self.rows if row["id"] in self.chosen}
+            with self.hold_sync():
+                self.rows = rows
+                self.hidden_rows = self._list.hidden
+                if compared != before:
+                    self._compare()
+            return True
+
+    def _failed(self, error: Exception) -> None:
+        self.problem = f"looking stopped: {error if isinstance(error, OmniOPDError) else repr(error)}"
+        self.live = False
+
+    @observe("live")
+    def _on_live(self, change: Any) -> None:
+        if change["new"]:
+            self._ticker.start()
+        else:
+            self._ticker.stop()
+
+    @observe("chosen")
+    def _on_chosen(self, _: Any) -> None:
+        with self._lock, self.hold_sync():
+            self._compare()
+
+    def _compare(self) -> None:
+        """The chosen runs beside each other; what cannot be read is said, and the rest is compared."""
+        names, runs, problems = [], [], []
+        for name in self.chosen[: _comparison.MOST]:
+            try:
+                runs.append(self.run(name))
+                names.append(name)
+            except RunError as error:
+                problems.append(str(error))
+        if len(self.chosen) > _comparison.MOST:
+            problems.append(f"{_comparison.MOST} runs are compared at once: the others are left out")
+        if len(runs) < 2:
+            self.comparison, self.data = {"names": wire(names), "problems": wire(problems)}, b""
+            return
+        found = [_comparison.read(run) for run in runs]
+        problems += [problem for _, _, problem in found if problem]
+        steps, evals = [records for records, _, _ in found], [records for _, records, _ in found]
+        described, self.data = _curves.on_wire(_comparison.panels(names, steps, evals))
+        self.comparison = {
+            "names": wire(names),
+            "problems": [wire(shorten(problem, 400)) for problem in problems],
+            "panels": described,
+            "differences": _comparison.differences(runs),
+            "accuracies": _comparison.accuracies(names, evals),
+        }
+
+    @observe("opened")
+    def _on_opened(self, change: Any) -> None:
+        with self._lock:
+            if self.monitor is not None:
+                self.monitor.close()
+                self.monitor, self.beneath.children = None, ()
+            if not change["new"]:
+                return
+            try:
+                self.monitor = TrainingMonitor(self.run(change["new"]))
+            except RunError as error:
+                self.problem = str(error)
+                return
+            self.problem = ""
+            self.beneath.children = (self.monitor.whole,)
+
+    def summary(self) -> str:
+        # The name alone: a path would tell of a machine in every saved notebook.
+        return f"{len(self.rows) + self.hidden_rows} runs in {shorten(Path(self.folder).name, 60)}"
+
+    def fallback(self) -> Sequence[SafeHTML]:
+        if not self.rows:
+            return [element("p", "No run in this folder yet.")]
+        heads = ("run", "state", "method", "target", "step", "loss", "best accuracy", "gain", "message")
+        cells = [
+            (
+                r["id"], r["state"], r["method"], r["target"], f"{r['step'] or 0} of {r['steps'] or 0}",
+                _short(r["loss"]), _percent(r["best_accuracy"]), _percent(r["gain"]), r["message"],
+            )
+            for r in self.rows[:12]
+        ]  # fmt: skip
+        more = len(self.rows) + self.hidden_rows - 12
+        parts = [table(heads, cells, limit=80)]
+        parts += [element("p", f"… and {more} more")] if more > 0 else []
+        for accuracy in self.comparison.get("accuracies", []):
+            rows = [(row["at"], row["ours"], row["theirs"], row["said"]) for row in accuracy["rows"]]
+            title = f"{accuracy['run']} against {accuracy['against']}"
+            parts.append(table(("at", accuracy["run"], accuracy["against"], "difference"), rows, title, limit=120))
+        return parts
+
+    def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The view with what is opened beneath it."""
+        data, metadata = super()._repr_mimebundle_(**more)
+        if "application/vnd.jupyter.widget-view+json" in data:
+            data["application/vnd.jupyter.widget-view+json"]["model_id"] = self.whole.model_id
+        return data, metadata
+
+    @property
+    def whole(self) -> ipywidgets.VBox:
+        """The view and what is opened beneath it, as one widget to place elsewhere."""
+        if self._whole is None:
+            self._whole = ipywidgets.VBox([self, self.beneath])
+        return self._whole
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,183 @@
+// The runs of a folder: searched, sorted, compared, opened. Everything shown comes from the model's traits; what the user
+// does is an assignment to one of them.
+
+import {
+  assign, button, clamp, clear, count, dollars, floats, framed, h, keyHelp, missing, number, on, plain, plural, scope, shown, svg, watch,
+} from "./_common.js";
+import { chartGrid, nearest } from "./_charts.js";
+import { sortedTable } from "./_grid.js";
+
+const SIGNS = { running: "▶", queued: "…", finished: "✓", failed: "✗", lost: "✗", interrupted: "‖", stopped: "■", unreadable: "!" };
+const MOST = 6;
+const KEYS = [
+  ["/", "search"],
+  ["← →", "the cursor of the compared curves a step back or on"],
+  ["c", "compare no run"],
+  ["Escape", "leave the search, or close what is open beneath"],
+  ["?", "these keys"],
+];
+const points = (value) => (missing(value) ? "–" : `${(100 * value).toFixed(1)}`);
+const COLUMNS = [
+  { key: "id", label: "run", text: true },
+  { key: "state", label: "state", show: (value) => stateBadge(value) },
+  { key: "message", label: "message", text: true },
+  { key: "step", label: "step", number: true, show: (value, row) => (missing(value) ? "–" : `${count(value)} of ${count(row.steps)}`) },
+  { key: "method", label: "method", text: true },
+  { key: "target", label: "target", text: true },
+  { key: "teacher", label: "teacher", text: true },
+  { key: "seed", label: "seed", number: true },
+  { key: "loss", label: "loss", number: true, show: (value) => number(value, 3), title: "of the last step" },
+  { key: "best_accuracy", label: "accuracy %", number: true, show: points, title: "at the best temperature, after the last evaluated step" },
+  { key: "gain", label: "gain", number: true, show: (value) => (missing(value) ? "–" : `${value >= 0 ? "+" : ""}${points(value)}`), title: "points over the untrained student; compare two runs for intervals" },
+  { key: "teacher_tokens", label: "teacher tokens", number: true, show: count },
+  { key: "cost_usd", label: "dollars", number: true, show: dollars },
+  { key: "created", label: "started", text: true, title: "UTC" },
+];
+
+function render({ model, el, signal }) {
+  const { root, body, say } = scope({
+    model, el, signal, name: "browser", label: `Runs in ${plain(model.get("folder"))}`,
+    keys: {
+      "/": () => search.focus(),
+      ArrowLeft: () => moveCursor(-1), ArrowRight: () => moveCursor(1),
+      c: () => assign(model, "chosen", []),
+      Escape: () => (root.ownerDocument.activeElement === search ? root.focus() : assign(model, "opened", "")),
+      "?": () => { help.open = !help.open; },
+    },
+  });
+  const help = keyHelp(KEYS);
+
+  // ---- the table ---------------------------------------------------------------------------------------------------
+  const search = h("input", { type: "text", "aria-label": "search runs", placeholder: "search, or state:failed", autocomplete: "off", spellcheck: "false" });
+  on(search, "input", () => assign(model, "query", search.value), { signal });
+  const found = h("span", { class: "oopd-quiet" });
+  const look = button("", () => assign(model, "live", !model.get("live")), { signal });
+  const none = h("p", {});
+  const rows = sortedTable({
+    columns: COLUMNS, label: "runs", signal,
+    onSort: (key) => {
+      const again = model.get("sort") === key;
+      assign(model, "descending", again ? !model.get("descending") : true);
+      assign(model, "sort", key);
+    },
+    row: (record) => {
+      const box = h("input", { type: "checkbox", "aria-label": `compare ${plain(record.id)}` });
+      const chosen = model.get("chosen");
+      box.checked = chosen.includes(record.id);
+      box.disabled = !record.readable || (!box.checked && chosen.length >= MOST);
+      box.title = box.checked && chosen[0] === record.id ? "compared; the others are compared with this one" : "compare";
+      box.dataset.id = record.id;
+      on(box, "change", () => assign(model, "chosen", box.checked ? [...chosen, record.id] : chosen.filter((id) => id !== record.id)), { signal });
+      return {
+        button: "open", pressed: record.id === model.get("opened"), extra: [box], title: "watch it and its rollouts, below",
+        onClick: () => assign(model, "opened", record.id === model.get("opened") ? "" : record.id),
+      };
+    },
+  });
+
+  function drawRows() {
+    const all = model.get("rows");
+    const query = model.get("query");
+    if (search.value !== query) search.value = query;
+    const matching = all.filter(matcher(query));
+    const focused = root.ownerDocument.activeElement?.dataset?.id;
+    rows.draw(matching, { key: model.get("sort"), down: model.get("descending") });
+    // A row that is drawn anew keeps the focus of its box.
+    if (focused !== undefined) [...rows.body.querySelectorAll("input")].find((box) => box.dataset.id === focused)?.focus();
+    rows.element.hidden = matching.length === 0;
+    none.hidden = matching.length > 0;
+    clear(none, all.length === 0 ? "No run in this folder yet." : ["No run matches ", shown(query), `: ${plural(all.length, "run")} in the folder.`]);
+    const hidden = model.get("hidden_rows");
+    found.textContent = `${count(matching.length)} of ${plural(all.length + hidden, "run")}${hidden ? `, the newest ${count(all.length)} are searched` : ""}`;
+  }
+  watch(model, ["rows", "query", "sort", "descending", "chosen", "opened", "hidden_rows"], drawRows, signal);
+  watch(model, ["query"], () => say(found.textContent), signal);
+  watch(model, ["live"], () => {
+    look.textContent = model.get("live") ? "Stop looking" : "Look again";
+    look.title = "at the folder, every two seconds; the runs themselves go on";
+  }, signal);
+
+  // ---- the comparison ----------------------------------------------------------------------------------------------
+  const grid = chartGrid({ signal, onCursor: (x) => x !== null && say(`step ${count(x)}`) });
+  const problems = h("ul", { class: "oopd-problems" });
+  const verdicts = h("div", {});
+  const changed = h("div", { class: "oopd-wide" });
+  const hint = h("p", { class: "oopd-quiet" });
+  const comparison = h("section", { "aria-label": "comparison" }, h("h3", {}, "Comparison"), hint, problems, verdicts, grid.element, changed);
+  function drawComparison() {
+    const found = model.get("comparison");
+    const names = found.names ?? [];
+    comparison.hidden = model.get("chosen").length === 0;
+    const enough = names.length > 1;
+    hint.textContent = enough ? `The first chosen, ${plain(names[0])}, is what the others are compared with.` : "Choose a second run to compare.";
+    clear(problems, (found.problems ?? []).map((text) => h("li", {}, shown(text))));
+    for (const part of [verdicts, grid.element, changed]) part.hidden = !enough;
+    if (!enough) return say(hint.textContent);
+    clear(verdicts, found.accuracies.map(accuracy));
+    grid.draw(found.panels, floats(model.get("data")));
+    clear(changed, settings(names, found.differences));
+  }
+  // Texts and numbers come as two traits: drawn once both are here.
+  const drawSoon = framed(drawComparison, signal);
+  watch(model, ["comparison", "data", "chosen"], drawSoon, signal);
+
+  function moveCursor(by) {
+    const steps = grid.steps();
+    if (!steps.length) return;
+    const from = grid.position() === null ? steps.length : nearest(steps, grid.position());
+    grid.move(steps[clamp(from + by, 0, steps.length - 1)]);
+  }
+
+  clear(
+    body,
+    h("div", { class: "oopd-bar oopd-search" }, h("b", {}, "Runs in ", shown(model.get("folder"))), search, found, look),
+    none, rows.element, comparison, help,
+  );
+}
+
+function stateBadge(state) {
+  return h("span", { class: "oopd-state", "data-state": state, "data-sign": SIGNS[state] ?? "?" }, state);
+}
+
+// All words of a query, anywhere in a row; `column:word` in one column.
+function matcher(query) {
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  const columns = new Set(COLUMNS.map((column) => column.key));
+  return (row) => words.every((word) => {
+    const [, column, rest] = /^(\w+):(.+)$/.exec(word) ?? [];
+    if (columns.has(column)) return String(row[column] ?? "").toLowerCase().includes(rest);
+    return COLUMNS.some(({ key }) => String(row[key] ?? "").toLowerCase().includes(word));
+  });
+}
+
+// One run against the first: accuracies, the difference as a sentence and as a whisker around zero.
+function accuracy(found) {
+  const title = h("caption", {}, "Accuracy of ", shown(found.run), " against ", shown(found.against), found.when ? ` (${found.when})` : "");
+  if (found.problem) return h("p", {}, shown(found.problem));
+  const reach = Math.max(1, ...found.rows.flatMap((row) => [row.low, row.high].filter((v) => !missing(v)).map(Math.abs)));
+  const head = ["", "this run", "compared with", "difference of the same problems", ""].map((name) => h("th", { scope: "col" }, name));
+  const lines = found.rows.map((row) => {
+    const shows = missing(row.low) ? "" : row.low > 0 ? "better" : row.high < 0 ? "worse" : "no";
+    return h("tr", {}, h("th", { scope: "row" }, row.at), h("td", { class: "oopd-number" }, row.ours), h("td", { class: "oopd-number" }, row.theirs),
+      h("td", {}, h("span", { class: "oopd-verdict", "data-shown": shows }, plain(row.said))), h("td", {}, whisker(row, reach)));
+  });
+  return h("table", {}, title, h("thead", {}, h("tr", {}, head)), h("tbody", {}, lines));
+}
+
+function whisker(row, reach) {
+  if (missing(row.low)) return null;
+  const at = (value) => 65 + (60 * value) / reach;
+  return svg("svg", { class: "oopd-interval", viewBox: "0 0 130 16", role: "img", "aria-label": `interval from ${number(row.low, 1)} to ${number(row.high, 1)} points` },
+    svg("line", { class: "oopd-zero", x1: 65, x2: 65, y1: 0, y2: 16 }),
+    svg("line", { class: "oopd-whisker", x1: at(row.low), x2: at(row.high), y1: 8, y2: 8 }),
+    svg("circle", { class: "oopd-mean", cx: at(row.mean), cy: 8, r: 3 }));
+}
+
+function settings(names, differences) {
+  if (!differences.length) return [h("p", {}, "The recipes, versions and commits are the same.")];
+  const head = h("tr", {}, h("th", { scope: "col" }, "setting"), names.map((name) => h("th", { scope: "col" }, shown(name))));
+  const lines = differences.map((d) => h("tr", { class: "oopd-changed" }, h("th", { scope: "row" }, shown(d.key)), d.values.map((value) => h("td", {}, shown(value)))));
+  return [h("table", {}, h("caption", {}, "Settings that differ"), h("thead", {}, head), h("tbody", {}, lines))];
+}
+
+export default { render };

@@ -143,7 +143,7 @@ def test_a_script_with_a_sink_is_refused(line: str, named: str) -> None:
 def test_text_for_the_wire_and_for_html() -> None:
     assert wire(("a\ud800", float("nan"), {"k": (1.5,)})) == ["a\U0010d800", None, {"k": [1.5]}]
     wire("\udfff" + "x").encode()
-    assert visible("a\0b\x1b[31m\u202ec\ud800") == "a␀b␛[31m⟨U+202E⟩c⟨U+D800⟩"
+    assert visible("a\0b\x1b[31m\u202ec\ud800") == "a⟨NUL⟩b⟨ESC⟩[31m⟨U+202E⟩c⟨U+D800⟩"
     assert "&lt;img" in escape("<img src=x>")
     assert fit([escape("a")], 10_000) == escape("a")
     assert redact("hf_" + "a" * 30) == "[a key]"

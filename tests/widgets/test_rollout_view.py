@@ -82,6 +82,19 @@ def test_keys_walk_through_tokens_forks_and_chunks(mount) -> None:
     assert mounted.view.selected < second_line
 
 
+def test_the_selected_token_is_in_sight_wherever_it_is(mount) -> None:
+    mounted = mount(RolloutView(long_record(3_000), selected=1_700))
+    in_sight = """() => {
+      const [a, b] = [".oopd-strip", ".oopd-on"].map((s) => document.querySelector(s).getBoundingClientRect());
+      return b.top >= a.top && b.bottom <= a.bottom;
+    }"""
+    assert mounted.page.evaluate(in_sight)
+    for key in ("n", "End", "Home", "p", "n", "n"):
+        mounted.press(key)
+        mounted.frame()
+        assert mounted.page.evaluate(in_sight), key
+
+
 def test_enter_opens_and_numbers_choose_a_continuation(mount) -> None:
     mounted = mount(RolloutView(rollout_record()))
     opened = []

@@ -62,13 +62,15 @@ def differences(chunk: str, text: str) -> list[Segment]:
     if max(len(ours), len(theirs)) > _MOST_WORDS:
         return _ends(chunk, text)
     parts: list[Segment] = []
+    gone = new = ""
     for step in Levenshtein.opcodes(ours, theirs):
-        gone, new = "".join(ours[step.src_start : step.src_end]), "".join(theirs[step.dest_start : step.dest_end])
+        mine, its = "".join(ours[step.src_start : step.src_end]), "".join(theirs[step.dest_start : step.dest_end])
         if step.tag == "equal":
-            parts.append(("same", new))
-            continue
-        parts += [(kind, piece) for kind, piece in (("gone", gone), ("other", new)) if piece]
-    return parts
+            parts += [("gone", gone), ("other", new), ("same", its)]
+            gone = new = ""
+        else:
+            gone, new = gone + mine, new + its
+    return [(kind, part) for kind, part in (*parts, ("gone", gone), ("other", new)) if part]
 
 
 def survival(audit: AuditRecord, chunk_pieces: Sequence[str] | None = None) -> tuple[list[float], list[int | None]]:

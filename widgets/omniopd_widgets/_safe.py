@@ -21,6 +21,9 @@ UNSEEN = re.compile(
 )
 _HALF = re.compile("[\ud800-\udfff]")
 _HALF_SHIFT = 0x100000  # halves of surrogate pairs travel as characters of the last private plane
+_CONTROLS = (
+    "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US"
+).split()
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"\b(sk|pk|hf|gh[pousr]|xox[abp]|AIza|AKIA)[-_]?[A-Za-z0-9_-]{16,}")
 
@@ -54,7 +57,7 @@ def redact(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` in which every character without a shape is a sign: ␀ for NUL, ⟨U+202E⟩ for a direction override."""
+    """`text` in which every character without a shape is a sign: ⟨NUL⟩, or ⟨U+202E⟩ for a direction override."""
     return UNSEEN.sub(lambda m: _sign(ord(m[0])), text)
 
 
@@ -112,9 +115,9 @@ def fit(parts: Sequence[SafeHTML], limit: int) -> SafeHTML:
 
 
 def _sign(code: int) -> str:
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    # Letters, since few fonts have the control pictures.
+    name = _CONTROLS[code] if code < len(_CONTROLS) else "DEL" if code == 0x7F else f"U+{code:04X}"
+    return f"⟨{name}⟩"
 
 
 def _checked(part: SafeHTML) -> SafeHTML:

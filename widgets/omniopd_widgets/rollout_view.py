@@ -96,7 +96,7 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
 
     def fallback(self) -> Sequence[SafeHTML]:
         rows = [
-            [i + 1, f["start"], _short(f["entropy"]), _short(f["posterior_mean"]), f["chunk"], _told(f)]
+            [i + 1, f["start"] + 1, _short(f["entropy"]), _short(f["posterior_mean"]), f["chunk"], _told(f)]
             for i, f in enumerate(self.forks)
         ]
         heads = ["fork", "token", "entropy", "π̂", "the student's chunk", "what the teacher did"]

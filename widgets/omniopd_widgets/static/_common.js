@@ -12,8 +12,9 @@ const UNSEEN = new RegExp(
 );
 const HALF_SHIFT = 0x100000; // see wire() in _safe.py
 
+const CONTROLS = "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split(" ");
 const UNSEEN_NAMES = {
-  0x00: "␀ NUL", 0x1b: "␛ ESC", 0xad: "soft hyphen", 0x200b: "zero-width space", 0x200c: "zero-width non-joiner",
+  0x00: "null", 0x1b: "escape", 0xad: "soft hyphen", 0x200b: "zero-width space", 0x200c: "zero-width non-joiner",
   0x200d: "zero-width joiner", 0x200e: "left-to-right mark", 0x200f: "right-to-left mark", 0x2028: "line separator",
   0x2029: "paragraph separator", 0x202a: "left-to-right embedding", 0x202b: "right-to-left embedding",
   0x202c: "pop direction", 0x202d: "left-to-right override", 0x202e: "right-to-left override", 0x2060: "word joiner",
@@ -115,9 +116,8 @@ function chip(character) {
 
 function sign(code) {
   const real = code >= 0x10d800 ? code - HALF_SHIFT : code;
-  if (real < 0x20) return String.fromCodePoint(0x2400 + real);
-  if (real === 0x7f) return "␡";
-  return `⟨U+${real.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  const name = real < 32 ? CONTROLS[real] : real === 0x7f ? "DEL" : `U+${real.toString(16).toUpperCase().padStart(4, "0")}`;
+  return `⟨${name}⟩`;
 }
 
 // ---- the view's root -----------------------------------------------------------------------------------------------

@@ -65,13 +65,22 @@ function render({ model, el, signal }) {
   help.append(marks);
 
   // ---- from the model to the page ----
+  watch(model, ["height"], () => (strip.element.style.maxHeight = `${Math.max(60, model.get("height"))}px`), signal);
   watch(model, ["pieces"], load, signal);
   later(model, ["forks", "entropy", "logprob", "kl", "anchored", "anchor_weight"], throttle(refreshForks, 30, signal), signal);
   later(model, ["metric", "granularity", "scale"], recolour, signal);
   watch(model, ["selected"], showSelected, signal);
   watch(model, ["fork", "continuation", "forks"], showFork, signal);
   watch(model, ["prompt"], showPrompt, signal);
-  watch(model, ["height"], () => (strip.element.style.maxHeight = `${Math.max(60, model.get("height"))}px`), signal);
+  // An output may be laid out after it is made, or be taken off the page and come back.
+  let laidOut = false;
+  const size = new ResizeObserver(() => {
+    const visible = strip.element.clientHeight > 0;
+    if (visible && !laidOut && strip.at(model.get("selected"))) inView(strip.at(model.get("selected")));
+    laidOut = visible;
+  });
+  size.observe(strip.element);
+  on(signal, "abort", () => size.disconnect(), { once: true });
 
   function load() {
     read();
@@ -143,7 +152,7 @@ function render({ model, el, signal }) {
     if (data.anchored[i]) classes += " oopd-anchored";
     if (grouped[i] < 0) classes += " oopd-negative";
     if (search.has(i)) classes += " oopd-found";
-    if (i >= drawn.from && i < drawn.to) classes += " oopd-on";
+    if (i >= drawn.from && i < drawn.to) classes += ` oopd-on${i === drawn.from ? " oopd-on-first" : ""}${i === drawn.to - 1 ? " oopd-on-last" : ""}`;
     return classes;
   }
 
@@ -166,11 +175,15 @@ function render({ model, el, signal }) {
   }
 
   function inView(span) {
-    const box = strip.element;
-    const gap = 2.5 * (span.offsetHeight || 20);
-    // offsetTop is from the strip: it is the nearest positioned box
-    if (span.offsetTop - gap < box.scrollTop) box.scrollTop = span.offsetTop - gap;
-    else if (span.offsetTop + gap > box.scrollTop + box.clientHeight) box.scrollTop = span.offsetTop + gap - box.clientHeight;
+    const frame = strip.element.getBoundingClientRect();
+    if (frame.height === 0) return;
+    const gap = Math.min(50, frame.height / 3);
+    // Twice: what comes into sight takes its true height only then, and moves what is below it.
+    for (let again = 0; again < 2; again++) {
+      const at = span.getBoundingClientRect();
+      if (at.top - gap < frame.top) strip.element.scrollTop += at.top - gap - frame.top;
+      else if (at.bottom + gap > frame.bottom) strip.element.scrollTop += at.bottom + gap - frame.bottom;
+    }
   }
 
   function showPrompt() {

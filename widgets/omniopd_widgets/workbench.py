@@ -17,6 +17,7 @@ from omniopd.errors import OmniOPDError
 from omniopd.exploring import Exploration
 from omniopd.records import RolloutRecord
 from omniopd_widgets._base import View
+from omniopd_widgets._stack import Stack
 from omniopd_widgets.audit_panel import AuditPanel
 from omniopd_widgets.posterior_plot import Order, PosteriorPlot
 from omniopd_widgets.question_bar import QuestionBar
@@ -30,7 +31,7 @@ SHOWN_SETTINGS = (
 READABLE = {"audit.forks": 4, "audit.chunk_tokens": 6, "audit.similarity": "characters", "objective.target": "paper"}
 
 
-class Workbench(ipywidgets.VBox):
+class Workbench(Stack):
     """One screen: prompt → rollout → forks → audit → posterior → "train with these settings" → launcher.
 
     Args:
@@ -116,23 +117,15 @@ class Workbench(ipywidgets.VBox):
     def close(self) -> None:
         """Take everything off the page and end the thread."""
         self._work.shutdown(wait=False, cancel_futures=True)
-        for view in (*self._views, *([self.launcher] if self.launcher else [])):
+        for view in (*self.views, *([self.launcher] if self.launcher else [])):
             view.close()
         super().close()
 
     def __repr__(self) -> str:
         return f"Workbench({self.bar.summary()})"
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        # A box has no inert picture of its own: those of its views, one after the other.
-        bundle = super()._repr_mimebundle_(**options)
-        data = dict(bundle[0] if isinstance(bundle, tuple) else bundle or {})
-        data["text/plain"] = repr(self)
-        data["text/html"] = "".join(str(view.fallback_html()) for view in self._views)
-        return (data, bundle[1]) if isinstance(bundle, tuple) else data
-
     @property
-    def _views(self) -> tuple[View, ...]:
+    def views(self) -> tuple[View, ...]:
         return (self.bar, self.rollout, self.panel, self.posterior, self.ledger)
 
     # ── what the user does ───────────────────────────────────────────────────────────────────────────────────────

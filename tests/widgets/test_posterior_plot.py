@@ -237,7 +237,7 @@ def test_the_inert_picture_has_the_numbers_and_stays_small(inert) -> None:
     text = inert(view).inner_text("body")
     for r in view.results():
         assert f"{r['posterior_mean']:.3f}" in text
-    many = PosteriorPlot(rollout(1, forks=600, samples=3))
+    many = PosteriorPlot(rollout(1, forks=300, samples=3))
     assert len(many.fallback_html().encode()) <= 30_000
     assert repr(view) == "PosteriorPlot(10 forks, 10 texts each, α = 1)"
 

@@ -17,7 +17,7 @@ from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe
 from omniopd.errors import ConfigError
 from omniopd.method.plain_similarity import PLAIN_BY_NAME
 from omniopd.method.what_if import posterior_of, shares, spread_interval_of, subsample_spread
-from omniopd.records import AuditRecord, RolloutRecord
+from omniopd.records import AuditRecord, Posterior, RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._prices import Price, Usage, quote, usage_of
 from omniopd_widgets._safe import SafeHTML, element, table, wire
@@ -109,33 +109,9 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
 
     def results(self) -> list[dict[str, Any]]:
         """Per fork, what is on screen: start, posterior mean, the shares of data and prior, intervals, weight."""
-        rows = []
-        for audit, values in zip(self._audits, self.similarities, strict=True):
-            n = min(self.samples, len(values))
-            posterior = posterior_of(values, audit.prior, self.concentration, n)
-            data, prior = shares(n, self.concentration)
-            sub = subsample_spread(values, n, audit.prior, self.concentration)
-            rows.append(
-                {
-                    "start": audit.start,
-                    "samples": n,
-                    "share": sum(values) / len(values),
-                    "prior": audit.prior,
-                    "posterior_mean": posterior.mean,
-                    "agree": posterior.agree,
-                    "disagree": posterior.disagree,
-                    "data_share": data,
-                    "prior_share": prior,
-                    "nominal": posterior.interval(),
-                    "spread": spread_interval_of(values, audit.prior, self.concentration, n),
-                    "deviation": sub.deviation,
-                    "low": sub.low,
-                    "high": sub.high,
-                }
-            )
-        baseline = self._baseline([row["share"] for row in rows])
+        rows = self._numbers()
         for row in rows:
-            row["weight"] = row["posterior_mean"] if baseline is None else row["share"] - baseline
+            row["nominal"] = Posterior(row["agree"], row["disagree"]).interval()
         return rows
 
     def price(self, forks: int | None = None, samples: int | None = None, chunk_tokens: int | None = None) -> Price:
@@ -168,7 +144,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
                 f"{r['spread'][0]:.3f} – {r['spread'][1]:.3f}",
                 f"{r['weight']:+.3f}",
             ]
-            for a, r in zip(self._audits, self.results(), strict=True)
+            for a, r in zip(self._audits, self._numbers(), strict=True)
         ]
         note = (
             f"φ: {self.similarity}, N = {self.samples}, α = {self.concentration:g}, centring: {self.centring}. "
@@ -243,6 +219,35 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
             self.problem = (
                 "Nobody is connected who could ask the teacher: open this plot in the workbench, or use on_pay."
             )
+
+    def _numbers(self) -> list[dict[str, Any]]:
+        """`results` without the nominal intervals, whose library takes long to load."""
+        rows = []
+        for audit, values in zip(self._audits, self.similarities, strict=True):
+            n = min(self.samples, len(values))
+            posterior = posterior_of(values, audit.prior, self.concentration, n)
+            data, prior = shares(n, self.concentration)
+            sub = subsample_spread(values, n, audit.prior, self.concentration)
+            row = {
+                "start": audit.start,
+                "samples": n,
+                "share": sum(values) / len(values),
+                "prior": audit.prior,
+                "posterior_mean": posterior.mean,
+                "agree": posterior.agree,
+                "disagree": posterior.disagree,
+                "data_share": data,
+                "prior_share": prior,
+                "spread": spread_interval_of(values, audit.prior, self.concentration, n),
+                "deviation": sub.deviation,
+                "low": sub.low,
+                "high": sub.high,
+            }
+            rows.append(row)
+        baseline = self._baseline([row["share"] for row in rows])
+        return [
+            row | {"weight": row["posterior_mean"] if baseline is None else row["share"] - baseline} for row in rows
+        ]
 
     def _with(self, name: str, audit: AuditRecord) -> list[float]:
         found = audit.similarities if name == RECORDED else self._compare[name](audit.chunk, audit.texts)

@@ -97,7 +97,7 @@ def dollars(usd: float | None) -> str:
     """A sum as people write it; small ones keep two digits that count."""
     if usd is None:
         return "an unknown price"
-    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.2g}"
+    return f"${usd:,.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.2g}"
 
 
 def duration(hours: float) -> str:

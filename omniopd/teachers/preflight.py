@@ -1,0 +1,259 @@
+"""Does a teacher continue, or restart? Found out with some twenty calls, before a run is paid for.
+
+The table of handovers is a claim: where the provider refuses it, or texts do not go on, the next one is tried and
+proposed. Calls are made one by one and not repeated until they please, so that rates are the provider's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from omniopd.errors import ConfigError, TeacherError
+from omniopd.teachers.background import run
+from omniopd.teachers.buying import Patience
+from omniopd.teachers.catalogue import HANDOVERS
+from omniopd.teachers.handover import Unaskable
+from omniopd.teachers.hosted import HostedTeacher
+from omniopd.teachers.known import KNOWN, OPEN, UNANSWERED, Known, verdict
+from omniopd.teachers.report import Sampling, TeacherReport, Trial
+from omniopd.teachers.transport import FOR_ALL, Failure, Reply, prepare
+from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
+
+Maker = Callable[[str, float], HostedTeacher]  # (handover, temperature); "" is the table's
+AT_ONCE, OPEN_TOKENS, COLD_DRAWS, WARM_DRAWS, TRIES = 4, 24, 3, 6, 3
+
+
+def check_teacher(
+    teacher: str | Teacher | Maker, *, known: Sequence[Known] = KNOWN, opening: Known = OPEN, **settings: Any
+) -> TeacherReport:
+    """Try a teacher out: a model's name with `settings` of HostedTeacher, a function that makes one, or any Teacher.
+
+    A name or a function lets other handovers and temperatures be tried; a Teacher is taken as it is. `known` are
+    beginnings with one continuation, `opening` one with many. Raises ConfigError for a teacher that cannot be built;
+    one that does not answer is a report that says so.
+    """
+    if isinstance(teacher, str):
+        model, handover = teacher, settings.pop("handover", "")
+        settings.pop("temperature", None)
+
+        def make(other: str, temperature: float) -> HostedTeacher:
+            return HostedTeacher(model, handover=other or handover, temperature=temperature, **settings)
+
+        return _Check(make, known, opening).carry_out()
+    if isinstance(teacher, Teacher):
+        return _check_as_it_is(teacher, known, opening)
+    return _Check(teacher, known, opening).carry_out()
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """One call's outcome: its texts with what the handover said of each (text, problem, echoed), or a failure."""
+
+    texts: tuple[tuple[str | None, str | None, bool], ...] = ()
+    seconds: float = 0.0
+    served_model: str = ""
+    usage: Usage = field(default_factory=Usage)
+    failure: Failure | None = None
+
+
+class _Check:
+    """The check of a hosted teacher. `make` builds it anew for each handover and temperature."""
+
+    def __init__(self, make: Maker, known: Sequence[Known], opening: Known) -> None:
+        self.make, self.known, self.opening = make, known, opening
+        self.heard: list[_Heard] = []
+
+    def carry_out(self) -> TeacherReport:
+        prepare()
+        first = self.make("", 1.0)
+        claimed = first.handover.name
+        taken = first.traits.takes_sampling
+        trials: list[Trial] = []
+        for name in (claimed, *(h for h in HANDOVERS if h != claimed)):
+            try:
+                teacher = self.make("" if name == claimed else name, 0.0 if taken else 1.0)
+            except ConfigError:
+                if name == claimed:
+                    raise
+                continue  # no chat template to render a raw prompt with
+            if teacher.handover.name == "raw" and teacher.api_base is None:
+                continue  # a completion endpoint is a server of one's own; litellm would ask OpenAI
+            trial, problem = self._try(teacher)
+            trials.append(trial)
+            if problem:
+                return self._report(first, problem, trials)
+            if trial.works:
+                break
+        best = max(trials, key=lambda t: (not t.refused, t.goes_on))
+        if not best.works:
+            return self._report(first, _why_not(best), trials)
+        chosen = "" if best.handover == claimed else best.handover
+        sampling = self._sampling(chosen, taken)
+        return self._report(first, _why_not_sampled(sampling), trials, best.handover, sampling)
+
+    def _try(self, teacher: HostedTeacher) -> tuple[Trial, str]:
+        """The known beginnings by one handover; and why nobody answers, if nobody does."""
+        heard = self._ask(teacher, [item.request() for item in self.known])
+        name, exact = teacher.handover.name, teacher.handover.exact
+        failures = [h.failure for h in heard if h.failure is not None]
+        if len(failures) == len(heard) and any(f.reason in FOR_ALL or not f.is_final for f in failures):
+            reason = _words(next(f for f in failures if f.reason in FOR_ALL or not f.is_final))
+            return Trial(name, exact, refused=reason), f"the teacher does not answer: {reason}"
+        begun = [h.failure for h, item in zip(heard, self.known, strict=True) if item.prefix]
+        if begun and all(failure is not None for failure in begun):
+            return Trial(name, exact, refused=_words(failures[0])), ""
+        verdicts, echoes = [], 0
+        for item, answer in zip(self.known, heard, strict=True):
+            if not answer.texts:
+                verdicts.append(UNANSWERED)
+                continue
+            text, problem, echoed = answer.texts[0]
+            verdicts.append(verdict(item, text, problem))
+            echoes += echoed
+        return Trial(name, exact, tuple(verdicts), tuple(item.ends_in for item in self.known), echoes), ""
+
+    def _sampling(self, handover: str, taken: bool) -> Sampling:
+        request = replace(self.opening.request(OPEN_TOKENS), samples=1)
+        cold: list[str] = []
+        if taken:
+            cold = _texts(self._ask(self.make(handover, 0.0), [replace(request, seed=n) for n in range(COLD_DRAWS)]))
+        teacher = self.make(handover, 1.0)
+        per_call = min(teacher.traits.most_samples, WARM_DRAWS)
+        together = self._ask(teacher, [replace(request, samples=per_call)])
+        alone = self._ask(teacher, [replace(request, seed=100 + n) for n in range(max(0, WARM_DRAWS - per_call))])
+        warm = _texts([*together, *alone])
+        brought = len(together[0].texts)
+        return Sampling(len(set(cold)), len(cold), len(set(warm)), len(warm), per_call, brought, taken)
+
+    def _ask(self, teacher: HostedTeacher, requests: Sequence[ContinuationRequest]) -> list[_Heard]:
+        async def all_of_them(desk: object) -> list[_Heard]:
+            slots = asyncio.Semaphore(AT_ONCE)
+            return list(await asyncio.gather(*(_one_call(teacher, request, slots) for request in requests)))
+
+        heard = run(all_of_them)
+        self.heard += heard
+        return heard
+
+    def _report(
+        self,
+        teacher: HostedTeacher,
+        problem: str,
+        trials: Sequence[Trial],
+        handover: str = "",
+        sampling: Sampling | None = None,
+    ) -> TeacherReport:
+        answered = [h for h in self.heard if h.texts]
+        served = tuple(dict.fromkeys(h.served_model for h in answered))
+        if not problem and len(served) > 1:
+            problem = f"its answers came from {' and '.join(served)}: name a model that is pinned to a version"
+        return _timed(
+            TeacherReport(
+                teacher.model, problem, teacher.handover.name, handover, tuple(trials), sampling, served,
+                usage=sum((h.usage for h in answered), Usage()), price=teacher.price,
+            ),
+            [h.seconds for h in answered],
+        )  # fmt: skip
+
+
+async def _one_call(teacher: HostedTeacher, request: ContinuationRequest, slots: asyncio.Semaphore) -> _Heard:
+    """One call as a run makes it, its texts as they came; only what may pass by itself is tried again."""
+    try:
+        [piece] = teacher.pieces(0, request)
+    except Unaskable as reason:
+        return _Heard(failure=Failure(reason.reason, is_final=True))
+    patience, chance = Patience(), random.Random()
+    async with slots:
+        for attempt in range(1, TRIES + 1):
+            since = time.monotonic()
+            seed = piece.seed % 2**31 if teacher.traits.takes_seed else None
+            reply = await teacher.send(piece, seed, request.samples)
+            if isinstance(reply, Reply):
+                return _read(teacher, piece.asked, reply, time.monotonic() - since)
+            if reply.is_final or attempt == TRIES:
+                break
+            await asyncio.sleep(patience.pause(attempt, reply.retry_after_s, chance))
+    return _Heard(failure=reply)
+
+
+def _read(teacher: HostedTeacher, asked: Any, reply: Reply, seconds: float) -> _Heard:
+    texts: list[tuple[str | None, str | None, bool]] = []
+    for choice in reply.choices:
+        if choice.text is None:
+            texts.append((None, None, False))
+            continue
+        read = teacher.handover.read(asked, choice.text)
+        texts.append((read.text, read.problem, read.echoed))
+    usage = Usage(reply.input_tokens, reply.output_tokens, reply.cached_tokens, calls=1)
+    return _Heard(tuple(texts) or ((None, None, False),), seconds, reply.served_model, usage)
+
+
+def _check_as_it_is(teacher: Teacher, known: Sequence[Known], opening: Known) -> TeacherReport:
+    """A teacher of any kind, asked as a run asks it: its own handover, its own temperature."""
+    seconds: list[float] = []
+    answers: list[Continuations] = []
+
+    def ask(request: ContinuationRequest) -> Continuations:
+        since = time.monotonic()
+        [answer] = teacher.continue_from([request])
+        seconds.append(time.monotonic() - since)
+        answers.append(answer)
+        return answer
+
+    names = (getattr(teacher, "name", None), getattr(teacher, "model", None), type(teacher).__name__)
+    name = next(n for n in names if isinstance(n, str))
+    try:
+        found = [ask(item.request()) for item in known]
+        warm = ask(replace(opening.request(OPEN_TOKENS), samples=WARM_DRAWS))
+    except TeacherError as error:
+        return TeacherReport(name, str(error))
+    verdicts = tuple(
+        verdict(item, answer.texts[0] if answer.texts else None, answer.problem)
+        for item, answer in zip(known, found, strict=True)
+    )
+    trial = Trial(warm.handover, warm.exact, verdicts, tuple(item.ends_in for item in known))
+    sampling = Sampling(
+        warm=len(set(warm.texts)), warm_asked=len(warm.texts), per_call=WARM_DRAWS, brought=len(warm.texts)
+    )
+    usage = sum((answer.usage for answer in answers), Usage())
+    problem = (_why_not(trial) if not trial.works else "") or _why_not_sampled(sampling)
+    report = TeacherReport(
+        name, problem, trial.handover, trial.handover if trial.works else "", (trial,), sampling,
+        tuple(dict.fromkeys(a.served_model for a in answers)), usage=usage, is_hosted=bool(usage.cost_usd),
+    )  # fmt: skip
+    return _timed(report, seconds)
+
+
+def _timed(report: TeacherReport, seconds: Sequence[float]) -> TeacherReport:
+    if not seconds:
+        return report
+    ordered = sorted(seconds)
+    p95 = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
+    return replace(report, calls=len(ordered), latency_median_s=statistics.median(ordered), latency_p95_s=p95)
+
+
+def _texts(heard: Sequence[_Heard]) -> list[str]:
+    return [text for h in heard for text, problem, _ in h.texts if text is not None and problem is None]
+
+
+def _words(failure: Failure) -> str:
+    return f"{failure.reason} ({failure.said})" if failure.said else failure.reason
+
+
+def _why_not(best: Trial) -> str:
+    if best.refused:
+        return f"the provider refuses every handover, {best.handover} with: {best.refused}"
+    return f"it does not go on from where a text stops, by {best.handover} at best: {best}"
+
+
+def _why_not_sampled(sampling: Sampling) -> str:
+    if sampling.warm_asked == 0:
+        return "it wrote nothing after an open beginning: N samples would be none"
+    if sampling.warm == 1 and sampling.warm_asked > 1:
+        return f"{sampling.warm_asked} draws of an open beginning were one text: N samples would be one"
+    return ""

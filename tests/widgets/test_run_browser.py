@@ -196,7 +196,7 @@ def test_many_runs_are_a_small_message(tmp_path, browse):
 
 def test_where_no_kernel_runs_the_table_is_there(folder, browse, inert):
     view = browse(folder, chosen=["first", "better"])
-    assert repr(view) == f"RunBrowser(4 runs in {folder})"
+    assert repr(view) == f"RunBrowser(4 runs in {folder.name})"
     assert len(view.fallback_html().encode()) < 30_000
     text = inert(view).inner_text("body")
     assert "better against first" in text

@@ -334,3 +334,23 @@ def test_charts_of_a_long_run_are_drawn_at_once(tmp_path, follow, mount):
     (run.path / "steps.jsonl").write_text("".join(watched.record_json(watched.step(n)) + "\n" for n in range(1, 5_001)))
     page = mount(follow(run))
     assert page.timing["painted"] < 1_000
+
+
+@pytest.mark.parametrize("view", ["training_monitor", "run_browser"])
+def test_the_views_of_runs_load_no_torch_even_when_they_compare(view, over):
+    script = f"""
+import sys
+from omniopd_widgets.{view} import *
+from omniopd_widgets import _comparison
+from omniopd.runs.store import open_run
+run = open_run({str(over.path)!r})
+_comparison.accuracies(["a", "b"], [run.evals()] * 2)
+view = TrainingMonitor(run)
+view.selected = 1
+assert view.opened.box.children
+view.close()
+print(*sorted({{name.split(".")[0] for name in sys.modules}} & {{"torch", "transformers", "litellm", "trl"}}))
+"""
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'widgets'}", "PATH": "/usr/bin:/bin", "HOME": str(over.path)}
+    done = subprocess.run([sys.executable, "-c", script], check=True, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == []

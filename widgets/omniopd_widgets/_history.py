@@ -145,7 +145,8 @@ def rows(records: Sequence[RolloutRecord], limit: int = ROWS) -> list[dict[str, 
 
 
 def through_training(records: Sequence[RolloutRecord]) -> dict[str, Any]:
-    """One prompt's answers by step (`strips`), and the forks that came up after the same words at several (`same`).
+    """One prompt's answers by step (`strips`), and the forks that came up after the same words at several (`same`):
+    those that changed most, in the order of the answer.
 
     A strip holds the highest entropy of each stretch of the answer, and its audited forks: where they begin, and the
     trust π̂ and the share k ÷ N that the audit gave the student's own chunk.
@@ -157,7 +158,7 @@ def through_training(records: Sequence[RolloutRecord]) -> dict[str, Any]:
             prefix = "".join(record.pieces[: audit.start])
             threads.setdefault(prefix, []).append((record, audit))
     several = [(prefix, seen) for prefix, seen in threads.items() if len(seen) > 1]
-    several.sort(key=lambda item: (-len(item[1]), -max(audit.entropy for _, audit in item[1])))
+    several.sort(key=lambda item: -_change([audit for _, audit in item[1]]))
     same = [
         {
             "before": wire(prefix[-40:]),
@@ -205,6 +206,12 @@ def _numbers(audit: AuditRecord) -> dict[str, Any]:
     share = audit.soft_count / len(audit.texts) if audit.texts else None
     values = {"entropy": audit.entropy, "trust": audit.posterior_mean, "share": share}
     return {name: wire(value if value is None else round(value, 4)) for name, value in values.items()}
+
+
+def _change(audits: Sequence[AuditRecord]) -> float:
+    """How much a fork moved through training: what makes it worth a look."""
+    entropies, trusts = [a.entropy for a in audits], [a.posterior_mean for a in audits]
+    return max(entropies) - min(entropies) + max(trusts) - min(trusts)
 
 
 def _mean(values: Sequence[float]) -> float:

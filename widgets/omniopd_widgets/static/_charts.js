@@ -61,7 +61,8 @@ export function curvesOf(panel, numbers) {
 }
 
 // One chart. `onPoint(x)` hears where the pointer is (null: nowhere), `onPick(x)` of a click. Returns
-// {element, draw(panel, curves, options), cursor(x)}; `options`: log, marks (x values marked below), range ([low, high]).
+// {element, draw(panel, curves, options), cursor(x)}; `options`: log, marks (x values marked below),
+// range of x ([low, high]), least (values that the y axis holds in any case).
 export function lineChart({ signal, onPoint, onPick }) {
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "oopd-plot" });
   const caption = h("figcaption", {});
@@ -81,7 +82,7 @@ export function lineChart({ signal, onPoint, onPick }) {
 
   function draw(panel, curves, options = {}) {
     const all = [...new Set(curves.flatMap((curve) => [...curve.xs]))].sort((a, b) => a - b);
-    const values = curves.flatMap((curve) => [...curve.ys]);
+    const values = [...curves.flatMap((curve) => [...curve.ys]), ...(options.least ?? [])];
     const log = Boolean(options.log) && values.every((y) => y > 0);
     const shape = log ? Math.log10 : (y) => y;
     const isStep = panel.x === "step";
@@ -109,10 +110,12 @@ export function lineChart({ signal, onPoint, onPick }) {
       if (mark >= left && mark <= right) parts.push(svg("path", { class: "oopd-mark", d: `M${across(mark).toFixed(1)} ${HEIGHT - BOTTOM}l-3 5h6z` }));
     }
     const look = (index) => curves[index].slot ?? index;
+    // Past the sixth curve colours come again, with other dashes.
+    const dash = (index) => DASHES[(look(index) + Math.floor(look(index) / COLOURS)) % DASHES.length];
     curves.forEach((curve, index) => {
       const line = [];
       for (let i = 0; i < curve.xs.length; i++) line.push(`${across(curve.xs[i]).toFixed(1)} ${y(curve.ys[i]).toFixed(1)}`);
-      parts.push(svg("path", { class: `oopd-curve oopd-s${look(index) % COLOURS}`, d: `M${line.join("L")}`, "stroke-dasharray": DASHES[look(index) % DASHES.length] }));
+      parts.push(svg("path", { class: `oopd-curve oopd-s${look(index) % COLOURS}`, d: `M${line.join("L")}`, "stroke-dasharray": dash(index) }));
       if (curve.xs.length <= 24) {
         for (const point of line) {
           const [px, py] = point.split(" ");
@@ -128,7 +131,7 @@ export function lineChart({ signal, onPoint, onPick }) {
 
     const numbers = curves.map((curve, index) => {
       const value = h("output", { class: "oopd-value" });
-      const stroke = svg("line", { class: `oopd-curve oopd-s${look(index) % COLOURS}`, x1: 1, x2: 23, y1: 5, y2: 5, "stroke-dasharray": DASHES[look(index) % DASHES.length] });
+      const stroke = svg("line", { class: `oopd-curve oopd-s${look(index) % COLOURS}`, x1: 1, x2: 23, y1: 5, y2: 5, "stroke-dasharray": dash(index) });
       const item = h("li", {}, svg("svg", { viewBox: "0 0 24 10", width: 24, height: 10, "aria-hidden": "true" }, stroke));
       item.append(h("span", { class: "oopd-name" }, plain(curve.name)), value);
       return { item, value };

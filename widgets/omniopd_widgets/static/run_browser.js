@@ -112,7 +112,7 @@ function render({ model, el, signal }) {
     hint.textContent = enough ? `The first chosen, ${plain(names[0])}, is what the others are compared with.` : "Choose a second run to compare.";
     clear(problems, (found.problems ?? []).map((text) => h("li", {}, shown(text))));
     for (const part of [verdicts, grid.element, changed]) part.hidden = !enough;
-    if (!enough) return say(hint.textContent);
+    if (!enough) return model.get("chosen").length === 1 && say(hint.textContent);
     clear(verdicts, found.accuracies.map(accuracy));
     grid.draw(found.panels, floats(model.get("data")));
     clear(changed, settings(names, found.differences));

@@ -180,8 +180,9 @@ function render({ model, el, signal }) {
     const several = forks.same ?? [];
     sameWords.textContent = found.length === 0 ? "" : several.length === 0
       ? "No fork came up after the same words at two recorded steps."
-      : `The same fork, after the same words, at several steps${forks.more ? ` (${plural(forks.more, "more")} not drawn)` : ""}:`;
-    clear(same, several.map(multiple));
+      : `Forks that came up after the same words at several steps, those that changed most${forks.more ? ` (${count(forks.more)} more are not drawn)` : ""}:`;
+    const steps = found.map((s) => s.step);
+    clear(same, several.map((fork) => multiple(fork, steps)));
   }
 
   // Entropy along the answer as bars; below, each audited chunk as a box that is filled as far as its trust.
@@ -211,11 +212,13 @@ function render({ model, el, signal }) {
     return [open, picture];
   }
 
-  function multiple(fork) {
+  function multiple(fork, steps) {
     const chart = lineChart({ signal, onPoint: (x) => chart.cursor(x), onPick: (x) => x !== null && pick(x) });
-    const steps = fork.points.map((p) => p.step);
-    const curve = (name, key) => ({ name, xs: steps.filter((_, i) => !missing(fork.points[i][key])), ys: fork.points.map((p) => p[key]).filter((v) => !missing(v)) });
-    chart.draw({ title: `token ${fork.start}`, unit: "nats; shares", x: "step" }, [curve("entropy", "entropy"), curve("trust π̂", "trust"), curve("k ÷ N", "share")]);
+    const curve = (name, key) => {
+      const known = fork.points.filter((p) => !missing(p[key]));
+      return { name, xs: known.map((p) => p.step), ys: known.map((p) => p[key]) };
+    };
+    chart.draw({ title: `token ${fork.start}`, unit: "nats; shares", x: "step" }, [curve("entropy", "entropy"), curve("trust π̂", "trust"), curve("k ÷ N", "share")], { range: [steps[0], steps.at(-1)], least: [0, 1] });
     const chunks = h("ul", {}, fork.points.map((p) => h("li", {}, `step ${p.step}: `, shown(p.chunk), ` ${forkNumbers(p)}`)));
     const context = h("summary", {}, "after ", shown(fork.before, { class: "oopd-before" }), h("b", {}, " ▸ "), shown(fork.points.at(-1).chunk));
     chart.element.append(h("details", {}, context, chunks));

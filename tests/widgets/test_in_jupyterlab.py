@@ -1,0 +1,146 @@
+"""What only a real JupyterLab can tell: its keys, its kernels, its trust, its themes. One server, a page a test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.launch.small_notebooks import notebook as small_notebook
+from tests.launch.small_notebooks import until
+from tests.widgets.harness import Pages
+from tests.widgets.lab import ROOT, Lab, LabPage, notebook, running_lab
+
+VIEWS = """\
+from omniopd.embedded import recorded
+from omniopd_widgets import PosteriorPlot, RolloutView
+record = recorded("paper").rollouts(1)[0]
+strip = RolloutView(record)
+strip
+"""
+POSTERIOR = "plot = PosteriorPlot(record)\nplot"
+BENCH = """\
+from omniopd.cli.quiet import quiet_libraries
+from omniopd_widgets import Workbench
+quiet_libraries()
+bench = Workbench(runs=None)
+bench.answer()
+bench.wait()
+bench
+"""
+LONG = """\
+import os, time
+open("begun", "w").close()
+while not os.path.exists("enough"):
+    time.sleep(0.01)
+"""
+LAUNCHER = "from omniopd_widgets import Launcher\nview = Launcher('long.ipynb', interval_s=0.1)\nview"
+
+
+@pytest.fixture(scope="module")
+def lab(pages: Pages, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("lab")
+    with running_lab(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def opened(lab: Lab, pages: Pages) -> Iterator[Any]:
+    """opened(name) is that notebook in a tab of its own."""
+    tabs: list[Any] = []
+
+    def place(name: str) -> LabPage:
+        page = pages.browser.new_page(viewport={"width": 1300, "height": 2200})
+        tabs.append(page)
+        return lab.open(page, name)
+
+    yield place
+    for page in tabs:
+        page.close()
+
+
+def test_keys_of_a_view_stay_in_it_and_a_moved_slider_is_on_the_screen(lab: Lab, opened: Any) -> None:
+    tab = opened(notebook(lab.folder, "views", VIEWS, POSTERIOR))
+    tab.run_all()
+    assert tab.errors() == []
+    cells, page = tab.cells(), tab.page
+    strip = page.locator(".oopd-rollout-view, .oopd-view").first
+    strip.focus()
+    first = strip.locator(".oopd-status").inner_text()
+    # In the notebook b would insert a cell below, and d d would delete one.
+    for key in ("n", "b", "d", "d", "a", "x"):
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    assert tab.cells() == cells
+    assert strip.locator(".oopd-status").inner_text() != first
+    plot = page.locator(".oopd-posterior")
+    before = plot.inner_text()
+    slider = plot.locator("input[type=range]").first
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("([e, t]) => e.innerText !== t", arg=[plot.element_handle(), before], timeout=2000)
+
+
+def test_from_a_problem_to_the_posterior_with_nothing_but_clicks(lab: Lab, opened: Any) -> None:
+    tab = opened(notebook(lab.folder, "bench", BENCH))
+    tab.run_all()
+    assert tab.errors() == []
+    page = tab.page
+    page.get_by_role("button", name="Ask at all forks").click()
+    page.wait_for_function("document.querySelectorAll('.oopd-posterior-list tbody tr').length >= 4", timeout=60_000)
+    assert "the teacher continued the very prefix" in page.locator(".oopd-audit").inner_text()
+    for theme, dark in (
+        ("JupyterLab Dark", True),
+        ("JupyterLab Dark High Contrast", True),
+        ("JupyterLab Light", False),
+    ):
+        tab.theme(theme)
+        background, text = page.evaluate(
+            "() => { const s = getComputedStyle(document.querySelector('.oopd-view'));"
+            " return [s.backgroundColor, s.color]; }"
+        )
+        assert (_brightness(background) < _brightness(text)) == dark, theme
+        assert abs(_brightness(background) - _brightness(text)) > 100, theme
+
+
+def test_a_run_outlives_its_notebooks_kernel_and_a_second_notebook_finds_it(lab: Lab, opened: Any) -> None:
+    small_notebook(lab.folder / "long.ipynb", LONG)
+    first = opened(notebook(lab.folder, "first", LAUNCHER))
+    first.run_all()
+    assert first.errors() == []
+    first.page.locator(".oopd-launch-start").click()
+    until(lambda: (lab.folder / "begun").exists())
+    first.restart_kernel()
+    second = opened(notebook(lab.folder, "second", LAUNCHER))
+    second.run_all()
+    state = second.page.locator(".oopd-launch-runs .oopd-state")
+    state.first.wait_for(timeout=30_000)
+    assert "running" in state.first.inner_text()
+    (lab.folder / "enough").touch()
+    second.page.wait_for_function(
+        "() => document.querySelector('.oopd-launch-runs .oopd-state')?.innerText.includes('finished')", timeout=60_000
+    )
+
+
+def test_a_notebook_that_nobody_ran_shows_its_views_without_a_kernel(lab: Lab, opened: Any) -> None:
+    name = "01_entropy_and_forks.ipynb"
+    shutil.copy(ROOT / "notebooks" / name, lab.folder / name)
+    tab = opened(name)
+    fallback = tab.page.locator("text=RolloutView(56 tokens").first
+    fallback.wait_for(timeout=30_000)
+    shown = tab.page.locator(".jp-Notebook").inner_text()
+    assert "Ida has 49*2=98 pens." in shown.replace("\n", " ") or "49*2=" in shown
+    assert tab.page.locator(".jp-OutputArea-output script").count() == 0
+
+
+def _brightness(colour: str) -> float:
+    """0 to 255, of `rgb(…)` or `color(srgb …)`."""
+    numbers = [
+        float(part)
+        for part in colour.replace("(", " ").replace(")", " ").replace(",", " ").split()
+        if part[0].isdigit()
+    ]
+    scale = 255 if colour.startswith("color") else 1
+    return sum(numbers[:3]) / 3 * scale

@@ -81,7 +81,7 @@ window.harness = {
       send() { throw new Error("views assign traits; they send no messages"); },
       // the harness's own side
       take() { const taken = { ...saved }; for (const k of Object.keys(saved)) delete saved[k]; return taken; },
-      receive(changes) { for (const [name, value] of Object.entries(changes)) { data[name] = value; emit(name); } },
+      receive(changes) { Object.assign(data, changes); Object.keys(changes).forEach(emit); },
       listeners: () => [...handlers.values()].reduce((n, list) => n + list.length, 0),
     };
     return model;

@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from omniopd.teachers.inline import InlineExecutor
+
 T = TypeVar("T")
 _LOCK = threading.Lock()
 _RUNNING: dict[int, asyncio.AbstractEventLoop] = {}  # by process: a fork has no threads of its parent
@@ -74,6 +76,7 @@ def the_loop() -> asyncio.AbstractEventLoop:
         loop = _RUNNING.get(os.getpid())
         if loop is None or loop.is_closed():
             loop = asyncio.new_event_loop()
+            loop.set_default_executor(InlineExecutor())
             _RUNNING[os.getpid()] = loop
             threading.Thread(target=loop.run_forever, name="omniopd-teachers", daemon=True).start()
         return loop

@@ -8,20 +8,22 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
+from omniopd.errors import TeacherError
 from omniopd.teachers.background import Desk
 from omniopd.teachers.buying import DEADLINE, Bought, Piece, buy_piece
 from omniopd.teachers.calls import Call, Leave, OnResult, Outcome, Watcher
 from omniopd.teachers.handover import Unaskable
+from omniopd.teachers.transport import FOR_ALL, Failure, Reply
 from omniopd.types import ContinuationRequest, Continuations, Usage
 
 if TYPE_CHECKING:
     from omniopd.teachers.hosted import HostedTeacher
 
-_POLL_S = 0.5
+_POLL_S, _TURN_S = 0.5, 0.02
 
 
 class Batch:
@@ -36,9 +38,10 @@ class Batch:
         self.handover, self.patience = teacher.handover, teacher.patience
         self.takes_seed = teacher.traits.takes_seed
         self.chance = random.Random()  # pauses only: a run's own generators stay as they are
-        self.call_for, self.send, self.recognise = teacher.call_for, teacher.send, teacher.recognise
+        self.call_for = teacher.call_for
+        self._failed = False
         self.deadline = time.monotonic() + teacher.batch_deadline_s
-        self._freed = asyncio.Event()
+        self._freed, self._door, self._turn = asyncio.Event(), asyncio.Lock(), time.monotonic()
 
     async def carry_out(self) -> list[Continuations]:
         answers: list[Continuations | None] = [None] * len(self.requests)
@@ -76,7 +79,34 @@ class Batch:
         answer = answers[index] = self._continuations(request, bought)
         if self.on_result is not None:
             told = self.on_result
-            await self.desk.do(lambda: told(index, answer))
+            await self._in_callers_thread(lambda: told(index, answer))
+
+    async def send(self, piece: Piece, seed: int | None, samples: int) -> Reply | Failure:
+        if self._failed:
+            await asyncio.Future()  # nothing more is sent; the batch is about to be cancelled
+        # A thousand calls that begin in one turn of the loop would keep it from its deadlines for seconds.
+        if time.monotonic() - self._turn > _TURN_S:
+            async with self._door:
+                if time.monotonic() - self._turn > _TURN_S:
+                    await asyncio.sleep(0)
+                    self._turn = time.monotonic()
+        reply = await self.teacher.send(piece, seed, samples)
+        self._failed |= isinstance(reply, Failure) and reply.reason in FOR_ALL
+        return reply
+
+    def recognise(self, reply: Reply, again: bool) -> bool:
+        try:
+            return self.teacher.recognise(reply, again)
+        except TeacherError:
+            self._failed = True
+            raise
+
+    async def _in_callers_thread(self, work: Callable[[], None]) -> None:
+        try:
+            await self.desk.do(work)
+        except Exception:
+            self._failed = True
+            raise
 
     async def _buy_all(self, pieces: Sequence[Piece], bought: Bought) -> None:
         tasks = [asyncio.ensure_future(buy_piece(piece, self, bought)) for piece in pieces]
@@ -120,7 +150,7 @@ class Batch:
     async def over(self, call: Call, outcome: Outcome) -> None:
         watcher = self.watcher
         if watcher is not None:
-            await self.desk.do(lambda: watcher.after(call, outcome))
+            await self._in_callers_thread(lambda: watcher.after(call, outcome))
             self._freed.set()
 
     def cost(self, usage: Usage) -> float:

@@ -18,12 +18,23 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from omniopd.errors import ConfigError
+from omniopd.teachers.inline import AT_ONCE
 
 RATE_LIMITED, OVERLOADED, SERVER_ERROR, CONNECTION = "rate limited", "overloaded", "server error", "connection lost"
 NO_ANSWER, UNREADABLE, OUT_OF_QUOTA = "no answer in time", "unreadable answer", "out of quota"
 # Nothing that is sent again helps here: the first three concern this request, the others every request.
 REFUSED_REQUEST, FORBIDDEN, TOO_LONG = "bad request", "forbidden", "context"
 UNAUTHORISED, UNKNOWN_MODEL = "unauthorised", "unknown model"
+# Providers whose requests are built without a look at a disk or a network (credentials of clouds need both).
+_BUILT_AT_ONCE = (
+    "anthropic/",
+    "deepseek/",
+    "gemini/",
+    "hosted_vllm/",
+    "mistral/",
+    "openai/",
+    "text-completion-openai/",
+)
 FOR_ALL = (UNAUTHORISED, UNKNOWN_MODEL, OUT_OF_QUOTA)
 _CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str | None], Any]] = WeakKeyDictionary()
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
@@ -69,8 +80,8 @@ def prepare() -> Any:
     """litellm, imported so that it fetches nothing and prints nothing. Raises ConfigError where it is missing."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     # How many calls are in flight is decided here, not by a pool that lets some of them wait unseen.
-    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT", "0")
-    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", "0")
+    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT", "65536")
+    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", "65536")
     try:
         import litellm
     except ImportError as error:
@@ -93,6 +104,7 @@ async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failu
     """One call with litellm's `parameters` ("messages" for a chat, "prompt" for a completion), given up after
     `timeout_s`. Never raises for what a provider or a network did."""
     litellm = prepare()
+    AT_ONCE.set(str(parameters["model"]).startswith(_BUILT_AT_ONCE))
     entrance = litellm.atext_completion if "prompt" in parameters else litellm.acompletion
     try:
         if "prompt" in parameters and "api_base" in parameters:

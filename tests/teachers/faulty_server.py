@@ -206,6 +206,7 @@ def some_faults(share: float, seed: int = 0, kinds: tuple[str, ...] = FAULTS) ->
     """A fault on `share` of the calls, every kind equally often, never the same kind twice for one draw.
 
     Twice another model is a changed teacher, and a refusal that is repeated is the teacher's word: neither is a fault.
+    Nor is another model's answer before there was one.
     """
     chance = random.Random(seed)
     met: dict[tuple[str, int | None], set[str]] = {}
@@ -213,7 +214,7 @@ def some_faults(share: float, seed: int = 0, kinds: tuple[str, ...] = FAULTS) ->
     def fault(number: int, body: dict[str, Any]) -> str | None:
         draw = (json.dumps(body.get("messages") or body.get("prompt")), body.get("seed"))
         kind = chance.choice(kinds) if chance.random() < share else None
-        if kind in met.setdefault(draw, set()):
+        if kind in met.setdefault(draw, set()) or (kind == "other model" and number < 64):
             kind = "500"
         if kind is not None:
             met[draw].add(kind)
@@ -224,7 +225,7 @@ def some_faults(share: float, seed: int = 0, kinds: tuple[str, ...] = FAULTS) ->
 
 @contextlib.contextmanager
 def in_a_process(**settings: Any) -> Iterator[str]:
-    """The same server in a process of its own; yields its address. `faults` is given as (share, seed)."""
+    """The same server in a process of its own; yields its address. `faults` are the arguments of `some_faults`."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve_alone, args=(there, settings), daemon=True)
@@ -240,10 +241,6 @@ def told(url: str) -> dict[str, Any]:
     """What a server in another process has seen."""
     with urllib.request.urlopen(url + "/seen", timeout=60) as answer:
         return json.loads(answer.read())
-
-
-def forget(url: str) -> None:
-    urllib.request.urlopen(urllib.request.Request(url + "/seen", method="DELETE"), timeout=60).close()
 
 
 def _serve_alone(pipe: Any, settings: dict[str, Any]) -> None:

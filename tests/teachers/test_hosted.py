@@ -56,14 +56,14 @@ def test_a_fault_changes_no_text_and_loses_none(kind: str) -> None:
 
 
 def test_faults_on_a_third_of_the_calls_change_nothing_and_cost_few_calls() -> None:
-    asked = [request(f"prefix {n}", 4, seed=n) for n in range(50)]
+    asked = [request(f"prefix {n}", 4, seed=n) for n in range(25)]
     with Served() as server:
         expected = [a.texts for a in hosted(server).continue_from(asked)]
     kinds = tuple(kind for kind in FAULTS if kind not in ("hang", "429"))
     with Served(faults=some_faults(0.3, kinds=kinds)) as server:
         answers = hosted(server).continue_from(asked)
         assert [a.texts for a in answers] == expected
-        assert 200 < len(server.seen) < 1.6 * 200
+        assert 100 < len(server.seen) < 1.6 * 100
 
 
 @pytest.mark.parametrize("asked", [3, 7])
@@ -204,10 +204,10 @@ def test_a_minute_holds_no_more_calls_than_allowed() -> None:
 
 def test_connections_that_never_answer_are_let_go_by_the_deadline() -> None:
     with Served(faults=lambda number, body: "hang") as server:
-        teacher = hosted(server, concurrency=100, call_timeout_s=30, batch_deadline_s=1)
+        teacher = hosted(server, concurrency=100, call_timeout_s=30, batch_deadline_s=4)
         started = time.monotonic()
         answers = teacher.continue_from([request(f"{n}", 10) for n in range(10)])
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
         assert {a.problem for a in answers} == {"deadline"}
         assert server.most_open == 100
         wait_until(lambda: not open_to(server.port))
@@ -222,10 +222,8 @@ def test_an_interrupt_ends_the_calls() -> None:
 
         with pytest.raises(KeyboardInterrupt):
             hosted(server, concurrency=2).continue_from([request(f"{n}", 1) for n in range(50)], interrupted)
-        asked = len(server.seen)
-        assert asked < 10
-        time.sleep(0.5)
-        assert len(server.seen) == asked
+        time.sleep(0.5)  # what is on its way arrives, and nothing after it
+        assert len(server.seen) <= 6
 
 
 def test_what_was_paid_is_counted_though_it_was_thrown_away() -> None:
@@ -275,7 +273,7 @@ def test_a_price_is_known_and_a_teacher_made_without_importing_litellm() -> None
 def open_to(port: int) -> int:
     """Sockets of this process that are connected to a server's port."""
     return sum(
-        c.raddr and c.raddr.port == port and c.status == psutil.CONN_ESTABLISHED
+        bool(c.raddr and c.raddr.port == port and c.status == psutil.CONN_ESTABLISHED)
         for c in psutil.Process().net_connections("tcp")
     )
 

@@ -41,9 +41,9 @@ class ModelTraits:
 
     @property
     def completion_model(self) -> str:
-        """The name under which litellm sends a raw prompt, ids included, to /v1/completions of `api_base`.
+        """The name under which litellm sends a raw prompt to /v1/completions of `api_base`.
 
-        Under "hosted_vllm/" it would wrap the prompt into a chat message, and the server would template it again.
+        Under "hosted_vllm/" it refuses token ids.
         """
         _, slash, name = self.model.partition("/")
         return COMPLETION_ROUTE + (name if slash else self.model)

@@ -94,6 +94,7 @@ def execute(
         parameters=dict(parameters),
         engine_name="omniopd",
         kernel_name=KERNEL,
+        language="python",  # a notebook need not say so itself
         progress_bar=False,
         start_timeout=_START_S,
         control=control,

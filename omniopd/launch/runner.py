@@ -124,7 +124,8 @@ class _Runner:
             self._status_unless("finished", "", ("finished", "failed", "interrupted"))
             return FINISHED
         print(error, file=sys.stderr)
-        at = f"cell {self.process.cell}"
+        at = f"cell {self.process.cell}" if self.process.cell else "the start"
+        where = f"in {at}" if self.process.cell else "at its start"
         death = control.kernel.poll() if control.kernel is not None else None
         if type(error).__name__ == "PapermillExecutionError":
             name, value = error.ename, error.evalue  # type: ignore[attr-defined]
@@ -138,9 +139,9 @@ class _Runner:
             return INTERRUPTED
         if type(error).__name__ == "DeadKernelError" or death not in (None, 0):
             if wanted(self.path) == KILL:
-                self._status("interrupted", f"killed in {at}")
+                self._status("interrupted", f"killed {where}")
             else:
-                self._status("failed", f"the kernel died in {at}{_cause(death)}")
+                self._status("failed", f"the kernel died {where}{_cause(death)}")
             return KILLED
         self._status("failed", _sentence(f"{at}: {type(error).__name__}: {error}"))
         return FAILED

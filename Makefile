@@ -23,7 +23,7 @@ demo: install
 	@$(BIN)/omniopd demo
 
 lab: install
-	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb --LabApp.news_url=None
 
 check: install-test
 	@failed=0; \

@@ -1,0 +1,83 @@
+"""Pictures of every view in both themes, for the README files: `python -m tests.widgets.screenshots` from the checkout.
+
+The views show the recorded runs that ship with the package; the workbench is taken in a real JupyterLab.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omniopd.embedded import RECORDED, recorded
+from omniopd_widgets import (
+    AuditPanel,
+    Launcher,
+    PosteriorPlot,
+    RolloutView,
+    RunBrowser,
+    TrainingMonitor,
+    UpdateLedger,
+)
+from tests.widgets.harness import Mounted, Pages, launched
+from tests.widgets.lab import ROOT, notebook, running_lab
+
+FOLDER = ROOT / "widgets" / "pictures"
+WIDTH = 1100
+BENCH = """\
+from omniopd.cli.quiet import quiet_libraries
+from omniopd_widgets import Workbench
+quiet_libraries()
+bench = Workbench(runs=None)
+bench.answer(); bench.wait(); bench.ask_all(); bench.wait()
+bench
+"""
+
+
+def views() -> dict[str, Callable[[], Any]]:
+    """Each view by the name of its picture."""
+    run = recorded("paper")
+    rollouts = [r for r in run.rollouts(1) if not r.probe]
+    return {
+        "rollout_view": lambda: RolloutView(rollouts[0], anchor_weight=0.1),
+        "audit_panel": lambda: AuditPanel(rollouts[0]),
+        "posterior_plot": lambda: PosteriorPlot(rollouts[0], others=rollouts[1:]),
+        "update_ledger": lambda: UpdateLedger(rollouts, run.recipe),
+        "training_monitor": lambda: TrainingMonitor(RECORDED / "labels"),
+        "run_browser": lambda: RunBrowser(RECORDED, chosen=["labels", "self_teacher"]),
+        "launcher": lambda: Launcher("train"),
+    }
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    os.chdir(tempfile.mkdtemp())  # no run of one's own in the pictures, and no path
+    with launched() as browser:
+        pages = Pages(browser)
+        for name, make in views().items():
+            for theme in ("light", "dark"):
+                view = make()
+                with pages.page(theme) as (page, log):
+                    page.set_viewport_size({"width": WIDTH, "height": 900})
+                    mounted = Mounted(page, log, view, 0)
+                    mounted.settle()
+                    page.wait_for_timeout(400)
+                    page.locator(".oopd-view").first.screenshot(path=FOLDER / f"{name}-{theme}.png")
+                view.close()
+        folder = Path(tempfile.mkdtemp())
+        with running_lab(folder) as lab:
+            page = browser.new_page(viewport={"width": 1250, "height": 2300})
+            tab = lab.open(page, notebook(folder, "workbench", BENCH))
+            tab.run_all()
+            page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+            for theme in ("Light", "Dark"):
+                tab.theme(f"JupyterLab {theme}")
+                page.evaluate("document.querySelectorAll('.Toastify, .jp-toastContainer').forEach((e) => e.remove())")
+                page.wait_for_timeout(1500)
+                page.screenshot(path=FOLDER / f"workbench-{theme.lower()}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -70,7 +70,7 @@ def outcomes() -> dict[str, str]:
     with ExitStack() as stack:
         outside = _Outside(stack)
         found = {name: outside.breach(outside.knowledge + source) for name, source in programs("escape").items()}
-        limits = Limits(allowed=True, timeout_s=TIMEOUT_S)
+        limits = Limits(allowed=True, timeout_s=10)
         for name, source in programs("fake").items():
             found[name] = "passed" if judge_function(source, TESTS, "add", limits, STUB).passed else ""
         # A judge that passes nothing would contain every fake.
@@ -122,7 +122,7 @@ class _Outside:
         started = time.monotonic()
         result = run_program(source, allowed=True, timeout_s=TIMEOUT_S, memory_mb=1024)
         wrong = []
-        if time.monotonic() - started > TIMEOUT_S + 1:
+        if time.monotonic() - started > TIMEOUT_S + 2:
             wrong.append("time")
         if any(line.startswith("BREACH") for line in result.stdout.splitlines()):
             wrong.append(f"success: {result.stdout[:200]}")

@@ -49,7 +49,7 @@ def hostile(*forbidden: int, user: int | None = None) -> dict[str, Any]:
     done = subprocess.run(
         [python, "-B", str(HOSTILE), *map(str, forbidden)],
         env={"PYTHONPATH": str(ROOT), running.SWITCH: "1", "PATH": os.environ["PATH"]},
-        cwd="/", capture_output=True, text=True, timeout=120, **who,
+        cwd="/", capture_output=True, text=True, timeout=300, **who,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
@@ -147,9 +147,9 @@ def test_a_program_reads_prints_and_ends() -> None:
 
 
 def test_limits_end_a_program() -> None:
-    late = run("print('begun', flush=True)\nwhile True: pass", timeout_s=0.5)
+    late = run("print('begun', flush=True)\nwhile True: pass", timeout_s=2)
     assert (late.stdout, late.exit_code, late.timed_out) == ("begun\n", -9, True)
-    assert late.seconds < 1.5
+    assert late.seconds < 4
     loud = run("while True: print('x' * 100)", output_kb=10)
     assert (len(loud.stdout), loud.output_capped, loud.timed_out) == (10 * 1024, True, False)
     assert not loud.ended_well

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 TASKS = ("stories", "gsm8k", "jsonl", "math", "code")
 LOCAL, EMBEDDED = "local:", "embedded:"
-ANSWERS, LEDGER = "teacher_answers.sqlite", "teacher_ledger.jsonl"
+ANSWERS = "teacher_answers.sqlite"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,6 +174,7 @@ def _code(recipe: Recipe) -> Task:
 def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
     from omniopd.teachers.budget import BudgetedTeacher
     from omniopd.teachers.cached import CachedTeacher
+    from omniopd.teachers.ledger import FILE
 
     t = recipe.teacher
     teacher: Teacher = build_hosted_teacher(recipe)
@@ -181,7 +182,7 @@ def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
     if file is not None and t.cache != "none":
         teacher = CachedTeacher(teacher, file, "replay" if t.replay else "record")
     if t.budget_usd or folder is not None:
-        limit, ledger = t.budget_usd or math.inf, None if folder is None else folder / LEDGER
+        limit, ledger = t.budget_usd or math.inf, None if folder is None else folder / FILE
         teacher = BudgetedTeacher(teacher, limit, ledger, t.allow_unknown_price or not t.budget_usd)
     return teacher
 

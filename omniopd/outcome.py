@@ -14,6 +14,8 @@ from omniopd.charts import Chart
 from omniopd.evaluation.tables import as_text, findings, report_rows, report_table
 from omniopd.records import EvalRecord, StepRecord
 from omniopd.runs.store import Run
+from omniopd.teachers.ledger import FILE as LEDGER
+from omniopd.teachers.ledger import Spend, spent
 
 
 def outcome(run: Run) -> str:
@@ -24,6 +26,7 @@ def outcome(run: Run) -> str:
         title = f"Right answers in percent [95% interval] of {len(evals[0].problems)} held-out problems, by temperature"
         parts += [as_text(outcome_table(evals), title), *findings(report_rows(evals))]
     parts.append(costs(steps, evals))
+    parts += [ledger_line(spend) for spend in spent(run.path / LEDGER)]
     return "\n".join(parts)
 
 
@@ -43,6 +46,19 @@ def costs(steps: list[StepRecord], evals: list[EvalRecord]) -> str:
         f"{len(steps)} steps took {training:.0f} s, the evaluations {sum(e.seconds for e in evals):.0f} s. "
         f"The teacher read {read:,} tokens and wrote {wrote:,}{paid}."
     )
+
+
+def ledger_line(spend: Spend) -> str:
+    """What one teacher behind an API has cost over all resumes of a run, retries and thrown-away answers included."""
+    line = (
+        f"Ledger of {spend.model}: {spend.calls:,} calls, {spend.input_tokens:,} tokens read "
+        f"({spend.cached_tokens:,} from the provider's cache), {spend.output_tokens:,} written, ${spend.usd:,.4f}"
+    )
+    if spend.unsure_usd:
+        line += f" (${spend.unsure_usd:,.4f} of it for calls that nobody answered)"
+    if spend.remembered:
+        line += f"; {spend.remembered:,} texts remembered, for nothing"
+    return f"{line}."
 
 
 def loading_lines(run: Run) -> str:

@@ -15,11 +15,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe to change")
     command.add_argument("--runs", default="runs", metavar="DIR", help="where the new run's folder is made (runs)")
+    command.add_argument("--yes", action="store_true", help="whatever the teacher's texts will cost")
     return command
 
 
 def run(options: argparse.Namespace) -> int:
-    from omniopd.cli.train import stopped_words
+    from omniopd.cli.price import price_first
+    from omniopd.cli.train import WAY_OUT, stopped_words
     from omniopd.config import load_recipe, override
     from omniopd.errors import RunError
     from omniopd.launch import launch, watch
@@ -29,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.runs.store import create_run
 
     recipe = override(load_recipe("embedded"), options.settings)
+    priced = price_first(recipe, yes=options.yes, way_out=WAY_OUT)
     made = create_run(options.runs, recipe)
     print(f"The run, with its notebook and its records: {made.path}", file=sys.stderr)
     parameters = {
@@ -39,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
         "teacher": recipe.teacher.model,
         "folder": options.runs,
         "run": str(made.path),
+        "accept_usd": None if priced is None else priced.usd or 0.0,
     }
     launched = launch(NOTEBOOK, parameters, run=made)
     try:

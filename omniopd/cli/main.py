@@ -1,8 +1,8 @@
 """`omniopd COMMAND …`: finds the command's file, prints errors made on purpose as one sentence.
 
-Exit codes: 0 done, 2 a mistake that the sentence explains, 130 stopped by Ctrl-C; `run` and `sweep` add 1 for a run
-that failed. A command's heavy imports happen when
-it runs, so that `--help` is quick.
+Exit codes: 0 done, 2 a mistake that the sentence explains, 130 stopped by Ctrl-C; 1 is a run that failed (`run`,
+`sweep`) or a teacher that cannot be used (`teacher check`). A command's heavy imports happen when it runs, so that
+`--help` is quick.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import omniopd
 from omniopd.errors import OmniOPDError
 
-COMMANDS = ("demo", "train", "run", "sweep", "stop", "evaluate", "recipes", "report", "runs", "notebooks")
+COMMANDS = ("demo", "train", "run", "sweep", "stop", "evaluate", "teacher", "recipes", "report", "runs", "notebooks")
 MISTAKE, INTERRUPTED = 2, 130
 
 

@@ -6,7 +6,10 @@ import argparse
 import sys
 from typing import Any
 
+from omniopd.cli.price import price_first
 from omniopd.errors import ConfigError
+
+WAY_OUT = "start it with --yes, or raise teacher.ask_above_usd"
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -20,6 +23,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--name", help="the new run's folder (by default time and recipe)")
     command.add_argument("--resume", metavar="RUN", help="continue this run from its newest whole checkpoint")
     command.add_argument("--merge", action="store_true", help="save a LoRA student merged into its model")
+    command.add_argument("--yes", action="store_true", help="whatever the teacher's texts will cost")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     return command
 
@@ -35,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.config import load_recipe, override
 
     recipe = override(load_recipe(options.recipe), options.settings)
+    price_first(recipe, yes=options.yes, way_out=WAY_OUT)
     from omniopd.job import carry_out
     from omniopd.runs.store import create_run
 
@@ -48,6 +53,7 @@ def _resumed(options: argparse.Namespace) -> int:
     from omniopd.runs.store import open_run
 
     made = open_run(options.resume)
+    price_first(made.recipe, yes=options.yes, steps_done=made.status.step, way_out=WAY_OUT)
     return finished_or_told(made, lambda: resume_training(made.path, not options.quiet, options.merge))
 
 

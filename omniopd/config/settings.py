@@ -41,8 +41,8 @@ class TeacherConfig:
     "prefill", "instruction", or "auto" for the table's; a raw one renders with the chat template of `tokenizer` ("":
     the model's own name). `api_base` is a server's address, `key_variable` the environment's variable with its key (the
     key itself belongs into no recipe). Answers are kept in `cache`, a file ("": the run's own, "none": nowhere), and
-    with `replay` nobody is asked. `budget_usd` is what the run may spend (0: no limit); prices that the table lacks
-    are dollars per million tokens. Limits per minute: 0 is none. `strict` stops at a changed fingerprint, too.
+    with `replay` nobody is asked. `budget_usd` is what the run may spend (0: no limit), `ask_above_usd` what it may be
+    expected to cost without a question; prices that the table lacks are dollars per million tokens. Limits per minute: 0 is none. `strict` stops at a changed fingerprint, too.
     """
 
     model: str = "embedded:teacher"
@@ -63,6 +63,7 @@ class TeacherConfig:
     cache: str = ""
     replay: bool = False
     budget_usd: float = 0.0
+    ask_above_usd: float = 5.0
     usd_per_million_input: float = 0.0
     usd_per_million_output: float = 0.0
     allow_unknown_price: bool = False

@@ -18,6 +18,7 @@ from typing import Any
 from omniopd.errors import TeacherError
 from omniopd.types import Usage
 
+FILE = "teacher_ledger.jsonl"  # in a run's folder
 _BILLION = 1_000_000_000
 
 
@@ -67,7 +68,7 @@ class Ledger:
         """The number of a reservation, or None where it would pass the limit together with all others."""
         most = _round_up(most_usd)
         with self._lock:
-            if math.isfinite(limit_usd) and self._spent + self._reserved + most > round(limit_usd * _BILLION):
+            if math.isfinite(limit_usd) and self._spent + most > round(limit_usd * _BILLION):
                 return None
             self._next += 1
             number = f"{self._process}-{self._next}"
@@ -151,6 +152,13 @@ class Ledger:
             raise TeacherError(
                 f"the ledger {self.path} could not be written ({error.strerror}): free some space, then resume"
             ) from error
+
+
+def spent(path: str | Path) -> tuple[Spend, ...]:
+    """What a ledger's file holds by now, by model; calls in flight count as spent. Writes nothing."""
+    ledger = Ledger()
+    ledger._read(Path(path))
+    return ledger.by_model()
 
 
 def _round_up(usd: float) -> int:

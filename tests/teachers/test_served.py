@@ -1,22 +1,37 @@
-"""A real server that nobody here wrote: what it does with a request."""
+"""A real server that nobody here wrote: what it does with a request, and that a teacher behind it is the same teacher.
+
+The server answers one call at a time, so calls here go one at a time, too: then each draw is a function of its seed,
+and these tests come out the same in every run.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import torch
 
+from omniopd import audit, embedded, load_recipe, peak_forks, sample, token_edit_similarity
 from omniopd.embedded import TEACHER
+from omniopd.job import run_training
 from omniopd.models.chat import prompt_ids
 from omniopd.models.loading import load_model, load_tokenizer
+from omniopd.outcome import outcome
 from omniopd.tasks.stories import Stories
+from omniopd.teachers.handover import ChatTemplate
+from omniopd.teachers.hosted import HostedTeacher
+from omniopd.teachers.local import LocalTeacher
+from omniopd.types import Teacher
 from tests.served import Server
 
 [QUESTION] = Stories().prompts("test", 1)
+ROLLOUTS, FORKS, CHUNK = 40, 4, 6
+MARGIN, SURE = 0.02, 1.96
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +91,78 @@ def test_it_counts_the_requests_it_answered(served_teacher: Server, post: Post, 
     answered = served_teacher.posts
     texts(post, 3, prompt=rendered)
     assert served_teacher.wait_for(lambda: served_teacher.posts >= answered + 3, 10)
+
+
+def hosted(server: Server, temperature: float = 1.0) -> HostedTeacher:
+    return HostedTeacher(
+        f"text-completion-openai/{server.model}", temperature=temperature, api_base=server.url, concurrency=1,
+        template=ChatTemplate(load_tokenizer(str(TEACHER))),
+    )  # fmt: skip
+
+
+def interval(asked: torch.Tensor, local: torch.Tensor) -> tuple[float, float]:
+    """The 95% interval of the difference of mean soft shares, `asked` minus `local`, on these forks.
+
+    Rows are forks, whose draws are independent. The variance of a draw is that of the local teacher's many.
+    """
+    gap = asked.mean(1) - local.mean(1)
+    variance = local.var(1) * (1 / asked.shape[1] + 1 / local.shape[1])
+    middle, half = float(gap.mean()), SURE * math.sqrt(float(variance.sum())) / len(gap)
+    return middle - half, middle + half
+
+
+@pytest.fixture(scope="module")
+def shares() -> Callable[[Teacher, int], torch.Tensor]:
+    """Asks a teacher about answers of the embedded student, the same ones each time: [fork, sample] similarities."""
+    lab = embedded()
+    rollouts = sample(lab.student, lab.tokenizer, lab.task.prompts("test", ROLLOUTS), max_tokens=96, seed=1)
+    forks = [peak_forks(rollout.entropies, FORKS, CHUNK) for rollout in rollouts]
+
+    def ask(teacher: Teacher, samples: int) -> torch.Tensor:
+        audited = audit(rollouts, forks, teacher, token_edit_similarity, samples, tokenizer=lab.tokenizer, seed=samples)
+        assert not any(item.unanswered for item in audited)
+        return torch.stack([a.similarities for item in audited for a in item.audits])
+
+    return ask
+
+
+def test_its_mean_soft_share_is_the_local_teachers_and_a_colder_teachers_is_not(
+    served_teacher: Server, shares: Callable[[Teacher, int], torch.Tensor]
+) -> None:
+    """Within ±.02: the whole interval, not its middle. 160 forks, of which the local teacher sees 200 draws each."""
+    lab = embedded()
+    local = shares(LocalTeacher(lab.teacher, lab.tokenizer), 200)
+    low, high = interval(shares(hosted(served_teacher), 5), local)
+    assert -MARGIN < low < high < MARGIN
+    low, high = interval(shares(hosted(served_teacher, temperature=0.7), 1), local)
+    assert low > 0
+    assert high > MARGIN
+
+
+def test_two_steps_of_the_embedded_recipe_train_through_it(served_teacher: Server, tmp_path: Path) -> None:
+    few = {
+        "training.steps": 2,
+        "training.rollouts": 4,
+        "training.micro_batch": 4,
+        "audit.forks": 4,
+        "audit.samples": 2,
+        "training.probe_prompts": 0,
+    }
+    measured = {"evaluation.problems": 2, "evaluation.temperatures": [1.0], "evaluation.samples": 1}
+    teacher = {
+        "teacher.model": f"text-completion-openai/{served_teacher.model}",
+        "teacher.api_base": served_teacher.url,
+        "teacher.tokenizer": "embedded:teacher",
+        "teacher.concurrency": 1,
+    }
+    recipe = load_recipe("embedded", **few, **measured, **teacher, **{"evaluation.controls": []})
+    before = served_teacher.posts
+    run = run_training(recipe, tmp_path, show=False)
+    assert (run.state, [record.step for record in run.steps()]) == ("finished", [1, 2])
+    for record in run.steps():
+        assert record.failures == {}
+        assert 0 < record.output_tokens <= 32  # a token a call
+        assert math.isfinite(record.loss)
+    served_teacher.wait_for(lambda: served_teacher.posts >= before + 64, 10)
+    assert served_teacher.posts == before + 64
+    assert "Ledger of text-completion-openai/teacher: 64 calls" in outcome(run)

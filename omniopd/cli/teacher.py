@@ -1,0 +1,96 @@
+"""`omniopd teacher check MODEL`: try a teacher out with some twenty calls. Exit code 0: usable, 1: not, and why."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omniopd.config import Recipe
+    from omniopd.teachers.hosted import HostedTeacher
+    from omniopd.teachers.known import Known
+    from omniopd.teachers.report import TeacherReport
+
+_SUM = re.compile(r"(?:=|is )(\d+)")
+_SUMS = 12
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "teacher", help="try a teacher out before it is paid for", description=__doc__
+    )
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+    check = actions.add_parser(
+        "check", help="does it continue, how fast, for how much?", description=__doc__,
+        epilog="example: omniopd teacher check hosted_vllm/Qwen/Qwen3-32B teacher.api_base=http://127.0.0.1:8000/v1",
+    )  # fmt: skip
+    check.add_argument(
+        "model", metavar="MODEL", help="as in teacher.model: anthropic/claude-haiku-4-5, embedded:teacher"
+    )
+    check.add_argument("settings", nargs="*", metavar="key=value", help="settings such as teacher.api_base")
+    check.add_argument("--recipe", metavar="RECIPE", help="also say what a run of this recipe would cost")
+    check.add_argument(
+        "--known", choices=("words", "stories"), help="what it is asked: to count, spell and copy (words), or the "
+        "embedded world's sums, which the embedded teacher knows (stories)",
+    )  # fmt: skip
+    return command
+
+
+def run(options: argparse.Namespace) -> int:
+    from omniopd.cli.quiet import quiet_libraries
+    from omniopd.config import load_recipe, override
+
+    quiet_libraries()
+    recipe = override(load_recipe(options.recipe or "embedded"), options.settings)
+    recipe = replace(recipe, teacher=replace(recipe.teacher, model=options.model))
+    report = checked(recipe, options.known or ("stories" if options.model.startswith("embedded:") else "words"))
+    print(report)
+    if options.recipe and report.usable:
+        _say_price(recipe, report)
+    return report.exit_status
+
+
+def checked(recipe: Recipe, known: str = "words") -> TeacherReport:
+    """The preflight of a recipe's teacher; `known` names what it is asked. Raises ConfigError."""
+    from omniopd.build import build_hosted_teacher, build_teacher, build_teacher_model
+    from omniopd.teachers.known import KNOWN, OPEN
+    from omniopd.teachers.preflight import check_teacher
+
+    beginnings, opening = (KNOWN, OPEN) if known == "words" else _stories()
+    local = build_teacher_model(recipe)
+    if local is not None:
+        return check_teacher(build_teacher(recipe, local), known=beginnings, opening=opening)
+
+    def make(handover: str, temperature: float) -> HostedTeacher:
+        changed = replace(recipe.teacher, handover=handover or recipe.teacher.handover, temperature=temperature)
+        return build_hosted_teacher(replace(recipe, teacher=changed))
+
+    return check_teacher(make, known=beginnings, opening=opening)
+
+
+def _stories() -> tuple[tuple[Known, ...], Known]:
+    """Sums whose result comes next, in the middle of worked answers; and a story that can be told in many words."""
+    from omniopd.tasks.stories import Stories
+    from omniopd.teachers.known import Known
+
+    task, found = Stories(), []
+    *asked, last = task.prompts("dev", 4 * _SUMS)
+    for prompt in asked:
+        answer = task.worked_answer(prompt)
+        if (total := _SUM.search(answer)) and len(found) < _SUMS:
+            question = prompt.messages[0]["content"]
+            found.append(Known(f"sum {len(found) + 1}", question, answer[: total.start(1)], total[1]))
+    return tuple(found), Known("an open story", last.messages[0]["content"], "", "")
+
+
+def _say_price(recipe: Recipe, report: TeacherReport) -> None:
+    from omniopd.cli.price import estimate_of
+
+    if report.proposal:
+        recipe = replace(recipe, teacher=replace(recipe.teacher, handover=report.handover))
+    found = estimate_of(recipe, latency_s=report.latency_median_s or None)
+    if found is not None:
+        print(f"A run of the recipe {recipe.name} takes {found}.", file=sys.stdout)

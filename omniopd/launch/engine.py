@@ -125,6 +125,8 @@ class _Engine(NBClientEngine):
 class _Manager(NotebookExecutionManager):
     """Saves a clean copy, whole or not at all, and within a cell only where something came."""
 
+    nb: Any
+
     def __init__(self, nb: Any, target: Path, places: Mapping[str, str]) -> None:
         super().__init__(nb, output_path=str(target), progress_bar=False, autosave_cell_every=_SAVE_S)
         self._target, self._places = target, places

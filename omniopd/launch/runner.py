@@ -94,6 +94,8 @@ class _Runner:
         return code
 
     def _execute(self) -> int:
+        # nbformat imports jsonschema, which would build a grammar of Unicode addresses for seconds; no notebook needs it.
+        sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
         from omniopd.launch.engine import Control
 
         self.process = replace(self.process, began=time.time())

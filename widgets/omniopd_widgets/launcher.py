@@ -30,7 +30,8 @@ from omniopd_widgets._safe import SafeHTML, element, table, wire
 from omniopd_widgets._ticker import Ticker
 
 ACTIONS = ("start", "stop", "interrupt", "kill", "resume")
-OWN = ("run", "folder")  # parameters that the launcher answers itself: the run stands in the folder made for it
+ACCEPTED = "accept_usd"  # the parameter by which a notebook knows that its price was seen
+OWN = ("run", "folder", ACCEPTED)  # parameters that the launcher answers itself
 KEYS = {
     "anthropic": "ANTHROPIC_API_KEY", "deepseek": "DEEPSEEK_API_KEY", "gemini": "GEMINI_API_KEY",
     "huggingface": "HF_TOKEN", "mistral": "MISTRAL_API_KEY", "openai": "OPENAI_API_KEY",
@@ -63,7 +64,9 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
         self, notebook: str | Path = "train", runs: str | Path = "runs", interval_s: float = 0.5, **traits: Any
     ) -> None:
         self._source = notebook_path(notebook)
-        self._parameters: list[Parameter] = [p for p in parameters_of(self._source) if p.name not in OWN]
+        found = parameters_of(self._source)
+        self._parameters: list[Parameter] = [p for p in found if p.name not in OWN]
+        self._accepts = any(p.name == ACCEPTED for p in found)
         self._folder = Path(runs)
         self._found = LaunchedRuns(self._folder)
         self._work = ThreadPoolExecutor(1, thread_name_prefix="launcher")
@@ -100,13 +103,19 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
         self.texts = texts
 
     def start(self, name: str | None = None) -> None:
-        """Launch the notebook with what the form says; the run becomes the selected one. Errors go to `problem`."""
-        texts, device = dict(self.texts), self.device
+        """Launch the notebook with what the form says; the run becomes the selected one. Errors go to `problem`.
+
+        Whoever calls this accepts the price in `estimated`; the page asks twice where there is one.
+        """
+        values: dict[str, Any] = dict(self.texts)
+        if self._accepts and self.estimated["paid"]:
+            values[ACCEPTED] = self.estimated["usd"] or 0.0
+        device = self.device
 
         def work() -> None:
             if self.problems:
                 raise ConfigError(next(iter(self.problems.values())))
-            self._select(launch(self._source, texts, self._folder, name, device).path)
+            self._select(launch(self._source, values, self._folder, name, device).path)
 
         self._later("starting …", work)
 

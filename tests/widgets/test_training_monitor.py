@@ -86,7 +86,7 @@ def test_steps_written_by_another_process_appear_and_the_thread_ends_with_the_ru
     assert view.status["state"] == "finished"
     assert len(view.steps) == 12
     assert len(view.evals) == 9
-    assert view.findings[0].startswith("best temperature: +")
+    assert any(said.startswith("best temperature: +") for said in view.findings)
 
 
 def test_a_run_whose_process_was_killed_is_called_lost_and_can_be_followed_again(tmp_path, follow):
@@ -162,6 +162,24 @@ def test_all_that_a_run_tells_has_its_curve(over, follow):
     temperatures = _curves.by_temperature(view.evals)
     assert [curve.name for curve in temperatures.curves] == ["untrained", "step 40", "teacher"]
     assert view.failures == [{"reason": "context", "count": 10, "last": 35}]
+
+
+@pytest.mark.parametrize(
+    ("cold", "hot", "said"), [(0.4, 0.4, "Only sharper? No"), (0.0, 0.3, "Only sharper? Nothing more"), (0.0, 0.0, "")]
+)
+def test_a_gain_at_temperature_one_alone_is_called_sharper(tmp_path, follow, cold, hot, said):
+    run = watched.with_steps(watched.run_in(tmp_path), 1, 2)
+    # The untrained student is as good as ever when it is greedy, and poor when it is not.
+    for step, greedy, warm in ((0, 0.5, 0.2), (40, 0.5 + cold, 0.2 + hot)):
+        for temperature, share in ((0.0, greedy), (1.0, warm)):
+            record = next(r for r in watched.evals() if r.temperature == temperature and r.step == step)
+            right = [
+                dataclasses.replace(p, right=int(i < 60 * share), samples=1) for i, p in enumerate(record.problems)
+            ]
+            run.append(dataclasses.replace(record, problems=tuple(right), samples=1))
+    about = [sentence for sentence in follow(run).findings if "sharper" in sentence]
+    assert len(about) == bool(said)
+    assert all(sentence.startswith(said) for sentence in about)
 
 
 def test_a_long_run_is_a_small_message(tmp_path, follow):

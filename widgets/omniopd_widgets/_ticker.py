@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 
 FASTEST_S = 0.1  # ten looks a second: more than a page can show, and what a notebook's server stands
+SHARE, SLOWEST_S = 4, 2.0  # after a long look four times its own time passes, but no more: the kernel has other work
 
 
 class Ticker:
@@ -27,7 +29,7 @@ class Ticker:
 
     def start(self) -> None:
         """Begin, or begin again; nothing where it runs already."""
-        if not self.is_alive:
+        if not self.is_alive or self._over.is_set():
             self._over = threading.Event()
             self._thread = threading.Thread(target=self._run, args=(self._over,), daemon=True, name="omniopd-look")
             self._thread.start()
@@ -42,14 +44,17 @@ class Ticker:
             self._thread.join(timeout_s)
 
     def _run(self, over: threading.Event) -> None:
-        while not over.wait(self._interval):
+        spent = 0.0
+        while not over.wait(max(self._interval, min(SHARE * spent, SLOWEST_S))):
             act, failed = self._act(), self._failed()
             if act is None or failed is None:
                 return
+            started = time.perf_counter()
             try:
                 if not act():
                     return
             except Exception as error:  # there is nobody above a thread to hear of it
                 failed(error)
                 return
+            spent = time.perf_counter() - started
             del act, failed

@@ -9,14 +9,14 @@ for a week. A daemon thread looks at most ten times a second and ends with the r
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
 from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 
-from omniopd.errors import OmniOPDError, RunError
+from omniopd.errors import DataError, OmniOPDError, RunError
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.following import Follower, Update
 from omniopd.runs.store import MANIFEST, Run
@@ -260,7 +260,29 @@ def _findings(evals: Sequence[EvalRecord]) -> list[str]:
         return []
     from omniopd.evaluation.tables import findings, report_rows
 
-    return [str(wire(shorten(sentence, 400))) for sentence in findings(report_rows(evals))]
+    rows = report_rows(evals)
+    return [str(wire(shorten(sentence, 400))) for sentence in [*_sharper(rows), *findings(rows)]]
+
+
+def _sharper(rows: Mapping[str, Sequence[EvalRecord]]) -> list[str]:
+    """Whether a gain at temperature 1 is more than less random sampling, as far as the intervals show it."""
+    from omniopd.evaluation.compare import best_temperature, paired_difference
+    from omniopd.evaluation.tables import AFTER, BEFORE
+
+    before, after = rows.get(BEFORE, []), rows.get(AFTER, [])
+    hot = [[record for record in records if record.temperature == 1] for records in (after, before)]
+    if not all(hot):
+        return []
+    try:
+        at_best = paired_difference(best_temperature(after), best_temperature(before))
+        at_one = paired_difference(hot[0][0], hot[1][0])
+    except DataError:
+        return []
+    if at_best.low > 0:
+        return ["Only sharper? No: there are more right answers at the best temperature too."]
+    if at_one.low > 0:
+        return ["Only sharper? Nothing more is shown: the gain at temperature 1 is none at the best temperature."]
+    return []
 
 
 def _duration(seconds: float) -> str:

@@ -130,7 +130,7 @@ export function lineChart({ signal, onPoint, onPick }) {
     clear(caption, h("b", {}, panel.title), ` ${panel.unit}${log ? ", logarithmic" : ""}`, isStep ? null : `, by ${panel.x}`);
 
     const numbers = curves.map((curve, index) => {
-      const value = h("output", { class: "oopd-value" });
+      const value = h("span", { class: "oopd-value" });
       const stroke = svg("line", { class: `oopd-curve oopd-s${look(index) % COLOURS}`, x1: 1, x2: 23, y1: 5, y2: 5, "stroke-dasharray": dash(index) });
       const item = h("li", {}, svg("svg", { viewBox: "0 0 24 10", width: 24, height: 10, "aria-hidden": "true" }, stroke));
       item.append(h("span", { class: "oopd-name" }, plain(curve.name)), value);

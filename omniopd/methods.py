@@ -166,9 +166,7 @@ def _white_box_sampled(parts: _Parts) -> Trainer:
 
 
 def _sft(parts: _Parts) -> Trainer:
-    from trl import SFTConfig
-
-    from omniopd.training.sft import StepLog, TeacherAnswersTrainer, teacher_answers
+    from omniopd.training.sft import SFTConfig, StepLog, TeacherAnswersTrainer, teacher_answers
 
     recipe, tokenizer = parts.recipe, parts.student.tokenizer
     prompts = build_task(recipe).prompts(recipe.task.train_split, recipe.task.prompts or None, recipe.seed)
@@ -181,9 +179,7 @@ def _sft(parts: _Parts) -> Trainer:
 
 
 def _grpo(parts: _Parts) -> Trainer:
-    from trl import GRPOConfig
-
-    from omniopd.training.grpo import GraderTrainer, grader_reward
+    from omniopd.training.grpo import GraderTrainer, GRPOConfig, grader_reward
     from omniopd.training.sft import StepLog
 
     recipe, tokenizer = parts.recipe, parts.student.tokenizer

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer
 
 from omniopd.models.chat import prompt_ids
 from omniopd.models.pieces import decode
 from omniopd.training.seeding import seed_global_generators
 from omniopd.training.whole import WholeCheckpoints
 from omniopd.types import Prompt, Task
+
+__all__ = ["GRPOConfig", "GraderTrainer", "grader_reward"]
 
 
 class GraderTrainer(WholeCheckpoints, GRPOTrainer):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase, TrainerCallback
-from trl import SFTTrainer
+from trl import SFTConfig, SFTTrainer
 
 from omniopd.errors import TeacherError
 from omniopd.models.chat import prompt_ids, text_ids
@@ -22,6 +22,8 @@ from omniopd.types import ContinuationRequest, Prompt, Teacher, Usage
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+__all__ = ["SFTConfig", "StepLog", "TeacherAnswersTrainer", "teacher_answers"]
 
 
 class TeacherAnswersTrainer(WholeCheckpoints, SFTTrainer):

@@ -68,7 +68,7 @@ class Ledger:
         """The number of a reservation, or None where it would pass the limit together with all others."""
         most = _round_up(most_usd)
         with self._lock:
-            if math.isfinite(limit_usd) and self._spent + most > round(limit_usd * _BILLION):
+            if math.isfinite(limit_usd) and self._spent + self._reserved + most > round(limit_usd * _BILLION):
                 return None
             self._next += 1
             number = f"{self._process}-{self._next}"

@@ -94,7 +94,7 @@ class _Runner:
         return code
 
     def _execute(self) -> int:
-        # nbformat imports jsonschema, which would build a grammar of Unicode addresses for seconds; no notebook needs it.
+        # jsonschema would build a grammar of Unicode addresses for seconds when nbformat imports it; nobody needs that.
         sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
         from omniopd.launch.engine import Control
 

@@ -76,7 +76,8 @@ def _stories() -> tuple[tuple[Known, ...], Known]:
     from omniopd.tasks.stories import Stories
     from omniopd.teachers.known import Known
 
-    task, found = Stories(), []
+    task = Stories()
+    found: list[Known] = []
     *asked, last = task.prompts("dev", 4 * _SUMS)
     for prompt in asked:
         answer = task.worked_answer(prompt)

@@ -168,17 +168,18 @@ async def _one_call(teacher: HostedTeacher, request: ContinuationRequest, slots:
     except Unaskable as reason:
         return _Heard(failure=Failure(reason.reason, is_final=True))
     patience, chance = Patience(), random.Random()
+    seed = piece.seed % 2**31 if teacher.traits.takes_seed else None
+    attempt = 1
     async with slots:
-        for attempt in range(1, TRIES + 1):
+        while True:
             since = time.monotonic()
-            seed = piece.seed % 2**31 if teacher.traits.takes_seed else None
             reply = await teacher.send(piece, seed, request.samples)
             if isinstance(reply, Reply):
                 return _read(teacher, piece.asked, reply, time.monotonic() - since)
             if reply.is_final or attempt == TRIES:
-                break
+                return _Heard(failure=reply)
             await asyncio.sleep(patience.pause(attempt, reply.retry_after_s, chance))
-    return _Heard(failure=reply)
+            attempt += 1
 
 
 def _read(teacher: HostedTeacher, asked: Any, reply: Reply, seconds: float) -> _Heard:

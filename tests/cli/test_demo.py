@@ -73,7 +73,7 @@ def test_the_shipped_notebook_has_parameters_and_no_machine_in_it():
     notebook = nbformat.reads(text, as_version=4)
     [parameters] = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     for name in ("recipe", "steps", "seed", "teacher", "folder"):
-        assert f"{name} = " in parameters.source
+        assert f"\n{name}: " in f"\n{parameters.source}"
     assert len(text) < 1_000_000
     assert "/home/" not in text
     assert "0x7f" not in text

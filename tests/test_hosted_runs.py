@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 
 from omniopd.build import ANSWERS, build_hosted_teacher, build_teacher
 from omniopd.config import Recipe, load_recipe
-from omniopd.errors import ConfigError, Refused
+from omniopd.errors import ConfigError, OmniOPDError, Refused
 from omniopd.job import resume_training, run_training
 from omniopd.runs.store import open_run
 from omniopd.teachers.budget import BudgetedTeacher
@@ -44,6 +45,23 @@ def test_a_run_is_replayed_to_the_bit_with_the_server_gone(tmp_path: Path) -> No
     first, second = weights(run.path), weights(again.path)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert [s.loss for s in again.steps()] == [s.loss for s in run.steps()]
+
+
+@pytest.mark.parametrize("fault", ["401", "500"])
+def test_a_failed_run_says_so_and_no_file_holds_the_key(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    key = "canary-5f0e9d1c7a"
+    monkeypatch.setenv("HOSTED_VLLM_API_KEY", key)
+    with Served(faults=lambda number, body: fault if number >= 2 else None) as server:
+        recipe = hosted_recipe(server.url, teacher__batch_deadline_s=2.0, audit__samples=3, audit__forks=1)
+        with pytest.raises(OmniOPDError) as told:
+            run_training(recipe, tmp_path, "failed", show=False)
+        assert len(server.seen) > 2
+    assert open_run(tmp_path / "failed").state == "failed"
+    assert key not in "".join(traceback.format_exception(told.value))
+    assert key not in "".join(capfd.readouterr())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
 
 
 def test_a_run_out_of_money_goes_on_with_more_and_pays_for_nothing_twice(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
 
     Args:
         model: the student, a model or an id or folder.
-        teacher: a `Teacher`; or the name of a local model to load as one.
+        teacher: a `Teacher`; or a name: a folder, a hub id, or a model behind an API as litellm writes it.
         args: `OmniOPDConfig`.
         train_dataset: rows with a `prompt` (text or chat messages); `id` and `answer` travel into the records.
         processing_class: the student's tokenizer.
@@ -327,11 +327,12 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
         teacher: Teacher | str, args: OmniOPDConfig, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> Teacher:
         from omniopd.teachers.local import LocalTeacher
+        from omniopd.teachers.named import teacher_named
 
         if args.control == "self_teacher":
             return LocalTeacher(copy.deepcopy(reference).eval(), tokenizer, name="self")
         if isinstance(teacher, str):
-            return LocalTeacher(load_model(teacher), load_tokenizer(teacher), name=teacher)
+            return teacher_named(teacher)
         if not isinstance(teacher, Teacher):
             raise ConfigError(
                 f"teacher is a {type(teacher).__name__}: give a Teacher (it has continue_from) or a model's name"

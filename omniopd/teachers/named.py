@@ -1,0 +1,25 @@
+"""A teacher by its name alone, for `OmniOPDTrainer(teacher="…")`. What a recipe can say beside is `build.py`'s."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omniopd.types import Teacher
+
+LOCAL, EMBEDDED = "local:", "embedded:"
+
+
+def teacher_named(name: str) -> Teacher:
+    """`embedded:teacher`, a folder, a hub id (`local:` before it where litellm knows the name, too): a model that runs
+    here. What litellm can reach ("anthropic/claude-haiku-4-5"): one behind an API. Raises ConfigError."""
+    from omniopd.teachers.hosted import HostedTeacher
+    from omniopd.teachers.local import LocalTeacher
+    from omniopd.teachers.transport import knows_provider
+
+    runs_here = name.startswith((LOCAL, EMBEDDED)) or Path(name).is_dir()
+    if not runs_here and knows_provider(name):
+        return HostedTeacher(name)
+    from omniopd.models.loading import load_model, load_tokenizer
+
+    name = name.removeprefix(LOCAL)
+    return LocalTeacher(load_model(name), load_tokenizer(name), name=name)

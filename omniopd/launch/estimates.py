@@ -8,14 +8,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from omniopd.config import Recipe
 from omniopd.errors import OmniOPDError
-from omniopd.launch.launched import Launched, launched_in
+from omniopd.launch.launched import launched_in
 from omniopd.launch.parameters import Parameter, all_values, recipe_with
-from omniopd.runs.store import MANIFEST, Run, open_run
+from omniopd.runs.store import STATUS, open_run
 
 _LOOKED_AT = 20  # runs, the newest first
 
@@ -58,27 +59,31 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+@dataclass(frozen=True, slots=True)
+class _Took:
+    """What a finished run took: seconds of a step on average, seconds of measuring so many problems."""
+
+    recipe: str
+    method: str
+    step: float
+    measuring: float
+    problems: int
+
+
 def _time(folder: Path, recipe: Recipe) -> tuple[float | None, str]:
-    for run in _finished(folder):
-        before = run.manifest.recipe
-        if before.get("name") != recipe.name or before.get("method") != recipe.method:
+    for took in _finished(folder):
+        if (took.recipe, took.method) != (recipe.name, recipe.method) or not took.step:
             continue
-        took = [step.metrics.get("step_time", sum(step.seconds.values())) for step in run.steps()]
-        if not took:
-            continue
-        problems = before.get("evaluation", {}).get("problems") or 1
-        measuring = sum(record.seconds for record in run.evals()) * recipe.evaluation.problems / problems
-        each = sum(took) / len(took)
-        seconds = recipe.training.steps * each + measuring
-        return seconds, (
-            f"about {in_words(seconds)}: {recipe.training.steps} steps of {each:.2g} s and {in_words(measuring)} of "
-            f"measuring, as in the last run of {recipe.name} here"
+        steps, measuring = recipe.training.steps, took.measuring * recipe.evaluation.problems / took.problems
+        return steps * took.step + measuring, (
+            f"about {in_words(steps * took.step + measuring)}: {steps} steps of {took.step:.2g} s and "
+            f"{in_words(measuring)} of measuring, as in the last run of {recipe.name} here"
         )
     return None, f"unknown: no run of {recipe.name} has finished here yet"
 
 
 def _time_of_notebook(folder: Path, notebook: Path) -> tuple[float | None, str]:
-    for launched in _launched(folder):
+    for launched in launched_in(folder)[:_LOOKED_AT]:
         process = launched.process
         if launched.launch.notebook == notebook.name and process.exit_code == 0 and process.began:
             seconds = process.ended - process.began
@@ -104,19 +109,24 @@ def _price(recipe: Recipe) -> tuple[float | None, str]:
     return found.usd, f"{found}{budget}"
 
 
-def _finished(folder: Path) -> list[Run]:
-    """Runs that have finished, newest first."""
-    files = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime, reverse=True)
-    found = []
-    for file in files[:_LOOKED_AT]:
-        try:
-            run = open_run(file.parent)
-            if run.state == "finished":
-                found.append(run)
-        except OmniOPDError:
-            continue  # a run that cannot be read tells nothing; the run browser shows it
-    return found
+def _finished(folder: Path) -> list[_Took]:
+    """What runs that have finished took, the newest first."""
+    files = sorted(folder.glob(f"*/{STATUS}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    return [took for file in files[:_LOOKED_AT] if (took := _took(file.parent, file.stat().st_mtime)) is not None]
 
 
-def _launched(folder: Path) -> list[Launched]:
-    return launched_in(folder)[:_LOOKED_AT]
+@lru_cache(maxsize=256)
+def _took(path: Path, stamp: float) -> _Took | None:
+    """None for a run that has not finished, or cannot be read; `stamp` is when its status was written."""
+    try:
+        run = open_run(path)
+        if run.state != "finished":
+            return None
+        recipe, steps = run.manifest.recipe, run.steps()
+        took = [step.metrics.get("step_time", sum(step.seconds.values())) for step in steps]
+        return _Took(
+            str(recipe.get("name")), str(recipe.get("method")), sum(took) / max(1, len(took)),
+            sum(record.seconds for record in run.evals()), recipe.get("evaluation", {}).get("problems") or 1,
+        )  # fmt: skip
+    except OmniOPDError:
+        return None  # the run browser shows it

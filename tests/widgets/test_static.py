@@ -76,8 +76,8 @@ def test_no_trait_is_named_like_a_secret(path: Path) -> None:
     traits = [
         target.id
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and "sync=True" in ast.unparse(node.value)
-        for target in node.targets
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value and "sync=True" in ast.unparse(node.value)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name)
     ]
     assert [name for name in traits if SECRET.search(name)] == []

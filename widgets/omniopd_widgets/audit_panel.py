@@ -32,8 +32,8 @@ class AuditPanel(View, script="audit_panel.js", style="audit_panel.css"):
     different, frequent, drawn; `continuation` the number of a text (−1: none).
     """
 
-    forks = t.List().tag(sync=True)
-    names = t.List().tag(sync=True)
+    forks: t.List[Any] = t.List().tag(sync=True)
+    names: t.List[Any] = t.List().tag(sync=True)
     matrix = t.Bytes().tag(sync=True)  # float32, N × N: the teacher's agreement with itself
     matrix_of = t.Unicode("").tag(sync=True)  # "fork/similarity" that `matrix` belongs to
 

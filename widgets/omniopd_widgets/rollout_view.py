@@ -30,13 +30,13 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
     (two answers can be compared) or percentile (of this answer).
     """
 
-    pieces = t.List().tag(sync=True)
+    pieces: t.List[Any] = t.List().tag(sync=True)
     entropy = t.Bytes().tag(sync=True)  # float32 per token, NaN where unknown
     logprob = t.Bytes().tag(sync=True)
     kl = t.Bytes().tag(sync=True)
     anchored = t.Bytes().tag(sync=True)  # one byte per token
-    forks = t.List().tag(sync=True)
-    prompt = t.List().tag(sync=True)
+    forks: t.List[Any] = t.List().tag(sync=True)
+    prompt: t.List[Any] = t.List().tag(sync=True)
     finish = t.Unicode("stop").tag(sync=True)
     anchor_weight = t.Float(None, allow_none=True).tag(sync=True)
 

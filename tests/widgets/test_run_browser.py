@@ -254,7 +254,7 @@ def test_runs_are_chosen_compared_and_opened_with_the_keyboard_alone(folder, bro
     assert page.find("th:has-text('objective.target')").is_visible()
     page.root.focus()
     page.press("ArrowLeft", "ArrowLeft")
-    assert page.text(".oopd-status") == "step 39"
+    page.find(".oopd-status:text-is('step 39')").wait_for()
     page.find("tr:has(.oopd-column-id :text-is('first')) button").focus()
     page.press("Enter")
     assert page.view.opened == "first"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.teachers.answers import Answers, Stored
-from omniopd.teachers.buying import _seed
+from omniopd.teachers.buying import draw_seed
 from omniopd.teachers.cached import CachedTeacher
 from omniopd.teachers.transport import prepare
 from tests.teachers.faulty_server import in_a_process, told
@@ -38,7 +38,7 @@ def kills(kills: int, concurrency: int) -> list[Row]:
             key = CachedTeacher(hosted, file).question(request)
             for piece in hosted.pieces(0, request):
                 [number] = piece.numbers
-                draws[_seed(piece.seed, number, 0)] = key, number
+                draws[draw_seed(piece.seed, number, 0)] = key, number
         twice, in_flight, done = 0, [], 0
         known: set[tuple[str, int]] = set()
         finished = False

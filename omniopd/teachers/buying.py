@@ -163,7 +163,7 @@ async def _one_call(
     piece: Piece, counter: Counter, call: Call, run: Sequence[int], reseed: int, bought: Bought
 ) -> dict[int, str] | Failure:
     """The problems of the draws that were no continuations, by number; a draw that came short is in neither place."""
-    seed = _seed(piece.seed, run[0], reseed) if counter.takes_seed else None
+    seed = draw_seed(piece.seed, run[0], reseed) if counter.takes_seed else None
     again = False
     while True:
         reply = await counter.send(piece, seed, len(run))
@@ -229,7 +229,7 @@ def _together(wanted: Sequence[int], reseeds: dict[int, int], most: int) -> list
     return run
 
 
-def _seed(base: int, number: int, reseed: int) -> int:
+def draw_seed(base: int, number: int, reseed: int) -> int:
     """The seed of a draw. Choice j of a call counts on from the call's seed, as vLLM does, so that a draw has the same
     seed in a call of its own. The first redraw repeats it: a filter in front of the model may have changed its mind."""
     return (base + number + max(0, reseed - 1) * _RESEED_STRIDE) % _LAST_SEED

@@ -126,8 +126,8 @@ def test_a_run_is_started_shown_ended_and_found_by_another_launcher(form, mount,
     assert "the step in progress ends, a checkpoint is written" in beside.root.inner_text()
     beside.click(".oopd-launch-controls dt:nth-of-type(2) button")
     other.wait()
-    attach(view.selected).wait(60)
-    until(lambda: view.runs[0]["state"] == "interrupted")
+    until(lambda: view.runs[0]["resumable"])
+    assert view.runs[0]["state"] == "interrupted"
     mounted.settle()
     assert mounted.find(".oopd-launch-controls dt").all_inner_texts() == ["Resume"]
 

@@ -62,12 +62,13 @@ def main() -> None:
         launched.wait()
         steps = [record.step for record in launched.run.steps()] if launched.run else []
         whole = steps == list(range(1, launched.status.step + 1))
+        ended = launched.state
     print("| killed | status right, exit status not 0, went on | of |\n| --- | --- | --- |")
     for moment in MOMENTS:
         print(f"| {moment} | {right[moment]} | {tried[moment]} |")
     print(f"| all | {sum(right.values())} | {sum(tried.values())} |")
     print(f"\n{len(steps)} steps, {'every one recorded once' if whole else f'but recorded as {steps}'}; "
-          f"stopped at last: {launched.state}; {time.monotonic() - began:.0f} s")  # fmt: skip
+          f"stopped at last: {ended}; {time.monotonic() - began:.0f} s")  # fmt: skip
     raise SystemExit(0 if whole and right == tried else 1)
 
 

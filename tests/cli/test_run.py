@@ -8,7 +8,7 @@ from omniopd.cli.main import main
 from omniopd.launch import attach, launched_in
 from omniopd.launch.notebooks import shipped_files, shipped_folder
 from tests.cli.terminal import start
-from tests.launch.small_notebooks import notebook, outputs, until
+from tests.launch.small_notebooks import end_all, notebook, outputs, until
 
 ENDLESS = "open('begun', 'w').close()\nimport time\nwhile True:\n    time.sleep(0.01)"
 
@@ -16,7 +16,8 @@ ENDLESS = "open('begun', 'w').close()\nimport time\nwhile True:\n    time.sleep(
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    end_all(tmp_path / "runs")
 
 
 def only(folder):

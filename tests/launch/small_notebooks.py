@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 
 from omniopd.config import recipe_toml
+from omniopd.launch import launched_in
 from tests.small_runs import small_recipe
 
 # A training without anything around it: what `train.ipynb` does between its charts.
@@ -51,3 +52,10 @@ def outputs(executed: Path) -> list[str]:
     """What each code cell of an executed notebook printed, or the name of its error."""
     cells = [cell for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"]
     return ["".join(o.get("text", o.get("ename", "")) for o in cell.outputs) for cell in cells]
+
+
+def end_all(folder: Path) -> None:
+    """Leave no run behind, whatever a test came to."""
+    for launched in launched_in(folder):
+        if launched.is_running():
+            launched.kill()

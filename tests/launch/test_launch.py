@@ -10,7 +10,7 @@ import pytest
 from omniopd.errors import ConfigError, Refused, RunError
 from omniopd.launch import attach, end_run, launch, launched_in, resume
 from omniopd.launch.cleaning import cleaned, places_of
-from tests.launch.small_notebooks import notebook, outputs, until
+from tests.launch.small_notebooks import end_all, notebook, outputs, until
 
 ENDLESS = "import time\nprint('begun')\nopen('begun', 'w').close()\nwhile True:\n    time.sleep(0.01)"
 
@@ -21,7 +21,8 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JPY_PARENT_PID", "1")
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    return tmp_path
+    yield tmp_path
+    end_all(tmp_path / "runs")
 
 
 def endless(here, before="print(x)"):

@@ -7,7 +7,7 @@ import pytest
 from omniopd.launch import attach
 from omniopd_widgets._safe import wire
 from omniopd_widgets.launcher import Launcher
-from tests.launch.small_notebooks import notebook, until
+from tests.launch.small_notebooks import end_all, notebook, until
 from tests.widgets import hostile
 
 CELL = '''\
@@ -35,6 +35,7 @@ def form(tmp_path, monkeypatch):
     yield make
     for launcher in made:
         launcher.close()
+    end_all(tmp_path / "runs")
 
 
 def field(mounted, name):

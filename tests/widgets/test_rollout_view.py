@@ -28,8 +28,8 @@ def test_it_opens_on_the_answered_fork_with_the_highest_entropy(mount) -> None:
     mounted = mount(RolloutView(rollout_record()))
     assert (mounted.view.selected, mounted.view.fork) == (2, 0)
     assert mounted.find(".oopd-forks [aria-current]").inner_text().startswith("1 ")
-    assert "fork 1 of 3 · tokens 3–18 · entropy 1.30 nats" in mounted.text(".oopd-fork-detail")
-    assert "token 3 of" in mounted.text(".oopd-status")
+    assert "fork 1 of 3 · tokens 2–17 · entropy 1.30 nats" in mounted.text(".oopd-fork-detail")
+    assert "token 2 of" in mounted.text(".oopd-status")
 
 
 def test_the_answer_is_there_exactly_and_copies_exactly(mount) -> None:
@@ -220,7 +220,7 @@ def test_hovering_tells_in_the_tip_and_in_the_status_line(mount) -> None:
     tip = mounted.text(".oopd-tip")
     assert "entropy of this choice 0.70 nats" in tip
     assert "audited in fork 2" in tip
-    mounted.page.wait_for_function("document.querySelector('.oopd-status').textContent.startsWith('token 20 of')")
+    mounted.page.wait_for_function("document.querySelector('.oopd-status').textContent.startsWith('token 19 of')")
 
 
 def test_question_mark_shows_the_keys_and_escape_leaves(mount) -> None:

@@ -39,7 +39,7 @@ def test_forks_stand_by_their_share_of_the_update(mount) -> None:
     texts = mounted.find(TABLE).all_inner_texts()
     assert len(texts) == 12
     for row, text in zip(view.rows, texts, strict=True):
-        assert f"{row['row']}: {row['start']}–{row['stop']}" in text
+        assert f"{row['row']}: {row['start']}–{row['stop'] - 1}" in text
         assert f"{100 * row['share']:.1f} %" in text
         assert f"{row['nll']:.3f}" in text
     assert f"{view.totals['anchor_beside']:.4f}" in mounted.text(".oopd-ledger-table tfoot")
@@ -64,7 +64,7 @@ def test_another_target_is_shown_at_once(mount, target) -> None:
     signs = {row["chunk"] < 0 for row in view.rows}
     assert (True in signs) == (target in ("centred", "prefix_credit"))
     first = view.rows[0]
-    assert f"{first['row']}: {first['start']}–{first['stop']}" in mounted.find(TABLE).first.inner_text()
+    assert f"{first['row']}: {first['start']}–{first['stop'] - 1}" in mounted.find(TABLE).first.inner_text()
     assert ("≥" in mounted.text(".oopd-ledger-table tbody")) == (target == "labels")
 
 

@@ -154,7 +154,7 @@ def _fork(audit: AuditRecord, rollout: RolloutRecord | None, more: Mapping[str, 
 
 def _inert(audit: AuditRecord) -> list[SafeHTML]:
     head = (
-        f"Fork at token {audit.start + 1}: entropy {_known(audit.entropy):.2f} nats, k {audit.soft_count:.2f} of "
+        f"Fork at token {audit.start}: entropy {_known(audit.entropy):.2f} nats, k {audit.soft_count:.2f} of "
         f"{len(audit.texts)}, π̂ {audit.posterior_mean:.3f}; {_handed(audit)}"
     )
     rows = sorted(

@@ -136,7 +136,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         headers = ["fork", "entropy", "π̄ (prior)", "k / N (data)", "π̂ (posterior)", "95 % by the spread", "weight"]
         rows = [
             [
-                f"{a.start}–{a.stop}",
+                f"{a.start}–{a.stop - 1}",
                 f"{a.entropy:.2f}",
                 f"{r['prior']:.3f}",
                 f"{r['share']:.3f}",

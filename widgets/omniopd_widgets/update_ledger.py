@@ -129,7 +129,7 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
         headers = ["fork", "the student wrote", "weight", "tokens", "NLL", "chunk term", "KL", "share", "what it is"]
         rows = [
             [
-                f"{row['row']}: {row['start']}–{row['stop']}",
+                f"{row['row']}: {row['start']}–{row['stop'] - 1}",
                 row["text"],
                 f"{row['weight']:+.3f}",
                 row["tokens"],

@@ -275,6 +275,8 @@ export const count = (value) => (missing(value) ? "–" : Math.round(value).toLo
 export const percent = (value, digits = 0) => (missing(value) ? "–" : `${(100 * value).toFixed(digits)} %`);
 export const dollars = (value) => (missing(value) ? "–" : value === 0 ? "$0" : value < 0.01 ? `$${value.toPrecision(2)}` : `$${value.toFixed(2)}`);
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
+// Positions count response tokens from 0, as in every record: the tokens of a chunk, its end left out.
+export const tokensAt = (start, stop) => (stop - start > 1 ? `${start}–${stop - 1}` : `${start}`);
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 // The colour class 0…15 of a value between low and high, −1 where there is none.

@@ -1,13 +1,13 @@
 // The forks of a rollout as an ordered list of buttons, and the one fork that is selected: its numbers, the student's chunk
 // and one of the teacher's texts.
-import { assign, button, clear, h, missing, number, quoted, shown } from "./_common.js";
+import { assign, button, clear, h, missing, number, tokensAt, quoted, shown } from "./_common.js";
 
 // `go(k)` is called where fork k's button is pressed.
 export function forkButtons(forks, go, signal) {
   return forks.map((fork, k) => {
     const trust = missing(fork.posterior_mean) ? (fork.problem ? "no answer" : "not asked") : `π̂ ${number(fork.posterior_mean, 2)}`;
     const label = [h("b", {}, k + 1), ` ${quoted(fork.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `H ${number(fork.entropy, 2)} · ${trust}`)];
-    return h("li", {}, button(label, () => go(k), { signal, title: `token ${fork.start + 1}${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` }));
+    return h("li", {}, button(label, () => go(k), { signal, title: `token ${fork.start}${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` }));
   });
 }
 
@@ -35,7 +35,7 @@ export function forkDetail(place, forks, model, signal) {
 }
 
 function facts(fork, k, many) {
-  const found = [`fork ${k + 1} of ${many}`, fork.stop - fork.start === 1 ? `token ${fork.stop}` : `tokens ${fork.start + 1}–${fork.stop}`, `entropy ${number(fork.entropy, 2)} nats`];
+  const found = [`fork ${k + 1} of ${many}`, `${fork.stop - fork.start > 1 ? "tokens" : "token"} ${tokensAt(fork.start, fork.stop)}`, `entropy ${number(fork.entropy, 2)} nats`];
   if (!missing(fork.posterior_mean)) found.push(`π̄ ${number(fork.prior, 3)}`, `k ${number(fork.soft_count, 2)} of ${fork.texts.length}`, `π̂ ${number(fork.posterior_mean, 3)}`);
   if (!fork.exact) found.push("the teacher was asked in a sentence, not with the very prefix");
   return found;

@@ -1,6 +1,6 @@
 // The posterior plot's pictures: one fork large, with everything said in words below, and all forks small.
 
-import { clear, h, line, number, on, percent, quoted, shown, svg } from "./_common.js";
+import { clear, h, line, number, on, percent, tokensAt, quoted, shown, svg } from "./_common.js";
 import { betaDensities } from "./_posterior.js";
 
 const WIDE = { left: 118, right: 14, top: 8, width: 660, height: 150, lanes: 4, lane: 21 };
@@ -66,7 +66,7 @@ export function makeDetail() {
   const element = h("div", { class: "oopd-posterior-detail" }, title, chunk, key, picture, said, note);
 
   function draw(fork, r, old, index, forks) {
-    title.textContent = `Fork ${index + 1} of ${forks}: tokens ${fork.start}–${fork.stop}, entropy ${number(fork.entropy, 2)} nats`;
+    title.textContent = `Fork ${index + 1} of ${forks}: tokens ${tokensAt(fork.start, fork.stop)}, entropy ${number(fork.entropy, 2)} nats`;
     clear(chunk, "student wrote ", shown(fork.text.slice(0, 120)));
     const now = densities(r);
     const before = old ? densities(old) : null;
@@ -137,7 +137,7 @@ export function makeList({ select, signal }) {
 
   function rebuild(forks) {
     rows = forks.map((fork, i) => {
-      const name = h("button", { type: "button", class: "oopd-button", title: quoted(fork.text) }, `${i + 1}: ${fork.start}–${fork.stop}`);
+      const name = h("button", { type: "button", class: "oopd-button", title: quoted(fork.text) }, `${i + 1}: ${tokensAt(fork.start, fork.stop)}`);
       const prior = svg("path", { class: "oopd-curve oopd-curve-prior" });
       const old = svg("path", { class: "oopd-curve oopd-curve-ghost" });
       const area = svg("path", { class: "oopd-area" });

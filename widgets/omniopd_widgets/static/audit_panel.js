@@ -1,7 +1,7 @@
 // The audit panel: the student's chunk beside the teacher's texts at one fork. All numbers come from Python.
 import {
-  assign, button, clear, count, dollars, floats, h, heat, keyHelp, later, missing, number, on, percent, plural, quoted, scope,
-  shown, watch,
+  assign, button, clear, count, dollars, floats, h, heat, keyHelp, later, missing, number, on, percent, tokensAt, plural, quoted,
+  scope, shown, watch,
 } from "./_common.js";
 import { survivalChart } from "./_survival.js";
 
@@ -61,7 +61,7 @@ function render({ model, el, signal }) {
 
   function fillForks() {
     const forks = model.get("forks");
-    clear(which, forks.map((f, i) => h("option", { value: i }, `${i + 1}: ${f.row === null ? "" : `row ${f.row}, `}token ${f.start + 1} ${quoted(f.chunk.trimStart(), 16)}`)));
+    clear(which, forks.map((f, i) => h("option", { value: i }, `${i + 1}: ${f.row === null ? "" : `row ${f.row}, `}token ${f.start} ${quoted(f.chunk.trimStart(), 16)}`)));
   }
 
   function showFork() {
@@ -75,7 +75,7 @@ function render({ model, el, signal }) {
     showNext(f);
     survivalChart(survival, f);
     showNumbers();
-    say(`fork ${model.get("fork") + 1} of ${model.get("forks").length}, token ${f.start + 1}, ${plural(f.samples, "text")}, π̂ ${number(trust(f, model.get("similarity")), 3)}`);
+    say(`fork ${model.get("fork") + 1} of ${model.get("forks").length}, token ${f.start}, ${plural(f.samples, "text")}, π̂ ${number(trust(f, model.get("similarity")), 3)}`);
   }
 
   function showNumbers() {
@@ -90,7 +90,7 @@ function render({ model, el, signal }) {
     const name = model.get("similarity");
     const k = softCount(f, name);
     const facts = [
-      ["tokens", f.stop - f.start === 1 ? `${f.start + 1}` : `${f.start + 1}–${f.stop}`], ["entropy", `${number(f.entropy, 2)} nats`],
+      ["tokens", tokensAt(f.start, f.stop)], ["entropy", `${number(f.entropy, 2)} nats`],
       ["k", `${number(k, 2)} of ${f.samples}`], ["π̄", number(f.prior, 3)], ["α", number(f.concentration, 2)], ["π̂", number(trust(f, name), 3)],
     ];
     if (name !== "recorded") facts.push(["π̂ as recorded", number(f.posterior_mean, 3)]);

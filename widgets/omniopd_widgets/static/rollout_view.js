@@ -298,7 +298,7 @@ function render({ model, el, signal }) {
   function hover(i) {
     tip.hidden = i < 0;
     if (i < 0) return;
-    clear(tip, h("b", {}, `token ${count(i + 1)} of ${count(data.length)} `), h("span", {}, quoted(data.pieces[i], 40)),
+    clear(tip, h("b", {}, `token ${count(i)} of ${count(data.length)} `), h("span", {}, quoted(data.pieces[i], 40)),
       facts(i).map(([name, value]) => h("div", {}, h("span", { class: "oopd-quiet" }, `${name} `), value)));
     const at = strip.at(i).getClientRects()[0] ?? strip.at(i).getBoundingClientRect();
     const frame = root.getBoundingClientRect();
@@ -330,7 +330,7 @@ function render({ model, el, signal }) {
     const name = model.get("metric");
     const shownMetric = name === "entropy" || name === "logprob" ? "" : `, ${METRICS[name].label} ${said(name, values[i])}`;
     const odds = missing(data.logprob[i]) ? "" : `, log-probability ${number(data.logprob[i], 2)}`;
-    return `token ${count(i + 1)} of ${count(data.length)}, ${quoted(data.pieces[i])}, entropy ${said("entropy", data.entropy[i])}${odds}${shownMetric}${fork}, ${part(i)}`;
+    return `token ${count(i)} of ${count(data.length)}, ${quoted(data.pieces[i])}, entropy ${said("entropy", data.entropy[i])}${odds}${shownMetric}${fork}, ${part(i)}`;
   }
 
   function choice(label, trait, options) {

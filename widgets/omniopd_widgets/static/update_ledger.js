@@ -1,7 +1,7 @@
 // The update ledger: what each fork does to the loss, largest share first; audits that told little; the fork map.
 // The rows are Python's; this file shows them and assigns the settings (all of them free) and the selected fork.
 
-import { assign, clear, count, framed, h, keyHelp, later, number, on, percent, plain, plural, quoted, scope, shown, throttle } from "./_common.js";
+import { assign, clear, count, framed, h, keyHelp, later, number, on, percent, tokensAt, plain, plural, quoted, scope, shown, throttle } from "./_common.js";
 import { makeMap } from "./_fork_map.js";
 
 const AT_FIRST = 100; // rows of the table, until all are asked for
@@ -81,7 +81,7 @@ function render({ model, el, signal }) {
   later(model, ["selected", "selected_row"], framed(mark, signal), signal);
 }
 
-const name = (row, several) => `${several ? `rollout ${row.row}, ` : ""}${row.start}–${row.stop}`;
+const name = (row, several) => `${several ? `rollout ${row.row}, ` : ""}${tokensAt(row.start, row.stop)}`;
 const signed = (value) => `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`;
 
 // ---- settings, all free: they recompute from the records ---------------------------------------------------------------
@@ -171,7 +171,7 @@ function makeTable({ select, signal }) {
     const visible = everything ? rows : rows.slice(0, AT_FIRST);
     shownRows = visible.map((row, i) => h(
       "tr", { "data-index": i },
-      h("th", { scope: "row" }, h("button", { type: "button", class: "oopd-button", title: name(row, true) }, several ? `${row.row}: ${row.start}–${row.stop}` : `${row.start}–${row.stop}`)),
+      h("th", { scope: "row" }, h("button", { type: "button", class: "oopd-button", title: name(row, true) }, several ? `${row.row}: ${tokensAt(row.start, row.stop)}` : tokensAt(row.start, row.stop))),
       h("td", { class: "oopd-ledger-text" }, shown(row.text)),
       share(row.share, largest, row.chunk < 0),
       row.label_mass > 0

@@ -1,4 +1,4 @@
-"""What holds for every notebook: one annotated cell of parameters, checked outputs, nothing of a machine, small, inert."""
+"""What holds for every notebook: one annotated cell of parameters, checked outputs, no machine named, small, inert."""
 
 from __future__ import annotations
 

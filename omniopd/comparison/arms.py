@@ -158,15 +158,17 @@ def compare(runs: Iterable[Run | str | Path], reference: str | None = None) -> C
     for one in seeds:
         key = tuple((k, repr(v)) for k, v in _flat(one.run.recipe.as_dict()).items() if k not in _NOT_THE_ARM)
         grouped.setdefault(key, []).append(one)
-    arms = _named(list(grouped.values()))
-    arms, doubled = zip(*(_one_per_seed(arm) for arm in arms), strict=True) if arms else ((), ())
-    problems += [problem for found in doubled for problem in found]
+    arms: list[Arm] = []
+    for arm in _named(list(grouped.values())):
+        kept, doubled = _one_per_seed(arm)
+        arms.append(kept)
+        problems += doubled
     if not arms:
         raise DataError("there is nothing to compare: " + ("; ".join(problems) or "no run was given"))
     if reference is not None:
         if reference not in {arm.name for arm in arms}:
             raise DataError(f"no arm is called {reference!r}: there are {', '.join(arm.name for arm in arms)}")
-        arms = tuple(sorted(arms, key=lambda arm: arm.name != reference))
+        arms.sort(key=lambda arm: arm.name != reference)
     return Comparison(tuple(arms), tuple(problems + _missing_seeds(arms)))
 
 

@@ -42,7 +42,8 @@ class TeacherConfig:
     the model's own name). `api_base` is a server's address, `key_variable` the environment's variable with its key (the
     key itself belongs into no recipe). Answers are kept in `cache`, a file ("": the run's own, "none": nowhere), and
     with `replay` nobody is asked. `budget_usd` is what the run may spend (0: no limit), `ask_above_usd` what it may be
-    expected to cost without a question; prices that the table lacks are dollars per million tokens. Limits per minute: 0 is none. `strict` stops at a changed fingerprint, too.
+    expected to cost without a question; prices that the table lacks are dollars per million tokens. Limits per minute:
+    0 is none. `strict` stops at a changed fingerprint, too.
     """
 
     model: str = "embedded:teacher"

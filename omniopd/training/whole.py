@@ -15,10 +15,13 @@ from omniopd.training import checkpoints
 class WholeCheckpoints:
     """Goes before a TRL trainer among a class's bases. Keeps `args.keep_checkpoints` valid ones (2 where unset)."""
 
+    args: Any
+    state: Any
+    accelerator: Any
     _staging: Path | None = None
 
     def _get_output_dir(self, trial: Any) -> str:
-        return str(self._staging) if self._staging else str(super()._get_output_dir(trial))
+        return str(self._staging) if self._staging else str(super()._get_output_dir(trial))  # type: ignore[misc]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """The trainer's checkpoint, written beside its place and moved there."""

@@ -22,8 +22,9 @@ UNSEEN = re.compile(
 _HALF = re.compile("[\ud800-\udfff]")
 _HALF_SHIFT = 0x100000  # halves of surrogate pairs travel as characters of the last private plane
 _CONTROLS = (
-    "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US"
-).split()
+    "NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "TAB", "LF", "VT", "FF", "CR", "SO", "SI", "DLE",
+    "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US",
+)  # fmt: skip
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"\b(sk|pk|hf|gh[pousr]|xox[abp]|AIza|AKIA)[-_]?[A-Za-z0-9_-]{16,}")
 

@@ -119,10 +119,12 @@ def test_new_runs_and_new_steps_appear_while_the_view_is_open(tmp_path, browse):
     assert not thread.is_alive()
 
 
-def test_a_folder_that_holds_no_runs_is_told_from_one_that_is_missing(tmp_path, browse):
+def test_a_folder_that_the_first_run_will_make_is_waited_for_and_a_file_or_a_run_is_none(tmp_path, browse):
     assert browse(tmp_path).rows == []
+    assert browse(tmp_path / "later").rows == []
+    (tmp_path / "file").touch()
     with pytest.raises(RunError, match="is no folder"):
-        RunBrowser(tmp_path / "missing")
+        RunBrowser(tmp_path / "file")
     run = watched.run_in(tmp_path)
     with pytest.raises(RunError, match="is a run itself"):
         RunBrowser(run.path)

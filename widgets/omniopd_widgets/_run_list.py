@@ -21,7 +21,8 @@ _FILES = (MANIFEST, STATUS, STEPS, EVALS)
 
 
 class RunList:
-    """The runs directly inside a folder. `paths` finds the directory of a row by its `id`."""
+    """The runs directly inside a folder, which the first run may make yet. `paths` finds the directory of a row's `id`.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -30,11 +31,13 @@ class RunList:
         self._known: dict[Path, tuple[Any, dict[str, Any]]] = {}
         if (self.folder / MANIFEST).is_file():
             raise RunError(f"{self.folder} is a run itself: give the folder that holds it, or open it alone")
-        if not self.folder.is_dir():
+        if self.folder.exists() and not self.folder.is_dir():
             raise RunError(f"{self.folder} is no folder: give the one that holds the runs")
 
     def look(self) -> list[dict[str, Any]]:
-        """All runs, newest first. Raises RunError where the folder is gone."""
+        """All runs, newest first. Raises RunError where the folder cannot be read, or is gone with the runs it held."""
+        if not self.paths and not self.folder.exists():
+            return []
         try:
             found = [
                 path for path in self.folder.iterdir() if any((path / name).is_file() for name in (*_FILES, RECIPE))

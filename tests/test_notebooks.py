@@ -9,7 +9,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from omniopd.launch import parameters_of
+from omniopd.launch import launch, parameters_of
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(p for p in FOLDER.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
@@ -72,6 +72,15 @@ def test_its_outputs_name_no_machine(notebook: Path) -> None:
     for output in outputs(notebook):
         texts = [output.get("text", ""), *(v for v in output.get("data", {}).values() if isinstance(v, str))]
         assert [m.group() for text in texts for m in OF_A_MACHINE.finditer(text)] == []
+
+
+def test_papermill_runs_one_with_other_parameters(tmp_path: Path) -> None:
+    wanted = {"recording": "labels", "step": 5, "forks": 2, "chunk_tokens": 3}
+    launched = launch(FOLDER / "01_entropy_and_forks.ipynb", wanted, tmp_path / "runs", device="none")
+    assert launched.wait(300)
+    assert (launched.state, launched.exit_code) == ("finished", 0)
+    said = "".join(o.get("text", "") for o in outputs(launched.notebook))
+    assert len(re.findall(r"–.* nats  '", said)) == 2
 
 
 def test_every_view_can_be_read_without_a_kernel(notebook: Path) -> None:

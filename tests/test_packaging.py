@@ -73,6 +73,16 @@ def test_an_installed_wheel_works_from_another_folder(site: Path, tmp_path: Path
         assert f"notebook {notebook.stem}\n" in said
 
 
+def test_an_installed_wheel_gives_its_notebooks_and_recorded_runs_away(site: Path, tmp_path: Path) -> None:
+    here = {"PYTHONPATH": str(site)}
+    output([sys.executable, "-m", "omniopd.cli.main", "notebooks", "mine"], cwd=tmp_path, env=here)
+    wanted = {p.relative_to(ROOT / "notebooks") for p in (ROOT / "notebooks").rglob("*.ipynb") if "runs" not in p.parts}
+    copied = {p.relative_to(tmp_path / "mine") for p in (tmp_path / "mine").rglob("*.ipynb")}
+    assert {p for p in wanted if ".ipynb_checkpoints" not in p.parts} <= copied
+    recorded = "from omniopd.embedded import recorded; print(len(recorded().rollouts(1)))"
+    assert int(output([sys.executable, "-c", recorded], cwd=tmp_path, env=here)) > 0
+
+
 def test_the_command_stands_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         [entry_points] = [name for name in archive.namelist() if name.endswith("entry_points.txt")]

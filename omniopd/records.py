@@ -77,6 +77,7 @@ class AuditRecord:
     cost_usd: float = 0.0
     problem: str | None = None
     text_pieces: tuple[tuple[str, ...], ...] = ()
+    echoes: int = 0
     schema: int = SCHEMA
 
     @property

@@ -101,7 +101,8 @@ class Continuations:
     """A teacher's answer to one request. Fewer texts than asked for, or a `problem`: the fork is not audited.
 
     `stopped[i]` says that text i ended by itself (end of turn) and was not cut at `max_tokens`. `exact` says that the
-    teacher continued the very bytes of the prefix, not a paraphrase of the request.
+    teacher continued the very bytes of the prefix, not a paraphrase of the request. `echoes` counts answers that
+    began by repeating the prefix: what was repeated is cut off, or the text drawn again.
     """
 
     texts: tuple[str, ...]
@@ -112,6 +113,7 @@ class Continuations:
     handover: str = "raw"
     exact: bool = True
     cached: bool = False
+    echoes: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

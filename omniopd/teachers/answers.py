@@ -34,6 +34,7 @@ class Stored:
     served: str
     handover: str
     exact: bool
+    echoes: int = 0
 
 
 class Answers:

@@ -127,6 +127,7 @@ class Batch:
             served_model=bought.served or self.teacher.served_model,
             handover=self.handover.name,
             exact=self.handover.exact,
+            echoes=sum(bought.echoes.values()),
         )
 
     def slot(self) -> AbstractAsyncContextManager[object]:

@@ -1,7 +1,8 @@
 """The texts of one request, bought call by call: sent again after failures, drawn again where a text is none.
 
     a failure (429, 5xx, a lost or silent connection, an unreadable answer)   the same draws again, after a pause
-    no text, a refusal, a preamble, another model's answer                    that draw again, a few times
+    no text, a refusal, a preamble, an echo up to the limit of tokens, a text without the thought that led to it,
+    another model's answer                                                    that draw again, a few times
     fewer texts than asked for                                                the missing draws
 
 A draw keeps its number and its seed through failures, so that faults change no text. Knows no event but its own calls;
@@ -19,11 +20,12 @@ from typing import Protocol
 
 from omniopd.errors import TeacherError
 from omniopd.teachers.calls import Call, Draw, Outcome
-from omniopd.teachers.handover import Asked, Handover
+from omniopd.teachers.handover import Asked, Handover, Read
 from omniopd.teachers.transport import FOR_ALL, RATE_LIMITED, Choice, Failure, Reply
 from omniopd.types import Usage
 
 NO_TEXT, THINKING_ONLY, REFUSAL, OTHER_MODEL = "no text", "thinking only", "refusal", "other model"
+THOUGHT_REMOVED, ECHO = "thought removed", "echo"
 BUDGET, DEADLINE = "budget", "deadline"
 _REFUSED_BY = ("content_filter", "refusal", "safety", "recitation")
 _LAST_SEED = 2**31 - 1
@@ -65,9 +67,10 @@ class Piece:
 
 @dataclass(slots=True)
 class Bought:
-    """The draws that a request has got so far, what they cost, and why the others are missing."""
+    """The draws that a request has got so far, what they cost, why the others are missing, and echoes by draw."""
 
     draws: dict[int, Draw] = field(default_factory=dict)
+    echoes: dict[int, int] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     problem: str | None = None
     served: str = ""
@@ -186,11 +189,13 @@ async def _one_call(
     good: list[Draw] = []
     problems: dict[int, str] = {}
     for number, choice in zip(run, reply.choices, strict=False):
-        text, problem = _read(choice, reply, piece.asked, counter.handover)
-        if problem is None:
-            good.append(Draw(number, text, choice.finish == "stop"))
+        read = _read(choice, reply, piece.asked, counter.handover)
+        if read.echoed:
+            bought.echoes[number] = bought.echoes.get(number, 0) + 1
+        if read.problem is None:
+            good.append(Draw(number, read.text, choice.finish == "stop", bought.echoes.get(number, 0)))
         else:
-            problems[number] = problem
+            problems[number] = read.problem
     if not reply.choices:
         problems = dict.fromkeys(run, NO_TEXT)
     outcome = _outcome(reply, tuple(good), counter)
@@ -206,17 +211,23 @@ def served_name(outcome: Outcome) -> str:
     return f"{outcome.served_model} ({outcome.fingerprint})" if outcome.fingerprint else outcome.served_model
 
 
-def _read(choice: Choice, reply: Reply, asked: Asked, handover: Handover) -> tuple[str, str | None]:
+def _read(choice: Choice, reply: Reply, asked: Asked, handover: Handover) -> Read:
     if choice.finish in _REFUSED_BY:
-        return "", REFUSAL
+        return Read("", REFUSAL)
     if not choice.text:
         # A model that ends its turn at once has written an end-of-turn token and nothing else.
         ended = choice.finish == "stop" and not choice.thought and handover.exact and not asked.unsent
         if ended and 0 < reply.output_tokens <= 3 * len(reply.choices):
-            return "", None
-        return "", THINKING_ONLY if choice.thought else NO_TEXT
+            return Read("")
+        return Read("", THINKING_ONLY if choice.thought else NO_TEXT)
+    if choice.thought and handover.exact:
+        # litellm takes a leading <think>…</think> out of an answer: what is left does not follow the prefix.
+        return Read("", THOUGHT_REMOVED)
     read = handover.read(asked, choice.text)
-    return read.text, read.problem
+    if read.echoed and choice.finish != "stop":
+        # The repetition took tokens of the limit: the rest may be shorter than the chunk, and would count as different.
+        return Read("", ECHO, echoed=True)
+    return read
 
 
 def _together(wanted: Sequence[int], reseeds: dict[int, int], most: int) -> list[int]:

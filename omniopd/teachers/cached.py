@@ -145,6 +145,7 @@ class _Lookup:
                 handover=some.handover or self.cached.handover,
                 exact=all(draw.exact for draw in found),
                 cached=not bought,
+                echoes=sum(draw.echoes for draw in found),
             )
             usage = Usage()  # paid once, whoever else asked
             self.results[index] = answer
@@ -166,7 +167,9 @@ class _Recording:
             if outcome.draws:
                 self.cached.check_served(outcome)
                 stored = {
-                    draw.number: Stored(draw.text, draw.stopped, served_name(outcome), outcome.handover, outcome.exact)
+                    draw.number: Stored(
+                        draw.text, draw.stopped, served_name(outcome), outcome.handover, outcome.exact, draw.echoes
+                    )
                     for draw in outcome.draws
                 }
                 self.cached.answers.add(self.questions[call.request], stored)

@@ -32,11 +32,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One text that counts, with its number among the draws of its request."""
+    """One text that counts, with its number among the draws of its request. `echoes` counts answers for it that
+    repeated the end of the prefix: its own, whose repetition is cut off, and those that were drawn again."""
 
     number: int
     text: str
     stopped: bool
+    echoes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def whole(request: ContinuationRequest, answer: Continuations) -> Outcome:
     if answer.problem is None and len(answer.texts) >= request.samples:
         stopped = answer.stopped or (False,) * len(answer.texts)
         draws = tuple(
-            Draw(request.first_sample + n, text, ended)
+            Draw(request.first_sample + n, text, ended, 0 if n else answer.echoes)
             for n, (text, ended) in enumerate(zip(answer.texts, stopped, strict=True))
         )
     return Outcome(draws, answer.usage, answer.served_model, handover=answer.handover, exact=answer.exact)

@@ -25,7 +25,7 @@ from omniopd.teachers.handover import ChatTemplate, Handover, handover_named
 from omniopd.teachers.pacing import pacer_for
 from omniopd.teachers.prices import Price, price_of
 from omniopd.teachers.transport import Failure, Reply, prepare, send
-from omniopd.teachers.wire import call_parameters, likely_tokens, most_tokens, sampling, server_address
+from omniopd.teachers.wire import call_parameters, likely_tokens, merged, most_tokens, sampling, server_address
 from omniopd.types import ContinuationRequest, Continuations, Usage
 
 _LOG = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class HostedTeacher:
             "endpoint": self.api_base or "",
             "model": self.model,
             "handover": self.handover.name,
-            "sampling": {**self._sampling, **self.traits.parameters, **self.parameters},
+            "sampling": merged(self._sampling, self.traits.parameters, self.parameters),
         }
 
     def continue_from(
@@ -147,7 +147,7 @@ class HostedTeacher:
         await self._pacer.wait(expected)
         parameters = call_parameters(
             self.traits, piece.asked, max_tokens=piece.max_tokens, samples=samples, seed=seed, api_base=self.api_base,
-            key_variable=self._key_variable, more={**self._sampling, **self.parameters},
+            key_variable=self._key_variable, more=merged(self._sampling, self.parameters),
         )  # fmt: skip
         reply = await send(parameters, self.call_timeout_s)
         if isinstance(reply, Reply):

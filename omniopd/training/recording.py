@@ -82,6 +82,7 @@ def audit_record(
         cost_usd=answer.usage.cost_usd,
         problem=answer.problem,
         text_pieces=text_pieces,
+        echoes=answer.echoes,
     )
 
 

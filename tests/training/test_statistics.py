@@ -17,7 +17,7 @@ from tests.builders import rollout
 def audit(start: int, similarities: list[float], entropy: float = 2.0, usable: int = 0) -> Audit:
     texts = tuple(f"{i % 2}" for i in range(len(similarities)))
     ids = tuple((5,) if i < usable else None for i in range(len(similarities)))
-    answer = Continuations(texts, usage=Usage(10, 4, 0, 0.5, 1))
+    answer = Continuations(texts, usage=Usage(10, 4, 0, 0.5, 1), echoes=1)
     return Audit(Fork(start, start + 2, entropy), "ab", (1, 2), texts, ids, torch.tensor(similarities), answer)
 
 
@@ -58,6 +58,7 @@ def test_statistics_over_the_audits_of_a_batch():
         "audited/answer_share": statistics.mean([4 / 6, 0, 1]),
         "forks/per_rollout": 1,
         "forks/unanswered": 1,
+        "teacher/echoes": 3,
         "entropy/forks": 3,
         "entropy/elsewhere": (6 + 2 + 4 - 9) / (12 - 3),
         "length/mean": 4,

@@ -1,4 +1,8 @@
-"""/v1/completions as vLLM serves it: token ids, or a text that its tokenizer reads special tokens out of."""
+"""/v1/completions as vLLM serves it: token ids, or a text that its tokenizer reads special tokens out of.
+
+With ids it insists on a distribution that nothing cuts, as the teachers of these tests want it: a real server would
+take what is missing from the checkpoint's generation_config, without a word.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,9 @@ def vllm(tokenizer: PreTrainedTokenizerBase) -> Answering:
         body = received.body
         if received.path != "/v1/completions":
             return refusal(404, f"no such path: {received.path}")
+        whole = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+        if isinstance(body["prompt"], list) and (cut := {name for name in whole if body.get(name) != whole[name]}):
+            return refusal(400, f"the checkpoint's own {sorted(cut)[0]} would cut the distribution")
         turns = chatml_turns(tokenizer, prompt_ids(tokenizer, body["prompt"]))
         if not turns or turns[-1].role != "assistant":
             return refusal(400, "the prompt is no conversation that ends in the assistant's turn")

@@ -1,4 +1,4 @@
-"""Pictures of every view in both themes, for the README files: `python -m tests.widgets.screenshots` from the checkout.
+"""Pictures of every view in both themes, for the README files: `python -m tests.widgets.screenshots [NAME …]`.
 
 The views show the recorded runs that ship with the package; the workbench is taken in a real JupyterLab.
 """
@@ -6,6 +6,8 @@ The views show the recorded runs that ship with the package; the workbench is ta
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -45,18 +47,22 @@ def views() -> dict[str, Callable[[], Any]]:
         "audit_panel": lambda: AuditPanel(rollouts[0]),
         "posterior_plot": lambda: PosteriorPlot(rollouts[0], others=rollouts[1:]),
         "update_ledger": lambda: UpdateLedger(rollouts, run.recipe),
-        "training_monitor": lambda: TrainingMonitor(RECORDED / "labels"),
-        "run_browser": lambda: RunBrowser(RECORDED, chosen=["labels", "self_teacher"]),
-        "launcher": lambda: Launcher("train"),
+        "training_monitor": lambda: TrainingMonitor("runs/labels"),
+        "run_browser": lambda: RunBrowser("runs", chosen=["labels", "self_teacher"]),
+        "launcher": lambda: Launcher("train", runs="launched"),
     }
 
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     os.chdir(tempfile.mkdtemp())  # no run of one's own in the pictures, and no path
+    shutil.copytree(RECORDED, "runs")
+    names = sys.argv[1:] or [*views(), "workbench"]
     with launched() as browser:
         pages = Pages(browser)
         for name, make in views().items():
+            if name not in names:
+                continue
             for theme in ("light", "dark"):
                 view = make()
                 with pages.page(theme) as (page, log):
@@ -66,6 +72,8 @@ def main() -> None:
                     page.wait_for_timeout(400)
                     page.locator(".oopd-view").first.screenshot(path=FOLDER / f"{name}-{theme}.png")
                 view.close()
+        if "workbench" not in names:
+            return
         folder = Path(tempfile.mkdtemp())
         with running_lab(folder) as lab:
             page = browser.new_page(viewport={"width": 1250, "height": 2300})

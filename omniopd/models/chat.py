@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import DataError
+from omniopd.models.encoding import encode
 from omniopd.types import Message
 
 
@@ -57,4 +58,4 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=not special).input_ids)
+    return encode(tokenizer, [text], special)[0]

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.models.chat import text_ids
+from omniopd.models.encoding import encode
 
 INCOMPLETE = "\ufffd"
 
@@ -74,10 +75,7 @@ def decode_whole(tokenizer: PreTrainedTokenizerBase, context: Sequence[int], ids
 
 def encode_all(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of plain texts, one call for all: no special token is added, and none is read out of a text."""
-    if not texts:
-        return []
-    encoded = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
-    return [list(ids) for ids in encoded.input_ids]
+    return encode(tokenizer, texts, special=False)
 
 
 def continuation_tokens(

@@ -52,7 +52,8 @@ class AuditRecord:
     """One audited fork: the evidence, and what it became. `weights` are per token of the chunk, `labels` per offset.
 
     `text_pieces[i]` are the student's tokens of text i as they follow the prefix, as text (empty where writing the text
-    down changes the prefix's own tokens); an end-of-turn token is an empty piece.
+    down changes the prefix's own tokens); an end-of-turn token is an empty piece. `label_nll[i]` is what the labels at
+    offset i cost the student, Σ weight · −log π.
     """
 
     kind: ClassVar[str] = "audit"
@@ -78,6 +79,7 @@ class AuditRecord:
     problem: str | None = None
     text_pieces: tuple[tuple[str, ...], ...] = ()
     echoes: int = 0
+    label_nll: tuple[float, ...] = ()
     schema: int = SCHEMA
 
     @property

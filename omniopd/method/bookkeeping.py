@@ -113,6 +113,8 @@ def _part(rollout: RolloutRecord, audit: AuditRecord, target: PlainTarget, objec
         # Where a label may be the student's own token, written otherwise, nothing is known of it.
         others = [w for token, w in slots.items() if token != own and _told_apart(token, own) and w > 0]
         known += _least_nll(others, logprobs[offset])
+    if target.label_nll:
+        known, unknown = sum(target.label_nll), 0.0
     kl = sum(rollout.anchor_kl[audit.start : audit.stop])
     return ForkPart(
         row=rollout.row,

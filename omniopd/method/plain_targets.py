@@ -37,10 +37,14 @@ class PlainEvidence:
 
 @dataclass(frozen=True, slots=True)
 class PlainTarget:
-    """What a fork does to the loss, as `ForkTarget`: weights per token of the chunk, labels per offset."""
+    """What a fork does to the loss, as `ForkTarget`: weights per token of the chunk, labels per offset.
+
+    `label_nll` is what the labels cost, per offset, where a record tells.
+    """
 
     weights: tuple[float, ...]
     labels: tuple[Mapping[Hashable, float], ...] = ()
+    label_nll: tuple[float, ...] = ()
 
 
 def evidence_of(rollouts: Sequence[RolloutRecord]) -> list[PlainEvidence]:
@@ -57,7 +61,7 @@ def recorded_targets(rollouts: Sequence[RolloutRecord]) -> list[PlainTarget] | N
     audits = [a for r in rollouts for a in r.audits]
     if not all(a.weights for a in audits):
         return None
-    return [PlainTarget(a.weights, tuple(_added_up(slots) for slots in a.labels)) for a in audits]
+    return [PlainTarget(a.weights, tuple(_added_up(slots) for slots in a.labels), a.label_nll) for a in audits]
 
 
 def plain_targets(

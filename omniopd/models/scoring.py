@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from omniopd.errors import ConfigError
 from omniopd.models.backbone import as_reference, check_head, head_of, sequence_hidden
-from omniopd.models.chunked_head import GradientInForward, Head, Question, Statistics, Terms
+from omniopd.models.chunked_head import GradientInForward, Head, Question, Statistics, Terms, walk
 
 __all__ = [
-    "Head", "HeadLoss", "TokenStatistics", "as_reference", "check_head", "head_of", "reference_statistics",
-    "response_hidden", "sequence_hidden", "sequence_statistics", "token_statistics", "weighted_head_loss",
+    "Head", "HeadLoss", "TokenStatistics", "as_reference", "check_head", "head_of", "label_costs",
+    "reference_statistics", "response_hidden", "sequence_hidden", "sequence_statistics", "token_statistics",
+    "weighted_head_loss",
 ]
 
 # TRL's own tile width for divergences; its log-probabilities then use the same.
@@ -95,6 +96,18 @@ def weighted_head_loss(
     grad_enabled = torch.is_grad_enabled()
     total, parts, *statistics = GradientInForward.apply(hidden, head.weight, head.bias, question, terms, grad_enabled)
     return HeadLoss(total, *parts.unbind(), *statistics)
+
+
+@torch.no_grad()
+def label_costs(
+    hidden: Float[Tensor, "tokens hidden"], head: Head, label_ids: Int[Tensor, "tokens label"],
+    label_weights: Float[Tensor, "tokens label"], temperature: float = 1.0,
+) -> Float[Tensor, " tokens"]:
+    """−Σ_k label_weights_tk·log π(label_ids_tk) of each token: what the loss sums up, kept apart for a record."""
+    targets = label_ids.new_zeros(len(hidden))
+    terms = Terms(label_weights.new_zeros(len(hidden)), None, label_ids, label_weights)
+    found = walk(hidden, _question(hidden, head, targets, None, None, temperature), terms).label_logprobs
+    return torch.where(label_weights != 0, -label_weights * found, 0).sum(-1)
 
 
 def reference_statistics(

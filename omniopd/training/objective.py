@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from omniopd.method.loss import loss_coefficients
-from omniopd.models.scoring import Head, head_of, response_hidden, token_statistics, weighted_head_loss
+from omniopd.models.scoring import Head, head_of, label_costs, response_hidden, token_statistics, weighted_head_loss
 from omniopd.training.statistics import LossSums
 
 ROWS_AT_ONCE = 64  # texts of one forward
@@ -31,13 +31,15 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MicroBatchLoss:
-    """`total` carries the gradient. `anchor_kl` is per response token, 0 at padding."""
+    """`total` carries the gradient. `anchor_kl` and `label_nll` (Σ label weight · −log π, before β and the normaliser;
+    None where not asked for) are per response token, 0 at padding."""
 
     total: Float[Tensor, ""]
     anchor_kl: Float[Tensor, "batch time"]
     entropy_sum: Float[Tensor, ""]
     tokens: Int[Tensor, ""]
     sums: LossSums
+    label_nll: Float[Tensor, "batch time"] | None = None
 
 
 def micro_batch_loss(
@@ -48,11 +50,12 @@ def micro_batch_loss(
     normaliser: float,
     temperature: float = 1.0,
     continuation_forwards: int | None = None,
+    record: bool = False,
 ) -> MicroBatchLoss:
     """Chunk term (with labels and continuations) and anchor over `normaliser`; plus what the log wants to know.
 
     `inputs` holds prompt and completion ids and masks, and a `TargetBatch` by its names; `continuation_forwards` is
-    that of `continuation_loss`.
+    that of `continuation_loss`; `record` asks for `label_nll`.
     """
     mask = inputs["completion_mask"].bool()
     ids, attention, time = _sequence(inputs)
@@ -94,8 +97,15 @@ def micro_batch_loss(
         kl_anchored=anchor_kl[anchored].sum(),
     )
     sums.lowest("logprob", logprobs[audited])
-    spread = anchor_kl.new_zeros(mask.shape).masked_scatter(mask, anchor_kl)
-    return MicroBatchLoss(total, spread, entropies.sum(), mask.sum(), sums)
+    label_nll = None
+    if record and has_labels:
+        costs = label_costs(hidden, head, inputs["label_ids"][mask], inputs["label_weights"][mask], temperature)
+        label_nll = _spread(costs, mask)
+    return MicroBatchLoss(total, _spread(anchor_kl, mask), entropies.sum(), mask.sum(), sums, label_nll)
+
+
+def _spread(values: Float[Tensor, " tokens"], mask: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
+    return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -34,12 +35,14 @@ def rollout_records(
     tokenizer: PreTrainedTokenizerBase,
     anchor_on: str = "unaudited",
     probe: bool = False,
+    label_nll: Mapping[int, Tensor] | None = None,
 ) -> list[RolloutRecord]:
     """One record per row of the global batch, ascending. `probe`: nothing is learnt from them, so none is anchored."""
-    return [
+    records = [
         _rollout_record(step, row, *rows[row], anchor_kl.get(row), concentration, tokenizer, anchor_on, probe)
         for row in sorted(rows)
     ]
+    return [_with_label_nll(record, (label_nll or {}).get(record.row)) for record in records]
 
 
 def audit_record(
@@ -84,6 +87,14 @@ def audit_record(
         text_pieces=text_pieces,
         echoes=answer.echoes,
     )
+
+
+def _with_label_nll(record: RolloutRecord, label_nll: Tensor | None) -> RolloutRecord:
+    if label_nll is None:
+        return record
+    costs = label_nll.tolist()
+    audits = tuple(replace(a, label_nll=tuple(costs[a.start : a.start + len(a.labels)])) for a in record.audits)
+    return replace(record, audits=audits)
 
 
 def _rollout_record(

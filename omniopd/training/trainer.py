@@ -92,6 +92,7 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
         self._audited_before = False
         self._own: dict[int, tuple[AuditedRollout, list[ForkTarget]]] = {}
         self._anchor_kl: dict[int, Tensor] = {}
+        self._label_nll: dict[int, Tensor] = {}
         super().__init__(
             model=model,
             teacher_model=reference,
@@ -151,7 +152,7 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
         output.update(batch.tensors())
         output["row_id"] = torch.arange(first, first + len(rollouts), device=mask.device)
         self._own = {first + i: pair for i, pair in enumerate(zip(own, own_targets, strict=True))}
-        self._anchor_kl = {}
+        self._anchor_kl, self._label_nll = {}, {}
         for name, value in audit_statistics(audited, targets).items():
             self._metrics["train"][name].append(value)
 
@@ -222,12 +223,15 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
                 self._normaliser(),
                 self.temperature,
                 self._continuation_forwards(inputs),
+                record="row_id" in inputs and self._records_rollouts(self.state.global_step + 1),
             )
         if "row_id" in inputs:
             self._loss_sums = LossSums.joined([self._loss_sums, made.sums])
             if self._records_rollouts(self.state.global_step + 1):
-                for row, values in zip(inputs["row_id"].tolist(), made.anchor_kl.cpu(), strict=True):
-                    self._anchor_kl[row] = values
+                rows = inputs["row_id"].tolist()
+                self._anchor_kl |= dict(zip(rows, made.anchor_kl.cpu(), strict=True))
+                if made.label_nll is not None:
+                    self._label_nll |= dict(zip(rows, made.label_nll.cpu(), strict=True))
         return made.total, made.entropy_sum, made.tokens
 
     def _continuation_forwards(self, inputs: dict[str, Any]) -> int:
@@ -293,7 +297,8 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
         if self._records_rollouts(step):
             records = self._gathered(
                 rollout_records(
-                    step, self._own, self._anchor_kl, self.args.concentration, self._tokenizer, self.args.anchor_on
+                    step, self._own, self._anchor_kl, self.args.concentration, self._tokenizer, self.args.anchor_on,
+                    label_nll=self._label_nll,
                 )
             )
         if not self.accelerator.is_main_process:

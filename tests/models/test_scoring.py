@@ -16,6 +16,7 @@ from omniopd.models.scoring import (
     as_reference,
     check_head,
     head_of,
+    label_costs,
     reference_statistics,
     response_hidden,
     sequence_statistics,
@@ -360,3 +361,18 @@ def test_gradients_of_a_whole_model_are_those_of_its_own_logits():
     log_p = model(ids[:1]).logits[0].log_softmax(-1)
     (-(weights * log_p[3:8].gather(-1, ids[0, 4:, None]).squeeze(-1)).sum()).backward()
     assert_gradients_close(list(found.values()), [p.grad for p in model.parameters()])
+
+
+def test_label_costs_are_the_losss_label_part_token_by_token() -> None:
+    values = problem(9, 900, 50, 16, labels=2)
+    values["label_weights"][::2] = 0.0
+    given = {name: values[name] for name in ("hidden", "head", "label_ids", "label_weights")}
+    costs = label_costs(**given, temperature=0.7)
+    zeros = torch.zeros(50)
+    whole = weighted_head_loss(
+        values["hidden"], values["head"], values["targets"], zeros, label_ids=values["label_ids"],
+        label_weights=values["label_weights"], temperature=0.7,
+    )  # fmt: skip
+    torch.testing.assert_close(costs.sum(), whole.labels, rtol=1e-5, atol=1e-5)
+    assert not costs[::2].any()
+    assert (costs >= 0).all()

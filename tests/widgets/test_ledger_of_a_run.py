@@ -37,6 +37,10 @@ def test_labels_are_made_again_from_pieces_and_cost_at_least_the_bound(tmp_path)
     for recorded, again in zip(recorded_targets(rollouts), made_again, strict=True):
         # These random models write half characters, which read the same in a label: only their sum can be compared.
         assert sum(again.labels[0].values()) == pytest.approx(sum(recorded.labels[0].values()))
+    # What the trainer recorded is exact; made again from pieces, other tokens' costs are bounds.
+    assert view.target == "recorded"
+    assert view.parts().is_exact
+    assert view.totals["chunk"] == pytest.approx(done.steps()[0].chunk_loss, rel=1e-4, abs=1e-6)
     view.target = "labels"
     assert not view.parts().is_exact
     assert view.totals["chunk"] <= done.steps()[0].chunk_loss * (1 + 1e-5)

@@ -15,10 +15,12 @@ import sys
 from typing import Any
 
 LONGEST = 100_000  # items of an iterator that a program returns
+DEEPEST = 100_000  # calls inside each other: more than programs of contests need
 
 
 def serve(requests: int, replies: int, program: str, entry: str) -> None:
     """Run `program` and answer calls of its function `entry` (or of that method of its class `Solution`)."""
+    sys.setrecursionlimit(DEEPEST)
     namespace: dict[str, Any] = {"__name__": "solution"}
     try:
         exec(compile(program, "solution.py", "exec", dont_inherit=True), namespace)
@@ -51,6 +53,7 @@ def test(requests: int, replies: int, token: str, context: str, tests: str, entr
     `context` is what the tests may use (the problem's own helpers). Tests that define `check` get the function passed;
     others find it under its name. Tests that never call it prove nothing and fail.
     """
+    sys.setrecursionlimit(DEEPEST)
     report = os.dup(1)
     os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
     function = _Remote(requests, replies)
@@ -202,6 +205,3 @@ def _told(error: BaseException, tests: str) -> str:
         trace = trace.tb_next
     text = str(error).strip()
     return f"{type(error).__name__}{': ' + text if text else ''}{where}"[:500]
-
-
-sys.setrecursionlimit(100_000)

@@ -8,12 +8,19 @@ from typing import Any
 
 from omniopd.errors import ConfigError
 
+A_TEACHERS_PRICE = (
+    "A teacher behind an API costs money, and what a notebook asks of one is known to the notebook alone: train.ipynb "
+    "says the price first, and ends there if it is above teacher.ask_above_usd and -p accept_usd is lower; a notebook "
+    "of your own does so if it calls price_first(recipe, accept_usd) of omniopd.cli.price, and asks at once if it does "
+    "not."
+)
+
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "run", help="execute a notebook as a run", description=__doc__,
         epilog="example: omniopd run train -p steps 20 -p seed 1; the exit code is 0 where it finished, 1 where a cell "
-        "failed, 130 where it was interrupted, 137 where its kernel was killed",
+        f"failed, 130 where it was interrupted, 137 where its kernel was killed. {A_TEACHERS_PRICE}",
     )  # fmt: skip
     command.add_argument("notebook", nargs="?", metavar="NOTEBOOK", help="a file, or a shipped notebook's name (train)")
     command.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),

@@ -6,13 +6,15 @@ import argparse
 import sys
 from typing import Any
 
+from omniopd.cli.run import A_TEACHERS_PRICE
 from omniopd.errors import ConfigError
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "sweep", help="execute a notebook over a grid", description=__doc__,
-        epilog="example: omniopd sweep train --grid steps=10,20 --seeds 0,1,2 -p problems 50",
+        epilog="example: omniopd sweep train --grid steps=10,20 --seeds 0,1,2 -p problems 50. "
+        + A_TEACHERS_PRICE,
     )  # fmt: skip
     command.add_argument("notebook", metavar="NOTEBOOK", help="a file, or a shipped notebook's name (train)")
     command.add_argument("--grid", action="append", default=[], metavar="KEY=A,B", help="values of a parameter; often")

@@ -7,12 +7,14 @@ among others. All requests of a call are decoded together, each prefix read once
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from omniopd.errors import ConfigError
+from omniopd.errors import ConfigError, TeacherError
 from omniopd.models.branching import Branch, branch_ids
 from omniopd.models.chat import prompt_ids
 from omniopd.models.decoding import context_length, row_seed
@@ -20,12 +22,14 @@ from omniopd.models.loading import end_ids
 from omniopd.models.pieces import decode_whole, encode_all
 from omniopd.types import ContinuationRequest, Continuations, Usage
 
+log = logging.getLogger(__name__)
+
 
 class LocalTeacher:
     """Continues prefixes with `model`, sampled at `temperature` (0: greedy) and `top_p`.
 
-    `batch_tokens` bounds the tokens that are in memory at once; `name` is what records call it. Usage counts the prompt
-    and prefix once per request, and every token that was drawn.
+    As much is decoded at once as memory allows: `batch_tokens` at most, halved when a GPU's memory is full. `name` is
+    what records call it. Usage counts the prompt and prefix once per request, and every token that was drawn.
     """
 
     def __init__(
@@ -76,12 +80,32 @@ class LocalTeacher:
             answer(index, Continuations((), problem="context", served_model=self.name))
         branches = [self._branch(requests[index], prefixes[index], room) for index in fitting]
         stops = end_ids(self.model, self.tokenizer)
-        for place, sampled in branch_ids(
-            self.model, branches, temperature=self.temperature, top_p=self.top_p, eos_ids=stops,
-            pad_id=stops[0], batch_tokens=self.batch_tokens,
-        ):  # fmt: skip
-            answer(fitting[place], self._continuations(branches[place].prefix, sampled, stops))
+        waiting = dict(zip(fitting, branches, strict=True))
+        while waiting:
+            places, asked = list(waiting), list(waiting.values())
+            try:
+                for place, sampled in branch_ids(
+                    self.model, asked, temperature=self.temperature, top_p=self.top_p, eos_ids=stops,
+                    pad_id=stops[0], batch_tokens=self.batch_tokens,
+                ):  # fmt: skip
+                    answer(places[place], self._continuations(asked[place].prefix, sampled, stops))
+                    del waiting[places[place]]
+            except torch.OutOfMemoryError as error:
+                self._ask_for_less(list(waiting.values()), error)
         return [result for result in results if result is not None]
+
+    def _ask_for_less(self, waiting: Sequence[Branch], error: torch.OutOfMemoryError) -> None:
+        """Half as many tokens at once, from now on; draws have seeds of their own, so that no text changes."""
+        longest = max(len(branch.prefix) + branch.max_tokens for branch in waiting)
+        if self.batch_tokens <= longest:
+            raise TeacherError(
+                f"teacher.batch_tokens is {self.batch_tokens}, and the memory of {self.model.device} does not hold a "
+                f"single text of {longest} tokens: free some of it, or give a smaller teacher"
+            ) from error
+        self.batch_tokens = max(longest, self.batch_tokens // 2)
+        log.warning("the teacher's memory is full: %d tokens at once from now on", self.batch_tokens)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _prefixes(self, requests: Sequence[ContinuationRequest]) -> list[tuple[int, ...]]:
         """The ids that the model continues: the prompt up to the assistant's turn, then the prefix as plain text."""

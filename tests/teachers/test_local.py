@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
-from omniopd.errors import ConfigError
+from omniopd.errors import ConfigError, TeacherError
 from omniopd.models.branching import supports_trees
 from omniopd.models.chat import prompt_ids, text_ids
 from omniopd.models.decoding import continue_ids, row_seed
@@ -39,6 +39,26 @@ def slowly(teacher: LocalTeacher, asked: ContinuationRequest) -> tuple[tuple[str
         texts.append(decode_whole(tokenizer, prefix, ids))
         stopped.append(ids[-1] == end)
     return tuple(texts), tuple(stopped)
+
+
+class Narrow(Qwen3ForCausalLM):
+    """A model on a device whose memory holds `room` tokens of one forward."""
+
+    room = 10**9
+
+    def forward(self, input_ids=None, **options):
+        if input_ids.numel() > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().forward(input_ids=input_ids, **options)
+
+
+def narrow(room: int) -> PreTrainedModel:
+    like = tiny_model()
+    model = Narrow(like.config).eval()
+    model.load_state_dict(like.state_dict())
+    model.generation_config = like.generation_config
+    model.room = room
+    return model
 
 
 def eager() -> PreTrainedModel:
@@ -141,3 +161,21 @@ def test_an_unfinished_last_character_is_held_back() -> None:
 def test_a_temperature_below_zero_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"temperature is -1"):
         LocalTeacher(tiny_model(), tiny_tokenizer(), temperature=-1)
+
+
+def test_a_full_memory_means_smaller_batches_and_the_same_texts(caplog: pytest.LogCaptureFixture) -> None:
+    asked = [ask for of in prompts(3) for ask in forks(of)]
+    wanted = LocalTeacher(tiny_model(), tiny_tokenizer()).continue_from(asked)
+    teacher = LocalTeacher(narrow(room=200), tiny_tokenizer())
+    heard: list[int] = []
+    found = teacher.continue_from(asked, lambda index, _: heard.append(index))
+    assert [a.texts for a in found] == [a.texts for a in wanted]
+    assert sorted(heard) == list(range(len(asked)))
+    assert teacher.batch_tokens < 65536
+    assert "the teacher's memory is full" in caplog.text
+
+
+def test_a_memory_too_small_for_one_text_is_one_sentence() -> None:
+    teacher = LocalTeacher(narrow(room=4), tiny_tokenizer())
+    with pytest.raises(TeacherError, match=r"batch_tokens is \d+, and the memory of cpu does not hold a single"):
+        teacher.continue_from(forks(prompt()))

@@ -23,7 +23,8 @@ demo: install
 	@$(BIN)/omniopd demo
 
 lab: install
-	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb --LabApp.news_url=None
+	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. \
+		--LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb --LabApp.news_url=None
 
 check: install-test
 	@failed=0; \

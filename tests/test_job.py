@@ -124,8 +124,9 @@ def test_only_a_run_that_stopped_can_go_on(finished, tmp_path):
 
 
 def test_a_teacher_that_falls_silent_fails_the_run_and_loses_nothing(tmp_path):
+    silent = small_recipe(training__probe_prompts=0)  # probes ask, too
     with pytest.raises(TeacherError, match=r"(\d) of \1 forks got no answer in this step, most often 'timeout'"):
-        run_training(small_recipe(), tmp_path, name="silent", show=False, teacher=Silent(patience=2))
+        run_training(silent, tmp_path, name="silent", show=False, teacher=Silent(patience=2))
     run = open_run(tmp_path / "silent")
     assert (run.state, run.status.step) == ("failed", 2)
     assert "got no answer" in run.status.message

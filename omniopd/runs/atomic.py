@@ -36,6 +36,18 @@ def write_text(path: Path, text: str) -> None:
         sync_folder(path.parent)
 
 
+def overwrite_text(path: Path, text: str) -> None:
+    """Put a short `text` into the file that is there, in place: for a full disk, where nothing new can be made.
+
+    A crash in between may leave a half; what a file system's block holds already needs no space. Raises RunError.
+    """
+    with _explained(path), open(path, "r+b", buffering=0) as file:
+        data = text.encode()
+        file.write(data)
+        file.truncate(len(data))
+        os.fsync(file.fileno())
+
+
 def append_line(path: Path, line: str) -> None:
     """Append one line and its end. Raises RunError where it cannot be written; what was there stays as it was."""
     data = (line + "\n").encode()

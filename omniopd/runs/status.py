@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.errors import RunError
-from omniopd.runs.atomic import write_text
+from omniopd.runs.atomic import overwrite_text, write_text
 from omniopd.runs.manifest import now
 
 STATES = ("queued", "running", "finished", "failed", "interrupted", "stopped")
 GOING_ON = ("queued", "running")  # a process has the run in hand
 LOST = "lost"  # never written: what `state_of` calls a run that says that it goes on and whose process is gone
+_BLOCK = 4096  # bytes that a small file takes on a disk anyway
 _SLACK_S = 2.0  # two readings of one process's start may differ by a clock's correction
 
 
@@ -52,7 +53,14 @@ def changed(status: Status, **changes: Any) -> Status:
 
 
 def write_status(path: Path, status: Status) -> None:
-    write_text(path, json.dumps(asdict(status), ensure_ascii=False, indent=1) + "\n")
+    """Write a status whole; on a full disk over the old one, since that a run has ended must be told there too."""
+    text = json.dumps(asdict(status), ensure_ascii=False, indent=1) + "\n"
+    try:
+        write_text(path, text)
+    except RunError:
+        if not path.exists() or len(text.encode()) > _BLOCK:
+            raise
+        overwrite_text(path, text)
 
 
 def read_status(path: Path) -> Status:

@@ -18,7 +18,7 @@ from omniopd.config import Recipe, load_recipe, override
 from omniopd.errors import RunError
 from omniopd.records import AuditRecord, EvalRecord, ProblemResult, RolloutRecord, StepRecord
 from omniopd.runs import create_run, open_run
-from omniopd.runs.atomic import temporary
+from omniopd.runs.atomic import temporary, write_text
 from omniopd.runs.store import Run
 
 ROOT = Path(__file__).parents[2]
@@ -221,12 +221,21 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(run):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_leaves_the_old_file_in_its_place(run):
-    before = run.status
-    temporary(run.path / "status.json").symlink_to("/dev/full")
+    file = run.path / "recipe.toml"
+    before = file.read_text()
+    temporary(file).symlink_to("/dev/full")
     with pytest.raises(RunError, match=f"the disk of {run.path} is full"):
-        run.set_status(step=7)
-    assert run.status == before
-    assert not temporary(run.path / "status.json").is_symlink()
+        write_text(file, "new")
+    assert file.read_text() == before
+    assert not temporary(file).is_symlink()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_on_a_full_disk_a_status_is_told_over_the_old_one(run):
+    run.set_status(message="a long message " * 20)
+    temporary(run.path / "status.json").symlink_to("/dev/full")
+    run.set_status(state="failed", step=7, message="full")
+    assert (run.status.state, run.status.step, run.status.message) == ("failed", 7, "full")
 
 
 APPENDS = """

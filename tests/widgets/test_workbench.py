@@ -150,7 +150,8 @@ def test_the_bar_waits_for_an_answer_before_it_asks_and_rests_while_something_go
     mounted.settle()
     assert (ask.is_disabled(), answer.is_disabled()) == (True, True)
     # The status line speaks ten times a second.
-    mounted.page.wait_for_function("document.querySelector('.oopd-status').textContent.includes('the teacher continues')")
+    said = "document.querySelector('.oopd-status').textContent"
+    mounted.page.wait_for_function(f"{said}.includes('the teacher continues')")
 
 
 def test_hostile_problems_and_names_are_shown_and_not_obeyed(mount) -> None:

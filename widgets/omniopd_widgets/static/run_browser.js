@@ -91,7 +91,8 @@ function render({ model, el, signal }) {
     found.textContent = `${count(matching.length)} of ${plural(all.length + hidden, "run")}${hidden ? `, the newest ${count(all.length)} are searched` : ""}`;
   }
   watch(model, ["rows", "query", "sort", "descending", "chosen", "opened", "hidden_rows"], drawRows, signal);
-  watch(model, ["query"], () => say(found.textContent), signal);
+  let told = "";
+  watch(model, ["query", "rows"], () => found.textContent !== told && say((told = found.textContent)), signal);
   watch(model, ["live"], () => {
     look.textContent = model.get("live") ? "Stop looking" : "Look again";
     look.title = "at the folder, every two seconds; the runs themselves go on";

@@ -7,6 +7,7 @@ Knows nothing of queues and of statuses; `runner.py` does.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -88,6 +89,7 @@ def execute(
     """
     notebook = nbformat.read(source, as_version=4)
     papermill_engines.register("omniopd", _Engine)
+    logging.getLogger("papermill").addFilter(_is_no_false_alarm)
     papermill.execute_notebook(
         notebook,  # as an object: papermill takes braces in a path for a template
         None,
@@ -180,3 +182,8 @@ class _Client(PapermillNotebookClient):
         # Asked every second: what a silent cell said last must not wait for its next word.
         self.nb_man.autosave_cell()
         await super()._async_check_alive()
+
+
+def _is_no_false_alarm(record: logging.LogRecord) -> bool:
+    """papermill does not read `steps: int | None = 3` and warns of it; names were checked before it was started."""
+    return not str(record.msg).startswith("Passed unknown parameter")

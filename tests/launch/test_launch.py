@@ -59,6 +59,14 @@ def test_a_notebook_leaves_its_copy_its_status_and_no_trace_of_this_machine(here
     assert [each.path for each in launched_in("runs")] == [launched.path]
 
 
+def test_a_parameter_that_may_be_nothing_is_no_unknown_one(here):
+    source = notebook(here / "optional.ipynb", "print(x)", parameters="x: int | None = 3  # a number, or none\n")
+    launched = launch(source, {"x": "none"}, device="none")
+    assert launched.wait(120)
+    assert outputs(launched.notebook)[2] == "None\n"
+    assert "unknown parameter" not in launched.log.read_text()
+
+
 def test_a_cell_that_fails_is_a_run_that_fails_and_what_came_before_is_kept(here):
     launched = launch(notebook(here / "bad.ipynb", "print('kept')", "1 / 0", "print('never')"), device="none")
     assert launched.wait(120)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
+from typing import TYPE_CHECKING
 
 from omniopd.charts import Chart
 from omniopd.comparison.arms import Arm, Comparison
@@ -12,6 +14,9 @@ from omniopd.comparison.cost import paper_cost
 from omniopd.evaluation.tables import as_html
 from omniopd.reporting import POLICY
 from omniopd.runs.atomic import write_text
+
+if TYPE_CHECKING:
+    import pandas
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;color:#222;margin:2em auto;max-width:78em;padding:0 1em}"
@@ -31,7 +36,7 @@ def comparison_page(comparison: Comparison, file: str | Path, title: str = "Runs
         _list(comparison.verdicts()),
         *(["<h2>What was left out, or is missing</h2>", _list(comparison.problems)] if comparison.problems else []),
         "<h2>Arms</h2>",
-        as_html(comparison.table().reset_index().round(2)),
+        as_html(comparison.table().map(_readable).T),
         *(chart.svg() for chart in charts(comparison)),
         "<h2>Settings in which they differ</h2>",
         as_html(_settings(comparison)),
@@ -78,13 +83,18 @@ def _learning_curve(arm: Arm) -> tuple[list[float], list[float]]:
     return [float(samples) for samples in sorted(found)], [mean(found[samples]) for samples in sorted(found)]
 
 
-def _settings(comparison: Comparison):
+def _settings(comparison: Comparison) -> pandas.DataFrame:
     import pandas
 
-    return pandas.DataFrame(
-        [{"arm": arm.name, **{k: str(v) for k, v in arm.settings.items()}} for arm in comparison.arms]
-    )
+    return pandas.DataFrame({arm.name: {k: str(v) for k, v in arm.settings.items()} for arm in comparison.arms})
 
 
-def _list(sentences) -> str:
+def _readable(value: object) -> str:
+    """Large numbers whole and in groups, small ones with two decimals."""
+    if isinstance(value, int | float):
+        return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.2f}"
+    return str(value)
+
+
+def _list(sentences: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{html.escape(s)}</li>' for s in sentences)}</ul>"

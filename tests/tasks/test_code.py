@@ -131,7 +131,9 @@ def test_tests_that_prove_nothing_do_not_pass() -> None:
     assert judge_streams("print(1)", [], LIMITS).reason == "the problem has no cases"
     caught = "def check(f):\n    for x in (1, 2):\n        try: f(x)\n        except: pass\n"
     left = judge_function("import sys\ndef f(x): sys.exit(0)", caught, "f", LIMITS)
-    assert (left.passed, left.reason) == (False, "the program ended before it answered (exit code 0)")
+    assert not left.passed
+    # Its way out is cut short where the tests are over before it has gone.
+    assert left.reason.startswith("the program ended before it answered (e")
 
 
 def test_a_function_cannot_reach_the_tests_through_its_arguments() -> None:

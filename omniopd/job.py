@@ -21,7 +21,7 @@ import torch
 from omniopd.build import LocalModel, build_student, build_task, build_teacher, build_teacher_model, device_of
 from omniopd.config import Recipe
 from omniopd.errors import ConfigError, OmniOPDError, RunError
-from omniopd.evaluation.callback import EvaluationCallback
+from omniopd.evaluation.callback import AtSteps, EvaluationCallback
 from omniopd.evaluation.evaluate import evaluate
 from omniopd.evaluation.tables import CONTROL
 from omniopd.methods import build_trainer
@@ -150,9 +150,9 @@ class _Job:
         trainer = build_trainer(
             recipe, self.run.checkpoints, self, student, own_teacher or teacher, [self.stopper, *self._between(student)]
         )
-        if checkpoint is None:
+        if checkpoint is None and recipe.evaluation.before:
             self._measure(STUDENT, student, 0)
-        if teacher is not None:
+        if teacher is not None and recipe.evaluation.before:
             self._measure(TEACHER, teacher, 0)
         if checkpoint is None or step_of(checkpoint) < steps:
             self._doing("training")
@@ -195,16 +195,25 @@ class _Job:
             trainer.train()
         trained = LocalModel(student.name, trainer.accelerator.unwrap_model(trainer.model).eval(), student.tokenizer)
         for temperature in e.temperatures:
-            self._evaluate(who, trained, steps, temperature, 1, e.problems)
+            # A control is trained anew when it was stopped, so what an earlier one answered does not count.
+            self._evaluate(who, trained, steps, temperature, 1, goes_on=False)
 
-    def _between(self, student: LocalModel) -> list[EvaluationCallback]:
-        """The evaluation of `evaluation.every`: fewer problems, the hottest temperature only, one answer each."""
+    def _between(self, student: LocalModel) -> list[AtSteps | EvaluationCallback]:
+        """The evaluations of `evaluation.at`, which are those of the end, and of `evaluation.every`: fewer problems, the
+        hottest temperature only, one answer each."""
         e = self.recipe.evaluation
         if not e.every:
-            return []
+            return callbacks
         callback = EvaluationCallback(
             build_task(self.recipe),
             student.tokenizer,
+
+        def measure(model: Any, step: int) -> None:
+            # Not kept half done: a step that is trained again is measured again.
+            self._measure(STUDENT, LocalModel(student.name, model, student.tokenizer), step, goes_on=False)
+
+        # The last step is the run's end, which is measured anyway.
+        callbacks: list[AtSteps | EvaluationCallback] = [AtSteps(set(e.at) - {self.recipe.training.steps}, measure)]
             e.every,
             problems=e.every_problems,
             temperature=max(e.temperatures),
@@ -216,25 +225,26 @@ class _Job:
             on_record=self.append,
             progress=self._counting(STUDENT),
         )
-        return [callback]
+        return [*callbacks, callback]
 
-    def _measure(self, who: str, local: LocalModel, step: int) -> None:
+    def _measure(self, who: str, local: LocalModel, step: int, goes_on: bool = True) -> None:
         for temperature, samples in evaluation_plan(self.recipe):
             count = samples if who == STUDENT else 1
-            self._evaluate(who, local, step, temperature, count, self.recipe.evaluation.problems)
+            self._evaluate(who, local, step, temperature, count, goes_on)
 
     def _evaluate(
-        self, who: str, local: LocalModel, step: int, temperature: float, samples: int, problems: int
+        self, who: str, local: LocalModel, step: int, temperature: float, samples: int, goes_on: bool = True
     ) -> None:
         if any(
             (e.model, e.step, e.temperature, e.samples, len(e.problems), e.split)
             == (who, step, temperature, samples, problems, self.recipe.task.test_split)
             for e in self.run.evals()
         ):
+        """Measure once. One that was stopped in the middle goes on with what it lacks, if `goes_on`."""
+        problems = self.recipe.evaluation.problems
             return
         self._doing(f"measuring the {who}")
-        # A control is trained anew when it was stopped, so what an earlier one answered does not count.
-        keep = None if who.startswith(CONTROL) else self.run.path / UNFINISHED
+        keep = self.run.path / UNFINISHED if goes_on else None
         task, counting = build_task(self.recipe), self._counting(who)
         self.append(measured(who, local, task, self.recipe, temperature, samples, problems, step, counting, keep))
         if keep is not None:

@@ -12,13 +12,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from omniopd.errors import CheckpointError, RunError, TeacherError
+from omniopd.errors import CheckpointError, ConfigError, RunError, TeacherError
 from omniopd.evaluation.best import read_best
 from omniopd.evaluation.kept import Kept
 from omniopd.job import evaluation_plan, resume_training, run_training
 from omniopd.models.loading import load_model
 from omniopd.outcome import outcome
+from omniopd.records import EvalRecord
 from omniopd.runs import create_run, open_run
+from omniopd.runs.store import Run
 from omniopd.training.checkpoints import checkpoint_path, newest_valid, step_of
 from omniopd.types import Continuations
 from tests.small_runs import STEPS, small_recipe
@@ -192,6 +194,43 @@ def test_an_evaluation_that_was_stopped_goes_on_with_the_problems_it_lacks(finis
     assert written[: len(first.problems)] == [problem.prompt_id for problem in first.problems]
     assert [e.problems for e in run.evals()] == [e.problems for e in finished.evals()]
     assert not (run.path / "evaluating.jsonl").exists()
+
+
+def test_the_student_is_measured_at_chosen_steps_as_at_its_end(finished, tmp_path):
+    run = run_training(small_recipe(evaluation__at=[1, 2, STEPS], evaluation__before=False), tmp_path, show=False)
+    assert [(e.model, e.step, e.temperature, e.samples) for e in run.evals()] == [
+        ("student", step, t, n) for step in (1, 2, STEPS) for t, n in ((0.0, 1), (1.0, 2))
+    ]
+    end = run.evals()[-1]
+    assert all([p.prompt_id for p in e.problems] == [p.prompt_id for p in end.problems] for e in run.evals())
+    # Neither measuring in between nor leaving the beginning out changes anything of what is trained.
+    assert numbers(run)[0] == numbers(finished)[0]
+    assert numbers(run)[1][-2:] == numbers(finished)[1][-2:]
+
+
+@pytest.mark.parametrize("save_every", [1, 99])
+def test_a_measurement_between_steps_that_was_stopped_is_done_again(tmp_path, monkeypatch, save_every):
+    recipe = small_recipe(evaluation__at=[1, 2], evaluation__before=False, training__save_every=save_every)
+    whole = run_training(recipe, tmp_path, show=False)
+    append, seen = Run.append, []
+
+    def breaks_once(self, record):
+        append(self, record)
+        seen.extend([record] if isinstance(record, EvalRecord) else [])
+        if len(seen) == 3:  # the first of the two temperatures at step 2
+            seen.append(None)
+            raise SystemExit
+
+    monkeypatch.setattr(Run, "append", breaks_once)
+    with pytest.raises(SystemExit):
+        run_training(recipe, tmp_path, name="stopped", show=False)
+    run = resume_training(tmp_path / "stopped", show=False)
+    assert numbers(run) == numbers(whole)
+
+
+def test_a_step_to_measure_at_lies_within_the_training():
+    with pytest.raises(ConfigError, match=r"evaluation.at holds step 4, and training.steps is 3: name steps from 1"):
+        small_recipe(evaluation__at=[1, 4])
 
 
 def test_lora_is_saved_as_an_adapter_or_merged(tmp_path):

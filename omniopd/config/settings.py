@@ -162,6 +162,8 @@ class EvaluationConfig:
 
     The best student in between is kept, chosen on `every_problems` of `every_split` ("": the test split, on which the
     best of many looks a little better than it is).
+    `before` measures the untrained student, and a teacher that runs here. `at` are steps of training after which the
+    student is measured as at its end, at all temperatures on all problems: budgets of student samples.
     `controls` are trained and measured too, from the same start and as long: their gain was not the teacher's doing.
     """
 
@@ -173,6 +175,8 @@ class EvaluationConfig:
     every_split: str = ""
     batch: int = 256
     controls: tuple[str, ...] = ()
+    before: bool = True
+    at: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

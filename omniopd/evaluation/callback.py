@@ -1,12 +1,13 @@
 """Evaluation during training, for any trainer of transformers or TRL: held-out prompts every k steps, no teacher.
 
-Keeps the best student by accuracy. Training is as without it: draws are seeded by themselves, and no generator,
-gradient or mode is touched. Knows a task and a tokenizer; where records go the caller says.
+Keeps the best student by accuracy; `AtSteps` has any other measurement made at chosen steps. Training is as without it:
+draws are seeded by themselves, and no generator, gradient or mode is touched. Knows a task and a tokenizer; where
+records go the caller says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,15 @@ class EvaluationCallback(TrainerCallback):
     def _save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+
+
+class AtSteps(TrainerCallback):
+    """Calls `measure(model, step)` after each of `steps` optimizer steps, before a checkpoint of that step is written:
+    what a checkpoint holds has been measured. The main process calls it."""
+
+    def __init__(self, steps: Iterable[int], measure: Callable[[Any, int], None]) -> None:
+        self._steps, self._measure = frozenset(steps), measure
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero and state.global_step in self._steps:
+            self._measure(model, state.global_step)

@@ -8,6 +8,7 @@ that is too old or too new looks for a fitting one beside it. What was installed
 """
 
 import argparse
+import errno
 import hashlib
 import json
 import os
@@ -28,7 +29,18 @@ def main() -> None:
     parser.add_argument("--torch-index", default="", help="package index for torch alone")
     parser.add_argument("--venv", default=os.path.join(ROOT, ".venv"))
     args = parser.parse_args()
+    try:
+        make_and_install(args)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        stop(
+            "%s is full and the installation needs about %d GB there (twice that with CUDA's torch): make room, "
+            "or choose another folder." % (os.path.dirname(os.path.abspath(args.venv)), NEEDED_GB)
+        )
 
+
+def make_and_install(args) -> None:
     python = fitting_python()
     done = what_is_installed(args.venv)
     wanted = {"digest": digest(), "extras": sorted(set(args.extra)), "torch_index": args.torch_index}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -32,6 +35,18 @@ def test_an_unfit_python_is_refused_with_the_way_out(install: ModuleType, monkey
 def test_a_full_disk_is_refused_with_its_folder(install: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=rf"{tmp_path} has [\d.]+ GB free .*: make room"):
         install.check_disk(str(tmp_path), needed_gb=10**9)
+
+
+def test_a_disk_that_fills_on_the_way_is_one_sentence_too(
+    install: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "installed.json"))
+
+    monkeypatch.setattr(install, "make_venv", full)
+    monkeypatch.setattr(sys, "argv", ["install.py", "--venv", str(tmp_path / ".venv")])
+    with pytest.raises(SystemExit, match=rf"{tmp_path} is full .*: make room"):
+        install.main()
 
 
 def test_what_is_installed_covers_what_needs_less(install: ModuleType) -> None:

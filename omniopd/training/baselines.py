@@ -64,6 +64,7 @@ class WhiteBoxTrainer(OmniOPDTrainer):
         self._loss_sums = LossSums()
         self._audited: list[AuditedRollout] = []
         self._own = {}
+        self._teacher_read = 0  # tokens of this process since the last step was logged
         self._anchor_kl: dict[int, Tensor] = {}
         args.beta = REVERSE_KL
         # OmniOPDTrainer's own would build a reference and a text teacher.
@@ -82,6 +83,8 @@ class WhiteBoxTrainer(OmniOPDTrainer):
         """Nobody is asked. Where the rollouts are to be recorded, they are scored as OmniOPD's are."""
         lengths = output["completion_mask"].sum(-1).float()
         self._metrics["train"]["length/mean"].append(float(lengths.mean()))
+        # Its forward reads every answer once, with its prompt.
+        self._teacher_read += int(output["prompt_mask"].sum() + output["completion_mask"].sum())
         self._own = {}
         if self._records_rollouts(step + 1):
             with self.stopwatch.phase("scoring"):
@@ -105,7 +108,8 @@ class WhiteBoxTrainer(OmniOPDTrainer):
             return
         step = self.state.global_step
         sums = LossSums.joined(self._gathered([self._loss_sums]))
-        self._loss_sums = LossSums()
+        read = sum(self._gathered([self._teacher_read]))
+        self._loss_sums, self._teacher_read = LossSums(), 0
         seconds = self.stopwatch.take()
         records = []
         if self._records_rollouts(step):
@@ -116,7 +120,15 @@ class WhiteBoxTrainer(OmniOPDTrainer):
         metrics = {k: v for k, v in logs.items() if isinstance(v, int | float)}
         # All of the loss is on response tokens, none of it an anchor.
         self.recorder.append(
-            StepRecord(step, divergence, chunk_loss=divergence, anchor_loss=0.0, metrics=metrics, seconds=seconds)
+            StepRecord(
+                step,
+                divergence,
+                chunk_loss=divergence,
+                anchor_loss=0.0,
+                metrics=metrics,
+                input_tokens=read,
+                seconds=seconds,
+            )
         )
         if records:
             records += self.probes.records(step, len(records), 0.0, self._tokenizer)

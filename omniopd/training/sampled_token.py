@@ -18,7 +18,7 @@ from omniopd.models.rescoring import score
 from omniopd.teachers.local import LocalTeacher
 from omniopd.training.rollouts import as_prompts
 from omniopd.training.trainer import OmniOPDTrainer
-from omniopd.types import AuditedRollout, Rollout
+from omniopd.types import AuditedRollout, Rollout, Usage
 
 
 class SampledTokenTrainer(OmniOPDTrainer):
@@ -28,6 +28,10 @@ class SampledTokenTrainer(OmniOPDTrainer):
     """
 
     _name = "white-box OPD, sampled token"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.probes.ask = False  # its texts are not what is learnt from
 
     def _audit_batch(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
         with self.stopwatch.phase("scoring"):
@@ -49,6 +53,10 @@ class SampledTokenTrainer(OmniOPDTrainer):
         metrics["target/mean"].append(float(everything.mean()))
         metrics["target/std"].append(float(everything.std()))
         metrics["target/negative_share"].append(float((everything < 0).float().mean()))
+
+    def _spent(self, audited: list[AuditedRollout]) -> Usage:
+        """The teacher reads every answer once, with its prompt, and writes nothing."""
+        return Usage(input_tokens=sum(len(item.rollout.prompt_ids) + len(item.rollout) for item in audited))
 
     def _log_ratios(self, rollouts: list[Rollout]) -> list[Tensor]:
         if not isinstance(self.teacher, LocalTeacher):

@@ -271,7 +271,7 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         audited = self._audited if self.model.training and "loss" in logs else []
         if audited:
-            usage = spend(audited) + self.probes.usage
+            usage = self._spent(audited) + self.probes.usage
             sums = LossSums.joined(self._gathered([self._loss_sums]))
             seconds = self.stopwatch.take()
             extra = {
@@ -288,6 +288,9 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
         super().log(logs, start_time)
         if audited and self.recorder is not None:
             self._record(logs, audited, usage, seconds)
+
+    def _spent(self, audited: list[AuditedRollout]) -> Usage:
+        return spend(audited)
 
     def _record(
         self, logs: dict[str, float], audited: list[AuditedRollout], usage: Usage, seconds: dict[str, float]

@@ -11,6 +11,7 @@ from omniopd.errors import ConfigError, TeacherError
 from omniopd.methods import build_trainer
 from omniopd.models.rescoring import score
 from omniopd.records import StepRecord
+from omniopd.runs.totals import totals
 from omniopd.tasks.stories import Stories
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.training.checkpoints import newest_valid, step_of
@@ -37,6 +38,19 @@ def test_every_method_trains_and_records_each_step(method: str, tmp_path) -> Non
     # Nothing that random models write is right, so GRPO has nothing to prefer.
     assert torch.equal(before, after) == (method == "grpo")
     assert step_of(newest_valid(tmp_path)) == STEPS
+    took, answers, tokens = totals(kept.steps, recipe.training.rollouts), 4 * STEPS, 8
+    read = kept.steps[-1].metrics["num_tokens"]  # TRL counts the tokens of all prompts and answers
+    assert took.updates == STEPS
+    assert (took.student_tokens == 0) if method == "sft" else (answers <= took.student_tokens <= answers * tokens)
+    if method.startswith("white_box"):
+        assert (took.teacher_read, took.teacher_written) == (read, 0)
+    elif method == "grpo":
+        assert (took.teacher_read, took.teacher_written) == (0, 0)
+    else:
+        assert took.teacher_read > 0
+        assert took.teacher_written > 0
+        if method == "sft":
+            assert took.teacher_written <= answers * tokens
 
 
 def test_sft_learns_the_answers_and_nothing_of_the_questions() -> None:

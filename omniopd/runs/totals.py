@@ -1,0 +1,37 @@
+"""What a run took, summed over its steps: updates, tokens of student and teacher, dollars, seconds. Reads records only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from omniopd.records import StepRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """`student_tokens` were sampled to learn from (0 where the teacher's answers are learnt, as in SFT).
+
+    `teacher_read` and `teacher_written` are the teacher's own tokens: what it was sent and answered, or, where its
+    logits are seen, every prompt and answer that went through it.
+    """
+
+    updates: int
+    student_tokens: float
+    teacher_read: int
+    teacher_written: int
+    usd: float
+    seconds: float
+
+
+def totals(steps: Sequence[StepRecord], rollouts: int) -> Totals:
+    """The sums over `steps`, each with `rollouts` answers of the student; evaluations are not counted."""
+    return Totals(
+        updates=len(steps),
+        student_tokens=rollouts
+        * sum(s.metrics.get("length/mean", s.metrics.get("completions/mean_length", 0.0)) for s in steps),
+        teacher_read=sum(s.input_tokens for s in steps),
+        teacher_written=sum(s.output_tokens for s in steps),
+        usd=sum(s.cost_usd for s in steps),
+        seconds=sum(s.metrics.get("step_time", s.seconds.get("step", 0.0)) for s in steps),
+    )

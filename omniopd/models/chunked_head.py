@@ -16,9 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Three buffers of this many logits are all that is held: small enough for the memory bound at a vocabulary of 32,000,
-# large enough that the matrix products run at full speed.
+# Three buffers of this many logits are all that is held. On a CPU: small enough for the memory bound at a vocabulary of
+# 32,000, large enough that the matrix products run at full speed. On a GPU a tile pays for a pass over the head and its
+# gradient, so it holds more tokens: still 1/20 of full logits at a vocabulary of 152,000 and 16,384 tokens.
 TILE_LOGITS = 3_000_000
+TILE_LOGITS_ON_A_GPU = 64_000_000
 # Below this the head is streamed from memory once for too few tokens (vocabularies above 47,000).
 LEAST_ROWS = 64
 
@@ -93,7 +95,8 @@ def walk(
     if wanted[2]:
         found.gradients[2] = hidden.new_zeros(vocab, dtype=work)
 
-    rows = min(tokens, max(LEAST_ROWS, TILE_LOGITS // vocab))
+    tile_logits = TILE_LOGITS if hidden.device.type == "cpu" else TILE_LOGITS_ON_A_GPU
+    rows = min(tokens, max(LEAST_ROWS, tile_logits // vocab))
     buffers = [hidden.new_empty((rows, vocab), dtype=work) for _ in range(2 if reference is None else 3)]
     anchored, free = _visits(question, terms, tokens, hidden.device)
     # Autocast would round the logits to 16 bits: an entropy error of 1e-2 nats, and other forks.

@@ -8,6 +8,7 @@ is indexed by the token that it speaks of. Knows no trainer, no audit and no tar
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,8 +66,9 @@ def token_statistics(
     Log-probabilities and KL are differentiable in the hidden states and the head (backward projects once more), the
     entropies are not, the reference never. For training, `weighted_head_loss` is faster.
     """
-    question = _question(hidden, head, targets, reference_hidden, reference_head, temperature)
-    logprobs, entropies, anchor_kl = Statistics.apply(hidden, head.weight, head.bias, question)
+    with _whole(head, reference_head):
+        question = _question(hidden, head, targets, reference_hidden, reference_head, temperature)
+        logprobs, entropies, anchor_kl = Statistics.apply(hidden, head.weight, head.bias, question)
     return TokenStatistics(logprobs, entropies, None if reference_head is None else anchor_kl)
 
 
@@ -86,15 +88,17 @@ def weighted_head_loss(
     """
     if (anchor_weights is None) != (reference_head is None) or (label_ids is None) != (label_weights is None):
         raise ConfigError("anchor_weights go with a reference, label_ids with label_weights: pass both or neither")
-    question = _question(hidden, head, targets, reference_hidden, reference_head, temperature)
     terms = Terms(
         chunk_weights.detach(), None if anchor_weights is None else anchor_weights.detach(), label_ids,
         None if label_weights is None else label_weights.detach(),
     )
-    if kernel == "trl" or (kernel == "auto" and hidden.is_cuda):
-        return _with_trl(hidden, question, terms)
-    grad_enabled = torch.is_grad_enabled()
-    total, parts, *statistics = GradientInForward.apply(hidden, head.weight, head.bias, question, terms, grad_enabled)
+    with _whole(head, reference_head):
+        question = _question(hidden, head, targets, reference_hidden, reference_head, temperature)
+        if kernel == "trl" or (kernel == "auto" and hidden.is_cuda):
+            return _with_trl(hidden, question, terms)
+        total, parts, *statistics = GradientInForward.apply(
+            hidden, head.weight, head.bias, question, terms, torch.is_grad_enabled()
+        )
     return HeadLoss(total, *parts.unbind(), *statistics)
 
 
@@ -106,7 +110,8 @@ def label_costs(
     """−Σ_k label_weights_tk·log π(label_ids_tk) of each token: what the loss sums up, kept apart for a record."""
     targets = label_ids.new_zeros(len(hidden))
     terms = Terms(label_weights.new_zeros(len(hidden)), None, label_ids, label_weights)
-    found = walk(hidden, _question(hidden, head, targets, None, None, temperature), terms).label_logprobs
+    with _whole(head):
+        found = walk(hidden, _question(hidden, head, targets, None, None, temperature), terms).label_logprobs
     return torch.where(label_weights != 0, -label_weights * found, 0).sum(-1)
 
 
@@ -167,6 +172,16 @@ def sequence_statistics(
     return TokenStatistics(
         spread(found.logprobs), spread(found.entropies), None if found.anchor_kl is None else spread(found.anchor_kl)
     )
+
+
+def _whole(*heads: Head | None) -> AbstractContextManager[None]:
+    """Inside, heads that ZeRO-3 keeps in pieces are whole (it marks each parameter); others are so anyway."""
+    parameters = [p for head in heads if head is not None for p in (head.weight, head.bias) if p is not None]
+    if not any(hasattr(parameter, "ds_status") for parameter in parameters):
+        return nullcontext()
+    from trl.trainer.utils import maybe_gather_lm_head_ctx
+
+    return maybe_gather_lm_head_ctx(*parameters)
 
 
 def _question(

@@ -31,6 +31,7 @@ from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.status import GOING_ON
 from omniopd.runs.store import Run, create_run, open_run
 from omniopd.stopping import Stopper
+from omniopd.tracking import Tracker, require_tracker, tracking
 from omniopd.training.checkpoints import newest_valid, step_of
 from omniopd.types import Task, Teacher
 
@@ -54,6 +55,7 @@ def run_training(
     `teacher` takes the place of the recipe's. Ctrl-C and SIGTERM leave a run that `resume_training` continues, as any
     error does; its status says which.
     """
+    require_tracker(recipe.training.report_to)
     return carry_out(create_run(folder, recipe, name, command), show, merge, teacher)
 
 
@@ -82,8 +84,8 @@ def carry_out(run: Run, show: bool = True, merge: bool = False, teacher: Teacher
     progress = Progress(recipe.training.steps, done) if show else None
     stopper = Stopper()
     run.set_status(state="running", step=done, steps=recipe.training.steps, message="starting")
-    with _status_kept(run, progress), stopper.listening():
-        _Job(run, recipe, progress, stopper).carry_out(checkpoint, merge, teacher)
+    with _status_kept(run, progress), tracking(run) as tracker, stopper.listening():
+        _Job(run, recipe, progress, stopper, tracker).carry_out(checkpoint, merge, teacher)
     return run
 
 
@@ -137,6 +139,7 @@ class _Job:
     recipe: Recipe
     progress: Progress | None
     stopper: Stopper
+    tracker: Tracker | None = None
 
     def carry_out(self, checkpoint: Path | None, merge: bool, own_teacher: Teacher | None) -> None:
         recipe, steps = self.recipe, self.recipe.training.steps
@@ -172,6 +175,8 @@ class _Job:
         self.run.append(record)
         if isinstance(record, StepRecord):
             self.run.set_status(step=record.step, message="training")
+        if self.tracker:
+            self.tracker.show(record)
         if self.progress:
             self.progress.show(record)
 
@@ -202,11 +207,6 @@ class _Job:
         """The evaluations of `evaluation.at`, which are those of the end, and of `evaluation.every`: fewer problems, the
         hottest temperature only, one answer each."""
         e = self.recipe.evaluation
-        if not e.every:
-            return callbacks
-        callback = EvaluationCallback(
-            build_task(self.recipe),
-            student.tokenizer,
 
         def measure(model: Any, step: int) -> None:
             # Not kept half done: a step that is trained again is measured again.
@@ -214,6 +214,11 @@ class _Job:
 
         # The last step is the run's end, which is measured anyway.
         callbacks: list[AtSteps | EvaluationCallback] = [AtSteps(set(e.at) - {self.recipe.training.steps}, measure)]
+        if not e.every:
+            return callbacks
+        callback = EvaluationCallback(
+            build_task(self.recipe),
+            student.tokenizer,
             e.every,
             problems=e.every_problems,
             temperature=max(e.temperatures),
@@ -235,13 +240,13 @@ class _Job:
     def _evaluate(
         self, who: str, local: LocalModel, step: int, temperature: float, samples: int, goes_on: bool = True
     ) -> None:
+        """Measure once. One that was stopped in the middle goes on with what it lacks, if `goes_on`."""
+        problems = self.recipe.evaluation.problems
         if any(
             (e.model, e.step, e.temperature, e.samples, len(e.problems), e.split)
             == (who, step, temperature, samples, problems, self.recipe.task.test_split)
             for e in self.run.evals()
         ):
-        """Measure once. One that was stopped in the middle goes on with what it lacks, if `goes_on`."""
-        problems = self.recipe.evaluation.problems
             return
         self._doing(f"measuring the {who}")
         keep = self.run.path / UNFINISHED if goes_on else None

@@ -232,7 +232,7 @@ def _run_settings(recipe: Recipe, output: Path) -> dict[str, Any]:
         "save_steps": training.save_every,
         "logging_strategy": "steps",
         "logging_steps": 1,
-        "report_to": [] if training.report_to == "none" else [training.report_to],
+        "report_to": [],  # a tracker gets the run's records (tracking.py), evaluations and all
         "disable_tqdm": True,
     }
 

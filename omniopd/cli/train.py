@@ -42,7 +42,9 @@ def run(options: argparse.Namespace) -> int:
     price_first(recipe, yes=options.yes, way_out=WAY_OUT)
     from omniopd.job import carry_out
     from omniopd.runs.store import create_run
+    from omniopd.tracking import require_tracker
 
+    require_tracker(recipe.training.report_to)
     made = create_run(options.runs, recipe, options.name)
     print(made.path, file=sys.stderr)
     return finished_or_told(made, lambda: carry_out(made, show=not options.quiet, merge=options.merge))

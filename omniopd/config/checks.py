@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from omniopd.config.settings import CONTROLS, HANDOVERS, METHODS, SCHEDULERS, SIMILARITIES, TARGETS, Recipe
+from omniopd.config.settings import CONTROLS, HANDOVERS, METHODS, SCHEDULERS, SIMILARITIES, TARGETS, TRACKERS, Recipe
 from omniopd.errors import ConfigError
 
 
@@ -28,6 +28,7 @@ def check(recipe: Recipe) -> Recipe:
         )
     _one_of("teacher.handover", recipe.teacher.handover, HANDOVERS)
     _one_of("training.schedule", training.schedule, ("constant", "cosine", "linear"))
+    _one_of("training.report_to", training.report_to, TRACKERS)
     for key, value, least in (
         ("audit.forks", audit.forks, 1), ("audit.samples", audit.samples, 1),
         ("audit.chunk_tokens", audit.chunk_tokens, 1),

@@ -15,6 +15,7 @@ SCHEDULERS = ("peak", "random", "early", "causal")
 SIMILARITIES = ("characters", "tokens", "rouge1", "exact", "embedding")
 TARGETS = ("paper", "centred", "labels", "prefix_credit", "none")
 CONTROLS = ("none", "constant", "shuffled", "prior_only", "self_teacher")
+TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,8 @@ class TrainingConfig:
 
     `probe_prompts` held-out prompts are answered and audited whenever rollouts are recorded, the same ones each time,
     so that their forks can be followed through training; nothing is learnt from them. `group` answers of one prompt
-    are compared with each other where `method` is `grpo`.
+    are compared with each other where `method` is `grpo`. `report_to` names a tracker that gets every step and
+    evaluation too (`tracking.py`): "tensorboard", "wandb" or "trackio", by pip install 'omniopd[trackers]'.
     """
 
     steps: int = 100
@@ -160,10 +162,10 @@ class TrainingConfig:
 class EvaluationConfig:
     """How the student is measured on held-out problems, before and after; `every` k steps in between (0: never).
 
-    The best student in between is kept, chosen on `every_problems` of `every_split` ("": the test split, on which the
-    best of many looks a little better than it is).
     `before` measures the untrained student, and a teacher that runs here. `at` are steps of training after which the
     student is measured as at its end, at all temperatures on all problems: budgets of student samples.
+    The best student in between is kept, chosen on `every_problems` of `every_split` ("": the test split, on which the
+    best of many looks a little better than it is).
     `controls` are trained and measured too, from the same start and as long: their gain was not the teacher's doing.
     """
 
@@ -173,10 +175,10 @@ class EvaluationConfig:
     every: int = 0
     every_problems: int = 100
     every_split: str = ""
-    batch: int = 256
-    controls: tuple[str, ...] = ()
     before: bool = True
     at: tuple[int, ...] = ()
+    batch: int = 256
+    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`omniopd recipes`: the recipes that ship with the package, and what they say."""
+"""`omniopd recipes`: the recipes and studies that ship with the package, and what they say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser("recipes", help="list recipes", description=__doc__)
+    command: argparse.ArgumentParser = commands.add_parser(
+        "recipes", help="list recipes and studies", description=__doc__
+    )
     command.add_argument("name", nargs="?", help="print this recipe in full, every setting spelled out")
     return command
 
@@ -19,8 +21,9 @@ def run(options: argparse.Namespace) -> int:
     if options.name is not None:
         print(recipe_toml(load_recipe(options.name)), end="")
         return 0
-    folder = Path(__file__).parents[1] / "recipes"
-    for path in sorted(folder.glob("*.toml")):
-        first = path.read_text(encoding="utf-8").splitlines()[0]
-        print(f"{path.stem:12} {first.removeprefix('#').strip()}")
+    for folder in ("recipes", "studies"):
+        print(f"{folder}, for `omniopd {'train' if folder == 'recipes' else 'sweep'}`")
+        for path in sorted((Path(__file__).parents[1] / folder).glob("*.toml")):
+            first = path.read_text(encoding="utf-8").splitlines()[0]
+            print(f"  {path.stem:12} {first.removeprefix('#').strip()}")
     return 0

@@ -1,9 +1,12 @@
-"""`omniopd sweep`: a notebook over a grid and over seeds, a run each. The same command goes on with what is left."""
+"""`omniopd sweep`: a study's arms on its seeds, or a notebook over a grid; a run each. The same command goes on with
+what is left."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
+from pathlib import Path
 from typing import Any
 
 from omniopd.cli.run import A_TEACHERS_PRICE
@@ -12,22 +15,57 @@ from omniopd.errors import ConfigError
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
-        "sweep", help="execute a notebook over a grid", description=__doc__,
-        epilog="example: omniopd sweep train --grid steps=10,20 --seeds 0,1,2 -p problems 50. "
+        "sweep", help="carry out a study, or a notebook over a grid", description=__doc__,
+        epilog="examples: omniopd sweep embedded --arms recipe white_box --seeds 0,1; "
+        "omniopd sweep embedded --trials; omniopd sweep train --grid steps=10,20 --seeds 0,1,2 -p problems 50. "
         + A_TEACHERS_PRICE,
     )  # fmt: skip
-    command.add_argument("notebook", metavar="NOTEBOOK", help="a file, or a shipped notebook's name (train)")
-    command.add_argument("--grid", action="append", default=[], metavar="KEY=A,B", help="values of a parameter; often")
-    command.add_argument("--seeds", default="", metavar="0,1,2", help="values of the parameter seed")
-    command.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),
-                         help="a parameter that is the same in all runs")  # fmt: skip
+    command.add_argument("notebook", metavar="STUDY|NOTEBOOK", help="a file (.toml, .ipynb) or a shipped name")
+    command.add_argument("--seeds", default="", metavar="0,1,2", help="a study: instead of every arm's own; a "
+                         "notebook: values of its parameter seed")  # fmt: skip
     command.add_argument("--runs", default="runs", metavar="DIR", help="where the sweep's folder is made (runs)")
-    command.add_argument("--name", help="the sweep's folder (by default the notebook and a number of the plan)")
-    command.add_argument("--device", default="auto", metavar="NAME,NAME", help="a run at a time on each of these")
+    command.add_argument("--name", help="the sweep's folder (the study; the notebook and a number of the plan)")
+    command.add_argument("--device", default="auto", metavar="NAME,NAME", help="runs at a time on each of these")
+    study = command.add_argument_group("of a study")
+    study.add_argument("--arms", nargs="+", metavar="ARM", help="only these")
+    study.add_argument("--set", dest="settings", nargs="+", action="extend", metavar="key=value",
+                       help="settings of every run, above all others")  # fmt: skip
+    study.add_argument("--jobs", type=int, metavar="N", help="runs at a time (one a device; on CPU cores / threads)")
+    study.add_argument("--trials", action="store_true", help="run what chooses the rates, and say which one wins")
+    notebook = command.add_argument_group("of a notebook")
+    notebook.add_argument("--grid", action="append", default=[], metavar="KEY=A,B", help="values of a parameter; often")
+    notebook.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),
+                          help="a parameter that is the same in all runs")  # fmt: skip
     return command
 
 
 def run(options: argparse.Namespace) -> int:
+    of_study = [word for word in ("arms", "settings", "jobs", "trials") if getattr(options, word)]
+    of_notebook = [word for word in ("grid", "parameters") if getattr(options, word)]
+    is_study = _is_study(options.notebook)
+    if odd := of_notebook if is_study else of_study:
+        flag = {"settings": "--set", "parameters": "-p"}.get(odd[0], f"--{odd[0]}")
+        kind, other = ("study", "notebook") if is_study else ("notebook", "study")
+        raise ConfigError(f"{flag} belongs to a {other}, and {options.notebook} is a {kind}: leave it out")
+    if is_study:
+        from omniopd.cli import study
+
+        return study.run(options)
+    return _notebook(options)
+
+
+def _is_study(name: str) -> bool:
+    from omniopd.launch.notebooks import shipped_files
+    from omniopd.launch.study import shipped_studies
+
+    studies = {path.stem for path in shipped_studies()}
+    near = difflib.get_close_matches(name, studies, 1)
+    if near and name not in {*studies, *(path.stem for path in shipped_files())} and not Path(name).exists():
+        raise ConfigError(f"no study and no notebook {name!r}: did you mean {near[0]!r}?")
+    return name.endswith(".toml") or name in studies
+
+
+def _notebook(options: argparse.Namespace) -> int:
     from omniopd.cli.run import given_parameters
     from omniopd.launch import notebook_path
     from omniopd.launch.sweep import members, sweep, sweep_folder

@@ -1,7 +1,15 @@
 """A recipe: everything a run is asked to do, as frozen dataclasses ⇄ TOML. What they build is `build.py`'s."""
 
 from omniopd.config.checks import check
-from omniopd.config.reading import load_recipe, override, recipe_from, recipe_path, recipe_toml
+from omniopd.config.reading import (
+    assigned,
+    load_recipe,
+    override,
+    recipe_from,
+    recipe_path,
+    recipe_toml,
+    with_settings,
+)
 from omniopd.config.settings import (
     CONTROLS,
     HANDOVERS,
@@ -34,10 +42,12 @@ __all__ = [
     "TaskConfig",
     "TeacherConfig",
     "TrainingConfig",
+    "assigned",
     "check",
     "load_recipe",
     "override",
     "recipe_from",
     "recipe_path",
     "recipe_toml",
+    "with_settings",
 ]

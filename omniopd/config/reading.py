@@ -53,13 +53,26 @@ def recipe_from(data: Mapping[str, Any], place: str = "the recipe") -> Recipe:
 
 def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     """The recipe with `key=value` words of a command line applied; a value is TOML, or else a plain string."""
+    return with_settings(recipe, assigned(assignments), "the command line")
+
+
+def with_settings(recipe: Recipe, settings: Mapping[str, Any], place: str) -> Recipe:
+    """The recipe with dotted settings applied and checked; an error says that they stand in `place`."""
     data = recipe.as_dict()
-    for word in assignments:
+    for key, value in settings.items():
+        _set(data, key, value)
+    return check(recipe_from(data, place))
+
+
+def assigned(words: Sequence[str]) -> dict[str, Any]:
+    """Dotted settings from `key=value` words. Raises ConfigError for a word without an equals sign."""
+    settings: dict[str, Any] = {}
+    for word in words:
         key, equals, value = word.partition("=")
         if not equals:
             raise ConfigError(f"{word!r} is no setting: write key=value, such as audit.samples=4")
-        _set(data, key.strip(), _toml_value(value.strip()))
-    return check(recipe_from(data, "the command line"))
+        settings[key.strip()] = _toml_value(value.strip())
+    return settings
 
 
 def recipe_toml(recipe: Recipe) -> str:

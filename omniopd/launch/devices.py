@@ -26,6 +26,17 @@ def device_named(word: str, environment: Mapping[str, str] | None = None) -> str
     return word
 
 
+def devices_here(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Every device that a run can be given of its own: all NVIDIA GPUs that may be seen, or what "auto" means."""
+    environment = os.environ if environment is None else environment
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        names = [word.strip() for word in visible.split(",") if word.strip()]
+    else:
+        names = sorted(p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*"))
+    return [f"cuda:{name}" for name in names if name.isdigit()] or [_found(environment)]
+
+
 def device_environment(word: str) -> dict[str, str]:
     """What the environment of a run must say so that it computes on the device it was given."""
     if word == "cpu":

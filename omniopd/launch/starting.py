@@ -103,7 +103,7 @@ def child_environment(path: Path, launch: Launch) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith("JPY_") and name not in _KERNELS_OWN
     }
     kept |= {
-        "PYTHONPATH": os.pathsep.join([*_package_folders(), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join([*package_folders(), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYTHONUNBUFFERED": "1",
         "JUPYTER_PREFER_ENV_PATH": "1",
         "TQDM_DISABLE": "1",
@@ -136,7 +136,7 @@ def _started(launched: Launched) -> Launched:
     return launched
 
 
-def _package_folders() -> list[str]:
+def package_folders() -> list[str]:
     """Where this package and its views are imported from, so that the kernel finds the same."""
     folders = [str(Path(omniopd.__file__).parents[1])]
     views = importlib.util.find_spec("omniopd_widgets")

@@ -12,38 +12,52 @@ from omniopd.errors import ConfigError
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "report", help="compare runs: a page, a table, a verdict", description=__doc__,
-        epilog="example: omniopd report runs/sweep --reference recipe --out report.html",
+        epilog="example: omniopd report runs/embedded --reference labels --markdown table.md --figure curves.svg",
     )  # fmt: skip
     command.add_argument("runs", nargs="+", metavar="RUN", help="runs, or folders that hold runs (at any depth)")
     command.add_argument("--reference", metavar="ARM", help="the arm that the others are compared with (the first)")
+    command.add_argument("--arms", nargs="+", default=[], metavar="ARM", help="compare these only, in this order")
+    command.add_argument("--beside", metavar="ARM", help="also say how every arm stands beside this one")
     command.add_argument("--out", default="report.html", metavar="FILE", help="the page (report.html)")
     command.add_argument("--title", default="Runs compared")
     command.add_argument("--export", metavar="FILE", help="the table as .csv or .parquet as well")
+    command.add_argument("--markdown", metavar="FILE", help="the table and its sentences for a README or a log")
+    command.add_argument("--figure", metavar="FILE", help="the learning curves as .svg")
     return command
 
 
 def run(options: argparse.Namespace) -> int:
-    from omniopd.comparison import compare, comparison_page
+    from omniopd.comparison import compare, comparison_page, learning_curves, markdown
     from omniopd.evaluation.tables import as_text
+    from omniopd.runs.atomic import write_text
 
-    comparison = compare(found(options.runs), options.reference)
+    comparison = compare(found(options.runs), options.reference, options.arms)
     table = comparison.table()
     print(as_text(table.round(2).T))
-    print(*comparison.verdicts(), *comparison.problems, sep="\n")
+    print(*comparison.verdicts(), *comparison.shares(), sep="\n")
+    if options.beside:
+        print(*comparison.verdicts(options.beside), sep="\n")
+    print(*comparison.problems, sep="\n")
     print(comparison_page(comparison, options.out, options.title))
     if options.export:
         export(table, Path(options.export))
         print(options.export)
+    if options.markdown:
+        write_text(Path(options.markdown), markdown(comparison))
+        print(options.markdown)
+    if options.figure:
+        write_text(Path(options.figure), learning_curves(comparison).svg() + "\n")
+        print(options.figure)
     return 0
 
 
 def found(places: list[str]) -> list[Path]:
     """The runs in these places, each once. Raises ConfigError for a place without any."""
-    from omniopd.runs.store import MANIFEST
+    from omniopd.runs.listing import run_folders
 
     paths: dict[Path, None] = {}
     for place in map(Path, places):
-        inside = [file.parent for file in sorted(place.rglob(MANIFEST)) if "set_aside" not in file.parts]
+        inside = run_folders(place)
         if not inside:
             raise ConfigError(f"{place} holds no run: give a run's folder, or one with runs in it")
         paths |= dict.fromkeys(inside)

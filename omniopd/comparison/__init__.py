@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from omniopd.comparison.arms import Arm, Comparison, compare
+from omniopd.comparison.arms import Arm
 from omniopd.comparison.cost import paper_cost
+from omniopd.comparison.forest import forest
 from omniopd.comparison.page import comparison_page
+from omniopd.comparison.pictures import learning_curves, pictures
+from omniopd.comparison.results import Comparison, compare
+from omniopd.comparison.shares import Share, share
+from omniopd.comparison.tables import markdown
 
-__all__ = ["Arm", "Comparison", "compare", "comparison_page", "paper_cost"]
+__all__ = [
+    "Arm", "Comparison", "Share", "compare", "comparison_page", "forest", "learning_curves", "markdown", "paper_cost",
+    "pictures", "share",
+]  # fmt: skip

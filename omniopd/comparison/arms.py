@@ -1,7 +1,7 @@
-"""Runs that differ in nothing but their seed are one arm; arms are compared over the seeds that they share.
+"""Runs that differ in nothing but their seed are one arm. What is doubtful is named and left out, never averaged in.
 
-Seeds are the units where there are several, problems where there is one. A run that is damaged, unfinished or not
-measured as the others is named and left out, never averaged in. Knows records and recipes; draws nothing.
+Settings that change how a run is watched, kept or paid for, and not what it learns, do not make an arm. Knows records
+and recipes; counts and draws nothing.
 """
 
 from __future__ import annotations
@@ -9,60 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from omniopd.comparison.cost import cost_of
+from omniopd.comparison.seeds import Seed, kind_of, read_seed, with_before
 from omniopd.errors import ConfigError, DataError, RunError
-from omniopd.evaluation.compare import Interval, best_temperature, paired_difference, seed_interval, verdict
-from omniopd.evaluation.tables import AFTER, BEFORE, report_rows
-from omniopd.records import EvalRecord, StepRecord
 from omniopd.runs.store import Run, open_run
 
-if TYPE_CHECKING:
-    import pandas
-
-_NOT_THE_ARM = ("seed", "name", "training.save_every", "training.record_every", "training.keep", "training.threads")
-
-
-@dataclass(frozen=True, slots=True)
-class Seed:
-    """One run of an arm: before and after training, by temperature, and what it took."""
-
-    run: Run
-    seed: int
-    before: Mapping[float, EvalRecord]
-    after: Mapping[float, EvalRecord]
-    between: tuple[EvalRecord, ...]
-    steps: tuple[StepRecord, ...]
-
-    @property
-    def best(self) -> EvalRecord:
-        return best_temperature(self.after.values())
-
-    @property
-    def rise(self) -> float | None:
-        """Best temperature after minus best temperature before; None where the untrained student was not measured."""
-        return self.best.accuracy - best_temperature(self.before.values()).accuracy if self.before else None
-
-    @property
-    def student_tokens(self) -> float:
-        rollouts = self.run.recipe.training.rollouts
-        return (
-            sum(s.metrics.get("length/mean", s.metrics.get("completions/mean_length", 0.0)) for s in self.steps)
-            * rollouts
-        )
-
-    @property
-    def teacher_tokens(self) -> tuple[int, int]:
-        return sum(s.input_tokens for s in self.steps), sum(s.output_tokens for s in self.steps)
-
-    @property
-    def usd(self) -> float:
-        return sum(s.cost_usd for s in self.steps)
-
-    @property
-    def seconds(self) -> float:
-        return sum(s.metrics.get("step_time", s.seconds.get("step", 0.0)) for s in self.steps)
+_NOT_THE_ARM = (
+    "seed", "name", "training.save_every", "training.record_every", "training.keep", "training.threads",
+    "training.report_to", "teacher.cache", "teacher.replay", "teacher.budget_usd", "teacher.ask_above_usd",
+    "teacher.concurrency", "teacher.call_timeout_s", "teacher.batch_deadline_s", "teacher.requests_per_minute",
+    "teacher.tokens_per_minute",
+)  # fmt: skip
+_MEASURING = "evaluation."  # what was measured must be alike, which is looked up in the records
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,143 +35,103 @@ class Arm:
     def by_seed(self) -> dict[int, Seed]:
         return {one.seed: one for one in self.seeds}
 
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """Student samples after which any of its seeds was measured, ascending."""
+        return tuple(sorted({budget for one in self.seeds for budget in one.budgets}))
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Arms, the first of them the one that others are compared with, and what had to be left out and why."""
-
-    arms: tuple[Arm, ...]
-    problems: tuple[str, ...] = ()
-
-    def table(self) -> pandas.DataFrame:
-        """One row an arm: seeds, accuracies in percent with intervals, the difference and its verdict, the costs."""
-        import pandas
-
-        return pandas.DataFrame([self._row(arm) for arm in self.arms]).set_index("arm")
-
-    def difference(self, arm: Arm) -> Interval | None:
-        """The first arm's best-temperature accuracy minus this one's: paired by seed, or by problem where one seed is
-        shared; None where none is."""
-        ours, theirs, shared = self.arms[0].by_seed(), arm.by_seed(), self.shared_seeds(arm)
-        if len(shared) >= 2:
-            return seed_interval([ours[s].best.accuracy - theirs[s].best.accuracy for s in shared])
-        if shared:
-            return paired_difference(ours[shared[0]].best, theirs[shared[0]].best)
-        return None
-
-    def shared_seeds(self, arm: Arm) -> list[int]:
-        """The seeds that the first arm and this one both have, ascending."""
-        return sorted(set(self.arms[0].by_seed()) & set(arm.by_seed()))
-
-    def verdicts(self) -> list[str]:
-        """A sentence per arm beside the first: better, worse, or that no difference is shown."""
-        said = []
-        for arm in self.arms[1:]:
-            found, both = self.difference(arm), f"{self.arms[0].name} beside {arm.name}"
-            if found is None:
-                said.append(f"{both}: they share no seed, so nothing can be said")
-            else:
-                units = "seeds" if len(self.shared_seeds(arm)) > 1 else "problems"
-                said.append(f"{both}: {verdict(found)} ({units} are the units)")
-        return said
-
-    def _row(self, arm: Arm) -> dict[str, Any]:
-        difference = None if arm is self.arms[0] else self.difference(arm)
-        recipe = arm.seeds[0].run.recipe
-        count = len(arm.seeds)
-        read, written = (sum(s.teacher_tokens[i] for s in arm.seeds) / count for i in (0, 1))
-        rises = [s.rise for s in arm.seeds if s.rise is not None]
-        return {
-            "arm": arm.name,
-            "seeds": count,
-            "best T, %": _percent([s.best.accuracy for s in arm.seeds]),
-            "rise, points": _percent(rises),
-            "greedy, %": _percent([s.after[0.0].accuracy for s in arm.seeds if 0.0 in s.after]),
-            "T=1, %": _percent([s.after[1.0].accuracy for s in arm.seeds if 1.0 in s.after]),
-            f"{self.arms[0].name} minus this": "" if difference is None else str(difference),
-            "updates": sum(len(s.steps) for s in arm.seeds) / count,
-            "student tokens": sum(s.student_tokens for s in arm.seeds) / count,
-            "teacher read": read,
-            "teacher written": written,
-            "usd": sum(s.usd for s in arm.seeds) / count,
-            "seconds": sum(s.seconds for s in arm.seeds) / count,
-            "cost by the paper": cost_of(recipe),
-        }
+    @property
+    def control(self) -> str:
+        """Which control it is ("none": it is no control)."""
+        return self.seeds[0].recipe.objective.control
 
 
-def compare(runs: Iterable[Run | str | Path], reference: str | None = None) -> Comparison:
-    """Group runs into arms. The first arm is the one called `reference`, or that of the first run.
+def arms_of(
+    runs: Iterable[Run | str | Path], reference: str | None = None, only: Sequence[str] = ()
+) -> tuple[list[Arm], list[str]]:
+    """The arms, the reference first (or the first run's), and a sentence for whatever is left out or missing.
 
-    Raises DataError where nothing can be compared.
+    `only`: names of the arms to take, in this order. Raises DataError where nothing can be compared or a name is not
+    that of an arm.
     """
     seeds: list[Seed] = []
     problems: list[str] = []
     for given in runs:
         try:
-            seeds.append(_read(given if isinstance(given, Run) else open_run(given)))
+            seeds.append(read_seed(given if isinstance(given, Run) else open_run(given)))
         except (RunError, ConfigError, DataError) as error:
             problems.append(str(error))
-    seeds, mixed = _alike(seeds)
-    problems += mixed
+        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+            # Files of another program, or of a version to come: JSON, and yet no run that this one knows.
+            where = given.path if isinstance(given, Run) else given
+            problems.append(f"{where} holds no run that can be read: {type(error).__name__}: {error}")
+    seeds, unlike = _alike(with_before(seeds))
     grouped: dict[tuple[tuple[str, str], ...], list[Seed]] = {}
     for one in seeds:
-        key = tuple((k, repr(v)) for k, v in _flat(one.run.recipe.as_dict()).items() if k not in _NOT_THE_ARM)
+        key = tuple((k, repr(v)) for k, v in _flat(one.recipe.as_dict()).items() if _makes_an_arm(k))
         grouped.setdefault(key, []).append(one)
-    arms: list[Arm] = []
-    for arm in _named(list(grouped.values())):
-        kept, doubled = _one_per_seed(arm)
-        arms.append(kept)
-        problems += doubled
+    arms, said = _named(list(grouped.values()))
     if not arms:
         raise DataError("there is nothing to compare: " + ("; ".join(problems) or "no run was given"))
-    if reference is not None:
-        if reference not in {arm.name for arm in arms}:
-            raise DataError(f"no arm is called {reference!r}: there are {', '.join(arm.name for arm in arms)}")
-        arms.sort(key=lambda arm: arm.name != reference)
-    return Comparison(tuple(arms), tuple(problems + _missing_seeds(arms)))
-
-
-def _read(run: Run) -> Seed:
-    if run.state != "finished":
-        raise RunError(f"{run.path} is left out: it is {run.state}, and a run counts when it has finished")
-    rows = report_rows(run.evals())
-    after = {e.temperature: e for e in rows.get(AFTER, ())}
-    if not after:
-        raise RunError(f"{run.path} is left out: its trained student was not measured")
-    before = {e.temperature: e for e in rows.get(BEFORE, ())}
-    last = max(e.step for e in after.values())
-    between = tuple(e for e in run.evals() if e.model == "student" and e.step < last)
-    return Seed(run, run.recipe.seed, before, after, between, tuple(run.steps()))
+    wanted = [_called(name, arms) for name in dict.fromkeys([reference, *only] if reference is not None else only)]
+    if only:
+        arms = wanted
+    elif wanted:
+        arms.sort(key=lambda arm: arm is not wanted[0])
+    made, doubled = zip(*map(_one_per_seed, arms), strict=True)
+    problems += unlike + said + [sentence for some in doubled for sentence in some]
+    return list(made), problems + _missing(made)
 
 
 def _alike(seeds: Sequence[Seed]) -> tuple[list[Seed], list[str]]:
-    """Those measured on the same problems at the same temperatures as most of them, and a sentence for each other."""
+    """Those measured as most of them were (as the first, of equally many), and a sentence for each other."""
     kinds: dict[Any, list[Seed]] = {}
     for one in seeds:
-        kinds.setdefault(frozenset((t, tuple(e.per_problem)) for t, e in one.after.items()), []).append(one)
+        kinds.setdefault(kind_of(one), []).append(one)
     if len(kinds) <= 1:
         return list(seeds), []
     main = max(kinds.values(), key=len)
     return main, [
-        f"{one.run.path} is left out: it was measured on other problems or at other temperatures than the others"
+        f"{one.run.path} is left out: it was measured on other problems, at other temperatures or with other numbers "
+        "of answers than most"
         for one in seeds
         if one not in main
     ]
 
 
-def _named(groups: Sequence[Sequence[Seed]]) -> list[Arm]:
-    """Arms by their recipes' names where those differ, else by the settings in which they differ."""
-    flats = [_flat(group[0].run.recipe.as_dict()) for group in groups]
-    keys = [
-        k for k in (flats[0] if flats else {}) if k not in _NOT_THE_ARM and len({repr(f.get(k)) for f in flats}) > 1
-    ]
-    names = [group[0].run.recipe.name for group in groups]
-    if len(set(names)) < len(names):
-        names = [", ".join(f"{k.rpartition('.')[2]}={flat[k]}" for k in keys) for flat in flats]
+def _named(groups: Sequence[Sequence[Seed]]) -> tuple[list[Arm], list[str]]:
+    """Arms by the names of their recipes; where settings share one, each adds those in which they differ."""
+    flats = [_flat(group[0].recipe.as_dict()) for group in groups]
+    names, said = [], []
+    for group in groups:
+        called = list(dict.fromkeys(one.recipe.name for one in group))
+        names.append(called[0])
+        if len(called) > 1:
+            said.append(f"{' and '.join(called)} have the same settings: they are one arm, called {called[0]}")
+    full = list(names)
+    for name in dict.fromkeys(names):
+        same = [i for i, other in enumerate(names) if other == name]
+        if len(same) > 1:
+            keys = _differing([flats[i] for i in same])
+            for i in same:
+                full[i] = f"{name} ({', '.join(f'{_short(k, keys)}={flats[i].get(k)}' for k in keys)})"
+            said.append(
+                f"{len(same)} different settings are called {name}: they are kept apart by {', '.join(keys)}, and "
+                "seeds of one are not averaged with those of another"
+            )
+    keys = _differing(flats)
     ordered = [tuple(sorted(group, key=lambda one: one.seed)) for group in groups]
-    return [
-        Arm(name, group, {k: flat[k] for k in keys}) for name, group, flat in zip(names, ordered, flats, strict=True)
+    arms = [
+        Arm(name, group, {k: flat.get(k) for k in keys}) for name, group, flat in zip(full, ordered, flats, strict=True)
     ]
+    return arms, said
+
+
+def _called(name: str, arms: Sequence[Arm]) -> Arm:
+    found = next((arm for arm in arms if arm.name == name), None)
+    if found is None:
+        raise DataError(f"no arm is called {name!r}: there are {', '.join(arm.name for arm in arms)}")
+    return found
 
 
 def _one_per_seed(arm: Arm) -> tuple[Arm, list[str]]:
@@ -226,13 +145,39 @@ def _one_per_seed(arm: Arm) -> tuple[Arm, list[str]]:
     return replace(arm, seeds=tuple(kept.values())), problems
 
 
-def _missing_seeds(arms: Sequence[Arm]) -> list[str]:
+def _missing(arms: Sequence[Arm]) -> list[str]:
+    """What an arm lacks beside the others: seeds, and for some of its seeds budgets that others of them have."""
     everything = sorted({one.seed for arm in arms for one in arm.seeds})
-    return [
-        f"{arm.name} lacks seed {', '.join(map(str, missing))}: differences use the seeds that both have"
-        for arm in arms
-        if (missing := [s for s in everything if s not in arm.by_seed()])
+    lacking: dict[tuple[int, ...], list[str]] = {}
+    for arm in arms:
+        lacking.setdefault(tuple(s for s in everything if s not in arm.by_seed()), []).append(arm.name)
+    said = [
+        f"{', '.join(names)} {'lacks' if len(names) == 1 else 'lack'} {'seed' if len(seeds) == 1 else 'seeds'} "
+        f"{', '.join(map(str, seeds))}: differences use the seeds that both have"
+        for seeds, names in lacking.items()
+        if seeds
     ]
+    for arm in arms:
+        for budget in arm.budgets:
+            without = [str(one.seed) for one in arm.seeds if budget not in one.at]
+            if without:
+                said.append(f"{arm.name} was not measured at {budget:,} student samples with seed {', '.join(without)}")
+    return said
+
+
+def _makes_an_arm(key: str) -> bool:
+    return key not in _NOT_THE_ARM and not key.startswith(_MEASURING)
+
+
+def _differing(flats: Sequence[Mapping[str, Any]]) -> list[str]:
+    known = dict.fromkeys(key for flat in flats for key in flat)
+    return [key for key in known if _makes_an_arm(key) and len({repr(flat.get(key)) for flat in flats}) > 1]
+
+
+def _short(key: str, among: Sequence[str]) -> str:
+    """The last word of a setting, where that is enough to tell which."""
+    last = key.rpartition(".")[2]
+    return last if [other.rpartition(".")[2] for other in among].count(last) == 1 else key
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -240,9 +185,3 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, inner in value.items():
         flat |= _flat(inner, f"{prefix}{name}.") if isinstance(inner, Mapping) else {prefix + name: inner}
     return flat
-
-
-def _percent(values: Sequence[float]) -> str:
-    if not values:
-        return "–"
-    return str(seed_interval(values)) if len(values) > 1 else f"{100 * values[0]:.1f}"

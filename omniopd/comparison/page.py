@@ -1,16 +1,17 @@
-"""A comparison as one HTML file: tables, sentences, pictures; it runs nothing and loads nothing."""
+"""A comparison as one HTML file: sentences, pictures, tables; it runs nothing and loads nothing."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING
 
-from omniopd.charts import Chart
-from omniopd.comparison.arms import Arm, Comparison
 from omniopd.comparison.cost import paper_cost
+from omniopd.comparison.pictures import pictures
+from omniopd.comparison.results import Comparison
+from omniopd.comparison.tables import COSTS, differences
+from omniopd.evaluation.compare import MARGIN
 from omniopd.evaluation.tables import as_html
 from omniopd.reporting import POLICY
 from omniopd.runs.atomic import write_text
@@ -19,31 +20,51 @@ if TYPE_CHECKING:
     import pandas
 
 _STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;color:#222;margin:2em auto;max-width:78em;padding:0 1em}"
-    "table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}"
-    "th,td{border-bottom:1px solid #ddd;padding:3px 9px;text-align:right;white-space:nowrap}"
-    "th:first-child,td:first-child{text-align:left}svg{max-width:100%;height:auto}.left{text-align:left}"
+    "body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;"
+    "margin:2.5em auto;max-width:84em;padding:0 1.5em}"
+    "h1{font-size:1.7em;margin-bottom:.3em}h2{font-size:1.2em;margin:2em 0 .6em}p{max-width:48em}"
+    "table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto;border-top:1.5px solid #222}"
+    "thead th{border-bottom:1px solid #222}th,td{padding:4px 10px;text-align:right;white-space:nowrap;font-weight:400}"
+    "thead th{font-weight:600;vertical-align:bottom}tbody tr:nth-child(even){background:#f7f7f7}"
+    "th:first-child,td:first-child{text-align:left}tbody th{font-weight:600}"
+    ".words td:nth-child(2),.words thead th:nth-child(2){text-align:left}"
+    "svg{width:100%;max-width:820px;height:auto;display:block}summary{cursor:pointer;color:#2f62a8}"
+    "figure{margin:1.6em 0}li{margin:.15em 0}.note{color:#555;font-size:13px}"
 )
 
 
 def comparison_page(comparison: Comparison, file: str | Path, title: str = "Runs compared") -> Path:
     """Write the page and return its path."""
+    frame = comparison.table()
+    shown = f"{comparison.reference.name} minus this"
+    costs = [name for name in COSTS if name in frame.columns]
+    runs = sum(len(arm.seeds) for arm in comparison.arms)
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>{len(comparison.arms)} arms, {sum(len(a.seeds) for a in comparison.arms)} runs. Accuracies are those of "
-        "the temperature that suits each student best: sharpening alone cannot raise it. Intervals hold 95%.</p>",
-        "<h2>What it shows</h2>",
-        _list(comparison.verdicts()),
-        *(["<h2>What was left out, or is missing</h2>", _list(comparison.problems)] if comparison.problems else []),
-        "<h2>Arms</h2>",
-        as_html(comparison.table().map(_readable).T),
-        *(chart.svg() for chart in charts(comparison)),
+        f"<p>{len(comparison.arms)} arms, {runs} runs; {html.escape(comparison.reference.name)} is the reference. "
+        "Accuracies are those of the temperature that suits each student best: sharpening alone cannot raise them. "
+        "Intervals hold 95%, over seeds where an arm has several and over problems where it has one; they are not "
+        "corrected for how many there are.</p>",
+        *(["<h2>Left out, or missing</h2>", _list(comparison.problems)] if comparison.problems else []),
+        "<h2>Pictures</h2>",
+        *(f"<figure>{picture.svg()}</figure>" for picture in pictures(comparison)),
+        f'<p class="note">Bands are 95% intervals; thin lines are arms with fewer seeds. Of the differences, filled '
+        f"dots lie apart from 0; right of the dashed line ({-100 * MARGIN:g} points) the reference is not worse.</p>",
+        "<h2>Accuracy</h2>",
+        _with_words(frame.drop(columns=[*costs, shown, "verdict"])),
+        f"<h2>{html.escape(comparison.reference.name)} minus each arm, points</h2>",
+        as_html(differences(comparison)),
+        *(["<h2>What the controls keep</h2>", _list(shares)] if (shares := comparison.shares()) else []),
+        f"<details><summary>The same in sentences</summary>{_list(comparison.verdicts())}</details>",
+        "<h2>What it took</h2>",
+        as_html(frame[costs].map(_readable)),
+        '<p class="note">Means over the runs of an arm, evaluations not counted. A budget counts student samples, for '
+        "SFT the teacher's answers. Where a teacher's logits are seen, it reads every prompt and answer. “Cost by the "
+        f"paper” is M·(P/ρ + N·C)/L with the paper's P = 2000, ρ = 10, L = 4000: whole answers of a teacher per "
+        f"rollout. Its own settings give {paper_cost(5, 10, 50):.2f}, {paper_cost(10, 10, 50):.2f} and "
+        f"{paper_cost(10, 10, 100):.2f}.</p>",
         "<h2>Settings in which they differ</h2>",
         as_html(_settings(comparison)),
-        "<h2>Cost</h2>",
-        f"<p>“Cost by the paper” is M·(P/ρ + N·C)/L with the paper's P = 2000, ρ = 10, L = 4000: whole answers of a "
-        f"teacher per rollout. Its own settings give {paper_cost(5, 10, 50):.2f}, {paper_cost(10, 10, 50):.2f} and "
-        f"{paper_cost(10, 10, 100):.2f}. Tokens and seconds beside it were measured.</p>",
     ]
     head = (
         f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -54,39 +75,15 @@ def comparison_page(comparison: Comparison, file: str | Path, title: str = "Runs
     return file
 
 
-def charts(comparison: Comparison) -> list[Chart]:
-    """Accuracy against temperature, and against student samples where it was measured in between; means over seeds."""
-    by_temperature: dict[str, tuple[list[float], list[float]]] = {}
-    by_samples: dict[str, tuple[list[float], list[float]]] = {}
-    for arm in comparison.arms:
-        temperatures = sorted(arm.seeds[0].after)
-        by_temperature[arm.name] = (
-            temperatures,
-            [100 * mean(s.after[t].accuracy for s in arm.seeds) for t in temperatures],
-        )
-        by_samples[arm.name] = _learning_curve(arm)
-    made = [Chart("After training", by_temperature, "temperature", "right, percent")]
-    if any(len(xs) > 2 for xs, _ in by_samples.values()):
-        made.append(
-            Chart("While training, at the hottest temperature", by_samples, "student samples", "right, percent")
-        )
-    return made
-
-
-def _learning_curve(arm: Arm) -> tuple[list[float], list[float]]:
-    found: dict[int, list[float]] = {}
-    for one in arm.seeds:
-        hottest = max(one.after)
-        for record in (*one.between, one.after[hottest]):
-            if record.temperature == hottest:
-                found.setdefault(record.step * one.run.recipe.training.rollouts, []).append(100 * record.accuracy)
-    return [float(samples) for samples in sorted(found)], [mean(found[samples]) for samples in sorted(found)]
+def _with_words(frame: pandas.DataFrame) -> str:
+    return f'<div class="words">{as_html(frame)}</div>'
 
 
 def _settings(comparison: Comparison) -> pandas.DataFrame:
     import pandas
 
-    return pandas.DataFrame({arm.name: {k: str(v) for k, v in arm.settings.items()} for arm in comparison.arms})
+    rows = {arm.name: {k: str(v) for k, v in arm.settings.items()} for arm in comparison.arms}
+    return pandas.DataFrame.from_dict(rows, orient="index")
 
 
 def _readable(value: object) -> str:

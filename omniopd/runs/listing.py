@@ -1,8 +1,9 @@
-"""All runs in a folder as one table, a row a run. Reads; knows nothing of how runs are started or drawn."""
+"""All runs in a folder, at any depth, as one table, a row a run. Reads; knows not how runs are started or drawn."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,34 +11,51 @@ from typing import TYPE_CHECKING, Any
 from omniopd.errors import RunError
 from omniopd.records import EvalRecord
 from omniopd.runs.store import MANIFEST, Run, open_run
+from omniopd.runs.totals import totals
 
 if TYPE_CHECKING:
     import pandas
 
 COLUMNS = (
-    "name", "method", "target", "control", "student", "teacher", "seed", "state", "step", "steps", "loss",
-    "accuracy_before", "best_accuracy", "gain", "teacher_tokens", "cost_usd", "created", "message", "path",
+    "name", "arm", "method", "target", "control", "student", "teacher", "seed", "state", "step", "steps", "loss",
+    "accuracy_before", "best_accuracy", "gain", "greedy", "samples", "student_tokens", "teacher_tokens", "teacher_read",
+    "teacher_written", "cost_usd", "seconds", "created", "message", "path",
 )  # fmt: skip
 UNREADABLE = "unreadable"
 
 
 def runs(folder: str | Path) -> pandas.DataFrame:
-    """One row a run directly inside `folder`, oldest first, indexed by the directory's name.
+    """One row a run in `folder`, at any depth (runs/embedded/labels/seed=3), oldest first, indexed by its place in it.
 
-    `best_accuracy` is the best over temperatures after the last evaluated step, `accuracy_before` the same for the
-    untrained student (shares, NaN where not evaluated); `loss` is the last; tokens and dollars are sums over the steps
-    that count. A run that cannot be read keeps its row, with state "unreadable" and the reason. Raises RunError where
-    there is no such folder.
+    `arm` is the recipe's name, the same for the seeds of an arm. `best_accuracy` is the best over temperatures after
+    the last evaluated step, `greedy` that at temperature 0, `accuracy_before` the best of the untrained student
+    (shares, NaN where not evaluated); `loss` is the last. `samples` are student samples so far; tokens, dollars and
+    seconds of training are sums over the steps that count. A run that cannot be read keeps its row, with state
+    "unreadable" and the reason. Raises RunError where there is no such folder.
     """
     import pandas
 
     folder = Path(folder)
     if not folder.is_dir():
         raise RunError(f"{folder} is no folder: give the one that holds the runs")
-    rows = [row(file.parent) for file in sorted(folder.glob(f"*/{MANIFEST}"))]
+    rows = [row(path) for path in run_folders(folder)]
     rows.sort(key=lambda facts: (facts["created"], facts["path"]))
-    index = pandas.Index([Path(facts["path"]).name for facts in rows], name="run", dtype="object")
+    places = [Path(facts["path"]).relative_to(folder).as_posix() for facts in rows]
+    index = pandas.Index(places, name="run", dtype="object")
     return pandas.DataFrame(rows, columns=list(COLUMNS), index=index)
+
+
+def run_folders(folder: str | Path) -> list[Path]:
+    """The run directories in `folder`, at any depth, or `folder` itself where it is one; ascending.
+
+    What a run directory holds is not looked into: neither checkpoints nor what a resumed run has set aside.
+    """
+    found = []
+    for place, inside, files in os.walk(folder):
+        if MANIFEST in files:
+            found.append(Path(place))
+            inside.clear()
+    return sorted(found)
 
 
 def row(path: Path) -> dict[str, Any]:
@@ -68,10 +86,13 @@ def _facts(run: Run) -> dict[str, Any]:
     def setting(section: str, key: str) -> Any:
         return recipe.get(section, {}).get(key)
 
-    status, steps = run.status, run.steps()
-    before, after = best_accuracies(run.evals())
+    status, steps, evals = run.status, run.steps(), run.evals()
+    before, after = best_accuracies(evals)
+    rollouts = setting("training", "rollouts") or 0
+    took = totals(steps, rollouts)
     return {
         "name": run.manifest.name,
+        "arm": recipe.get("name"),
         "method": recipe.get("method"),
         "target": setting("objective", "target"),
         "control": setting("objective", "control"),
@@ -85,8 +106,21 @@ def _facts(run: Run) -> dict[str, Any]:
         "accuracy_before": before,
         "best_accuracy": after,
         "gain": after - before,
-        "teacher_tokens": sum(step.input_tokens + step.output_tokens for step in steps),
-        "cost_usd": sum(step.cost_usd for step in steps),
+        "greedy": _greedy(evals),
+        "samples": status.step * rollouts,
+        "student_tokens": took.student_tokens,
+        "teacher_tokens": took.teacher_read + took.teacher_written,
+        "teacher_read": took.teacher_read,
+        "teacher_written": took.teacher_written,
+        "cost_usd": took.usd,
+        "seconds": took.seconds,
         "created": run.manifest.created,
         "message": status.message,
     }
+
+
+def _greedy(evals: Sequence[EvalRecord], model: str = "student") -> float:
+    """Accuracy at temperature 0 after the last evaluated step; NaN without."""
+    own = [record for record in evals if record.model == model and record.problems and record.step]
+    last = max((record.step for record in own), default=0)
+    return max((r.accuracy for r in own if r.step == last and r.temperature == 0), default=math.nan)

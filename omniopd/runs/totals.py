@@ -1,4 +1,4 @@
-"""What a run took, summed over its steps: updates, tokens of student and teacher, dollars, seconds. Reads records only."""
+"""What a run took, summed over its steps: updates, tokens of student and teacher, dollars, seconds. Reads records."""
 
 from __future__ import annotations
 

@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 
-from omniopd.cli.main import main
-from omniopd.comparison import compare, comparison_page, paper_cost
-from omniopd.config import Recipe, load_recipe
-from omniopd.embedded import RECORDED
+from omniopd.comparison import compare, paper_cost
 from omniopd.errors import DataError
-from omniopd.records import EvalRecord, ProblemResult, StepRecord
-from omniopd.runs.store import Run, create_run
-
-STEPS = 2
-
-
-def evaluated(right: int, temperature: float = 0.0, step: int = STEPS, problems: int = 10) -> EvalRecord:
-    results = tuple(ProblemResult(f"p{i}", int(i < right), 1) for i in range(problems))
-    return EvalRecord("student", "stories", "test", temperature, 1, 0, 8, results, step=step)
-
-
-def finished(folder: Path, right: int, seed: int = 0, before: int = 2, problems: int = 10, **settings: object) -> Run:
-    dotted = {key.replace("__", "."): value for key, value in settings.items()}
-    recipe: Recipe = load_recipe("embedded", **{"training.steps": STEPS, "seed": seed, **dotted})
-    run = create_run(folder, recipe, f"run-{len(list(folder.glob('*')))}")
-    run.append(evaluated(before, step=0, problems=problems))
-    for step in range(1, STEPS + 1):
-        run.append(
-            StepRecord(step, 0.5, 0.4, 0.1, {"length/mean": 10.0}, input_tokens=100, output_tokens=7, cost_usd=0.5)
-        )
-    run.append(evaluated(right, problems=problems))
-    run.set_status(state="finished", step=STEPS)
-    return run
+from tests.comparison.small import evaluated, finished
 
 
 def test_the_papers_formula_gives_the_papers_numbers() -> None:
@@ -56,7 +32,18 @@ def test_runs_that_differ_in_their_seed_are_one_arm_and_seeds_are_the_units(tmp_
     assert difference is not None
     assert (difference.mean, difference.units) == (pytest.approx(0.6), 3)
     assert found.arms[1].settings == {"objective.control": "constant"}
-    assert found.verdicts() == ["ours beside theirs: +60.0 points [+60.0, +60.0]: better (seeds are the units)"]
+    assert found.verdicts() == [
+        "ours beside theirs at 128 samples: +60.0 points [+60.0, +60.0]: better (3 seeds are the units)"
+    ]
+
+
+def test_seeds_are_paired_and_not_their_means(tmp_path: Path) -> None:
+    # Seeds differ by more than the arms do: only the pairs show that one is always a little better.
+    runs = [finished(tmp_path, right, seed, name="ours") for seed, right in enumerate((2, 5, 9, 6))]
+    runs += [finished(tmp_path, right, 3 - i, name="theirs", audit__forks=3) for i, right in enumerate((5, 8, 4, 1))]
+    found = compare(runs)
+    assert [one.best.accuracy for one in found.arms[1].seeds] == [0.1, 0.4, 0.8, 0.5]
+    assert found.verdicts()[0].endswith("better (4 seeds are the units)")
 
 
 def test_an_interval_that_holds_0_shows_no_difference(tmp_path: Path) -> None:
@@ -67,6 +54,7 @@ def test_an_interval_that_holds_0_shows_no_difference(tmp_path: Path) -> None:
     ]
     [sentence] = compare(runs).verdicts()
     assert "no difference shown" in sentence
+    assert "not worse" not in sentence
 
 
 def test_one_seed_is_compared_problem_by_problem(tmp_path: Path) -> None:
@@ -74,7 +62,19 @@ def test_one_seed_is_compared_problem_by_problem(tmp_path: Path) -> None:
     difference = found.difference(found.arms[1])
     assert difference is not None
     assert difference.units == 10
-    assert "(problems are the units)" in found.verdicts()[0]
+    assert "(one seed: problems are the units)" in found.verdicts()[0]
+
+
+def test_any_arm_can_be_the_one_beside_which_the_others_stand(tmp_path: Path) -> None:
+    runs = [finished(tmp_path, r, name=n, audit__forks=f) for n, r, f in (("a", 9, 4), ("b", 3, 3), ("c", 9, 2))]
+    found = compare(runs, "c")
+    assert [s.partition(":")[0] for s in found.verdicts("b")] == [
+        "c beside b at 128 samples",
+        "a beside b at 128 samples",
+    ]
+    assert all("+60.0 points" in sentence for sentence in found.verdicts("b"))
+    with pytest.raises(DataError, match="no arm is called 'd': there are c, a, b"):
+        found.verdicts("d")
 
 
 def test_what_it_took_is_stated_per_run(tmp_path: Path) -> None:
@@ -84,6 +84,7 @@ def test_what_it_took_is_stated_per_run(tmp_path: Path) -> None:
         2, 2 * 10 * 64, 200, 14, 1.0,
     )  # fmt: skip
     assert row["rise, points"] == "70.0"
+    assert row["method"] == "text: labels, M=16 N=8 C=1"
     assert math.isclose(row["cost by the paper"], paper_cost(16, 8, 1))
 
 
@@ -93,15 +94,21 @@ def test_doubtful_runs_are_named_and_left_out(tmp_path: Path) -> None:
     unfinished.set_status(state="failed")
     damaged = finished(tmp_path, 1, 3, name="ours")
     (damaged.path / "evals.jsonl").write_text("{broken\n")
+    torn = finished(tmp_path, 1, 5, name="ours")
+    (torn.path / "steps.jsonl").write_text("{broken\n")
+    foreign = finished(tmp_path, 1, 6, name="ours")
+    (foreign.path / "manifest.json").write_text(json.dumps({"kind": "manifest", "name": 3}))
     elsewhere = finished(tmp_path, 1, 4, name="ours", problems=5)
     again = finished(tmp_path, 1, 1, name="ours")
     other = finished(tmp_path, 3, 0, name="other", audit__forks=3)
-    found = compare([*good, unfinished, damaged, elsewhere, again, other, tmp_path / "nowhere"])
+    found = compare([*good, unfinished, damaged, torn, foreign.path, elsewhere, again, other, tmp_path / "nowhere"])
     assert [s.run.path for s in found.arms[0].seeds] == [run.path for run in good]
     said = "\n".join(found.problems)
     for run, word in (
         (unfinished, "it is failed"),
         (damaged, "cannot be read"),
+        (torn, "cannot be read"),
+        (foreign, "cannot be read"),
         (elsewhere, "other problems"),
         (again, "same settings and seed"),
     ):
@@ -110,37 +117,42 @@ def test_doubtful_runs_are_named_and_left_out(tmp_path: Path) -> None:
     assert "other lacks seed 1" in said
 
 
+def test_a_run_that_was_not_measured_at_its_end_is_left_out(tmp_path: Path) -> None:
+    whole, short = finished(tmp_path, 9, 0), finished(tmp_path, 9, 1)
+    (short.path / "evals.jsonl").write_text("")
+    short.append(evaluated(9, step=1))
+    found = compare([whole, short])
+    assert [one.seed for one in found.arms[0].seeds] == [0]
+    assert "its student was measured after 1 steps, and it was trained for 2" in found.problems[0]
+
+
+def test_settings_that_share_a_name_are_kept_apart_and_said(tmp_path: Path) -> None:
+    slow = [finished(tmp_path, 9, seed, name="ours", training__learning_rate=1e-4) for seed in (0, 1)]
+    fast = [finished(tmp_path, 3, seed, name="ours", training__learning_rate=2e-4) for seed in (0, 1)]
+    other = finished(tmp_path, 3, 0, name="other", audit__forks=3)
+    found = compare([*slow, *fast, other])
+    names = ["ours (learning_rate=0.0001)", "ours (learning_rate=0.0002)", "other"]
+    assert [arm.name for arm in found.arms] == names
+    assert [len(arm.seeds) for arm in found.arms] == [2, 2, 1]
+    assert any(
+        "2 different settings are called ours: they are kept apart by training.learning_rate" in line
+        for line in found.problems
+    )
+    with pytest.raises(DataError, match=r"no arm is called 'ours': there are ours \(learning_rate=0.0001\), "):
+        compare([*slow, *fast, other], reference="ours")
+
+
+def test_the_same_settings_under_two_names_are_one_arm_and_said(tmp_path: Path) -> None:
+    found = compare([finished(tmp_path, 9, 0, name="first"), finished(tmp_path, 8, 1, name="second")])
+    assert [(arm.name, len(arm.seeds)) for arm in found.arms] == [("first", 2)]
+    assert found.problems == ("first and second have the same settings: they are one arm, called first",)
+
+
+def test_how_a_run_is_watched_and_measured_makes_no_arm(tmp_path: Path) -> None:
+    runs = [finished(tmp_path, 9, 0), finished(tmp_path, 8, 1, evaluation__every=7, training__save_every=1)]
+    assert len(compare(runs).arms) == 1
+
+
 def test_nothing_to_compare_says_why(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is nothing to compare: .* is no run"):
         compare([tmp_path])
-
-
-def test_the_page_loads_and_runs_nothing_and_shows_names_as_they_are(tmp_path: Path) -> None:
-    runs = [finished(tmp_path, 9, name="<script>alert(1)</script>"), finished(tmp_path, 3, name="b", audit__forks=3)]
-    page = comparison_page(compare(runs), tmp_path / "report.html").read_text()
-    assert "<script" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "default-src 'none'" in page
-    assert "<svg" in page
-
-
-def test_the_command_finds_runs_writes_the_page_and_the_table(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = [
-        "report",
-        str(RECORDED),
-        "--reference",
-        "labels",
-        "--out",
-        str(tmp_path / "r.html"),
-        "--export",
-        str(tmp_path / "r.csv"),
-    ]
-    assert main(words) == 0
-    said = capsys.readouterr().out
-    assert "labels beside self_teacher: +" in said
-    assert (tmp_path / "r.html").stat().st_size > 5000
-    assert (tmp_path / "r.csv").read_text().startswith("arm,seeds")
-    assert main(["report", str(tmp_path / "empty")]) == 2
-    assert "holds no run" in capsys.readouterr().err

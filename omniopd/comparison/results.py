@@ -1,0 +1,206 @@
+"""Arms beside each other at budgets of student samples: accuracies, paired differences, what a control keeps.
+
+Seeds are the units where two arms share several, problems where they share one. A difference is always the reference
+(or whoever is named first) minus the other, at the temperature that suits each student best. Intervals hold 95% each
+and are not corrected for their number. Draws nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omniopd.comparison.arms import Arm, arms_of
+from omniopd.comparison.seeds import Measurement, Seed, best_of
+from omniopd.comparison.shares import Share, share
+from omniopd.errors import DataError
+from omniopd.evaluation.compare import MASS, Interval, mean_interval, seed_interval, verdict
+from omniopd.runs.store import Run
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Arms, the first of them the one that others are compared with, and what had to be left out and why."""
+
+    arms: tuple[Arm, ...]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def reference(self) -> Arm:
+        return self.arms[0]
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """Student samples after which the reference was measured, ascending; others are compared with it there."""
+        return self.reference.budgets
+
+    def arm(self, name: str) -> Arm:
+        """Raises DataError for a name that is not that of an arm."""
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise DataError(f"no arm is called {name!r}: there are {', '.join(arm.name for arm in self.arms)}")
+
+    def accuracy(self, arm: Arm, budget: int, temperature: float | None = None) -> Interval | None:
+        """Mean over the arm's seeds with its interval (over problems where one seed was measured); None: not measured.
+
+        `temperature` None is the best one of each seed. Ends stay within what an accuracy can be.
+        """
+        found = [m for one in arm.seeds if (m := _measured(one, budget, temperature)) is not None]
+        if len(found) > 1:
+            interval = seed_interval([m.accuracy for m in found])
+            return replace(interval, low=max(0.0, interval.low), high=min(1.0, interval.high))
+        return _over_problems(found[0]) if found else None
+
+    def difference(self, arm: Arm, budget: int | None = None, ours: Arm | None = None) -> Interval | None:
+        """Best-temperature accuracy of `ours` (the reference) minus that of `arm` at a budget (the last they share).
+
+        Paired by seed, or by problem where they share one seed; None where they share none.
+        """
+        ours = ours or self.reference
+        budget = self.last_budget(arm, ours) if budget is None else budget
+        pairs = self._pairs(ours, arm, budget)
+        if len(pairs) > 1:
+            return seed_interval([a.accuracy - b.accuracy for a, b in pairs])
+        if pairs and len(pairs[0][0].problems) > 1:
+            return pairs[0][0].minus(pairs[0][1])
+        return None
+
+    def last_budget(self, arm: Arm, ours: Arm | None = None) -> int | None:
+        """The most student samples after which a seed of both was measured; None where there are none."""
+        shared = self._shared_budgets(ours or self.reference, arm)
+        return shared[-1] if shared else None
+
+    def shared_seeds(self, arm: Arm, budget: int | None = None, ours: Arm | None = None) -> list[int]:
+        """The seeds that both were measured with (at a budget), ascending."""
+        mine, theirs = (ours or self.reference).by_seed(), arm.by_seed()
+        both = sorted(set(mine) & set(theirs))
+        return [s for s in both if budget is None or (budget in mine[s].at and budget in theirs[s].at)]
+
+    def verdicts(self, beside: str | None = None) -> list[str]:
+        """A sentence per arm and budget: the reference beside it, or, with the name of an arm, it beside that one."""
+        named = None if beside is None else self.arm(beside)
+        pairs = (
+            [(self.reference, arm) for arm in self.arms[1:]]
+            if named is None
+            else [(arm, named) for arm in self.arms if arm is not named]
+        )
+        return [sentence for ours, theirs in pairs for sentence in self._sentences(ours, theirs)]
+
+    def share(self, arm: Arm, budget: int | None = None) -> Share | None:
+        """Which share of the reference's rise over the untrained student an arm has, over the seeds (or the problems of
+        the one seed) that both have; None where the untrained student was not measured."""
+        budget = self.last_budget(arm) if budget is None else budget
+        if budget is None:
+            return None
+        mine, theirs = self.reference.by_seed(), arm.by_seed()
+        rises = [
+            (part, whole)
+            for s in self.shared_seeds(arm, budget)
+            if (part := theirs[s].rise_at(budget)) is not None and (whole := mine[s].rise_at(budget)) is not None
+        ]
+        if len(rises) > 1:
+            return share([float(part.mean()) for part, _ in rises], [float(whole.mean()) for _, whole in rises])
+        if not rises or len(rises[0][0]) < 2:
+            return None
+        [(part, whole)] = rises
+        return share(part.tolist(), whole.tolist())
+
+    def shares(self) -> list[str]:
+        """A sentence per control beside a reference that is none: what it keeps of the rise, nobody having taught."""
+        if self.reference.control != "none":
+            return []
+        said = []
+        for arm in self.arms[1:]:
+            if arm.control == "none":
+                continue
+            for budget in self._shared_budgets(self.reference, arm):
+                kept = self.share(arm, budget)
+                if kept is not None:
+                    units = _units(len(self.shared_seeds(arm, budget)))
+                    said.append(
+                        f"{arm.name} (control: {arm.control}) keeps of the rise of {self.reference.name} at "
+                        f"{budget:,} samples: {kept} ({units})"
+                    )
+        return said
+
+    def curve(self) -> pandas.DataFrame:
+        """One row an arm and budget, 0 (untrained) first: arm, samples, mean, low, high (shares), seeds.
+
+        Accuracy at the best temperature; the interval is over seeds, or over problems where there is one.
+        """
+        import pandas
+
+        rows = []
+        for arm in self.arms:
+            for budget in (0, *arm.budgets):
+                found = self.accuracy(arm, budget)
+                if found is not None:
+                    seeds = sum(_measured(one, budget, None) is not None for one in arm.seeds)
+                    rows.append((arm.name, budget, found.mean, found.low, found.high, seeds))
+        return pandas.DataFrame(rows, columns=["arm", "samples", "mean", "low", "high", "seeds"])
+
+    def table(self) -> pandas.DataFrame:
+        """One row an arm, as `comparison.tables.table` says."""
+        from omniopd.comparison.tables import table
+
+        return table(self)
+
+    def _sentences(self, ours: Arm, theirs: Arm) -> list[str]:
+        both = f"{ours.name} beside {theirs.name}"
+        if not self.shared_seeds(theirs, ours=ours):
+            return [f"{both}: they share no seed, so nothing can be said"]
+        said = []
+        for budget in self._shared_budgets(ours, theirs):
+            found = self.difference(theirs, budget, ours)
+            if found is not None:
+                units = _units(len(self.shared_seeds(theirs, budget, ours)))
+                said.append(f"{both} at {budget:,} samples: {verdict(found)} ({units})")
+        return said or [f"{both}: they were measured after no equal number of student samples, so nothing can be said"]
+
+    def _shared_budgets(self, ours: Arm, theirs: Arm) -> list[int]:
+        return [b for b in ours.budgets if b in theirs.budgets and self.shared_seeds(theirs, b, ours)]
+
+    def _pairs(self, ours: Arm, theirs: Arm, budget: int | None) -> list[tuple[Measurement, Measurement]]:
+        if budget is None:
+            return []
+        mine, other = ours.by_seed(), theirs.by_seed()
+        found = []
+        for s in self.shared_seeds(theirs, budget, ours):
+            a, b = mine[s].best_at(budget), other[s].best_at(budget)
+            if a is not None and b is not None:
+                found.append((a, b))
+        return found
+
+
+def compare(runs: Iterable[Run | str | Path], reference: str | None = None, arms: Sequence[str] = ()) -> Comparison:
+    """Group runs into arms. The first arm is the one called `reference`, or that of the first run; `arms` leaves all
+    others out. Raises DataError where nothing can be compared, or for a name that is not that of an arm."""
+    found, problems = arms_of(runs, reference, arms)
+    return Comparison(tuple(found), tuple(problems))
+
+
+def _measured(one: Seed, budget: int, temperature: float | None) -> Measurement | None:
+    at = one.before if budget == 0 else one.at.get(budget, {})
+    if temperature is not None:
+        return at.get(temperature)
+    return best_of(at) if at else None
+
+
+def _over_problems(one: Measurement) -> Interval:
+    if len(one.problems) < 2:
+        return Interval(one.accuracy, float("nan"), float("nan"), MASS, 1)
+    mean, count = one.accuracy, len(one.problems)
+    if mean in (0.0, 1.0):  # a bootstrap sees no doubt there: the exact binomial bound, as for an evaluation
+        reach = 1 - ((1 - MASS) / 2) ** (1 / count)
+        return Interval(mean, max(0.0, mean - reach), min(1.0, mean + reach), MASS, count)
+    return mean_interval(one.shares.tolist())
+
+
+def _units(seeds: int) -> str:
+    return f"{seeds} seeds are the units" if seeds > 1 else "one seed: problems are the units"

@@ -95,8 +95,7 @@ def walk(
     if wanted[2]:
         found.gradients[2] = hidden.new_zeros(vocab, dtype=work)
 
-    tile_logits = TILE_LOGITS if hidden.device.type == "cpu" else TILE_LOGITS_ON_A_GPU
-    rows = min(tokens, max(LEAST_ROWS, tile_logits // vocab))
+    rows = min(tokens, rows_of_a_tile(hidden.device, vocab))
     buffers = [hidden.new_empty((rows, vocab), dtype=work) for _ in range(2 if reference is None else 3)]
     anchored, free = _visits(question, terms, tokens, hidden.device)
     # Autocast would round the logits to 16 bits: an entropy error of 1e-2 nats, and other forks.
@@ -106,6 +105,11 @@ def walk(
         for tile in free.split(rows):
             _visit(found, tile, hidden, question, terms, buffers, weight, None)
     return found
+
+
+def rows_of_a_tile(device: torch.device, vocab: int) -> int:
+    """Tokens that are projected at once."""
+    return max(LEAST_ROWS, (TILE_LOGITS if device.type == "cpu" else TILE_LOGITS_ON_A_GPU) // vocab)
 
 
 class GradientInForward(torch.autograd.Function):

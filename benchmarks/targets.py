@@ -49,6 +49,8 @@ class Case:
 CASES = [
     Case("labels, depth 1"),
     Case("labels, depth 2", depth=2),
+    Case("posterior KL", "posterior_kl"),
+    Case("posterior KL, depth 2", "posterior_kl", depth=2),
     Case("prefix credit", "prefix_credit"),
     Case("centred, exact", "centred"),
     Case("centred, exact, same-fork baseline", "centred", redraws=4),
@@ -67,6 +69,8 @@ CASES = [
     Case("control: labels, shuffled", control="shuffled"),
     Case("control: labels, constant", control="constant"),
     Case("control: labels, prior only", control="prior_only"),
+    Case("control: posterior KL, self-teacher", "posterior_kl", self_teacher=True),
+    Case("control: posterior KL, shuffled", "posterior_kl", control="shuffled"),
     Case("control: centred, self-teacher", "centred", self_teacher=True),
     Case("control: centred, shuffled", "centred", control="shuffled"),
     Case("control: centred, prior only", "centred", control="prior_only"),
@@ -148,7 +152,8 @@ class Bench:
             inputs = rollout_batch(part, self.lab.tokenizer.pad_token_id)
             mask = inputs["completion_mask"].bool()
             inputs |= target_batch(own, flat, mask, continuation_weight=case.continuation_weight).tensors()
-            return micro_batch_loss(self.lab.student, inputs, None, 0.0, 1.0).total
+            counts = 1.0 if case.target == "posterior_kl" else None
+            return micro_batch_loss(self.lab.student, inputs, None, 0.0, 1.0, concentration=counts).total
 
         return self._halves([item.rollout for item in audited], loss)
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from omniopd.config.settings import CONTROLS, HANDOVERS, METHODS, SCHEDULERS, SIMILARITIES, TARGETS, TRACKERS, Recipe
+from omniopd.config.settings import (
+    CONTROLS,
+    HANDOVERS,
+    LABELLED,
+    METHODS,
+    SCHEDULERS,
+    SIMILARITIES,
+    TARGETS,
+    TRACKERS,
+    Recipe,
+)
 from omniopd.errors import ConfigError
 
 
@@ -64,10 +74,15 @@ def check(recipe: Recipe) -> Recipe:
             f"audit.chunk_tokens is {audit.chunk_tokens}, longer than a rollout ({student.max_tokens}): "
             "lower it, or raise student.max_tokens"
         )
-    if objective.target == "labels" and objective.depth > audit.chunk_tokens:
+    if objective.target in LABELLED and objective.depth > audit.chunk_tokens:
         raise ConfigError(
             f"objective.depth is {objective.depth}, deeper than a chunk ({audit.chunk_tokens}): "
             "lower it, or raise audit.chunk_tokens"
+        )
+    if objective.target == "posterior_kl" and objective.concentration == 0:
+        raise ConfigError(
+            'objective.target is "posterior_kl" and objective.concentration is 0: without a prior the divergence to a '
+            "few texts is infinite; give it some weight, such as 1"
         )
     if objective.target == "none" and objective.continuation_weight <= 0:
         raise ConfigError(

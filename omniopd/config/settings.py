@@ -13,7 +13,8 @@ HANDOVERS = ("auto", "raw", "prefill", "instruction")
 METHODS = ("omniopd", "continuations", "white_box", "white_box_sampled", "sft", "grpo")
 SCHEDULERS = ("peak", "random", "early", "causal")
 SIMILARITIES = ("characters", "tokens", "rouge1", "exact", "embedding")
-TARGETS = ("paper", "centred", "labels", "prefix_credit", "none")
+TARGETS = ("paper", "centred", "labels", "posterior_kl", "prefix_credit", "none")
+LABELLED = ("labels", "posterior_kl")  # targets that name tokens of the teacher's
 CONTROLS = ("none", "constant", "shuffled", "prior_only", "self_teacher")
 TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
@@ -111,7 +112,7 @@ class AuditConfig:
 class ObjectiveConfig:
     """What an audit becomes in the loss (method/targets.py, method/loss.py).
 
-    `depth` belongs to `labels`: offsets of a chunk that get them. `continuation_weight` is λ of the additive
+    `depth` belongs to `labels` and `posterior_kl`: offsets of a chunk that get them. `continuation_weight` is λ of the additive
     continuation cross-entropy. `redraws` is K of the same-fork baseline (0: the mean over other rollouts).
     `length` is the fixed length both terms are divided by (0: `student.max_tokens`).
     """

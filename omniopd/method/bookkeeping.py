@@ -115,6 +115,8 @@ def _part(rollout: RolloutRecord, audit: AuditRecord, target: PlainTarget, objec
         known += _least_nll(others, logprobs[offset])
     if target.label_nll:
         known, unknown = sum(target.label_nll), 0.0
+    elif objective.target == "posterior_kl":
+        known, unknown = 0.0, mass  # a divergence, whose labels are counts
     kl = sum(rollout.anchor_kl[audit.start : audit.stop])
     return ForkPart(
         row=rollout.row,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import torch
 from jaxtyping import Float, Num
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from omniopd.records import Posterior
 
@@ -30,6 +32,28 @@ def posterior_mean(
     """
     evidence = soft_counts.detach() + concentration * priors.detach()
     return (evidence / (samples + concentration)).float()
+
+
+def posterior_label_weights(
+    counts: Num[Tensor, "*batch label"], logprobs: Float[Tensor, "*batch label"], concentration: float = 1.0
+) -> Float[Tensor, "*batch label"]:
+    """w_v = π_v log(1 + k_v / (α π_v)): with these weights on −log π_v descends what descends KL(π ‖ π̂).
+
+    π̂(v) = (k_v + α π_v) / (N + α) is §2e once more, with counts of next tokens for every token of the vocabulary. In
+    the divergence a token that no text begins with costs π_v times the constant log((N + α) / α), so that only tokens
+    with a count need be visited. `logprobs` are log π_v of the model that is to learn. Detached; 0 for a count of 0;
+    at most k_v / α, whatever the student thinks.
+    """
+    counts, logprobs = counts.detach().to(logprobs.dtype), logprobs.detach()
+    ratio = counts.log() - math.log(concentration) - logprobs
+    return torch.where(counts > 0, logprobs.exp() * softplus(ratio), 0.0)
+
+
+def posterior_kl(
+    counts: Num[Tensor, "*batch label"], weights: Float[Tensor, "*batch label"], concentration: float = 1.0
+) -> Float[Tensor, "*batch"]:
+    """KL(π ‖ π̂) in nats, from the counts and their `posterior_label_weights`: log((N + α) / α) − Σ w. 0 without counts."""
+    return (torch.log1p(counts.sum(-1) / concentration) - weights.sum(-1)).clamp(min=0)
 
 
 def nominal_posterior(soft_count: float, samples: int, prior: float, concentration: float = 1.0) -> Posterior:

@@ -47,7 +47,8 @@ class ForkEvidence:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForkTarget:
-    """What a fork does to the loss. `labels[j]` maps token ids to weights at offset j of the chunk (empty: none)."""
+    """What a fork does to the loss. `labels[j]` maps token ids to weights at offset j of the chunk (empty: none); under
+    `posterior_kl` to counts."""
 
     weights: Float[Tensor, " chunk"]
     labels: tuple[dict[int, float], ...] = ()
@@ -135,6 +136,17 @@ def _labels(
     return targets
 
 
+def _posterior_kl(
+    evidence: Sequence[ForkEvidence], donors: Sequence[ForkEvidence], prior_only: bool, concentration: float, depth: int
+) -> list[ForkTarget]:
+    """The counts themselves: `posterior.posterior_label_weights` makes them KL(π_θ ‖ π̂) with the student's own
+    distribution as prior. The prior alone is the student: nothing to learn."""
+    return [
+        ForkTarget(torch.zeros(len(own.chunk_ids)), () if prior_only else _as_floats(next_token_counts(donor, depth)))
+        for own, donor in zip(evidence, donors, strict=True)
+    ]
+
+
 def _none(
     evidence: Sequence[ForkEvidence], donors: Sequence[ForkEvidence], prior_only: bool, concentration: float, depth: int
 ) -> list[ForkTarget]:
@@ -164,19 +176,29 @@ def agreement_through(fork: ForkEvidence) -> Float[Tensor, " chunk"]:
     return alive / max(1, len(usable))
 
 
+def next_token_counts(fork: ForkEvidence, depth: int = 1) -> tuple[dict[int, int], ...]:
+    """How often the teacher wrote each token at each offset below `depth`, over the texts that agree so far."""
+    usable = [ids for ids in fork.continuation_ids if ids is not None]
+    counts = (
+        Counter(ids[offset] for ids in usable if len(ids) > offset and _shared(ids, fork.chunk_ids) >= offset)
+        for offset in range(min(depth, len(fork.chunk_ids)))
+    )
+    return tuple(dict(sorted(count.items())) for count in counts)
+
+
 def next_token_labels(fork: ForkEvidence, depth: int = 1) -> tuple[dict[int, float], ...]:
-    """Empirical next-token distribution at each offset below `depth`, over the texts that agree so far.
+    """The same as shares: the teacher's empirical next-token distributions.
 
     N texts are N samples of the teacher's next token, so at offset 0 the cross-entropy to them is an unbiased
     forward KL (up to a constant), without the noise of a policy gradient.
     """
-    usable = [ids for ids in fork.continuation_ids if ids is not None]
-    labels: list[dict[int, float]] = []
-    for offset in range(min(depth, len(fork.chunk_ids))):
-        counts = Counter(ids[offset] for ids in usable if len(ids) > offset and _shared(ids, fork.chunk_ids) >= offset)
-        total = counts.total()
-        labels.append({token: n / total for token, n in sorted(counts.items())})
-    return tuple(labels)
+    return tuple(
+        {token: n / sum(counts.values()) for token, n in counts.items()} for counts in next_token_counts(fork, depth)
+    )
+
+
+def _as_floats(slots: Sequence[dict[int, int]]) -> tuple[dict[int, float], ...]:
+    return tuple({token: float(n) for token, n in counts.items()} for counts in slots)
 
 
 def _own_tokens(fork: ForkEvidence, depth: int, weight: float) -> tuple[dict[int, float], ...]:
@@ -210,6 +232,7 @@ _TARGETS = {
     "paper": _paper,
     "centred": _centred,
     "labels": _labels,
+    "posterior_kl": _posterior_kl,
     "prefix_credit": _prefix_credit,
     "none": _none,
 }

@@ -108,11 +108,20 @@ def label_costs(
     label_weights: Float[Tensor, "tokens label"], temperature: float = 1.0,
 ) -> Float[Tensor, " tokens"]:
     """−Σ_k label_weights_tk·log π(label_ids_tk) of each token: what the loss sums up, kept apart for a record."""
+    found = label_logprobs(hidden, head, label_ids, label_weights, temperature)
+    return torch.where(label_weights != 0, -label_weights * found, 0).sum(-1)
+
+
+@torch.no_grad()
+def label_logprobs(
+    hidden: Float[Tensor, "tokens hidden"], head: Head, label_ids: Int[Tensor, "tokens label"],
+    label_weights: Float[Tensor, "tokens label"], temperature: float = 1.0,
+) -> Float[Tensor, "tokens label"]:
+    """log π(label_ids_tk) of every token that has a weight at all; NaN elsewhere."""
     targets = label_ids.new_zeros(len(hidden))
     terms = Terms(label_weights.new_zeros(len(hidden)), None, label_ids, label_weights)
     with _whole(head):
-        found = walk(hidden, _question(hidden, head, targets, None, None, temperature), terms).label_logprobs
-    return torch.where(label_weights != 0, -label_weights * found, 0).sum(-1)
+        return walk(hidden, _question(hidden, head, targets, None, None, temperature), terms).label_logprobs
 
 
 def reference_statistics(

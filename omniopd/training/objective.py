@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from omniopd.method.loss import loss_coefficients
-from omniopd.models.scoring import Head, head_of, label_costs, response_hidden, token_statistics, weighted_head_loss
+from omniopd.method.posterior import posterior_kl, posterior_label_weights
+from omniopd.models.scoring import (
+    Head,
+    head_of,
+    label_costs,
+    label_logprobs,
+    response_hidden,
+    token_statistics,
+    weighted_head_loss,
+)
 from omniopd.training.statistics import LossSums
 
 ROWS_AT_ONCE = 64  # texts of one forward
@@ -31,8 +40,8 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MicroBatchLoss:
-    """`total` carries the gradient. `anchor_kl` and `label_nll` (Σ label weight · −log π, before β and the normaliser;
-    None where not asked for) are per response token, 0 at padding."""
+    """`total` carries the gradient. `anchor_kl` and `label_nll` (Σ label weight · −log π, or KL(π_θ ‖ π̂), before β and
+    the normaliser; None where not asked for) are per response token, 0 at padding."""
 
     total: Float[Tensor, ""]
     anchor_kl: Float[Tensor, "batch time"]
@@ -51,22 +60,25 @@ def micro_batch_loss(
     temperature: float = 1.0,
     continuation_forwards: int | None = None,
     record: bool = False,
+    concentration: float | None = None,
 ) -> MicroBatchLoss:
     """Chunk term (with labels and continuations) and anchor over `normaliser`; plus what the log wants to know.
 
     `inputs` holds prompt and completion ids and masks, and a `TargetBatch` by its names; `continuation_forwards` is
-    that of `continuation_loss`; `record` asks for `label_nll`.
+    that of `continuation_loss`; `record` asks for `label_nll`. With a `concentration` the label weights are counts of
+    the target `posterior_kl`.
     """
     mask = inputs["completion_mask"].bool()
     ids, attention, time = _sequence(inputs)
     hidden = response_hidden(student, ids, attention, time)[mask]
     targets, head = inputs["completion_ids"][mask], head_of(student)
-    coefficients = loss_coefficients(
-        inputs["weights"], inputs["anchored"], anchor_weight, normaliser, inputs["label_weights"]
-    )
+    has_labels = inputs["label_ids"].shape[-1] > 0
+    label_weights, divergence = inputs["label_weights"], None
+    if has_labels and concentration is not None:
+        label_weights, divergence = _posterior_labels(hidden, head, inputs, mask, concentration, temperature)
+    coefficients = loss_coefficients(inputs["weights"], inputs["anchored"], anchor_weight, normaliser, label_weights)
     # A reference without a weight would be projected for nothing; its divergence is still logged below.
     anchoring = reference is not None and anchor_weight > 0
-    has_labels = inputs["label_ids"].shape[-1] > 0
     found = weighted_head_loss(
         hidden,
         head,
@@ -79,7 +91,12 @@ def micro_batch_loss(
         label_weights=coefficients.labels[mask] if has_labels else None,
         temperature=temperature,
     )
-    total, chunk = found.total, found.chunk + found.labels
+    total, labels = found.total, found.labels
+    if divergence is not None:
+        # The weights have the divergence's gradient, not its value.
+        labels = divergence.sum() / normaliser
+        total = total + (labels - found.labels)
+    chunk = found.chunk + labels
     if continuation_parts(inputs) if continuation_forwards is None else continuation_forwards:
         extra = continuation_loss(student, inputs, normaliser, temperature, forwards=continuation_forwards)
         total, chunk = total + extra, chunk + extra.detach()
@@ -98,10 +115,24 @@ def micro_batch_loss(
     )
     sums.lowest("logprob", logprobs[audited])
     label_nll = None
-    if record and has_labels:
+    if record and divergence is not None:
+        label_nll = _spread(divergence, mask)
+    elif record and has_labels:
         costs = label_costs(hidden, head, inputs["label_ids"][mask], inputs["label_weights"][mask], temperature)
         label_nll = _spread(costs, mask)
     return MicroBatchLoss(total, _spread(anchor_kl, mask), entropies.sum(), mask.sum(), sums, label_nll)
+
+
+def _posterior_labels(
+    hidden: Tensor, head: Head, inputs: Mapping[str, Tensor], mask: Tensor, concentration: float, temperature: float
+) -> tuple[Float[Tensor, "batch time label"], Float[Tensor, " tokens"]]:
+    """Counts as `posterior_label_weights`, and KL(π_θ ‖ π̂) of each response token (0 without counts)."""
+    ids, counts = inputs["label_ids"][mask], inputs["label_weights"][mask]
+    logprobs = label_logprobs(hidden.detach(), head, ids, counts, temperature)
+    weights = posterior_label_weights(counts, logprobs, concentration)
+    spread = torch.zeros_like(inputs["label_weights"], dtype=weights.dtype)
+    spread[mask] = weights
+    return spread, posterior_kl(counts, weights, concentration)
 
 
 def _spread(values: Float[Tensor, " tokens"], mask: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:

@@ -105,6 +105,11 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
             peft_config=peft_config,
         )
         self.tokenizer = tokenizer
+        if args.redraws and self.accelerator.distributed_type in ("FSDP", "DEEPSPEED"):
+            raise ConfigError(
+                f"redraws is {args.redraws} under {self.accelerator.distributed_type.value}: one process alone cannot "
+                "draw from weights in pieces, so use redraws=0, or whole weights in each process"
+            )
 
     # ── sampling and auditing ────────────────────────────────────────────────────────────────────────────────────
 
@@ -224,6 +229,7 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
                 self.temperature,
                 self._continuation_forwards(inputs),
                 record="row_id" in inputs and self._records_rollouts(self.state.global_step + 1),
+                concentration=self.args.concentration if self.args.target == "posterior_kl" else None,
             )
         if "row_id" in inputs:
             self._loss_sums = LossSums.joined([self._loss_sums, made.sums])

@@ -13,6 +13,8 @@ from omniopd.method.posterior import (
     chunk_probability,
     mean_soft_share,
     nominal_posterior,
+    posterior_kl,
+    posterior_label_weights,
     posterior_mean,
     spread_interval,
 )
@@ -142,3 +144,51 @@ def test_one_similarity_says_nothing_about_its_spread_and_intervals_stay_in_0_to
 def test_what_the_log_says_of_soft_counts():
     assert math.isclose(mean_soft_share(torch.tensor([5.0, 1.0]), torch.tensor([10, 4])), 0.375, rel_tol=1e-6)
     assert math.isnan(mean_soft_share(torch.zeros(0), torch.zeros(0)))
+
+
+# ── the divergence to the posterior of the teacher's next token ──────────────────────────────────────────────────────
+
+
+def divergence_by_hand(logits: torch.Tensor, counts: torch.Tensor, alpha: float) -> torch.Tensor:
+    """KL(π ‖ π̂) over the whole vocabulary, π̂ = (k + α π) / (N + α) held constant."""
+    p = logits.softmax(-1)
+    smoothed = ((counts + alpha * p) / (counts.sum() + alpha)).detach()
+    return (p * (p.log() - smoothed.log())).sum()
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0, 7.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_label_weights_have_the_gradient_of_the_divergence_to_the_posterior_over_the_whole_vocabulary(seed, alpha):
+    draw = torch.Generator().manual_seed(seed)
+    logits = (3 * torch.randn(12, generator=draw, dtype=torch.float64)).requires_grad_()
+    counts = torch.multinomial(torch.rand(12, generator=draw), 8, replacement=True, generator=draw).bincount(minlength=12)
+    expected = divergence_by_hand(logits, counts.double(), alpha)
+    [slow] = torch.autograd.grad(expected, logits)
+
+    seen = counts.nonzero().squeeze(-1)  # the tokens that a text began with, alone
+    logprobs = logits.log_softmax(-1)[seen]
+    weights = posterior_label_weights(counts[seen], logprobs, alpha)
+    [fast] = torch.autograd.grad(-(weights * logprobs).sum(), logits)
+    torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(posterior_kl(counts[seen].double(), weights, alpha), expected.detach())
+    assert (weights <= counts[seen] / alpha).all()
+
+
+def test_with_many_texts_the_divergence_is_that_to_the_teacher_itself():
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(6, generator=draw, dtype=torch.float64).log_softmax(-1) for _ in range(2))
+    counts = 1e9 * teacher.exp()
+    found = posterior_kl(counts, posterior_label_weights(counts, student, 1.0))
+    torch.testing.assert_close(found, (student.exp() * (student - teacher)).sum(), rtol=1e-6, atol=1e-6)
+
+
+def test_a_student_that_the_texts_confirm_or_that_nobody_was_asked_about_has_nothing_to_learn():
+    logprobs = torch.tensor([0.25, 0.75]).log()
+    agreed = torch.tensor([2.0, 6.0])
+    weights = posterior_label_weights(agreed, logprobs)
+    torch.testing.assert_close(weights / weights.sum(), logprobs.exp())  # the direction in which nothing changes
+    torch.testing.assert_close(posterior_kl(agreed, weights), torch.tensor(0.0), rtol=0, atol=1e-6)
+    nobody = torch.zeros(2)
+    assert posterior_label_weights(nobody, logprobs).tolist() == [0, 0]
+    assert float(posterior_kl(nobody, nobody)) == 0
+    assert torch.isfinite(posterior_label_weights(agreed, torch.tensor([-200.0, 0.0]))).all()

@@ -88,7 +88,7 @@ def test_the_papers_weights_obey_the_identity_of_batch_means():
     assert math.isclose(mean, (mean_k + 2 * mean_prior) / 12, rel_tol=1e-5)
 
 
-@pytest.mark.parametrize("target", ["paper", "centred", "prefix_credit", "labels", "none"])
+@pytest.mark.parametrize("target", ["paper", "centred", "prefix_credit", "labels", "posterior_kl", "none"])
 def test_targets_are_detached_and_a_batch_without_forks_has_none(target):
     assert fork_targets([], target) == []
     batch = [fork(0, texts=[(5, 6, 5, 6)]), fork(1, texts=[(6, 6, 5, 6)])]
@@ -319,3 +319,26 @@ def test_unknown_names_are_answered_with_the_known_ones():
     for target, control in (("papers", "none"), ("paper", "shuffle")):
         with pytest.raises(ConfigError, match=r"centred.*shuffled"):
             fork_targets([fork()], target, control)
+
+
+# ── posterior_kl ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@every_batch
+@pytest.mark.parametrize("depth", [1, 3])
+def test_the_counts_of_posterior_kl_are_the_labels_times_the_texts_that_still_agree(batch, depth):
+    counted, labelled = (fork_targets(batch, name, depth=depth) for name in ("posterior_kl", "labels"))
+    for e, counts, shares in zip(batch, counted, labelled, strict=True):
+        assert float(counts.weights.abs().sum()) == 0
+        for offset, (k, p) in enumerate(zip(counts.labels, shares.labels, strict=True)):
+            agree = [ids for ids in e.continuation_ids if ids is not None and len(ids) > offset
+                     and ids[:offset] == e.chunk_ids[:offset]]  # fmt: skip
+            assert sum(k.values()) == len(agree)
+            assert {token: n / len(agree) for token, n in k.items()} == pytest.approx(p)
+
+
+def test_the_prior_alone_asks_nothing_of_posterior_kl():
+    batch = [fork(0, texts=[(5, 6, 5, 6)]), fork(1, texts=[(6, 6, 5, 6)])]
+    assert all(t.labels == () for t in fork_targets(batch, "posterior_kl", "prior_only"))
+    shuffled = fork_targets(batch, "posterior_kl", "shuffled", generator=torch.Generator().manual_seed(1))
+    assert sorted(str(t.labels) for t in shuffled) == sorted(str(t.labels) for t in fork_targets(batch, "posterior_kl"))

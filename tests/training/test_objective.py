@@ -194,3 +194,38 @@ def test_an_anchor_without_weight_still_tells_how_far_the_student_went():
     found = micro_batch_loss(student, inputs, reference_view(frozen, inputs), 0.0, NORMALISER)
     assert found.sums.metrics()["loss/anchor"] == 0
     assert found.sums.metrics()["kl/anchored"] > 0
+
+
+def test_counts_with_a_concentration_are_the_divergence_to_the_posterior_in_value_and_gradient():
+    student, frozen = models()
+    inputs = batch(3, continuations=False)
+    inputs["label_ids"][..., 1] = inputs["label_ids"][..., 0] + 1  # two different tokens
+    inputs["label_weights"] = (8 * inputs["label_weights"]).round()
+    inputs["weights"] = torch.zeros_like(inputs["weights"])
+    found = micro_batch_loss(student, inputs, reference_view(frozen, inputs), ANCHOR, NORMALISER, record=True,
+                             concentration=0.5)  # fmt: skip
+    fast = torch.autograd.grad(found.total, list(student.parameters()), allow_unused=True)
+
+    expected, per_token = torch.zeros(()), torch.zeros(len(PROMPTS), T)
+    for row in range(len(PROMPTS)):
+        prefix = inputs["prompt_ids"][row, P - PROMPTS[row] :].tolist()
+        response = inputs["completion_ids"][row, : RESPONSES[row]].tolist()
+        log_p = log_softmax_after(student, prefix, response)
+        log_q = log_softmax_after(frozen, prefix, response).detach()
+        for t in range(len(response)):
+            counts = torch.zeros(log_p.shape[-1])
+            counts[inputs["label_ids"][row, t]] = inputs["label_weights"][row, t]
+            smoothed = (counts + 0.5 * log_p[t].exp().detach()) / (counts.sum() + 0.5)
+            divergence = (log_p[t].exp() * (log_p[t] - smoothed.log())).sum()
+            per_token[row, t] = divergence.detach()
+            expected = expected + divergence / NORMALISER
+            if inputs["anchored"][row, t]:
+                expected = expected + ANCHOR * (log_q[t].exp() * (log_q[t] - log_p[t])).sum() / NORMALISER
+    slow = torch.autograd.grad(expected, list(student.parameters()), allow_unused=True)
+
+    torch.testing.assert_close(found.total, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.label_nll, per_token, rtol=1e-4, atol=2e-6)
+    assert float(found.sums.sums["chunk"]) == pytest.approx(float(per_token.sum()) / NORMALISER, rel=1e-4)
+    for ours, theirs in zip(fast, slow, strict=True):
+        if theirs is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)

@@ -159,7 +159,7 @@ def test_the_gradient_hears_the_teacher(lab, tmp_path):
     assert not torch.equal(weights_of(one), weights_of(two))
 
 
-@pytest.mark.parametrize("target", ["paper", "centred", "labels", "prefix_credit"])
+@pytest.mark.parametrize("target", ["paper", "centred", "labels", "posterior_kl", "prefix_credit"])
 def test_every_target_trains(lab, tmp_path, target):
     _, kept = trained(lab, tmp_path, target=target, similarity="exact", max_steps=1)
     assert math.isfinite(kept.steps[0].chunk_loss)

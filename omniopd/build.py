@@ -60,7 +60,7 @@ def build_task(recipe: Recipe) -> Task:
             raise ConfigError('task.path is empty: a "jsonl" task needs a file or a folder: task.path=problems.jsonl')
         return Jsonl(task.path, task.prompt_column, task.answer_column)
     if task.name == "math":
-        return Mathematics(task.path or "math500")
+        return Mathematics(task.path or "math500", config=task.subset or None)
     if task.name == "code":
         return _code(recipe)
     raise ConfigError(f"task.name is {task.name!r}: it must be one of {', '.join(TASKS)}")

@@ -1,7 +1,17 @@
 r"""Competition mathematics: MATH-500, AIME 2024 and 2025, AMC 2023, OlympiadBench, or a file of one of their shapes.
 
-`SOURCES` says where each stands on the hub and what its columns are called. They are for measuring: a student that is
-trained on them is not measured by them. Graded by math-verify (`grading.grade`). Knows nothing of models.
+    HuggingFaceH4/MATH-500       test, 500 rows     problem, solution, answer, subject, level, unique_id
+    HuggingFaceH4/aime_2024      train, 30 rows     id, problem, solution, answer, url, year
+    math-ai/aime25               test, 30 rows      problem, answer, id
+    math-ai/amc23                test, 40 rows      id, question, answer (a number), url
+    Hothan/OlympiadBench         train, 674 rows    id, question, solution, final_answer (a list), context, unit, error,
+      OE_TO_maths_en_COMP                           answer_type, is_multiple_answer, …: open-ended, text only, English
+
+(From the data sets' cards and viewers.) An answer of OlympiadBench is a list whose parts may hold several values of
+their own; all count, in any order. `unit` stands beside the answer, which a response may give with it or without.
+
+They are for measuring: a student that is trained on them is not measured by them. Graded by math-verify
+(`grading.grade`). Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -44,14 +54,16 @@ QUESTIONS, ANSWERS = ("problem", "question", "Problem"), ("final_answer", "answe
 
 @dataclass(frozen=True, slots=True)
 class Mathematics:
-    """Problems with a final answer. `source` is a name of `SOURCES`, or a local copy: a folder with ``<split>.jsonl``,
-    one such file, or another data set's id; its question stands in "problem" or "question", its answer in "answer" or
-    "final_answer" (a text, a number, or a list of them). Raises DataError on first use.
+    """Problems with a final answer. `source` is a name of `SOURCES`, or a local copy (JSON lines, parquet or a folder, see
+    `sources.py`), or another data set's id, of which `config` is the part; its question stands in "problem" or
+    "question", its answer in "answer" or "final_answer" (a text, a number, or a list of them). Raises DataError on
+    first use.
     """
 
     source: str | Path = "math500"
     instruction: str = INSTRUCTION
     name: str = "math"
+    config: str | None = None
 
     def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]:
         """`count` prompts of a split in a seeded order (None: all); a longer list begins with the shorter one."""
@@ -78,7 +90,7 @@ class Mathematics:
             rows, place = rows_of(known.dataset, known.split, known.config)
             return rows, place, known.question, known.answer
         try:
-            rows, place = rows_of(self.source, split)
+            rows, place = rows_of(self.source, split, self.config)
         except DataError as error:
             near = difflib.get_close_matches(str(self.source), SOURCES, 1)
             raise DataError(
@@ -94,5 +106,5 @@ def _first(rows: Rows, names: tuple[str, ...]) -> str:
 
 
 def _joined(answer: Any) -> Any:
-    """Several answers are one list of answers, in any order."""
-    return ", ".join(str(part).strip().strip("$") for part in answer) if isinstance(answer, list) else answer
+    """Several answers are one list of answers, in any order. A part may be several formulas, each between its own $."""
+    return ", ".join(str(part).replace("$", "").strip() for part in answer) if isinstance(answer, list) else answer

@@ -4,6 +4,10 @@
     APPS, TACO              question, input_output (JSON: inputs, outputs, perhaps fn_name), starter_code
     CodeContests            description, public_tests, private_tests, generated_tests (input, output)
 
+On the hub openai/openai_humaneval, codeparrot/apps, BAAI/TACO, deepmind/code_contests. APPS and TACO are programs
+there, which `datasets` no longer runs: take a folder with their rows. Tests of CodeContests come as two lists or, from
+its parquet files without the card, as a list of pairs.
+
 Which one a row has, its columns say. Knows no programs and no sandbox; raises DataError with the row's place.
 """
 
@@ -91,14 +95,21 @@ def _contest(row: Mapping[str, Any], here: str) -> Problem:
     question = _text(row, "description", here)
     cases: list[tuple[str, str]] = []
     for name in ("public_tests", "private_tests", "generated_tests"):
-        held = row.get(name) or {}
-        if isinstance(held, str):
-            held = json.loads(held)
-        given, wanted = held.get("input", []), held.get("output", [])
+        given, wanted = _contest_cases(row.get(name), f"{here}: {name}")
         if len(given) != len(wanted):
             raise DataError(f"{here}: {name} has {len(given)} inputs and {len(wanted)} outputs: correct the row")
         cases += _pairs(given, wanted)
     return Problem(_asking(question, STREAM_INSTRUCTION), cases=tuple(cases))
+
+
+def _contest_cases(held: Any, here: str) -> tuple[list[Any], list[Any]]:
+    try:
+        held = (json.loads(held) if isinstance(held, str) and held.strip() else held) or {}
+        if isinstance(held, list):
+            return [case["input"] for case in held], [case["output"] for case in held]
+        return list(held.get("input", [])), list(held.get("output", []))
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"{here} holds no inputs and outputs ({error!r}): correct the row or leave it out") from error
 
 
 def _asking(question: str, instruction: str, starter: str = "") -> str:

@@ -6,6 +6,7 @@ The baselines are TRL's own trainers. Knows no files of a run: records go to a r
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -189,11 +190,12 @@ def _grpo(parts: _Parts) -> Trainer:
         num_generations=recipe.training.group,
         beta=recipe.objective.anchor_weight,
     )
+    failures = Counter[str]()
     return GraderTrainer(
-        reward_funcs=[grader_reward(build_task(recipe), tokenizer)],
+        reward_funcs=[grader_reward(build_task(recipe), tokenizer, failures)],
         args=args,
         train_dataset=build_train_set(recipe),
-        callbacks=[StepLog(parts.recorder)],
+        callbacks=[StepLog(parts.recorder, failures=failures)],
         **parts.shared,
     )
 

@@ -108,7 +108,7 @@ def step_numbers(record: StepRecord) -> dict[str, float]:
         "input_tokens": record.input_tokens,
         "output_tokens": record.output_tokens,
         "cost_usd": record.cost_usd,
-        "failed_audits": sum(record.failures.values()),
+        "failures": sum(record.failures.values()),
         **{f"seconds/{phase}": seconds for phase, seconds in record.seconds.items()},
     }
     return {f"train/{_plain(name)}": float(value) for name, value in numbers.items()}

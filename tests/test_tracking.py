@@ -66,7 +66,7 @@ def test_names_say_what_and_where() -> None:
     step = tracking.step_numbers(record)
     assert step["train/targets/mean"] == 0.2
     assert step["train/seconds/teacher"] == 3.0
-    assert (step["train/failed_audits"], step["train/cost_usd"]) == (3, 0.0)
+    assert (step["train/failures"], step["train/cost_usd"]) == (3, 0.0)
     found = tracking.eval_numbers(EVAL)
     where = "eval/control_self_teacher/test-2/T0.3"
     assert found[f"{where}/accuracy"] == 0.25

@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from omniopd.errors import ConfigError, DataError, OmniOPDError
+from omniopd.errors import ConfigError, DataError
 from omniopd.evaluation.kept import Kept
 from omniopd.evaluation.repetition import repetition
 from omniopd.models.decoding import context_length
@@ -23,12 +23,13 @@ from omniopd.models.loading import end_ids
 from omniopd.models.pieces import decode
 from omniopd.models.sampling import sample_ids
 from omniopd.records import EvalRecord, ProblemResult
+from omniopd.tasks.guarded import guarded_grade
 from omniopd.types import Prompt, Task
 
 TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 1.0)
 PROBLEM_SEED = 0  # chooses the problems, never the draws: another one would unpair every evaluation
-LONGEST_REASON = 200  # characters of a grader's error
 Progress = Callable[[int, int], None]
+Results = Callable[[Sequence[ProblemResult], bool], object]
 
 
 def evaluate(
@@ -46,12 +47,14 @@ def evaluate(
     name: str = "student",
     progress: Progress | None = None,
     keep: Path | None = None,
+    on_results: Results | None = None,
 ) -> EvalRecord:
     """Accuracy of `model` on the first `limit` problems of a split (None: all), `samples` answers each.
 
     The draws are those of `models.sampling.sample` with this seed, cut neither by top-p nor by top-k; temperature 0
     takes one answer, since all would be the same. `batch` answers are written at a time, and at least those to one
-    problem; `progress(done, all)` counts them. `step` and `name` ("student", "teacher") go into
+    problem; `progress(done, all)` counts them, `on_results(results, found)` gets them, first those `found` in `keep`.
+    `step` and `name` ("student", "teacher") go into
     the record, where tables and lists of runs read them. An answer counts as readable where the task says so, or, for a
     task that does not say, where it ended by itself. A grader that throws has found the answer wrong; the record says
     why. `keep` is a file that holds finished batches until the end: the same call, begun again, asks for the others
@@ -78,12 +81,17 @@ def evaluate(
     settings = {"model": name, "step": step, "task": task.name, "split": split, "temperature": float(temperature)}
     kept = Kept(keep, {**settings, "samples": samples, "seed": seed, "max_tokens": max_tokens})
     missing = [prompt for prompt in prompts if prompt.id not in kept.results]
+    if on_results is not None and kept.results:
+        on_results([kept.results[prompt.id] for prompt in prompts if prompt.id in kept.results], True)
     for start in range(0, len(missing), together):
         some = missing[start : start + together]
         written = sample_ids(
             model, tokenizer, some, max_tokens, temperature, seed, samples, batch_tokens=batch * context_length(model)
         )
-        kept.add([_graded(task, tokenizer, *pair, ends) for pair in zip(some, written, strict=True)])
+        results = [_graded(task, tokenizer, *pair, ends) for pair in zip(some, written, strict=True)]
+        kept.add(results)
+        if on_results is not None:
+            on_results(results, False)
         if progress is not None:
             progress((len(prompts) - len(missing) + start + len(some)) * samples, len(prompts) * samples)
     return EvalRecord(
@@ -162,16 +170,9 @@ def _graded(
 
 
 def _right(task: Task, prompt: Prompt, texts: Sequence[str]) -> tuple[int, tuple[str, ...]]:
-    """How many texts are right, and why the grader threw at others. Errors raised on purpose are the caller's."""
-    right, failures = 0, []
-    for text in texts:
-        try:
-            right += bool(task.grade(prompt, text))
-        except OmniOPDError:
-            raise
-        except Exception as error:
-            failures.append(f"{type(error).__name__}: {error}"[:LONGEST_REASON])
-    return right, tuple(failures)
+    """How many texts are right, and why the grader threw at others."""
+    grades = [guarded_grade(task, prompt, text) for text in texts]
+    return sum(right for right, _ in grades), tuple(reason for _, reason in grades if reason)
 
 
 def _of_several(progress: Progress | None, each: Sequence[int], place: int) -> Progress | None:

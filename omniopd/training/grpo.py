@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from omniopd.models.chat import prompt_ids
 from omniopd.models.pieces import decode
+from omniopd.tasks.guarded import guarded_grade
 from omniopd.training.seeding import seed_global_generators
 from omniopd.training.whole import WholeCheckpoints
 from omniopd.types import Prompt, Task
@@ -36,13 +38,24 @@ class GraderTrainer(WholeCheckpoints, GRPOTrainer):
         return output
 
 
-def grader_reward(task: Task, tokenizer: PreTrainedTokenizerBase) -> Callable[..., list[float]]:
-    """A reward for TRL: 1 where the task grades the answer as right, else 0. Rows need `prompt`, `id` and `answer`."""
+def grader_reward(
+    task: Task, tokenizer: PreTrainedTokenizerBase, failures: Counter[str] | None = None
+) -> Callable[..., list[float]]:
+    """A reward for TRL: 1 where the task grades the answer as right, else 0. Rows need `prompt`, `id` and `answer`.
+
+    A grader that throws rewards nothing; `failures` counts why.
+    """
+
+    def reward(prompt: Prompt, response: str) -> float:
+        grade, reason = guarded_grade(task, prompt, response)
+        if reason and failures is not None:
+            failures[f"grader: {reason}"] += 1
+        return float(grade)
 
     def right(
         prompts: list[Any], completion_ids: list[list[int]], id: list[str], answer: list[str], **_: Any
     ) -> list[float]:
         asked = [Prompt(i, tuple(p), a) for i, p, a in zip(id, prompts, answer, strict=True)]
-        return [float(task.grade(p, decode(tokenizer, ids))) for p, ids in zip(asked, completion_ids, strict=True)]
+        return [reward(p, decode(tokenizer, ids)) for p, ids in zip(asked, completion_ids, strict=True)]
 
     return right

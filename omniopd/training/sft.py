@@ -7,6 +7,7 @@ OmniOPD's has rollouts. Answers become tokens here, so that no special token is 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -68,10 +69,14 @@ def teacher_answers(
 
 
 class StepLog(TrainerCallback):
-    """What a TRL trainer logs, as the records of a run; `asked` is what the teacher took before the first step."""
+    """What a TRL trainer logs, as the records of a run; `asked` is what the teacher took before the first step, and
+    `failures` what somebody else counts during a step."""
 
-    def __init__(self, recorder: Recorder | None, asked: Usage | None = None) -> None:
+    def __init__(
+        self, recorder: Recorder | None, asked: Usage | None = None, failures: Counter[str] | None = None
+    ) -> None:
         self._recorder, self._asked, self._since = recorder, asked or Usage(), time.perf_counter()
+        self._failures = Counter[str]() if failures is None else failures
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._since = time.perf_counter()
@@ -80,7 +85,8 @@ class StepLog(TrainerCallback):
         if self._recorder is None or not state.is_world_process_zero or logs is None or "loss" not in logs:
             return
         asked = self._asked if state.global_step == 1 else Usage()
-        loss = float(logs["loss"])
+        loss, failures = float(logs["loss"]), dict(self._failures)
+        self._failures.clear()
         self._recorder.append(
             StepRecord(
                 step=state.global_step,
@@ -88,6 +94,7 @@ class StepLog(TrainerCallback):
                 chunk_loss=loss,
                 anchor_loss=0.0,
                 metrics={name: value for name, value in logs.items() if isinstance(value, int | float)},
+                failures=failures,
                 input_tokens=asked.input_tokens,
                 output_tokens=asked.output_tokens,
                 cost_usd=asked.cost_usd,

@@ -86,6 +86,18 @@ def test_a_prompt_without_an_answer_is_named() -> None:
         teacher_answers([prompt(id="p0")], Silent(), tiny_tokenizer(), answers=1, max_tokens=8)
 
 
+def test_a_grader_that_throws_rewards_nothing_and_its_reason_is_recorded(tmp_path, monkeypatch) -> None:
+    def broken(self, prompt, response):
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(Stories, "grade", broken)
+    kept = Kept()
+    build_trainer(small_recipe(method="grpo", training__group=2, training__steps=1), tmp_path, kept).train()
+    [step] = kept.steps
+    assert step.failures == {"grader: RecursionError: too deep": 4}
+    assert step.metrics["reward"] == 0
+
+
 def test_the_reward_is_the_tasks_grade() -> None:
     tokenizer, task = tiny_tokenizer(), Stories()
     [asked] = task.prompts("test", 1)

@@ -54,7 +54,7 @@ QUESTIONS, ANSWERS = ("problem", "question", "Problem"), ("final_answer", "answe
 
 @dataclass(frozen=True, slots=True)
 class Mathematics:
-    """Problems with a final answer. `source` is a name of `SOURCES`, or a local copy (JSON lines, parquet or a folder, see
+    """Problems with a final answer. `source` is a name of `SOURCES`, a local copy (JSON lines, parquet, a folder; see
     `sources.py`), or another data set's id, of which `config` is the part; its question stands in "problem" or
     "question", its answer in "answer" or "final_answer" (a text, a number, or a list of them). Raises DataError on
     first use.

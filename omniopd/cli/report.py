@@ -52,12 +52,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def found(places: list[str]) -> list[Path]:
-    """The runs in these places, each once. Raises ConfigError for a place without any."""
+    """The runs in these places, each once; the trials of a study only where their own folder is given, since they are
+    nobody's result. Raises ConfigError for a place without any."""
+    from omniopd.launch.study import TRIALS
     from omniopd.runs.listing import run_folders
 
     paths: dict[Path, None] = {}
     for place in map(Path, places):
-        inside = run_folders(place)
+        inside = [path for path in run_folders(place) if TRIALS not in path.relative_to(place).parts]
         if not inside:
             raise ConfigError(f"{place} holds no run: give a run's folder, or one with runs in it")
         paths |= dict.fromkeys(inside)

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from omniopd.cli.main import main
+from omniopd.cli.report import found
 from omniopd.comparison import compare, comparison_page, forest, learning_curves, markdown, pictures
 from omniopd.comparison.tables import short_verdict
 from omniopd.embedded import RECORDED
@@ -67,12 +68,12 @@ def test_arms_with_fewer_seeds_are_thin(tmp_path: Path) -> None:
 
 def test_a_forest_is_sorted_and_its_marks_say_what_is_shown(tmp_path: Path) -> None:
     runs = [*two_arms(tmp_path), finished(tmp_path, 9, 0, name="alike", audit__forks=3)]
-    found = forest(compare(runs))
-    assert [name for name, _ in found.rows] == ["theirs", "alike"]
-    words = [element.text for element in ElementTree.fromstring(found.svg()).iter(TEXT)]
+    picture = forest(compare(runs))
+    assert [name for name, _ in picture.rows] == ["theirs", "alike"]
+    words = [element.text for element in ElementTree.fromstring(picture.svg()).iter(TEXT)]
     assert {"−3", "0", "theirs", "alike"} <= set(words)
-    assert found.svg().count("<polygon") == 1  # beyond the axis: an arrowhead instead of a dot
-    assert 'fill="#fff" stroke="#666"' in found.svg()  # hollow: no difference shown
+    assert picture.svg().count("<polygon") == 1  # beyond the axis: an arrowhead instead of a dot
+    assert 'fill="#fff" stroke="#666"' in picture.svg()  # hollow: no difference shown
 
 
 def test_the_short_verdict_is_the_long_one_in_few_words() -> None:
@@ -138,6 +139,13 @@ def test_the_command_takes_some_arms_in_their_order(tmp_path: Path, capsys: pyte
     assert "theirs" not in said
     assert main(["report", str(tmp_path / "runs"), "--arms", "fourth", *out]) == 2
     assert "no arm is called 'fourth'" in capsys.readouterr().err
+
+
+def test_the_trials_of_a_study_are_nobodys_result(tmp_path: Path) -> None:
+    [run, tried] = [finished(tmp_path / place, 9, name="ours") for place in ("study/ours", "study/trials/ours")]
+    assert found([str(tmp_path / "study")]) == [run.path]
+    assert found([str(tmp_path / "study" / "trials")]) == [tried.path]
+    assert found([str(run.path), str(tmp_path / "study")]) == [run.path]
 
 
 def test_the_command_finds_runs_writes_the_page_and_the_table(

@@ -112,8 +112,9 @@ class AuditConfig:
 class ObjectiveConfig:
     """What an audit becomes in the loss (method/targets.py, method/loss.py).
 
-    `depth` belongs to `labels` and `posterior_kl`: offsets of a chunk that get them. `continuation_weight` is λ of the additive
-    continuation cross-entropy. `redraws` is K of the same-fork baseline (0: the mean over other rollouts).
+    `depth` belongs to `labels` and `posterior_kl`: offsets of a chunk that get them. `concentration` is α of π̂, and of
+    the posterior in `posterior_kl`. `continuation_weight` is λ of the additive continuation cross-entropy. `redraws` is
+    K of the same-fork baseline (0: the mean over other rollouts).
     `length` is the fixed length both terms are divided by (0: `student.max_tokens`).
     """
 

@@ -52,7 +52,7 @@ def posterior_label_weights(
 def posterior_kl(
     counts: Num[Tensor, "*batch label"], weights: Float[Tensor, "*batch label"], concentration: float = 1.0
 ) -> Float[Tensor, "*batch"]:
-    """KL(π ‖ π̂) in nats, from the counts and their `posterior_label_weights`: log((N + α) / α) − Σ w. 0 without counts."""
+    """KL(π ‖ π̂) in nats, from counts and their `posterior_label_weights`: log((N + α) / α) − Σ w; 0 without counts."""
     return (torch.log1p(counts.sum(-1) / concentration) - weights.sum(-1)).clamp(min=0)
 
 

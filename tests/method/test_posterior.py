@@ -161,7 +161,8 @@ def divergence_by_hand(logits: torch.Tensor, counts: torch.Tensor, alpha: float)
 def test_label_weights_have_the_gradient_of_the_divergence_to_the_posterior_over_the_whole_vocabulary(seed, alpha):
     draw = torch.Generator().manual_seed(seed)
     logits = (3 * torch.randn(12, generator=draw, dtype=torch.float64)).requires_grad_()
-    counts = torch.multinomial(torch.rand(12, generator=draw), 8, replacement=True, generator=draw).bincount(minlength=12)
+    texts = torch.multinomial(torch.rand(12, generator=draw), 8, replacement=True, generator=draw)
+    counts = texts.bincount(minlength=12)
     expected = divergence_by_hand(logits, counts.double(), alpha)
     [slow] = torch.autograd.grad(expected, logits)
 

@@ -106,12 +106,11 @@ def measured(
     samples: int,
     problems: int | None = None,
     step: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-    keep: Path | None = None,
+    **more: Any,
 ) -> EvalRecord:
     """`local` on the held-out problems of a recipe's task (`evaluation.problems` of them by default).
 
-    `progress` and `keep` are `evaluate`'s: answers so far, and a file that an evaluation goes on from.
+    `more` is `evaluate`'s: `progress` and `on_results` are told what is done, `keep` is a file to go on from.
     """
     return evaluate(
         local.model,
@@ -126,8 +125,7 @@ def measured(
         batch=recipe.evaluation.batch,
         name=who,
         step=step,
-        progress=progress,
-        keep=keep,
+        **more,
     )
 
 
@@ -153,7 +151,7 @@ class _Job:
         trainer = build_trainer(
             recipe, self.run.checkpoints, self, student, own_teacher or teacher, [self.stopper, *self._between(student)]
         )
-        if checkpoint is None and recipe.evaluation.before:
+        if checkpoint is None and (recipe.evaluation.before or 0 in recipe.evaluation.at):
             self._measure(STUDENT, student, 0)
         if teacher is not None and recipe.evaluation.before:
             self._measure(TEACHER, teacher, 0)
@@ -204,8 +202,8 @@ class _Job:
             self._evaluate(who, trained, steps, temperature, 1, goes_on=False)
 
     def _between(self, student: LocalModel) -> list[AtSteps | EvaluationCallback]:
-        """The evaluations of `evaluation.at`, which are those of the end, and of `evaluation.every`: fewer problems, the
-        hottest temperature only, one answer each."""
+        """The evaluations of `evaluation.at`, as those of the end, and of `evaluation.every`: fewer problems, the hottest
+        temperature only, one answer each."""
         e = self.recipe.evaluation
 
         def measure(model: Any, step: int) -> None:
@@ -251,7 +249,10 @@ class _Job:
         self._doing(f"measuring the {who}")
         keep = self.run.path / UNFINISHED if goes_on else None
         task, counting = build_task(self.recipe), self._counting(who)
-        self.append(measured(who, local, task, self.recipe, temperature, samples, problems, step, counting, keep))
+        found = measured(
+            who, local, task, self.recipe, temperature, samples, problems, step, progress=counting, keep=keep
+        )
+        self.append(found)
         if keep is not None:
             keep.unlink(missing_ok=True)
 

@@ -210,14 +210,14 @@ def test_the_student_is_measured_at_chosen_steps_as_at_its_end(finished, tmp_pat
 
 @pytest.mark.parametrize("save_every", [1, 99])
 def test_a_measurement_between_steps_that_was_stopped_is_done_again(tmp_path, monkeypatch, save_every):
-    recipe = small_recipe(evaluation__at=[1, 2], evaluation__before=False, training__save_every=save_every)
+    recipe = small_recipe(evaluation__at=[0, 1, 2], evaluation__before=False, training__save_every=save_every)
     whole = run_training(recipe, tmp_path, show=False)
     append, seen = Run.append, []
 
     def breaks_once(self, record):
         append(self, record)
         seen.extend([record] if isinstance(record, EvalRecord) else [])
-        if len(seen) == 3:  # the first of the two temperatures at step 2
+        if len(seen) == 5:  # the first of the two temperatures at step 2
             seen.append(None)
             raise SystemExit
 
@@ -229,7 +229,7 @@ def test_a_measurement_between_steps_that_was_stopped_is_done_again(tmp_path, mo
 
 
 def test_a_step_to_measure_at_lies_within_the_training():
-    with pytest.raises(ConfigError, match=r"evaluation.at holds step 4, and training.steps is 3: name steps from 1"):
+    with pytest.raises(ConfigError, match=r"evaluation.at holds step 4, and training.steps is 3: name steps from 0"):
         small_recipe(evaluation__at=[1, 4])
 
 

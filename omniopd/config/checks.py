@@ -30,11 +30,11 @@ def check(recipe: Recipe) -> Recipe:
     _one_of("objective.anchor_on", objective.anchor_on, ("unaudited", "all"))
     for name in recipe.evaluation.controls:
         _one_of("evaluation.controls", name, CONTROLS[1:])
-    beyond = next((step for step in recipe.evaluation.at if not 1 <= step <= training.steps), None)
+    beyond = next((step for step in recipe.evaluation.at if not 0 <= step <= training.steps), None)
     if beyond is not None:
         raise ConfigError(
-            f"evaluation.at holds step {beyond}, and training.steps is {training.steps}: name steps from 1 to "
-            f"{training.steps}, or none (evaluation.at=[])"
+            f"evaluation.at holds step {beyond}, and training.steps is {training.steps}: name steps from 0 (the "
+            f"untrained student) to {training.steps}, or none (evaluation.at=[])"
         )
     _one_of("teacher.handover", recipe.teacher.handover, HANDOVERS)
     _one_of("training.schedule", training.schedule, ("constant", "cosine", "linear"))

@@ -165,7 +165,7 @@ class EvaluationConfig:
     """How the student is measured on held-out problems, before and after; `every` k steps in between (0: never).
 
     `before` measures the untrained student, and a teacher that runs here. `at` are steps of training after which the
-    student is measured as at its end, at all temperatures on all problems: budgets of student samples.
+    student is measured as at its end, at all temperatures on all problems: budgets of student samples (0: untrained).
     The best student in between is kept, chosen on `every_problems` of `every_split` ("": the test split, on which the
     best of many looks a little better than it is).
     `controls` are trained and measured too, from the same start and as long: their gain was not the teacher's doing.

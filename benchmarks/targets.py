@@ -95,9 +95,8 @@ def main() -> None:
             found.setdefault(name, []).append(gradients)
     reports = {name: judge(gradients, found[WHITE_BOX]) for name, gradients in found.items()}
     print(table(reports))
-    best = max((c.name for c in CASES if not c.name.startswith("control")), key=lambda name: _order(reports[name]))
     minutes = (time.perf_counter() - started) / 60
-    print(f"\nFor this student and teacher, train `{best}`. ({options.batches} batches, {minutes:.1f} minutes)")
+    print(f"\n{verdict(reports)} ({options.batches} batches, {minutes:.1f} minutes)")
 
 
 WHITE_BOX, SAMPLED_TOKEN = "white-box, full reverse KL", "white-box, sampled token"
@@ -202,6 +201,18 @@ def table(reports: dict[str, GradientReport]) -> str:
         cells = (_cosine(r.halves), _cosine(r.direction), _cosine(r.mean_direction))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def verdict(reports: dict[str, GradientReport]) -> str:
+    """The best direction, and what these batches cannot tell from it: every target within the best one's interval."""
+    targets = [case.name for case in CASES if not case.name.startswith("control")]
+    best = max(targets, key=lambda name: _order(reports[name]))
+    interval = reports[best].mean_direction
+    if interval is None:
+        return "No target has a gradient here."
+    level = [f"`{name}`" for name in targets if name != best and _order(reports[name]) >= interval.low]
+    beside = f"; not told apart from it: {', '.join(level)}" if level else ""
+    return f"For this student and teacher, train `{best}`{beside}."
 
 
 def _order(report: GradientReport) -> float:

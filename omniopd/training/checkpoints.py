@@ -211,5 +211,6 @@ def _is_full(error: BaseException, folder: Path) -> bool:
         return True
     if not isinstance(error, Exception) or isinstance(error, CheckpointError):
         return False
-    failed_writing = "failed writing" in str(error)  # torch, whatever the reason
+    # torch, whatever the reason: while it writes, and where it then closes a file that is shorter than it believes.
+    failed_writing = "failed writing" in str(error) or "inline_container" in str(error)
     return "No space left" in str(error) or (failed_writing and shutil.disk_usage(folder).free < 2**20)

@@ -6,15 +6,18 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from omniopd.errors import CheckpointError
+from omniopd.training import checkpoints
 from omniopd.training.checkpoints import (
     checkpoint_path,
     commit,
@@ -73,6 +76,19 @@ def test_a_full_disk_is_one_sentence_that_names_the_folder(tmp_path, error):
     with pytest.raises(CheckpointError, match=f"the disk of {tmp_path} is full"), staged(checkpoint_path(tmp_path, 40)):
         raise error
     assert [p.name for p in tmp_path.iterdir()] == [first.name]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["PytorchStreamWriter failed writing file data/0", "[enforce fail at inline_container.cc:672] unexpected pos 2"],
+)
+def test_what_torch_says_of_a_short_file_means_a_full_disk_where_nothing_is_free(tmp_path, monkeypatch, words):
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(CheckpointError, match="is full"), staged(checkpoint_path(tmp_path, 20)):
+        raise RuntimeError(words)
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match=re.escape(words)), staged(checkpoint_path(tmp_path, 20)):
+        raise RuntimeError(words)
 
 
 # The writer ends its own life with SIGKILL: inside the body, or just before a system call that Python announces.

@@ -1,12 +1,16 @@
-"""`omniopd evaluate`: measure a run's student, or any model, on held-out problems."""
+"""`omniopd evaluate`: measure a run's student or a model on held-out problems. Stopped, the same command goes on."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+EVALUATIONS = "evaluations"
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -17,35 +21,103 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("model", metavar="RUN|MODEL", help="a run's folder, a model's folder or id, embedded:student")
     command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe to change")
     command.add_argument("--recipe", default="embedded", help="says the task and its settings, for a model (embedded)")
+    command.add_argument(
+        "--out", metavar="DIR", help=f"where records are kept, and gone on with (RUN/{EVALUATIONS}/…, {EVALUATIONS}/…)"
+    )
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
     return command
 
 
 def run(options: argparse.Namespace) -> int:
     from omniopd.cli.quiet import quiet_libraries
+
+    quiet_libraries()
+    recipe, parent = _asked(options)
+
+    from omniopd.build import build_student, build_task
+    from omniopd.evaluation.stored import Stored, place_of, weights_mark
+    from omniopd.job import evaluation_plan, measured
+    from omniopd.progress import Measuring
+
+    if recipe.training.threads:
+        import torch
+
+        torch.set_num_threads(recipe.training.threads)
+    task, student = build_task(recipe), build_student(recipe)
+    asked = _settings(recipe, weights_mark(student.name, getattr(student.model.config, "_commit_hash", None)))
+    stored = Stored(Path(options.out) if options.out else place_of(parent, options.model, asked), asked)
+    plan, records = evaluation_plan(recipe), []
+    bar = Measuring(plan, recipe.evaluation.problems) if not options.quiet and sys.stderr.isatty() else None
+    try:
+        for temperature, samples in plan:
+            record = stored.found(temperature)
+            if bar is not None:
+                bar.begin(temperature)
+            if record is None:
+                shown = None if bar is None else bar.show
+                record = measured(
+                    "model", student, task, recipe, temperature, samples, keep=stored.unfinished, on_results=shown
+                )
+                stored.add(record)
+            elif bar is not None:
+                bar.show(record.problems, True)
+            records.append(record)
+            if bar is None:
+                print(f"T={temperature:g}: {100 * record.accuracy:.1f}%", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same command goes on with what is in {stored.folder}", file=sys.stderr)
+        raise
+    finally:
+        if bar is not None:
+            bar.close()
+    _tell(records, options.model)
+    print(f"seed {recipe.seed}, at most {recipe.student.max_tokens} tokens an answer; kept in {stored.folder}")
+    return 0
+
+
+def _asked(options: argparse.Namespace) -> tuple[Any, Path]:
+    """The recipe with the model in the student's place, and where evaluations stand."""
     from omniopd.config import load_recipe, override
     from omniopd.errors import RunError
     from omniopd.runs.store import MANIFEST, open_run
 
-    quiet_libraries()
+    parent = Path(EVALUATIONS)
     if (Path(options.model) / MANIFEST).is_file():
         made = open_run(options.model)
         if not made.student.exists():
             raise RunError(f"{made.path} has no trained student yet: omniopd train --resume {made.path}")
-        recipe, model = made.recipe, str(made.student)
+        recipe, model, parent = made.recipe, str(made.student), made.path / EVALUATIONS
     else:
         recipe, model = load_recipe(options.recipe), options.model
     recipe = override(recipe, options.settings)
-    recipe = replace(recipe, student=replace(recipe.student, model=model))
+    return replace(recipe, student=replace(recipe.student, model=model)), parent
 
-    from omniopd.build import build_student, build_task
-    from omniopd.evaluation.tables import as_text, report_table
-    from omniopd.job import evaluation_plan, measured
 
-    student, task = build_student(recipe), build_task(recipe)
-    records = []
-    for temperature, samples in evaluation_plan(recipe):
-        records.append(measured("model", student, task, recipe, temperature, samples))
-        print(f"T={temperature:g}: {100 * records[-1].accuracy:.1f}%", file=sys.stderr)
-    title = f"Right answers in percent [95% interval] of {len(records[0].problems)} held-out problems, by temperature"
-    print(as_text(report_table({options.model: records}, max(r.samples for r in records)), title))
-    return 0
+def _settings(recipe: Any, weights: str) -> dict[str, Any]:
+    """All that an evaluation depends on."""
+    import omniopd
+
+    e, task = recipe.evaluation, asdict(recipe.task)
+    # What is practised is not measured.
+    kept = {name: value for name, value in task.items() if name not in ("train_split", "prompts")}
+    return {
+        "model": recipe.student.model,
+        "weights": weights or f"omniopd {omniopd.__version__}",
+        "dtype": recipe.student.dtype,
+        "task": kept,
+        "seed": recipe.seed,
+        "temperatures": list(e.temperatures),
+        "samples": e.samples,
+        "problems": e.problems,
+        "max_tokens": recipe.student.max_tokens,
+    }
+
+
+def _tell(records: Sequence[Any], model: str) -> None:
+    from omniopd.evaluation.tables import as_text, temperature_table
+
+    title = f"{model} on {len(records[0].problems)} held-out problems of {records[0].task}, in percent [95% interval]"
+    print(as_text(temperature_table(records), title))
+    reasons = Counter(reason for record in records for reason in record.failures)
+    for reason, count in reasons.most_common(3):
+        print(f"the grader failed on {count} answers, counted as wrong: {reason}")

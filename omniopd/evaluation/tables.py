@@ -97,6 +97,24 @@ def report_table(rows: Rows, k: int = 16, mass: float = MASS) -> pandas.DataFram
     return pandas.DataFrame.from_dict(table, orient="index").fillna(NOTHING)
 
 
+def temperature_table(records: Sequence[EvalRecord], mass: float = MASS) -> pandas.DataFrame:
+    """One model, one row a temperature: right answers, pass@k, how answers read and end, how long they are."""
+    table = {}
+    for record in sorted(records, key=lambda r: r.temperature):
+        passed, lengths = _pass_at_k(record, record.samples, mass), [n for p in record.problems for n in p.tokens]
+        table[f"T={record.temperature:g}"] = {
+            "right": str(_accuracy(record, mass)),
+            "answers": str(record.samples),
+            "pass@k": NOTHING if record.samples == 1 else f"{passed} of {record.samples}",
+            "readable": _percent(record.readable_share),
+            "cut off": _percent(record.truncated_share),
+            "tokens": f"{mean_tokens(record):.1f}",
+            "longest": f"{max(lengths):,}" if lengths else NOTHING,
+            "repeated": _percent(record.repetition),
+        }
+    return pandas.DataFrame.from_dict(table, orient="index")
+
+
 def findings(rows: Rows) -> list[str]:
     """What the table shows, in sentences: the rise at the best temperature and greedily, paired by problem."""
     before, after = rows.get(BEFORE), rows.get(AFTER)

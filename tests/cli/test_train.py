@@ -39,7 +39,7 @@ def test_runs_are_listed(trained, capsys):
 
 def test_a_trained_student_can_be_measured_again(trained, capsys):
     assert main(["evaluate", str(trained.path), "evaluation.problems=2"]) == 0
-    assert "of 2 held-out problems" in capsys.readouterr().out
+    assert "on 2 held-out problems of stories" in capsys.readouterr().out
 
 
 def test_ctrl_c_in_a_terminal_leaves_a_run_and_says_how_to_go_on(tmp_path):

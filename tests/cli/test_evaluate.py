@@ -1,0 +1,101 @@
+"""`omniopd evaluate`: what it prints, what it keeps, and that a stopped one goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from omniopd.cli.main import main
+from omniopd.evaluation.stored import Stored, weights_mark
+from omniopd.records import EvalRecord, ProblemResult, read_record
+from tests.cli.terminal import start, wait_for
+from tests.small_runs import lab
+
+SMALL = ["evaluation.problems=6", "evaluation.samples=4", "evaluation.temperatures=[0.0,1.0]", "student.max_tokens=8"]
+
+
+def command(out: Path, *more: str) -> list[str]:
+    return ["evaluate", str(lab() / "student"), *SMALL, *more, "--out", str(out)]
+
+
+def test_the_table_and_the_record_hold_all_that_was_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = command(tmp_path / "out", "seed=3")
+    capsys.readouterr()  # what making the model says
+    assert main(words) == 0
+    said = capsys.readouterr()
+    for word in ("right", "answers", "pass@k", "readable", "cut off", "tokens", "longest", "repeated", "of 4", "["):
+        assert word in said.out
+    assert f"seed 3, at most 8 tokens an answer; kept in {tmp_path / 'out'}" in said.out
+    assert "\r" not in said.err  # no bar: nobody is watching
+    assert [line[:4] for line in said.err.splitlines()] == ["T=0:", "T=1:"]
+    records = [read_record(line) for line in (tmp_path / "out/evals.jsonl").read_text().splitlines()]
+    assert [(r.temperature, r.samples, r.seed, len(r.problems)) for r in records] == [(0.0, 1, 3, 6), (1.0, 4, 3, 6)]
+    asked = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert (asked["seed"], asked["samples"], asked["max_tokens"], asked["task"]["name"]) == (3, 4, 8, "stories")
+    before = (tmp_path / "out/evals.jsonl").read_bytes()
+    assert main(command(tmp_path / "out", "seed=3")) == 0
+    assert capsys.readouterr().out == said.out
+    assert (tmp_path / "out/evals.jsonl").read_bytes() == before
+
+
+def test_the_same_command_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = command(tmp_path / "out", "evaluation.problems=40", "evaluation.batch=4", "student.max_tokens=64")
+    process = start(words)
+    unfinished = tmp_path / "out/evaluating.jsonl"
+    wait_for(process, lambda: unfinished.exists() and unfinished.read_bytes().count(b"\n") > 3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=100)
+    assert (process.returncode, out) == (130, "")
+    assert f"stopped; the same command goes on with what is in {tmp_path / 'out'}" in err
+    assert "\r" not in err
+    assert "Traceback" not in err
+    kept = unfinished.read_text().splitlines()[1:-1]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert not unfinished.exists()
+    assert main([*words[:-1], str(tmp_path / "whole")]) == 0
+    gone_on, whole = (
+        [read_record(line) for line in (tmp_path / name / "evals.jsonl").read_text().splitlines()]
+        for name in ("out", "whole")
+    )
+    assert [r.problems for r in gone_on] == [r.problems for r in whole]
+    assert kept
+
+
+def test_without_out_each_question_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed in (0, 1, 1):
+        assert main(["evaluate", str(lab() / "student"), *SMALL, f"seed={seed}", "--quiet"]) == 0
+    assert len(list((tmp_path / "evaluations").iterdir())) == 2
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Stored(tmp_path / "asked", {"seed": 0, "model": "a"})
+    assert main(command(tmp_path / "asked")) == 2
+    assert "holds an evaluation with another model ('a', now" in capsys.readouterr().err
+    (tmp_path / "mine.txt").write_text("notes")
+    assert main(command(tmp_path)) == 2
+    assert "holds files that are no evaluation's: give an empty folder by --out" in capsys.readouterr().err
+
+
+def test_a_torn_line_is_no_evaluation_and_harms_none(tmp_path: Path) -> None:
+    record = EvalRecord("model", "stories", "test", 1.0, 1, 0, 8, (ProblemResult("p", 1, 1),))
+    stored = Stored(tmp_path, {"seed": 0})
+    (tmp_path / "evals.jsonl").write_text('{"kind": "ev')
+    assert stored.found(1.0) is None
+    stored.add(record)
+    assert Stored(tmp_path, {"seed": 0}).found(1.0) == record
+    assert stored.found(0.0) is None
+
+
+def test_other_weights_in_the_same_folder_are_another_model(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    first = weights_mark(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"other")
+    assert weights_mark(str(tmp_path)) != first
+    assert weights_mark("owner/name", "0a1b") == "0a1b"

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from omniopd_widgets.training_monitor import TrainingMonitor
+from tests.widgets import watched
 from tests.widgets.harness import CHROMIUM, Mounted, Pages, launched
 
 
@@ -42,3 +44,23 @@ def inert(pages: Pages) -> Iterator[Callable[..., Any]]:
             return page
 
         yield place
+
+
+@pytest.fixture
+def follow():
+    """follow(run) is a monitor that looks as often as it may; closed at the end."""
+    made = []
+
+    def start(run, **traits):
+        made.append(TrainingMonitor(run, interval_s=0.0, **traits))
+        return made[-1]
+
+    yield start
+    for view in made:
+        view.close()
+
+
+@pytest.fixture(scope="module")
+def over(tmp_path_factory):
+    """A run of 40 steps that has finished, with probes, failures and evaluations."""
+    return watched.finished(watched.with_steps(watched.run_in(tmp_path_factory.mktemp("runs"))))

@@ -7,54 +7,18 @@ import gc
 import shutil
 import subprocess
 import sys
-import threading
 import weakref
 from pathlib import Path
 
 import pytest
 
 from omniopd_widgets import _curves
-from omniopd_widgets._history import key
-from omniopd_widgets._safe import shorten, wire
 from omniopd_widgets.training_monitor import TrainingMonitor
 from tests.widgets import watched
 from tests.widgets.harness import wire_bytes
-from tests.widgets.hostile import PAYLOAD, hostile_strings
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 20
-
-
-@pytest.fixture
-def follow():
-    """follow(run) is a monitor that looks as often as it may; closed at the end."""
-    made = []
-
-    def start(run, **traits):
-        made.append(TrainingMonitor(run, interval_s=0.0, **traits))
-        return made[-1]
-
-    yield start
-    for view in made:
-        view.close()
-
-
-@pytest.fixture(scope="module")
-def over(tmp_path_factory):
-    """A run of 40 steps that has finished, with probes, failures and evaluations."""
-    return watched.finished(watched.with_steps(watched.run_in(tmp_path_factory.mktemp("runs"))))
-
-
-def until(view, trait, holds):
-    """Wait until `holds()`, looking whenever the trait changes."""
-    changed = threading.Event()
-    view.observe(lambda _: changed.set(), trait)
-    for _ in range(1000):
-        if holds():
-            return
-        assert changed.wait(SECONDS), f"{trait} did not change: {getattr(view, trait)!r}"
-        changed.clear()
-    raise AssertionError(f"{trait} never held: {getattr(view, trait)!r}")
 
 
 # ── following ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -65,7 +29,7 @@ def test_steps_written_in_this_process_appear(tmp_path, follow):
     view = follow(run)
     assert (view.live, view.status["state"], view.step) == (True, "running", 3)
     watched.with_steps(run, 4, 5, recorded=1)
-    until(view, "recorded", lambda: view.recorded == [1, 2, 3, 4, 5])
+    watched.until(view, "recorded", lambda: view.recorded == [1, 2, 3, 4, 5])
     assert view.step == 5  # at the newest, since nobody chose another
     assert [r.step for r in view.steps] == [1, 2, 3, 4, 5]
 
@@ -80,7 +44,7 @@ def test_steps_written_by_another_process_appear_and_the_thread_ends_with_the_ru
     )
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'widgets'}", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", script, str(run.path)], check=True, env=environment, cwd=ROOT)
-    until(view, "live", lambda: not view.live)
+    watched.until(view, "live", lambda: not view.live)
     view._ticker.join()
     assert not view._ticker.is_alive
     assert view.status["state"] == "finished"
@@ -100,10 +64,10 @@ def test_a_run_whose_process_was_killed_is_called_lost_and_can_be_followed_again
     run.set_status(state="running", step=2)
     run.set_aside_after(2)
     view.live = True  # what the button "Look again" does
-    until(view, "recorded", lambda: view.recorded == [1, 2])
+    watched.until(view, "recorded", lambda: view.recorded == [1, 2])
     assert [r.step for r in view.steps] == [1, 2]
     watched.with_steps(run, 3, 3, recorded=1, seed=7)
-    until(view, "recorded", lambda: view.recorded == [1, 2, 3])
+    watched.until(view, "recorded", lambda: view.recorded == [1, 2, 3])
     assert view.steps[-1] == watched.step(3, seed=7)
 
 
@@ -123,7 +87,7 @@ def test_a_run_that_disappears_is_said(tmp_path, follow):
     run = watched.with_steps(watched.run_in(tmp_path), 1, 2)
     view = follow(run)
     shutil.rmtree(run.path)
-    until(view, "problem", lambda: "is gone" in view.problem)
+    watched.until(view, "problem", lambda: "is gone" in view.problem)
 
 
 def test_lines_and_files_that_cannot_be_read_are_named_and_the_rest_is_shown(tmp_path, follow):
@@ -142,7 +106,7 @@ def test_following_that_fails_says_so(tmp_path, follow):
     run = watched.with_steps(watched.run_in(tmp_path), 1, 2)
     view = follow(run)
     view._follower.look = lambda: 1 / 0
-    until(view, "problem", lambda: "ZeroDivisionError" in view.problem)
+    watched.until(view, "problem", lambda: "ZeroDivisionError" in view.problem)
     assert not view.live
 
 
@@ -245,113 +209,6 @@ def test_where_no_kernel_runs_the_curves_are_text(over, follow, inert):
     assert "Loss: total" in text
     assert "KL to the reference: anchored" in text
     assert "How many apples has Maya in the end?" in text
-
-
-# ── in the browser ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_charts_share_a_cursor_that_keys_move(over, follow, mount):
-    page = mount(follow(over))
-    total = ".oopd-chart:has(b:text-is('Loss')) .oopd-value >> nth=0"
-    read = '.oopd-chart:has(b:text-is("Teacher\'s tokens so far")) .oopd-value >> nth=0'
-    assert page.text(read) == "2.05M"
-    page.press("Home", "ArrowRight", "ArrowRight")
-    assert page.text(total) == f"{over.steps()[1].loss:.3g}"
-    assert page.text(read) == "102k"
-    # The axis ends before the first step: the untrained student was evaluated at 0.
-    assert page.find(".oopd-plot").first.get_attribute("aria-label").startswith("Loss (nats) by step: total 0.2")
-    page.press("Enter")
-    assert page.view.step == 1
-    page.press("]", "]")
-    assert page.view.step == 20
-    page.press("n")
-    assert (page.view.newest, page.view.step) == (True, 40)
-    assert page.leaked_keys() == []
-
-
-def test_everything_is_reached_by_the_keyboard(over, follow, mount):
-    page = mount(follow(over))
-    page.root.focus()
-    seen = []
-    for _ in range(60):
-        page.page.keyboard.press("Tab")
-        seen.append(page.page.evaluate("() => document.activeElement.textContent || document.activeElement.type"))
-    assert {"Look again", "checkbox", "range", "open 4", "open 3", "step 1", "Keys (?)"} <= set(seen)
-    open_third = page.find("button:text-is('open 3')")
-    open_third.focus()
-    page.press("Enter")
-    assert page.view.selected == 3
-    assert open_third.get_attribute("aria-pressed") == "true"
-
-
-def test_a_click_on_a_head_sorts_and_says_so(over, follow, mount):
-    page = mount(follow(over))
-    page.click("button:text-is('peak entropy')")
-    shown = page.find("tbody tr td:nth-child(8)").all_inner_texts()
-    assert shown == sorted(shown, reverse=True)
-    assert page.find("th[aria-sort=descending]").inner_text().startswith("peak entropy")
-
-
-def test_the_page_follows_what_the_thread_reads(tmp_path, follow, mount):
-    run = watched.with_steps(watched.run_in(tmp_path, steps=10), 1, 3)
-    page = mount(follow(run))
-    assert page.find("[role=progressbar]").get_attribute("aria-valuenow") == "3"
-    watched.with_steps(run, 4, 5, recorded=1)
-    watched.finished(run)
-    until(page.view, "live", lambda: not page.view.live)
-    page.settle()
-    page.frame()
-    assert page.find("[role=progressbar]").get_attribute("aria-valuenow") == "5"
-    assert page.text(".oopd-state") == "finished"
-    assert page.find("output:text-is('step 5: 3 of 3 recorded')").count() == 1
-
-
-def test_an_empty_run_says_what_is_missing(tmp_path, follow, mount):
-    page = mount(follow(watched.run_in(tmp_path)))
-    text = page.root.inner_text()
-    assert "No step has been written yet." in text
-    assert "No rollout has been recorded yet." in text
-
-
-def test_texts_of_a_run_are_shown_and_never_obeyed(tmp_path, follow, mount, inert):
-    """As run name, status message, prompt, prompt id, answer, chunk, expected answer, failure, model and error."""
-    texts = hostile_strings()
-    run = watched.run_in(tmp_path)
-    watched.write_manifest(run.path, "".join(texts[:8]))
-    for number in range(4):
-        part = texts[250 * number : 250 * (number + 1)]
-        run.append(watched.step(number + 1, failures=dict.fromkeys(part[:40], 1)))
-        records = [
-            watched.rollout(
-                number + 1, row, prompt=text, messages=({"role": text, "content": text},), answer=text,
-                pieces=(text, *part[:23]), unanswered=((0, text),),
-            )
-            for row, text in enumerate(part)
-        ]  # fmt: skip
-        run.write_rollouts(number + 1, records)
-    run.append(dataclasses.replace(watched.evals()[0], model=texts[3]))
-    (run.path / "rollouts" / "step_000009.jsonl").write_text(f'{{"kind": "{PAYLOAD}<img src=x onerror={PAYLOAD}>"}}\n')
-    run.set_status(message="".join(texts[20:30]))
-    page = mount(follow(run))
-    assert PAYLOAD in page.text(".oopd-problem")
-    for number in range(4):
-        page.assign(step=number + 1)
-        part = texts[250 * number : 250 * (number + 1)]
-        asked = page.find(".oopd-grid-table tbody td:nth-child(3)").evaluate_all(
-            "cells => cells.map((cell) => cell.textContent)"
-        )
-        assert asked == [wire(shorten(text, 80)) for text in part]
-        page.assign(prompt=key(part[7]), selected=7)
-    assert page.find(".oopd-strips button").count() == 1
-    inert(page.view)
-    page.assert_quiet()
-
-
-def test_charts_of_a_long_run_are_drawn_at_once(tmp_path, follow, mount):
-    run = watched.run_in(tmp_path, steps=5_000)
-    (run.path / "steps.jsonl").write_text("".join(watched.record_json(watched.step(n)) + "\n" for n in range(1, 5_001)))
-    page = mount(follow(run))
-    assert page.timing["painted"] < 1_000
 
 
 @pytest.mark.parametrize("view", ["training_monitor", "run_browser"])

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from omniopd.records import AuditRecord, EvalRecord, ProblemResult, RolloutRecor
 from omniopd.runs.status import Status, first_status, write_status
 from omniopd.runs.store import MANIFEST, RECIPE, ROLLOUTS, STATUS, Run, open_run
 
+SECONDS = 20  # a change that takes longer does not come
 ANSWER = "Maya has 4 apples and buys 7 more . She gives 3 to Tom , so 4 + 7 - 3 = 8 ."
 
 
@@ -157,3 +159,15 @@ def damaged(folder: Path) -> dict[str, Path]:
     write_status(odd / STATUS, Status(state="finished"))
     found["odd recipe"] = odd
     return found
+
+
+def until(view, trait, holds):
+    """Wait until `holds()`, looking whenever the trait changes."""
+    changed = threading.Event()
+    view.observe(lambda _: changed.set(), trait)
+    for _ in range(1000):
+        if holds():
+            return
+        assert changed.wait(SECONDS), f"{trait} did not change: {getattr(view, trait)!r}"
+        changed.clear()
+    raise AssertionError(f"{trait} never held: {getattr(view, trait)!r}")

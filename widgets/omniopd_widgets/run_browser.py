@@ -8,7 +8,6 @@ looks every two seconds while the view is open.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,16 @@ from typing import Any
 import ipywidgets
 from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 
-from omniopd.errors import OmniOPDError, RunError
+from omniopd.errors import RunError
 from omniopd.runs.store import Run, open_run
 from omniopd_widgets import _comparison, _curves
-from omniopd_widgets._base import View
 from omniopd_widgets._run_list import RunList
 from omniopd_widgets._safe import SafeHTML, element, shorten, table, wire
-from omniopd_widgets._ticker import Ticker
+from omniopd_widgets._watching import Watching
 from omniopd_widgets.training_monitor import TrainingMonitor
 
 
-class RunBrowser(View, script="run_browser.js", style=("_runs.css", "run_browser.css")):
+class RunBrowser(Watching, script="run_browser.js", style=("_runs.css", "run_browser.css")):
     """The table of the runs directly inside `folder`.
 
     Assign `query` to search (all words; `state:failed` in one column), `sort` and `descending` to order, `chosen`
@@ -44,16 +42,12 @@ class RunBrowser(View, script="run_browser.js", style=("_runs.css", "run_browser
     comparison = Dict().tag(sync=True)
     data = Bytes(b"").tag(sync=True)
     opened = Unicode("").tag(sync=True)
-    live = Bool(False).tag(sync=True)
 
     def __init__(self, folder: str | Path = "runs", interval_s: float = 2.0, **traits: Any) -> None:
-        self._lock = threading.RLock()
-        self._ticker = Ticker(self._look, self._failed, interval_s)
         self.monitor: TrainingMonitor | None = None
         self.beneath = ipywidgets.VBox()
-        self._whole: ipywidgets.VBox | None = None
         self._list = RunList(folder)
-        super().__init__(**traits)
+        super().__init__(interval_s, self.beneath, **traits)
         self.folder = str(wire(str(folder)))
         self._look()
         self.live = True
@@ -67,13 +61,10 @@ class RunBrowser(View, script="run_browser.js", style=("_runs.css", "run_browser
 
     def close(self) -> None:
         """Stop looking, and take the view and what is open beneath it off the page."""
-        self._ticker.stop()
+        super().close()
         if self.monitor is not None:
             self.monitor.close()
-        if self._whole is not None:
-            self._whole.close()
         self.beneath.close()
-        super().close()
 
     def _look(self) -> bool:
         with self._lock:
@@ -86,17 +77,6 @@ class RunBrowser(View, script="run_browser.js", style=("_runs.css", "run_browser
                 if compared != before:
                     self._compare()
             return True
-
-    def _failed(self, error: Exception) -> None:
-        self.problem = f"looking stopped: {error if isinstance(error, OmniOPDError) else repr(error)}"
-        self.live = False
-
-    @observe("live")
-    def _on_live(self, change: Any) -> None:
-        if change["new"]:
-            self._ticker.start()
-        else:
-            self._ticker.stop()
 
     @observe("chosen")
     def _on_chosen(self, _: Any) -> None:
@@ -168,20 +148,6 @@ class RunBrowser(View, script="run_browser.js", style=("_runs.css", "run_browser
             title = f"{accuracy['run']} against {accuracy['against']}"
             parts.append(table(("at", accuracy["run"], accuracy["against"], "difference"), rows, title, limit=120))
         return parts
-
-    def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The view with what is opened beneath it."""
-        data, metadata = super()._repr_mimebundle_(**more)
-        if "application/vnd.jupyter.widget-view+json" in data:
-            data["application/vnd.jupyter.widget-view+json"]["model_id"] = self.whole.model_id
-        return data, metadata
-
-    @property
-    def whole(self) -> ipywidgets.VBox:
-        """The view and what is opened beneath it, as one widget to place elsewhere."""
-        if self._whole is None:
-            self._whole = ipywidgets.VBox([self, self.beneath])
-        return self._whole
 
 
 def _short(value: float | None) -> str:

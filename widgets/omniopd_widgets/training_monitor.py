@@ -8,30 +8,27 @@ for a week. A daemon thread looks at most ten times a second and ends with the r
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ipywidgets
 from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 
-from omniopd.errors import DataError, OmniOPDError, RunError
+from omniopd.errors import DataError, RunError
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.following import Follower, Update
 from omniopd.runs.store import MANIFEST, Run
 from omniopd_widgets import _curves, _history
-from omniopd_widgets._base import View
 from omniopd_widgets._inert import curves_text
 from omniopd_widgets._opening import Opening
 from omniopd_widgets._safe import SafeHTML, element, shorten, table, wire
-from omniopd_widgets._ticker import Ticker
+from omniopd_widgets._watching import Watching
 
 _RECENT = 20  # steps whose mean says how long one takes
 _PROBLEMS = 20
 
 
-class TrainingMonitor(View, script="training_monitor.js", style=("_runs.css", "training_monitor.css")):
+class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css", "training_monitor.css")):
     """Follows the run in a directory.
 
     Assign `step` to see a recorded step's rollouts (`newest` lets it go with the run), `selected` to open the rollout
@@ -54,18 +51,15 @@ class TrainingMonitor(View, script="training_monitor.js", style=("_runs.css", "t
     prompts = List().tag(sync=True)
     prompt = Unicode("").tag(sync=True)
     forks = Dict().tag(sync=True)
-    live = Bool(False).tag(sync=True)
+    _looking = "following"
 
     def __init__(self, run: Run | str | Path, interval_s: float = 0.25, **traits: Any) -> None:
-        self._lock = threading.RLock()
-        self._ticker = Ticker(self._look, self._failed, interval_s)
         self.opened = Opening()
-        self._whole: ipywidgets.VBox | None = None
         self._follower = Follower(run)
         self._history = _history.History(self._follower.run)
         self._shown: tuple[int, list[RolloutRecord]] = (-1, [])
         self._evals_found = -1
-        super().__init__(**traits)
+        super().__init__(interval_s, self.opened.box, **traits)
         self.name = str(wire(self.run.manifest.name or self.run.path.name))
         # A run that is over is whole at once: what a notebook shows of it does not hang on a thread.
         self.live = self._look() and (not self.status["over"] or self._look())
@@ -91,11 +85,8 @@ class TrainingMonitor(View, script="training_monitor.js", style=("_runs.css", "t
 
     def close(self) -> None:
         """Stop following and take the view off the page."""
-        self._ticker.stop()
-        if self._whole is not None:
-            self._whole.close()
-        self.opened.close()
         super().close()
+        self.opened.close()
 
     # ── following ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -142,17 +133,6 @@ class TrainingMonitor(View, script="training_monitor.js", style=("_runs.css", "t
             self.prompt = self.prompts[0]["key"]
         else:
             self._show_forks()
-
-    def _failed(self, error: Exception) -> None:
-        self.problem = f"following stopped: {error if isinstance(error, OmniOPDError) else repr(error)}"
-        self.live = False
-
-    @observe("live")
-    def _on_live(self, change: Any) -> None:
-        if change["new"]:
-            self._ticker.start()
-        else:
-            self._ticker.stop()
 
     # ── one step, one rollout, one prompt ────────────────────────────────────────────────────────────────────────
 
@@ -211,20 +191,6 @@ class TrainingMonitor(View, script="training_monitor.js", style=("_runs.css", "t
             heads = ("row", "question", "answer", "tokens", "forks")
             parts.append(table(heads, cells, f"Rollouts of step {self.step}"))
         return parts
-
-    def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The view with what is opened beneath it."""
-        data, metadata = super()._repr_mimebundle_(**more)
-        if "application/vnd.jupyter.widget-view+json" in data:
-            data["application/vnd.jupyter.widget-view+json"]["model_id"] = self.whole.model_id
-        return data, metadata
-
-    @property
-    def whole(self) -> ipywidgets.VBox:
-        """The view and what is opened beneath it, as one widget to place elsewhere."""
-        if self._whole is None:
-            self._whole = ipywidgets.VBox([self, self.opened.box])
-        return self._whole
 
 
 def _status(update: Update, steps: Sequence[StepRecord]) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""What the views of runs share: they look again and again while they are open, and show what is opened beneath them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import ipywidgets
+from traitlets import Bool, observe
+
+from omniopd.errors import OmniOPDError
+from omniopd_widgets._base import View
+from omniopd_widgets._ticker import Ticker
+
+
+class Watching(View):
+    """A view whose `_look` is called every `interval_s` while `live`, until it returns False; `beneath` is shown below.
+
+    `_lock` is held by whoever changes what is shown: the thread that looks, and the page.
+    """
+
+    live = Bool(False).tag(sync=True)
+    _looking = "looking"  # what stopped, when an error ends it
+    # Set here too: a view that could not be made is closed as well.
+    _ticker: Ticker | None = None
+    _whole: ipywidgets.VBox | None = None
+
+    def __init__(self, interval_s: float, beneath: ipywidgets.Box, **traits: Any) -> None:
+        self._lock = threading.RLock()
+        self._ticker = Ticker(self._look, self._failed, interval_s)
+        self._beneath = beneath
+        super().__init__(**traits)
+
+    @property
+    def whole(self) -> ipywidgets.VBox:
+        """The view and what is opened beneath it, as one widget to place elsewhere."""
+        if self._whole is None:
+            self._whole = ipywidgets.VBox([self, self._beneath])
+        return self._whole
+
+    def close(self) -> None:
+        """Stop looking, and take the view off the page; what is open beneath it is its owner's to close."""
+        if self._ticker is not None:
+            self._ticker.stop()
+        if self._whole is not None:
+            self._whole.close()
+        super().close()
+
+    def _look(self) -> bool:
+        """One look; whether another one is worth it."""
+        raise NotImplementedError
+
+    def _failed(self, error: Exception) -> None:
+        self.problem = f"{self._looking} stopped: {error if isinstance(error, OmniOPDError) else repr(error)}"
+        self.live = False
+
+    @observe("live")
+    def _on_live(self, change: Any) -> None:
+        assert self._ticker is not None
+        if change["new"]:
+            self._ticker.start()
+        else:
+            self._ticker.stop()
+
+    def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The view with what is opened beneath it."""
+        data, metadata = super()._repr_mimebundle_(**more)
+        if "application/vnd.jupyter.widget-view+json" in data:
+            data["application/vnd.jupyter.widget-view+json"]["model_id"] = self.whole.model_id
+        return data, metadata

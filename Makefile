@@ -4,6 +4,8 @@
 #   make test                     lint, floors, types, unit tests, notebooks
 #   make lab                      JupyterLab on the notebooks
 #   make check                    lint, floors, types: seconds
+#   make study                    the embedded comparison: every method, target and control, then the report (hours)
+#   make ablations                what each part of the method brings, then the report (hours)
 #   make bench [ONLY=name]        the long figures: every script in benchmarks/, or one
 #
 # PYTHON=python3.12 chooses the Python (3.11 to 3.14) that makes .venv.
@@ -13,7 +15,7 @@ TORCH_INDEX ?=
 ONLY ?= *
 BIN := .venv/bin
 
-.PHONY: help demo test lab check bench constraints install install-test
+.PHONY: help demo test lab check study ablations bench constraints install install-test
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -44,6 +46,17 @@ test: check
 	@$(BIN)/python -m pytest --durations=15 tests
 	@echo "Notebooks, against their recorded outputs (nbval)"
 	@$(BIN)/python -m pytest --durations=5 --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+
+# Stopped in between, either goes on where it was. A run that failed is named, and the report says what it lacks.
+study: install
+	@$(BIN)/omniopd sweep embedded
+	@$(BIN)/omniopd report runs/embedded --reference recipe --beside white_box --title "Text, logits and controls" \
+		--out runs/embedded/report.html --markdown runs/embedded/report.md --figure runs/embedded/curves.svg
+
+ablations: install
+	@$(BIN)/omniopd sweep ablations
+	@$(BIN)/omniopd report runs/ablations --reference recipe --beside paper --title "What each part brings" \
+		--out runs/ablations/report.html --markdown runs/ablations/report.md
 
 bench: install
 	@for script in benchmarks/$(ONLY).py; do echo "== $$script" && $(BIN)/python "$$script" || exit 1; done

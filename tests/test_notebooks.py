@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(p for p in FOLDER.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 NAMES = {
     "00_tour", "01_entropy_and_forks", "02_asking_the_teacher", "03_similarity_and_posterior", "04_the_objective",
-    "05_watch_and_compare", "train", "run_report",
+    "05_watch_and_compare", "06_ablations", "train", "run_report",
 }  # fmt: skip
 CHECKED, WIDGET = "nbval-check-output", "application/vnd.jupyter.widget-view+json"
 OF_A_MACHINE = re.compile(r"/(tmp|home|root|Users|work)/|0x[0-9a-f]{6,}|ipykernel_\d")

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 # What the checkout holds and the wheel must hold too; notebooks travel inside the package.
 DATA = {
     "omniopd/recipes": "omniopd/recipes",
+    "omniopd/studies": "omniopd/studies",
     "omniopd/embedded": "omniopd/embedded",
     "widgets/omniopd_widgets": "omniopd_widgets",
     "notebooks": "omniopd/_notebooks",

@@ -211,7 +211,8 @@ def number(value: float) -> str:
 
 
 def shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    """The beginning and the end of a long name: names that settings tell apart differ there."""
+    return name if len(name) <= _LONGEST else f"{name[:12]}…{name[13 - _LONGEST :]}"
 
 
 def _places(points: Sequence[Point]) -> str:

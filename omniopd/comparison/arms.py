@@ -70,7 +70,7 @@ def arms_of(
     for one in seeds:
         key = tuple((k, repr(v)) for k, v in _flat(one.recipe.as_dict()).items() if _makes_an_arm(k))
         grouped.setdefault(key, []).append(one)
-    arms, said = _named(list(grouped.values()))
+    arms, said = _named([part for group in grouped.values() for part in _by_name(group)])
     if not arms:
         raise DataError("there is nothing to compare: " + ("; ".join(problems) or "no run was given"))
     wanted = [_called(name, arms) for name in dict.fromkeys([reference, *only] if reference is not None else only)]
@@ -95,14 +95,25 @@ def _alike(seeds: Sequence[Seed]) -> tuple[list[Seed], list[str]]:
         f"{one.run.path} is left out: it was measured on other problems, at other temperatures or with other numbers "
         "of answers than most"
         for one in seeds
-        if one not in main
+        if not any(one is other for other in main)
     ]
+
+
+def _by_name(group: Sequence[Seed]) -> list[list[Seed]]:
+    """Runs of one setting; apart by name where two names share a seed, since something that no setting says (a teacher
+    given in Python, changed code) must tell them apart then."""
+    named: dict[str, list[Seed]] = {}
+    for one in group:
+        named.setdefault(one.recipe.name, []).append(one)
+    seeds = [seed for runs in named.values() for seed in {one.seed for one in runs}]
+    return [list(group)] if len(seeds) == len(set(seeds)) else list(named.values())
 
 
 def _named(groups: Sequence[Sequence[Seed]]) -> tuple[list[Arm], list[str]]:
     """Arms by the names of their recipes; where settings share one, each adds those in which they differ."""
     flats = [_flat(group[0].recipe.as_dict()) for group in groups]
-    names, said = [], []
+    names: list[str] = []
+    said = _same_settings(groups, flats)
     for group in groups:
         called = list(dict.fromkeys(one.recipe.name for one in group))
         names.append(called[0])
@@ -125,6 +136,18 @@ def _named(groups: Sequence[Sequence[Seed]]) -> tuple[list[Arm], list[str]]:
         Arm(name, group, {k: flat.get(k) for k in keys}) for name, group, flat in zip(full, ordered, flats, strict=True)
     ]
     return arms, said
+
+
+def _same_settings(groups: Sequence[Sequence[Seed]], flats: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for arms that only their names tell apart."""
+    alike: dict[str, list[str]] = {}
+    for group, flat in zip(groups, flats, strict=True):
+        alike.setdefault(repr({k: v for k, v in flat.items() if _makes_an_arm(k)}), []).append(group[0].recipe.name)
+    return [
+        f"{' and '.join(names)} have the same settings and share seeds: they are kept apart by their names"
+        for names in alike.values()
+        if len(names) > 1
+    ]
 
 
 def _called(name: str, arms: Sequence[Arm]) -> Arm:

@@ -15,7 +15,7 @@ from omniopd.comparison.results import Comparison
 from omniopd.evaluation.compare import Interval
 
 RIGHT = "right, percent"
-BANDS = 5  # more of them cover each other
+BANDS = 6  # more of them cover each other: the reference's alone is left
 
 
 def pictures(comparison: Comparison) -> list[Chart | Forest]:
@@ -95,7 +95,7 @@ def _chart(
         for kept, pair in ((series, (x, 100 * found.mean)), (spread, (100 * found.low, 100 * found.high))):
             kept[name][0].append(pair[0])
             kept[name][1].append(pair[1])
-    bands: Series = {name: spread[name] for name in strong[:BANDS]}
+    bands: Series = {name: spread[name] for name in (strong if len(strong) <= BANDS else strong[:1])}
     height = max(340, 130 + 15 * len(series))
     return Chart(title, series, x_label, RIGHT, bands, faint, marks if len(marks) <= 8 else (), height)
 

@@ -148,6 +148,18 @@ def test_the_same_settings_under_two_names_are_one_arm_and_said(tmp_path: Path) 
     assert found.problems == ("first and second have the same settings: they are one arm, called first",)
 
 
+def test_the_same_settings_and_seed_under_two_names_stay_two_arms(tmp_path: Path) -> None:
+    runs = [finished(tmp_path, r, s, name=n) for n, r in (("first", 9), ("second", 3)) for s in (0, 1)]
+    found = compare(runs)
+    assert [(arm.name, [one.best.accuracy for one in arm.seeds]) for arm in found.arms] == [
+        ("first", [0.9, 0.9]),
+        ("second", [0.3, 0.3]),
+    ]
+    assert found.problems == (
+        "first and second have the same settings and share seeds: they are kept apart by their names",
+    )
+
+
 def test_how_a_run_is_watched_and_measured_makes_no_arm(tmp_path: Path) -> None:
     runs = [finished(tmp_path, 9, 0), finished(tmp_path, 8, 1, evaluation__every=7, training__save_every=1)]
     assert len(compare(runs).arms) == 1

@@ -76,4 +76,5 @@ install: need =
 install-test: need = --extra test
 install install-test:
 	@command -v $(PYTHON) > /dev/null || { echo "omniopd: there is no '$(PYTHON)' here: install Python 3.11 to 3.14, or name it (make demo PYTHON=/path/to/python3.12)." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[0] < 3)' || { echo "omniopd: '$(PYTHON)' is Python 2: name a Python from 3.11 to 3.14 (make demo PYTHON=/path/to/python3.12)." >&2; exit 1; }
 	@$(PYTHON) .ci/install.py $(need) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))

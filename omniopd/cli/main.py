@@ -22,7 +22,7 @@ MISTAKE, INTERRUPTED = 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; `arguments` are the process's own by default. Returns the exit code."""
-    options = parser().parse_args(arguments)
+    options = _parsed(arguments)
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(Once())
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
@@ -50,6 +50,20 @@ class Once(logging.Filter):
         seen = record.msg in self._seen
         self._seen.add(record.msg)
         return not seen
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """As argparse does, and `key=value` words may stand behind options as well as before them."""
+    top = parser()
+    options, left = top.parse_known_args(arguments)
+    behind = [word for word in left if "=" in word and not word.startswith("-")]
+    if not hasattr(options, "settings") or len(behind) < len(left):
+        behind = []
+    if len(behind) < len(left):
+        top.error(f"unrecognized arguments: {' '.join(left)}")
+    if behind:
+        options.settings = [*(options.settings or []), *behind]
+    return options
 
 
 def parser() -> argparse.ArgumentParser:

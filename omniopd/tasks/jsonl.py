@@ -124,7 +124,9 @@ def rows_as_prompts(
 def draw(prompts: Sequence[Prompt], count: int | None, seed: int, place: str) -> list[Prompt]:
     """The first `count` of the seeded order of `prompts`; raises DataError if there are fewer."""
     if count is not None and not 0 < count <= len(prompts):
-        raise DataError(f"{count} prompts were asked of {place}, which has {len(prompts)}: ask for 1 to {len(prompts)}")
+        fitting = f"ask for 1 to {len(prompts)} (task.prompts, evaluation.problems)"
+        way_out = fitting if prompts else "give one with rows"
+        raise DataError(f"{count} prompts were asked of {place}, which has {len(prompts)}: {way_out}")
     shuffled = list(prompts)
     random.Random(seed).shuffle(shuffled)
     return shuffled[:count]
@@ -148,7 +150,10 @@ def grade_prompt(prompt: Prompt, response: str) -> bool:
 
 def _column(row: Mapping[str, Any], column: str, here: str) -> Any:
     if column not in row:
-        raise DataError(f"{here} has no column {column!r}: {_nearest(column, row)}")
+        raise DataError(
+            f"{here} has no column {column!r}: {_nearest(column, row)} "
+            "(task.prompt_column and task.answer_column name the columns)"
+        )
     return row[column]
 
 

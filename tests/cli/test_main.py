@@ -70,3 +70,15 @@ def test_help_loads_nothing_heavy():
     script = "import sys; from omniopd.cli.main import parser; parser().format_help(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert {"torch", "transformers", "pandas", "papermill", "nbconvert"}.isdisjoint(loaded)
+
+
+def test_settings_may_stand_behind_options_and_nothing_else_may(capsys):
+    from omniopd.cli.main import _parsed
+
+    options = _parsed(["train", "embedded", "training.steps=2", "--runs", "x", "audit.samples=4", "seed=1"])
+    assert options.settings == ["training.steps=2", "audit.samples=4", "seed=1"]
+    assert (options.recipe, options.runs) == ("embedded", "x")
+    for words in (["train", "embedded", "--runs", "x", "more"], ["train", "embedded", "--rnus=x"]):
+        with pytest.raises(SystemExit):
+            _parsed(words)
+        assert "unrecognized arguments" in capsys.readouterr().err

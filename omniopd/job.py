@@ -182,27 +182,29 @@ class _Job:
         self.run.write_rollouts(step, records)
 
     def _control(self, name: str, teacher: Teacher | LocalModel | None) -> None:
-        """The same training with one thing taken away, and one answer a problem; not resumed but begun anew."""
+        """The same training with one thing taken away, from its own checkpoints if it was stopped; one answer a
+        problem."""
         who, steps, e = CONTROL + name, self.recipe.training.steps, self.recipe.evaluation
         if len([r for r in self.run.evals() if r.model == who]) == len(e.temperatures):
             return
-        recipe = replace(
-            self.recipe,
-            objective=replace(self.recipe.objective, control=name),
-            training=replace(self.recipe.training, save_every=steps + 1),
-        )
+        recipe = replace(self.recipe, objective=replace(self.recipe.objective, control=name))
+        folder = self.run.path / "controls" / name
+        checkpoint = newest_valid(folder)
         student = build_student(recipe)
         self._doing(f"training the {who}")
-        trainer = build_trainer(recipe, self.run.path / "controls" / name, None, student, teacher, [self.stopper])
-        with self.stopper.patiently():
-            trainer.train()
-        trained = LocalModel(student.name, trainer.accelerator.unwrap_model(trainer.model).eval(), student.tokenizer)
+        trainer = build_trainer(recipe, folder, None, student, teacher, [self.stopper])
+        if checkpoint is None or step_of(checkpoint) < steps:
+            with self.stopper.patiently():
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if checkpoint is not None and step_of(checkpoint) == steps:
+            model = _from_checkpoint(model, checkpoint, recipe).to(device_of(recipe))
+        trained = LocalModel(student.name, model.eval(), student.tokenizer)
         for temperature in e.temperatures:
-            # A control is trained anew when it was stopped, so what an earlier one answered does not count.
-            self._evaluate(who, trained, steps, temperature, 1, goes_on=False)
+            self._evaluate(who, trained, steps, temperature, 1)
 
     def _between(self, student: LocalModel) -> list[AtSteps | EvaluationCallback]:
-        """The evaluations of `evaluation.at`, as those of the end, and of `evaluation.every`: fewer problems, the hottest
+        """The evaluations of `evaluation.at`, as at the end, and of `evaluation.every`: fewer problems, the hottest
         temperature only, one answer each."""
         e = self.recipe.evaluation
 

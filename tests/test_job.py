@@ -10,8 +10,9 @@ import time
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
+import omniopd.job
 from omniopd.errors import CheckpointError, ConfigError, RunError, TeacherError
 from omniopd.evaluation.best import read_best
 from omniopd.evaluation.kept import Kept
@@ -274,3 +275,29 @@ def test_controls_are_trained_as_long_and_stand_beside_the_student(tmp_path):
             strict=True,
         )
     ]
+
+
+@pytest.mark.parametrize("stopped_at", [2, STEPS])
+def test_a_control_that_was_stopped_goes_on_from_its_own_checkpoint(tmp_path, monkeypatch, stopped_at):
+    recipe = small_recipe(evaluation__controls=["constant"], training__save_every=1)
+    whole = run_training(recipe, tmp_path, show=False)
+    build, steps = omniopd.job.build_trainer, []
+
+    class Stops(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            steps.append(state.global_step)
+
+        def on_save(self, args, state, control, **kwargs):
+            if len(steps) == stopped_at:
+                raise SystemExit
+
+    def watched(recipe, output, recorder, student, teacher, callbacks):
+        of_the_control = [Stops()] if recipe.objective.control == "constant" else []
+        return build(recipe, output, recorder, student, teacher, [*callbacks, *of_the_control])
+
+    monkeypatch.setattr(omniopd.job, "build_trainer", watched)
+    with pytest.raises(SystemExit):
+        run_training(recipe, tmp_path, name="stopped", show=False)
+    run = resume_training(tmp_path / "stopped", show=False)
+    assert steps == [*range(1, STEPS + 1)]
+    assert numbers(run) == numbers(whole)

@@ -249,7 +249,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @contextmanager
 def _terminated_is_interrupted() -> Iterator[None]:
-    """SIGTERM ends a sweep as Ctrl-C does; a no-op outside the main thread, where Python delivers none."""
+    """Ctrl-C and SIGTERM end a sweep alike; a no-op outside the main thread, where Python delivers none."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -257,8 +257,10 @@ def _terminated_is_interrupted() -> Iterator[None]:
     def interrupted(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupted)
+    # SIGINT too: a shell that starts something in the background has it ignored.
+    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -155,7 +155,7 @@ def test_the_shipped_studies_agree_in_what_they_share():
         [ours], [theirs] = embedded.runs([arm], [0]), ablations.runs([arm], [0])
         assert (ours.recipe.audit, ours.recipe.objective) == (theirs.recipe.audit, theirs.recipe.objective)
         assert ours.recipe.training == theirs.recipe.training
-    # As many trials for every main arm (eight seeds) that is like no other, no more for the rest, on what nobody reports.
+    # As many trials for every main arm (eight seeds) that is like no other, no more for the rest; nobody reports them.
     own = [arm for arm in embedded.arms.values() if arm.trials]
     [most] = {len(arm.trials) for arm in own if len(arm.seeds) >= 8}
     assert all(3 <= len(arm.trials) <= most for arm in own)

@@ -91,6 +91,8 @@ def paired_difference(
 ) -> Interval:
     """Accuracy of `after` minus that of `before`, problem by problem: what they share does not blur it.
 
+    Where every problem has the same difference, a bootstrap sees no doubt; an exact bound stands there instead.
+
     Raises DataError, naming the first problem that only one of them has.
     """
     ours, theirs = after.per_problem, before.per_problem
@@ -101,7 +103,13 @@ def paired_difference(
                 f"problem {only!r} is missing from the evaluation of {where}: compare evaluations of the same problems "
                 "(same task, split and limit)"
             )
-    return mean_interval([ours[p] - theirs[p] for p in ours], mass, method, resamples, seed)
+    interval = mean_interval([ours[p] - theirs[p] for p in ours], mass, method, resamples, seed)
+    if interval.low == interval.high:
+        # No problem told them apart: how often one may is the exact binomial bound, as where all answers were right.
+        reach = 1 - ((1 - mass) / 2) ** (1 / interval.units)
+        low, high = max(-1.0, interval.mean - reach), min(1.0, interval.mean + reach)
+        return Interval(interval.mean, low, high, mass, interval.units)
+    return interval
 
 
 def seed_interval(values: Sequence[float], mass: float = MASS) -> Interval:

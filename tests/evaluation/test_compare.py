@@ -95,7 +95,8 @@ def test_the_order_of_problems_does_not_matter():
     after = {f"p{i}": i % 2 for i in range(40)}
     before = {f"p{i}": i % 2 for i in reversed(range(40))}
     same = paired_difference(record(after), record(before))
-    assert (same.mean, same.low, same.high) == (0, 0, 0)
+    assert same.mean == 0
+    assert same == paired_difference(record(after), record(after))
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("abcx", "abc"), ("abc", "abcx"), ("abx", "aby")])
@@ -136,3 +137,12 @@ def test_the_verdict_says_what_an_interval_shows_and_no_more(low, high, says, sa
     sentence = verdict(Interval((low + high) / 2, low, high, 0.95, 100))
     assert says in sentence
     assert says_not not in sentence
+
+
+def test_answers_that_never_differ_leave_the_doubt_that_so_few_problems_leave():
+    few, many = ({f"p{i}": i % 2 for i in range(count)} for count in (8, 500))
+    little, much = paired_difference(record(few), record(few)), paired_difference(record(many), record(many))
+    assert little.mean == much.mean == 0
+    assert little.high == -little.low == pytest.approx(stats.beta.ppf(0.975, 1, 8))  # Clopper and Pearson, 0 of 8
+    assert "not worse" not in verdict(little)
+    assert "not worse" in verdict(much)

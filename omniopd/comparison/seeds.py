@@ -15,7 +15,7 @@ import numpy as np
 
 from omniopd.config import Recipe
 from omniopd.errors import RunError
-from omniopd.evaluation.compare import Interval, mean_interval
+from omniopd.evaluation.compare import Interval, difference_interval
 from omniopd.records import EvalRecord
 from omniopd.runs.store import Run
 from omniopd.runs.totals import Totals, totals
@@ -53,7 +53,7 @@ class Measurement:
 
     def minus(self, other: Measurement) -> Interval:
         """The difference in accuracy with its interval, problem by problem; both have the same problems."""
-        return mean_interval((self.shares - other.shares).tolist())
+        return difference_interval((self.shares - other.shares).tolist())
 
 
 Measured = Mapping[float, Measurement]

@@ -91,8 +91,6 @@ def paired_difference(
 ) -> Interval:
     """Accuracy of `after` minus that of `before`, problem by problem: what they share does not blur it.
 
-    Where every problem has the same difference, a bootstrap sees no doubt; an exact bound stands there instead.
-
     Raises DataError, naming the first problem that only one of them has.
     """
     ours, theirs = after.per_problem, before.per_problem
@@ -103,13 +101,21 @@ def paired_difference(
                 f"problem {only!r} is missing from the evaluation of {where}: compare evaluations of the same problems "
                 "(same task, split and limit)"
             )
-    interval = mean_interval([ours[p] - theirs[p] for p in ours], mass, method, resamples, seed)
-    if interval.low == interval.high:
-        # No problem told them apart: how often one may is the exact binomial bound, as where all answers were right.
-        reach = 1 - ((1 - mass) / 2) ** (1 / interval.units)
-        low, high = max(-1.0, interval.mean - reach), min(1.0, interval.mean + reach)
-        return Interval(interval.mean, low, high, mass, interval.units)
-    return interval
+    return difference_interval([ours[p] - theirs[p] for p in ours], mass, method, resamples, seed)
+
+
+def difference_interval(
+    differences: Sequence[float], mass: float = MASS, method: str = "bca", resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The mean of differences, problem by problem. Where all are the same a bootstrap sees no doubt; how often another
+    problem may tell the two apart, the exact binomial bound, stands there instead. Raises DataError below two.
+    """
+    interval = mean_interval(differences, mass, method, resamples, seed)
+    if interval.low < interval.high:
+        return interval
+    reach = 1 - ((1 - mass) / 2) ** (1 / interval.units)
+    low, high = max(-1.0, interval.mean - reach), min(1.0, interval.mean + reach)
+    return Interval(interval.mean, low, high, mass, interval.units)
 
 
 def seed_interval(values: Sequence[float], mass: float = MASS) -> Interval:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 from traitlets import TraitError
 
 from omniopd.method.plain_similarity import PLAIN_BY_NAME
@@ -120,7 +121,7 @@ def test_each_control_wears_its_price_and_has_a_name(mount) -> None:
     mounted.find("select[aria-label^=φ]").select_option("tokens")
     mounted.settle()
     assert mounted.view.similarity == "tokens"
-    assert re.match(r"local, ", mounted.find(".oopd-posterior-controls .oopd-price").nth(2).inner_text())
+    expect(mounted.find(".oopd-posterior-controls .oopd-price").nth(2)).to_have_text(re.compile("^local, "))
 
 
 def test_typing_a_price_asks_nobody_and_enter_asks_once(mount) -> None:

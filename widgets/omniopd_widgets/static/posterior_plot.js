@@ -44,7 +44,8 @@ function render({ model, el, signal }) {
 
   // A control was moved: on screen at once, in Python soon after.
   function change(name, value, dragging) {
-    if (!dragging && setting[name] === value) return void (held = false);
+    // Nothing new: sent again, it could undo what Python has set meanwhile.
+    if (setting[name] === value) return void (held = held && dragging);
     const before = current;
     setting[name] = value;
     if (!held) ghost = before;

@@ -50,12 +50,12 @@ test: check
 # Stopped in between, either goes on where it was. A run that failed is named, and the report says what it lacks.
 study: install
 	@$(BIN)/omniopd sweep embedded
-	@$(BIN)/omniopd report runs/embedded --reference recipe --beside white_box --title "Text, logits and controls" \
+	@$(BIN)/omniopd report runs/embedded --reference labels --beside white_box --title "Text, logits and controls" \
 		--out runs/embedded/report.html --markdown runs/embedded/report.md --figure runs/embedded/curves.svg
 
 ablations: install
 	@$(BIN)/omniopd sweep ablations
-	@$(BIN)/omniopd report runs/ablations --reference recipe --beside paper --title "What each part brings" \
+	@$(BIN)/omniopd report runs/ablations --reference labels --beside paper --title "What each part brings" \
 		--out runs/ablations/report.html --markdown runs/ablations/report.md
 
 bench: install

@@ -7,7 +7,8 @@ tokens stay anchored and the reason is kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -73,19 +74,23 @@ def audit(
         ]
         redrawn = dict(zip(places, student.continue_from(own), strict=True))
 
+    whole = {place: answer for place, answer in answers.items() if _problem(answer, samples) is None}
+    cut = _cut(whole, rollouts, forks, tokenizer)
+    own_cut = _cut({place: answer for place, answer in redrawn.items() if answer.texts}, rollouts, forks, tokenizer)
+
     audited = []
     for row, rollout in enumerate(rollouts):
         audits: list[Audit] = []
         unanswered: list[Unanswered] = []
         for index, fork in enumerate(forks[row]):
-            answer = answers.get((row, index))
-            if answer is None:
+            place = row, index
+            if place not in answers:
                 unanswered.append(Unanswered(fork, INSIDE_CHARACTER))
-            elif answer.problem is not None or len(answer.texts) < samples:
-                reason = answer.problem or f"{len(answer.texts)} of {samples} texts"
-                unanswered.append(Unanswered(fork, reason, answer.usage))
+            elif place not in whole:
+                answer = answers[place]
+                unanswered.append(Unanswered(fork, _problem(answer, samples) or "", answer.usage))
             else:
-                audits.append(_compare(rollout, fork, answer, redrawn.get((row, index)), similarity, tokenizer))
+                audits.append(_compare(rollout, fork, whole[place], cut[place], own_cut.get(place), similarity))
         audited.append(AuditedRollout(rollout, tuple(audits), tuple(unanswered)))
     return audited
 
@@ -149,49 +154,64 @@ def _requests(
     return places, requests
 
 
+def _problem(answer: Continuations, samples: int) -> str | None:
+    """Why an answer is no evidence; None where it is."""
+    if answer.problem is not None or len(answer.texts) >= samples:
+        return answer.problem
+    return f"{len(answer.texts)} of {samples} texts"
+
+
 def _compare(
-    rollout: Rollout,
-    fork: Fork,
-    answer: Continuations,
-    redrawn: Continuations | None,
-    similarity: Similarity,
-    tokenizer: PreTrainedTokenizerBase | None,
+    rollout: Rollout, fork: Fork, answer: Continuations, cut: _Cut, redrawn: _Cut | None, similarity: Similarity
 ) -> Audit:
     chunk = "".join(rollout.pieces[fork.start : fork.stop])
-    chunk_ids = tuple(rollout.token_ids[fork.start : fork.stop].tolist())
-    texts, ids = _cut(rollout, fork, answer, tokenizer)
     redraw_similarity = None
-    if redrawn is not None and redrawn.texts:
-        own, _ = _cut(rollout, fork, redrawn, tokenizer)
-        redraw_similarity = float(torch.stack([similarity(text, texts).mean() for text in own]).mean())
+    if redrawn is not None:
+        redraw_similarity = float(torch.stack([similarity(text, cut.texts).mean() for text in redrawn.texts]).mean())
     return Audit(
         fork=fork,
         chunk=chunk,
-        chunk_ids=chunk_ids,
-        texts=texts,
-        continuation_ids=ids,
-        similarities=similarity(chunk, texts),
+        chunk_ids=tuple(rollout.token_ids[fork.start : fork.stop].tolist()),
+        texts=cut.texts,
+        continuation_ids=cut.ids,
+        similarities=similarity(chunk, cut.texts),
         continuations=answer,
         redraw_similarity=redraw_similarity,
     )
 
 
-def _cut(
-    rollout: Rollout, fork: Fork, answer: Continuations, tokenizer: PreTrainedTokenizerBase | None
-) -> tuple[tuple[str, ...], tuple[tuple[int, ...] | None, ...]]:
-    """The texts as long as the chunk, as strings and as student tokens; one that stopped gets the end-of-turn token."""
-    if tokenizer is None:
-        return answer.texts, (None,) * len(answer.texts)
-    from omniopd.models.pieces import continuation_tokens
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Texts as long as their fork's chunk, as strings and as student tokens."""
 
-    length = _tokens(fork)
-    prefix_ids = rollout.token_ids[: fork.start].tolist()
-    prefix = "".join(rollout.pieces[: fork.start])
-    cut = continuation_tokens(tokenizer, prefix_ids, prefix, answer.texts, length)
-    ended = answer.stopped or (False,) * len(answer.texts)
-    end = tokenizer.eos_token_id
-    ids = tuple(
-        (*tokens, end) if tokens is not None and stopped and end is not None and len(tokens) < length else tokens
-        for (_, tokens), stopped in zip(cut, ended, strict=True)
-    )
-    return tuple(text for text, _ in cut), ids
+    texts: tuple[str, ...]
+    ids: tuple[tuple[int, ...] | None, ...]
+
+
+def _cut(
+    answers: Mapping[tuple[int, int], Continuations],
+    rollouts: Sequence[Rollout],
+    forks: Sequence[Sequence[Fork]],
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> dict[tuple[int, int], _Cut]:
+    """Every answer's texts cut, by (row, fork); one that stopped gets the end-of-turn token."""
+    if tokenizer is None:
+        return {place: _Cut(answer.texts, (None,) * len(answer.texts)) for place, answer in answers.items()}
+    from omniopd.models.pieces import Written, continuation_tokens
+
+    written = []
+    for (row, index), answer in answers.items():
+        rollout, fork = rollouts[row], forks[row][index]
+        prefix_ids, prefix = rollout.token_ids[: fork.start].tolist(), "".join(rollout.pieces[: fork.start])
+        written.append(Written(prefix_ids, prefix, answer.texts, _tokens(fork)))
+    end, made = tokenizer.eos_token_id, {}
+    for (place, answer), w, found in zip(
+        answers.items(), written, continuation_tokens(tokenizer, written), strict=True
+    ):
+        ended = answer.stopped or (False,) * len(answer.texts)
+        ids = tuple(
+            (*tokens, end) if tokens is not None and stopped and end is not None and len(tokens) < w.tokens else tokens
+            for (_, tokens), stopped in zip(found, ended, strict=True)
+        )
+        made[place] = _Cut(tuple(text for text, _ in found), ids)
+    return made

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -78,32 +79,50 @@ def encode_all(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list
     return encode(tokenizer, texts, special=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Texts that were written after a prefix, and to how many tokens each is to be cut.
+
+    `prefix_ids` are the tokens that the prefix was sampled as; they need not be those that its text is encoded to,
+    since only the place where the prefix ends must be the end of a token.
+    """
+
+    prefix_ids: Sequence[int]
+    prefix: str
+    texts: Sequence[str]
+    tokens: int
+
+
 def continuation_tokens(
-    tokenizer: PreTrainedTokenizerBase, prefix_ids: Sequence[int], prefix: str, texts: Sequence[str], tokens: int
-) -> list[tuple[str, tuple[int, ...] | None]]:
-    """Each text cut to its first `tokens` tokens, with those tokens as they follow the prefix.
+    tokenizer: PreTrainedTokenizerBase, written: Sequence[Written]
+) -> list[list[tuple[str, tuple[int, ...] | None]]]:
+    """For each prefix its texts cut to their first tokens, with those tokens as they follow the prefix.
 
     The ids are None where writing the text after the prefix changes the tokens at the end of the prefix (" c" + "at"
-    is " cat"): the model would not have continued so. The text is then cut by encoding it alone. `prefix_ids` are the
-    tokens that the prefix was sampled as; they need not be those that its text is encoded to, since only the place
-    where the prefix ends must be the end of a token.
+    is " cat"): the model would not have continued so. The text is then cut by encoding it alone. All texts of all
+    prefixes are encoded in one call, the same ones once.
     """
-    if not prefix_ids:
-        prefix = ""
-    tail = prefix[_safe_start(tokenizer, prefix) :]
-    before = text_ids(tokenizer, tail) if tail else []
+    tails = [w.prefix[_safe_start(tokenizer, w.prefix) :] if len(w.prefix_ids) else "" for w in written]
+    ids_of = _encoded(tokenizer, [*tails, *(tail + t for tail, w in zip(tails, written, strict=True) for t in w.texts)])
+
+    def cut(tail: str, text: str, tokens: int) -> tuple[str, tuple[int, ...] | None]:
+        before, joined = ids_of[tail], ids_of[tail + text]
+        if joined[: len(before)] == before:
+            own = joined[len(before) :]
+            return (text if len(own) <= tokens else decode_whole(tokenizer, before, own[:tokens])), tuple(own[:tokens])
+        alone = text_ids(tokenizer, text)
+        return (text if len(alone) <= tokens else decode_whole(tokenizer, [], alone[:tokens])), None
+
+    found = []
+    for tail, w in zip(tails, written, strict=True):
+        known = {text: cut(tail, text, w.tokens) for text in dict.fromkeys(w.texts)}
+        found.append([known[text] for text in w.texts])
+    return found
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, list[int]]:
     distinct = list(dict.fromkeys(texts))
-    joined = encode_all(tokenizer, [tail + text for text in distinct])
-    found: dict[str, tuple[str, tuple[int, ...] | None]] = {}
-    for text, ids in zip(distinct, joined, strict=True):
-        if ids[: len(before)] == before:
-            own = ids[len(before) :]
-            cut = text if len(own) <= tokens else decode_whole(tokenizer, before, own[:tokens])
-            found[text] = (cut, tuple(own[:tokens]))
-        else:
-            alone = text_ids(tokenizer, text)
-            found[text] = (text if len(alone) <= tokens else decode_whole(tokenizer, [], alone[:tokens]), None)
-    return [found[text] for text in texts]
+    return dict(zip(distinct, encode_all(tokenizer, distinct), strict=True))
 
 
 def _stream(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:

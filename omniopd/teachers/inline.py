@@ -1,4 +1,4 @@
-"""An executor that runs some work at once, in the thread that hands it in.
+"""An executor that runs some work at once, in the thread that hands it in, and closes what nobody waits for any more.
 
 litellm has a thread build every request and waits for it. With many calls in flight those threads and the loop's fight
 for the interpreter, which costs more time than the building does. Other work goes to threads as ever.
@@ -7,24 +7,71 @@ for the interpreter, which costs more time than the building does. Other work go
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-# Set while a call begins whose building reads no disk and no network.
-AT_ONCE: ContextVar[bool] = ContextVar("omniopd_at_once", default=False)
-
 
 class InlineExecutor(ThreadPoolExecutor):
-    """Runs a `functools.partial` (litellm's way to hand in a call) at once where AT_ONCE is set."""
+    """Runs a `functools.partial` (litellm's way to hand in a call) at once where the call in progress allows it."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
-        if not (AT_ONCE.get() and isinstance(fn, functools.partial)):
+        call = _CALL.get()
+        if call is None or not isinstance(fn, functools.partial):
             return super().submit(fn, *args, **options)
-        done: Future[Any] = Future()
-        try:
-            done.set_result(fn(*args, **options))
-        except Exception as error:
-            done.set_exception(error)
-        return done
+        future = _done_at_once(fn, *args, **options) if call.at_once else super().submit(fn, *args, **options)
+        future.add_done_callback(call.keep)
+        return future
+
+
+class _Call:
+    """One call: whether its request is built at once, and the requests that were built for it."""
+
+    def __init__(self, at_once: bool) -> None:
+        self.at_once, self.over = at_once, False
+        self.built: list[Coroutine[Any, Any, Any]] = []
+
+    def keep(self, future: Future[Any]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            return
+        if inspect.iscoroutine(request := future.result()):
+            self.built.append(request)
+            if self.over:
+                self.close()  # a thread was still building when the call was given up
+
+    def close(self) -> None:
+        self.over = True
+        for request in self.built:
+            if inspect.getcoroutinestate(request) == inspect.CORO_CREATED:
+                request.close()
+
+
+_CALL: ContextVar[_Call | None] = ContextVar("omniopd_call", default=None)
+
+
+@contextmanager
+def building(at_once: bool) -> Iterator[None]:
+    """Inside, one call of litellm's. `at_once`: its building reads no disk and no network.
+
+    A call that is cancelled between the building of its request and the sending leaves a coroutine that nobody awaits;
+    it is closed here.
+    """
+    call = _Call(at_once)
+    token = _CALL.set(call)
+    try:
+        yield
+    finally:
+        _CALL.reset(token)
+        call.close()
+
+
+def _done_at_once(fn: Callable[..., Any], *args: Any, **options: Any) -> Future[Any]:
+    done: Future[Any] = Future()
+    try:
+        done.set_result(fn(*args, **options))
+    except Exception as error:
+        done.set_exception(error)
+    return done

@@ -18,7 +18,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from omniopd.errors import ConfigError
-from omniopd.teachers.inline import AT_ONCE
+from omniopd.teachers.inline import building
 
 RATE_LIMITED, OVERLOADED, SERVER_ERROR, CONNECTION = "rate limited", "overloaded", "server error", "connection lost"
 NO_ANSWER, UNREADABLE, OUT_OF_QUOTA = "no answer in time", "unreadable answer", "out of quota"
@@ -104,15 +104,15 @@ async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failu
     """One call with litellm's `parameters` ("messages" for a chat, "prompt" for a completion), given up after
     `timeout_s`. Never raises for what a provider or a network did."""
     litellm = prepare()
-    AT_ONCE.set(str(parameters["model"]).startswith(_BUILT_AT_ONCE))
     entrance = litellm.atext_completion if "prompt" in parameters else litellm.acompletion
     try:
         if "prompt" in parameters and "api_base" in parameters:
             parameters = {**parameters, "client": _completion_client(parameters["api_base"], parameters.get("api_key"))}
-        # litellm's own timeout does not cover every way of hanging.
-        answer = await asyncio.wait_for(
-            entrance(**parameters, max_retries=0, timeout=timeout_s + 5, drop_params=False), timeout_s
-        )
+        with building(at_once=str(parameters["model"]).startswith(_BUILT_AT_ONCE)):
+            # litellm's own timeout does not cover every way of hanging.
+            answer = await asyncio.wait_for(
+                entrance(**parameters, max_retries=0, timeout=timeout_s + 5, drop_params=False), timeout_s
+            )
         return _reply(answer)
     except TimeoutError:
         return Failure(NO_ANSWER, unsure=True)

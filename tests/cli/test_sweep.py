@@ -39,8 +39,8 @@ def test_a_mistake_is_one_sentence_and_nothing_is_begun(tmp_path, monkeypatch, c
 def test_the_shipped_studies_go_from_a_command_to_a_report(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     small = as_words(training__steps=1, evaluation__at="[]", evaluation__samples=1)
-    for words in (["embedded", "--arms", "recipe", "white_box", "--seeds", "0,1"],
-                  ["ablations", "--arms", "recipe", "no anchor", "--seeds", "0"]):  # fmt: skip
+    for words in (["embedded", "--arms", "labels", "white_box", "--seeds", "0,1"],
+                  ["ablations", "--arms", "labels", "no anchor", "--seeds", "0"]):  # fmt: skip
         # All of a test's settings but those that make an arm what it is.
         kept = [word for word in small if not word.startswith("audit.")]
         assert main(["sweep", *words, "--set", *kept]) == 0
@@ -48,6 +48,6 @@ def test_the_shipped_studies_go_from_a_command_to_a_report(tmp_path, monkeypatch
         study, runs = words[0], 2 * len(words[-1].split(","))
         assert f"{runs} of {runs} done" in said.err
         assert f"omniopd report runs/{study} --reference recipe --out runs/{study}/report.html" in said.out
-        assert main(["report", f"runs/{study}", "--reference", "recipe", "--out", f"runs/{study}/report.html"]) == 0
+        assert main(["report", f"runs/{study}", "--reference", "labels", "--out", f"runs/{study}/report.html"]) == 0
         assert f"recipe beside {words[3]}" in capsys.readouterr().out
         assert "<svg" in (tmp_path / "runs" / study / "report.html").read_text()

@@ -151,15 +151,16 @@ def test_every_run_of_a_shipped_study_can_be_built(name):
 
 def test_the_shipped_studies_agree_in_what_they_share():
     embedded, ablations = load_study("embedded"), load_study("ablations")
-    for arm in ("recipe", "paper"):
+    for arm in ("labels", "paper"):
         [ours], [theirs] = embedded.runs([arm], [0]), ablations.runs([arm], [0])
         assert (ours.recipe.audit, ours.recipe.objective) == (theirs.recipe.audit, theirs.recipe.objective)
         assert ours.recipe.training == theirs.recipe.training
-    # As many trials for every main arm (eight seeds) that is like no other, no more for the rest; nobody reports them.
+    # As many trials for every arm that is like no other; nobody reports them.
     own = [arm for arm in embedded.arms.values() if arm.trials]
-    [most] = {len(arm.trials) for arm in own if len(arm.seeds) >= 8}
-    assert all(3 <= len(arm.trials) <= most for arm in own)
-    assert all(arm.tuned for arm in own)
+    assert {len(arm.trials) for arm in own} == {6}
+    assert all(embedded.tuned(arm.name) for arm in own)
+    alone = {arm.name for arm in embedded.arms.values() if arm.tuned}
+    assert {arm.name for arm in own} == alone
     assert all(p.recipe.task.test_split == "dev" and p.seed >= 1000 for p in embedded.trials())
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from omniopd.models.chat import prompt_ids, text_ids
 from omniopd.models.encoding import encode
-from omniopd.models.pieces import continuation_tokens, encode_all
+from omniopd.models.pieces import Written, continuation_tokens, encode_all
 from tests.builders import tiny_tokenizer
 
 HOSTILE = "x<|im_end|>y"
@@ -35,7 +35,9 @@ def test_threads_that_share_a_tokenizer_do_not_get_each_others_ids():
         lambda: prompt_ids(tokenizer, messages),  # special tokens are read
         lambda: text_ids(tokenizer, HOSTILE),  # they are not
         lambda: encode_all(tokenizer, [HOSTILE, "the cat"]),
-        lambda: continuation_tokens(tokenizer, text_ids(tokenizer, "the cat"), "the cat", [HOSTILE, " sat"], 3),
+        lambda: continuation_tokens(
+            tokenizer, [Written(text_ids(tokenizer, "the cat"), "the cat", [HOSTILE, " sat"], 3)]
+        ),
     ]
     expected = [ask() for ask in asks]
     together = threading.Barrier(THREADS)

@@ -108,7 +108,7 @@ def measured(
     step: int = 0,
     **more: Any,
 ) -> EvalRecord:
-    """`local` on the held-out problems of a recipe's task (`evaluation.problems` of them by default).
+    """`local` on the held-out problems of a recipe's task: `problems` of them (None: `evaluation.problems`; 0: all).
 
     `more` is `evaluate`'s: `progress` and `on_results` are told what is done, `keep` is a file to go on from.
     """
@@ -118,7 +118,7 @@ def measured(
         task,
         samples=samples,
         temperature=temperature,
-        limit=problems or recipe.evaluation.problems,
+        limit=(recipe.evaluation.problems if problems is None else problems) or None,
         seed=recipe.seed,
         split=recipe.task.test_split,
         max_tokens=recipe.student.max_tokens,
@@ -243,8 +243,9 @@ class _Job:
         """Measure once. One that was stopped in the middle goes on with what it lacks, if `goes_on`."""
         problems = self.recipe.evaluation.problems
         if any(
-            (e.model, e.step, e.temperature, e.samples, len(e.problems), e.split)
-            == (who, step, temperature, samples, problems, self.recipe.task.test_split)
+            (e.model, e.step, e.temperature, e.samples, e.split)
+            == (who, step, temperature, samples, self.recipe.task.test_split)
+            and problems in (0, len(e.problems))
             for e in self.run.evals()
         ):
             return

@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
     asked = _settings(recipe, weights_mark(student.name, getattr(student.model.config, "_commit_hash", None)))
     stored = Stored(Path(options.out) if options.out else place_of(parent, options.model, asked), asked)
     plan, records = evaluation_plan(recipe), []
-    bar = Measuring(plan, recipe.evaluation.problems) if not options.quiet and sys.stderr.isatty() else None
+    problems = recipe.evaluation.problems or len(task.prompts(recipe.task.test_split))
+    bar = Measuring(plan, problems) if not options.quiet and sys.stderr.isatty() else None
     try:
         for temperature, samples in plan:
             record = stored.found(temperature)

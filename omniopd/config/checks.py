@@ -46,6 +46,8 @@ def check(recipe: Recipe) -> Recipe:
         ("training.micro_batch", training.micro_batch, 1), ("student.max_tokens", student.max_tokens, 1),
         ("training.keep", training.keep, 2), ("objective.depth", objective.depth, 1),
         ("objective.redraws", objective.redraws, 0), ("training.probe_prompts", training.probe_prompts, 0),
+        ("evaluation.problems", recipe.evaluation.problems, 0), ("evaluation.samples", recipe.evaluation.samples, 1),
+        ("evaluation.batch", recipe.evaluation.batch, 1),
         ("teacher.concurrency", recipe.teacher.concurrency, 1), ("teacher.budget_usd", recipe.teacher.budget_usd, 0),
         ("teacher.requests_per_minute", recipe.teacher.requests_per_minute, 0),
         ("teacher.tokens_per_minute", recipe.teacher.tokens_per_minute, 0),

@@ -164,6 +164,7 @@ class TrainingConfig:
 class EvaluationConfig:
     """How the student is measured on held-out problems, before and after; `every` k steps in between (0: never).
 
+    `problems` of the test split, 0 for all that it has (small sets such as AIME; the embedded world has no end).
     `before` measures the untrained student, and a teacher that runs here. `at` are steps of training after which the
     student is measured as at its end, at all temperatures on all problems: budgets of student samples (0: untrained).
     The best student in between is kept, chosen on `every_problems` of `every_split` ("": the test split, on which the

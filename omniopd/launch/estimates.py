@@ -74,7 +74,8 @@ def _time(folder: Path, recipe: Recipe) -> tuple[float | None, str]:
     for took in _finished(folder):
         if (took.recipe, took.method) != (recipe.name, recipe.method) or not took.step:
             continue
-        steps, measuring = recipe.training.steps, took.measuring * recipe.evaluation.problems / took.problems
+        problems = recipe.evaluation.problems or took.problems
+        steps, measuring = recipe.training.steps, took.measuring * problems / took.problems
         return steps * took.step + measuring, (
             f"about {in_words(steps * took.step + measuring)}: {steps} steps of {took.step:.2g} s and "
             f"{in_words(measuring)} of measuring, as in the last run of {recipe.name} here"

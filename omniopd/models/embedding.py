@@ -23,7 +23,9 @@ def embedding_similarity(model_name_or_path: str) -> Similarity:
     """A similarity made of `model_name_or_path`: "embedded:embedding", a folder, or an id on the hub.
 
     The cosine of chunk and continuation, where it is negative 0: texts that point apart have nothing in common. Two
-    empty texts are the same (1), an empty and another one have nothing in common (0). Raises ConfigError for a model
+    empty texts are the same (1), an empty and another one have nothing in common (0). On recorded GSM8K solutions
+    (LOG.md, benchmarks/real_text.py) the lab's own has an AUROC of 0.75 within a question, and 0.83 where two share
+    their beginning. Raises ConfigError for a model
     that cannot be loaded.
     """
     place = resolve(model_name_or_path)

@@ -65,6 +65,17 @@ def test_the_same_command_goes_on_where_it_was_stopped(tmp_path: Path, capsys: p
     assert kept
 
 
+def test_zero_problems_are_all_that_the_split_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"question": f"How much is {n} and {n}?", "answer": f"{2 * n}"} for n in range(7)]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    columns = ["task.prompt_column=question", "task.answer_column=answer"]
+    words = command(tmp_path / "out", "task.name=jsonl", f"task.path={tmp_path}", *columns, "evaluation.problems=0")
+    assert main(words) == 0
+    assert "on 7 held-out problems" in capsys.readouterr().out
+    assert main([*words[:-2], "evaluation.problems=-1", *words[-2:]]) == 2
+    assert "evaluation.problems is -1: it must be at least 0" in capsys.readouterr().err
+
+
 def test_without_out_each_question_has_a_folder_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -99,6 +99,7 @@ def build_trainer(
     from transformers import PrinterCallback
 
     made = _METHODS[recipe.method](_Parts(recipe, output, recorder, student or build_student(recipe), teacher))
+    made.keep_checkpoints = recipe.training.keep
     for callback in callbacks:
         made.add_callback(callback)
     # It prints every log; the records hold them, and a progress line shows them.

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -103,6 +104,27 @@ def test_a_run_stopped_and_resumed_ends_as_one_that_was_not(finished, tmp_path):
     assert run.state == "finished"
     assert numbers(run) == numbers(finished)
     assert all(torch.equal(value, weights(finished)[name]) for name, value in weights(run).items())
+
+
+@pytest.mark.parametrize("method", ["sft", "grpo", "white_box", "white_box_sampled", "continuations"])
+def test_a_baseline_resumed_from_its_first_checkpoint_ends_as_one_that_was_not_stopped(method, tmp_path):
+    more = {"training__keep": STEPS, "evaluation__before": False}
+    if method == "grpo":  # learns only where some answers are right and others are not
+        more |= {"student__model": "embedded:student", "student__max_tokens": 64, "training__group": 8}
+        more |= {"training__rollouts": 16, "training__micro_batch": 16}
+    recipe = small_recipe(method=method, **more)
+    whole = run_training(recipe, tmp_path, name="whole", show=False)
+    stopped = open_run(shutil.copytree(whole.path, tmp_path / "stopped"))
+    shutil.rmtree(stopped.student)
+    for step in range(2, STEPS + 1):
+        shutil.rmtree(checkpoint_path(stopped.checkpoints, step))
+    stopped.set_status(state="interrupted")
+    resume_training(stopped.path, show=False)
+    assert [s.loss for s in stopped.steps()] == [s.loss for s in whole.steps()]
+    assert [e.problems for e in stopped.evals()] == [e.problems for e in whole.evals()]
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(stopped).items())
+    first = AutoModelForCausalLM.from_pretrained(checkpoint_path(stopped.checkpoints, 1)).state_dict()
+    assert any(not torch.equal(value, first[name]) for name, value in weights(stopped).items())
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_said(finished, tmp_path, caplog):

@@ -7,7 +7,6 @@ whole. Knows no files of a run: records go to a `recorder`.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -35,6 +34,7 @@ from omniopd.training.rollouts import as_prompts, as_rollouts, own_part, shared_
 from omniopd.training.seeding import generator_for, seed_for, seed_global_generators
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
 from omniopd.training.stopwatch import Stopwatch
+from omniopd.training.teaching import who_teaches
 from omniopd.training.whole import WholeCheckpoints
 from omniopd.types import AuditedRollout, Prompt, Rollout, Similarity, Teacher, Usage
 
@@ -82,7 +82,7 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
         tokenizer = processing_class or load_tokenizer(model.config._name_or_path)
         check_run(model, tokenizer, args, train_dataset)
         reference = frozen_copy(model) if peft_config is None else None
-        self.teacher = self._resolved_teacher(teacher, args, model if reference is None else reference, tokenizer)
+        self.teacher = who_teaches(teacher, args.control, model if reference is None else reference, tokenizer)
         self.similarity = similarity or similarity_named(args.similarity, args.power, args.embedding_model)
         self.recorder = recorder
         self.probes = Probes(probes)
@@ -333,22 +333,3 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
     def _records_rollouts(self, step: int) -> bool:
         every = self.args.record_every
         return self.recorder is not None and every > 0 and (step == 1 or step % every == 0)
-
-    # ── construction ─────────────────────────────────────────────────────────────────────────────────────────────
-
-    @staticmethod
-    def _resolved_teacher(
-        teacher: Teacher | str, args: OmniOPDConfig, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-    ) -> Teacher:
-        from omniopd.teachers.local import LocalTeacher
-        from omniopd.teachers.named import teacher_named
-
-        if args.control == "self_teacher":
-            return LocalTeacher(copy.deepcopy(reference).eval(), tokenizer, name="self")
-        if isinstance(teacher, str):
-            return teacher_named(teacher)
-        if not isinstance(teacher, Teacher):
-            raise ConfigError(
-                f"teacher is a {type(teacher).__name__}: give a Teacher (it has continue_from) or a model's name"
-            )
-        return teacher

@@ -13,11 +13,13 @@ from omniopd.training import checkpoints
 
 
 class WholeCheckpoints:
-    """Goes before a TRL trainer among a class's bases. Keeps `args.keep_checkpoints` valid ones (2 where unset)."""
+    """Goes before a TRL trainer among a class's bases. Keeps `keep_checkpoints` valid ones, or as many as its arguments
+    say (2 where neither does)."""
 
     args: Any
     state: Any
     accelerator: Any
+    keep_checkpoints: int | None = None
     _staging: Path | None = None
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -40,5 +42,5 @@ class WholeCheckpoints:
             finally:
                 self._staging = None
         if main:
-            checkpoints.rotate(folder, getattr(self.args, "keep_checkpoints", 2))
+            checkpoints.rotate(folder, self.keep_checkpoints or getattr(self.args, "keep_checkpoints", 2))
         self.accelerator.wait_for_everyone()

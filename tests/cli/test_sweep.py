@@ -47,7 +47,7 @@ def test_the_shipped_studies_go_from_a_command_to_a_report(tmp_path, monkeypatch
         said = capsys.readouterr()
         study, runs = words[0], 2 * len(words[-1].split(","))
         assert f"{runs} of {runs} done" in said.err
-        assert f"omniopd report runs/{study} --reference recipe --out runs/{study}/report.html" in said.out
+        assert f"omniopd report runs/{study} --reference labels --out runs/{study}/report.html" in said.out
         assert main(["report", f"runs/{study}", "--reference", "labels", "--out", f"runs/{study}/report.html"]) == 0
-        assert f"recipe beside {words[3]}" in capsys.readouterr().out
+        assert f"labels beside {words[3]}" in capsys.readouterr().out
         assert "<svg" in (tmp_path / "runs" / study / "report.html").read_text()

@@ -1,5 +1,5 @@
 // What a token of a rollout can be coloured by: one array of numbers per metric, and how it is said.
-import { missing, number, percent } from "./_common.js";
+import { h, missing, number, percent } from "./_common.js";
 
 // low … high is the fixed scale, in which two answers can be compared; `reduce` is the value of several tokens together.
 export const METRICS = {
@@ -54,4 +54,11 @@ export function said(name, value) {
   if (missing(value)) return "unknown";
   if (name === "share") return percent(value, 1);
   return `${number(value, name === "trust" ? 3 : 2)}${METRICS[name].unit ? ` ${METRICS[name].unit}` : ""}`;
+}
+
+// The colours from 0 to `high`, or that nothing is known.
+export function legendOf(name, values, high) {
+  if (values.every(Number.isNaN)) return h("strong", {}, `${METRICS[name].label}: not recorded for this answer`);
+  const ramp = Array.from({ length: 16 }, (_, k) => h("span", { class: `oopd-h${k}` }));
+  return [h("span", {}, "0"), h("span", { class: "oopd-ramp", "aria-hidden": "true" }, ramp), h("span", {}, said(name, high))];
 }

@@ -4,7 +4,7 @@ import {
   quoted, scope, shown, throttle, unwired, watch,
 } from "./_common.js";
 import { forkButtons, forkDetail } from "./_fork_list.js";
-import { METRICS, metricValues, ofUnits, said, upperEnd } from "./_metrics.js";
+import { legendOf, METRICS, metricValues, ofUnits, said, upperEnd } from "./_metrics.js";
 import { makeMinimap } from "./_minimap.js";
 import { makeSearch } from "./_search.js";
 import { makeStrip, unitsOf } from "./_strip.js";
@@ -116,10 +116,7 @@ function render({ model, el, signal }) {
       const size = Math.abs(grouped[i]);
       levels[i] = size >= METRICS[name].floor ? heat(size, 0, high) : Number.isNaN(size) ? -1 : 0;
     }
-    const known = values.some((value) => !Number.isNaN(value));
-    clear(legend, known
-      ? [h("span", {}, "0"), h("span", { class: "oopd-ramp", "aria-hidden": "true" }, Array.from({ length: 16 }, (_, k) => h("span", { class: `oopd-h${k}` }))), h("span", {}, said(name, high))]
-      : h("strong", {}, `${METRICS[name].label}: not recorded for this answer`));
+    clear(legend, legendOf(name, values, high));
     for (const select of [metric, granularity, scale]) select.lastChild.value = model.get(select.lastChild.name);
   }
 

@@ -14,6 +14,7 @@ from omniopd.comparison.arms import Arm
 from omniopd.comparison.cost import cost_of
 from omniopd.comparison.results import Comparison
 from omniopd.config import Recipe
+from omniopd.config.settings import LABELLED
 from omniopd.evaluation.compare import MARGIN, Interval, seed_interval
 from omniopd.evaluation.tables import NOTHING
 from omniopd.runs.totals import Totals
@@ -87,7 +88,7 @@ def in_words(recipe: Recipe) -> str:
         return _METHODS.get(recipe.method, recipe.method)
     audit, objective = recipe.audit, recipe.objective
     said = f"text: {objective.target}, M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"
-    if objective.target not in ("labels", "none"):
+    if objective.target not in (*LABELLED, "none"):
         said += f", {audit.similarity}"
     return said if objective.control == "none" else f"{said}; control: {objective.control}"
 

@@ -83,7 +83,7 @@ def ledger(
 ) -> Ledger:
     """The loss of these rollouts taken apart; `targets` run over their audits in order.
 
-    `normaliser` is the trainer's: rollouts of the step × a fixed length. With it, the parts of all rollouts of a step
+    `objective.target` is the one that made `targets`. `normaliser` is the trainer's: rollouts of the step × a fixed length. With it, the parts of all rollouts of a step
     add up to the recorded losses (of the first micro-steps: the student has not moved since it sampled). The additive
     continuation cross-entropy is in no record and not here.
     """
@@ -106,17 +106,17 @@ def _part(rollout: RolloutRecord, audit: AuditRecord, target: PlainTarget, objec
     chunk = chunk_of(rollout, audit)
     for offset, slots in enumerate(target.labels):
         own = chunk[offset]
-        on_own = slots.get(own, 0.0)
-        known -= on_own * logprobs[offset]
-        mass += sum(slots.values())
-        unknown += sum(slots.values()) - on_own
+        on_own, all_of_it = slots.get(own, 0.0), sum(slots.values())
+        mass += all_of_it
+        unknown += all_of_it - on_own
         # Where a label may be the student's own token, written otherwise, nothing is known of it.
         others = [w for token, w in slots.items() if token != own and _told_apart(token, own) and w > 0]
-        known += _least_nll(others, logprobs[offset])
+        if objective.target != "posterior_kl":
+            known += _least_nll(others, logprobs[offset]) - on_own * logprobs[offset]
+        elif math.isclose(on_own + sum(others), all_of_it):
+            known += _least_divergence(on_own, sum(others), logprobs[offset], objective.concentration)
     if target.label_nll:
         known, unknown = sum(target.label_nll), 0.0
-    elif objective.target == "posterior_kl":
-        known, unknown = 0.0, mass  # a divergence, whose labels are counts
     kl = sum(rollout.anchor_kl[audit.start : audit.stop])
     return ForkPart(
         row=rollout.row,
@@ -147,3 +147,14 @@ def _least_nll(weights: Sequence[float], own_logprob: float) -> float:
     # 1 − p is at least what single precision can tell from 0.
     rest, total = max(-math.expm1(own_logprob), 2.0**-24), sum(weights)
     return -sum(w * math.log(rest * w / total) for w in weights)
+
+
+def _least_divergence(on_own: float, on_others: float, own_logprob: float, concentration: float) -> float:
+    """The least KL(π_θ ‖ π̂) that counts can have (`posterior.posterior_kl`): that of two cells, the student's own token
+    and the rest; exact where no text begins with another token. Nothing is known without a prior or without counts."""
+    if concentration == 0 or on_own + on_others == 0:
+        return 0.0
+    p = math.exp(own_logprob)
+    cells = ((p, on_own), (max(-math.expm1(own_logprob), 2.0**-24), on_others))
+    gained = sum(q * math.log1p(k / (concentration * q)) for q, k in cells)
+    return max(0.0, math.log1p((on_own + on_others) / concentration) - gained)

@@ -15,7 +15,7 @@ from omniopd.errors import ConfigError
 from omniopd.method.what_if import posterior_of
 from omniopd.records import AuditRecord, RolloutRecord
 
-PLAIN_TARGETS = ("paper", "centred", "labels", "prefix_credit", "none")
+PLAIN_TARGETS = ("paper", "centred", "labels", "posterior_kl", "prefix_credit", "none")
 END = ("end",)  # the token that ends a turn: its piece is empty, and the last
 _LONGEST_CHARACTER = 8  # tokens that one character may be split into
 
@@ -37,7 +37,8 @@ class PlainEvidence:
 
 @dataclass(frozen=True, slots=True)
 class PlainTarget:
-    """What a fork does to the loss, as `ForkTarget`: weights per token of the chunk, labels per offset.
+    """What a fork does to the loss, as `ForkTarget`: weights per token of the chunk, labels per offset (counts under
+    `posterior_kl`).
 
     `label_nll` is what the labels cost, per offset, where a record tells.
     """
@@ -101,10 +102,13 @@ def plain_targets(
         made = [PlainTarget(tuple((row + [0.0] * n)[:n])) for row, n in rows]
     elif target == "labels":
         labels = [
-            tuple({token: e.prior} for token in e.chunk[:depth]) if alone else next_token_counts(d, depth)
+            tuple({token: e.prior} for token in e.chunk[:depth]) if alone else next_token_labels(d, depth)
             for e, d in zip(evidence, donors, strict=True)
         ]
         made = [PlainTarget((0.0,) * n, slots) for n, slots in zip(lengths, labels, strict=True)]
+    elif target == "posterior_kl":
+        counts = [() if alone else next_token_counts(d, depth) for d in donors]
+        made = [PlainTarget((0.0,) * n, slots) for n, slots in zip(lengths, counts, strict=True)]
     else:
         made = [PlainTarget((0.0,) * n) for n in lengths]
     return _constant(evidence, made, depth) if control == "constant" else made
@@ -129,7 +133,7 @@ def agreement_through_of(fork: PlainEvidence) -> list[float]:
 
 
 def next_token_counts(fork: PlainEvidence, depth: int = 1) -> tuple[dict[Hashable, float], ...]:
-    """The teacher's empirical next-token distribution per offset below `depth`, over the texts that agree so far."""
+    """How often the teacher wrote each token at each offset below `depth`, over the texts that agree so far."""
     found: list[dict[Hashable, float]] = []
     for offset in range(min(depth, len(fork.chunk))):
         counts = Counter(
@@ -137,8 +141,15 @@ def next_token_counts(fork: PlainEvidence, depth: int = 1) -> tuple[dict[Hashabl
             for t in fork.continuations
             if t is not None and len(t) > offset and _shared(t, fork.chunk) >= offset
         )
-        found.append({token: n / counts.total() for token, n in counts.items()})
+        found.append({token: float(n) for token, n in counts.items()})
     return tuple(found)
+
+
+def next_token_labels(fork: PlainEvidence, depth: int = 1) -> tuple[dict[Hashable, float], ...]:
+    """The same as shares: the teacher's empirical next-token distribution per offset."""
+    return tuple(
+        {token: n / sum(counts.values()) for token, n in counts.items()} for counts in next_token_counts(fork, depth)
+    )
 
 
 def chunk_of(rollout: RolloutRecord, audit: AuditRecord) -> tuple[Hashable, ...]:

@@ -208,6 +208,32 @@ def test_labels_other_than_the_students_token_count_at_least_what_it_leaves_them
     assert not found.is_exact
 
 
+def test_a_divergence_from_counts_is_at_least_that_of_two_cells_and_exact_where_no_text_differs():
+    vocabulary, alpha = [" a", " b", " c", " end"], 1.5
+    objective = ObjectiveConfig(target="posterior_kl", concentration=alpha)
+    draw = random.Random(0)
+    for seed in range(30):
+        [r] = [rollout_of(seed=seed, row=0)]
+        [target, _] = plain_targets(evidence_of([r]), "posterior_kl")
+        if seed % 3 == 0:
+            target = PlainTarget(target.weights, ({r.pieces[1]: 4.0},))
+        [found, _] = ledger([r], [target, PlainTarget((0.0,) * 3)], objective).forks
+        # Any student with this probability of its own token.
+        own, p = r.pieces[1], math.exp(r.logprobs[1])
+        rest = [draw.random() for _ in vocabulary[1:]]
+        others = [token for token in vocabulary if token != own]
+        probs = {own: p} | {token: (1 - p) * share / sum(rest) for token, share in zip(others, rest, strict=True)}
+        [counts] = target.labels
+        texts = sum(counts.values())
+        real = sum(
+            q * math.log(q * (texts + alpha) / (counts.get(token, 0.0) + alpha * q)) for token, q in probs.items()
+        )
+        assert found.label_mass_unknown == pytest.approx(texts - counts.get(own, 0.0))
+        assert 0 <= found.labels <= real + 1e-9
+        if seed % 3 == 0:
+            assert found.labels == pytest.approx(real)
+
+
 def test_a_label_that_may_be_the_students_own_token_counts_nothing():
     """An end-of-turn token has an empty piece, and half a character reads as U+FFFD: neither can be told apart."""
     r = rollout_of(seed=0, row=0)

@@ -53,7 +53,7 @@ def test_a_constant_weight_is_weight_times_tokens_times_nll() -> None:
         assert row["anchor"] == pytest.approx(0.5 * row["kl"])
 
 
-@pytest.mark.parametrize("target", ["paper", "centred", "labels", "prefix_credit", "none"])
+@pytest.mark.parametrize("target", ["paper", "centred", "labels", "posterior_kl", "prefix_credit", "none"])
 def test_another_target_is_shown_at_once(mount, target) -> None:
     view = UpdateLedger(step())
     mounted = mount(view)
@@ -65,7 +65,7 @@ def test_another_target_is_shown_at_once(mount, target) -> None:
     assert (True in signs) == (target in ("centred", "prefix_credit"))
     first = view.rows[0]
     assert f"{first['row']}: {first['start']}–{first['stop'] - 1}" in mounted.find(TABLE).first.inner_text()
-    assert ("≥" in mounted.text(".oopd-ledger-table tbody")) == (target == "labels")
+    assert ("≥" in mounted.text(".oopd-ledger-table tbody")) == (target in ("labels", "posterior_kl"))
 
 
 def test_what_the_trainer_wrote_is_shown_as_recorded() -> None:
@@ -76,6 +76,15 @@ def test_what_the_trainer_wrote_is_shown_as_recorded() -> None:
     recipe = load_recipe("embedded")
     assert view.totals["normaliser"] == recipe.training.rollouts * recipe.normaliser_length
     assert "recorded" not in UpdateLedger(step()).targets_on_offer
+
+
+def test_a_run_that_learns_from_the_posterior_is_shown_under_its_own_target() -> None:
+    recipe = load_recipe("embedded", **{"objective.target": "posterior_kl", "objective.concentration": 2.0})
+    view = UpdateLedger(step(), recipe)
+    assert (view.target, view.concentration) == ("posterior_kl", 2.0)
+    before = view.totals["chunk"]
+    view.concentration = 0.5  # a weaker prior is further from the student
+    assert view.totals["chunk"] > before > 0
 
 
 def test_probes_are_no_part_of_the_loss() -> None:

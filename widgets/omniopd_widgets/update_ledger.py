@@ -233,7 +233,8 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
 
     def _objective(self) -> ObjectiveConfig:
         """The run's objective with the settings on screen."""
-        return replace(self._objective_given(), **{name: getattr(self, name) for name in SETTINGS[1:]})
+        shown = {name: getattr(self, name) for name in SETTINGS if (name, getattr(self, name)) != ("target", RECORDED)}
+        return replace(self._objective_given(), **shown)
 
     def _objective_given(self) -> ObjectiveConfig:
         given = self._settings.objective if isinstance(self._settings, Recipe) else self._settings

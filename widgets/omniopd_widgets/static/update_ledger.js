@@ -6,6 +6,7 @@ import { makeMap } from "./_fork_map.js";
 
 const AT_FIRST = 100; // rows of the table, until all are asked for
 const KINDS = { agree: "all agree", none: "none agrees", informs: "" };
+const LABELLED = ["labels", "posterior_kl"]; // targets that name tokens of the teacher's
 
 function render({ model, el, signal }) {
   const view = scope({
@@ -113,10 +114,10 @@ function makeControls(model, signal) {
   const element = h(
     "div", { class: "oopd-ledger-controls oopd-bar" },
     priced(h("label", {}, "target ", target)),
-    priced(h("label", {}, "α ", box("concentration", "α, the strength of the prior (target paper)", 0, 0.1))),
+    priced(h("label", {}, "α ", box("concentration", "α, the strength of the prior (targets paper and posterior_kl)", 0, 0.1))),
     priced(h("label", {}, "β ", box("anchor_weight", "β, the weight of the anchor", 0, 0.01))),
     priced(h("label", {}, "anchor on ", choice("anchor_on", "which tokens are anchored", ["unaudited", "all"]))),
-    priced(h("label", {}, "depth ", box("depth", "offsets of a chunk that get labels (target labels)", 1, 1))),
+    priced(h("label", {}, "depth ", box("depth", "offsets of a chunk that get labels (targets labels and posterior_kl)", 1, 1))),
     priced(h("label", {}, "texts compared by ", choice("similarity", "similarity of the teacher's texts with each other", ["characters", "tokens", "rouge1", "exact"]))),
     priced(
       h("label", {}, "map split at ", box("split_entropy", "entropy that parts the map, in nats", 0, 0.1)), "nats and",
@@ -132,8 +133,8 @@ function makeControls(model, signal) {
     for (const [trait, input] of Object.entries(numbers)) {
       if (document.activeElement !== input) input.value = String(Math.round(model.get(trait) * 1e4) / 1e4);
     }
-    numbers.depth.disabled = model.get("target") !== "labels";
-    numbers.concentration.disabled = model.get("target") !== "paper";
+    numbers.depth.disabled = !LABELLED.includes(model.get("target"));
+    numbers.concentration.disabled = !["paper", "posterior_kl"].includes(model.get("target"));
   }
   return { element, update };
 }
@@ -244,8 +245,8 @@ function makeWaste({ select, signal }) {
 }
 
 function noneMeans(target) {
-  return target === "labels"
-    ? "no text is near the student's; under labels these teach most"
+  return LABELLED.includes(target)
+    ? `no text is near the student's; under ${target} these teach most`
     : "no text is near the student's; the weight says so, and not which words would have been better";
 }
 

@@ -83,9 +83,9 @@ def ledger(
 ) -> Ledger:
     """The loss of these rollouts taken apart; `targets` run over their audits in order.
 
-    `objective.target` is the one that made `targets`. `normaliser` is the trainer's: rollouts of the step × a fixed length. With it, the parts of all rollouts of a step
-    add up to the recorded losses (of the first micro-steps: the student has not moved since it sampled). The additive
-    continuation cross-entropy is in no record and not here.
+    `objective.target` is the one that made `targets`. `normaliser` is the trainer's: rollouts of the step × a fixed
+    length. With it, the parts of all rollouts of a step add up to the recorded losses (of the first micro-steps: the
+    student has not moved since it sampled). The additive continuation cross-entropy is in no record and not here.
     """
     objective = objective or ObjectiveConfig()
     remaining = iter(targets)

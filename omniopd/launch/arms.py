@@ -1,6 +1,6 @@
 """The runs of a study carried out: one process each, several at a time, resumable without a state of their own.
 
-    FOLDER/ARM/seed=0/        a run; beside it seed=0.toml (its recipe) and seed=0.log (what its process said)
+    FOLDER/ARM/seed=0/        a run; beside it seed=0.toml (its recipe), seed=0.log (what its process said), seed=0.lock
     FOLDER/trials/ARM/learning_rate=0.0008 seed=1000/
 
 Executed again, finished runs are skipped, stopped and killed ones resumed, those that another process has in hand
@@ -17,19 +17,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from omniopd.config import recipe_toml
 from omniopd.errors import ConfigError, RunError
+from omniopd.launch.claims import claim, is_claimed
 from omniopd.launch.devices import device_environment, device_named, devices_here
 from omniopd.launch.estimates import in_words
 from omniopd.launch.starting import package_folders
 from omniopd.launch.study import Planned
-from omniopd.runs.atomic import make_folder, write_text
+from omniopd.runs.atomic import write_text
 from omniopd.runs.status import GOING_ON, read_status, state_of
 from omniopd.runs.store import LAUNCHED, MANIFEST, STATUS, open_run
 
@@ -128,15 +129,17 @@ class _Sweep:
             while self.waiting and place not in self.hands:
                 planned = self.waiting.pop(0)
                 path = self.folder / planned.place
-                state = _state(path)
-                if state == "finished":
-                    self.ended[planned.place] = Ended(planned, path, state)
-                elif state in GOING_ON:
-                    self.say(f"{planned}: goes on in another process, which is waited for {self._count()}")
-                    self.hands[place] = _Hand(planned, None, time.monotonic())
-                else:
-                    self.hands[place] = _Hand(planned, _started(planned, path, device), time.monotonic())
-                    self.say(f"{planned}: {'resumed' if state != NOT_STARTED else 'started'} {self._count()}")
+                # Looked at under the claim, which the run's process holds from then on.
+                with claim(path) or nullcontext() as held:
+                    state = _state(path)
+                    if state == "finished":
+                        self.ended[planned.place] = Ended(planned, path, state)
+                    elif held is None or state in GOING_ON:
+                        self.say(f"{planned}: goes on in another process, which is waited for {self._count()}")
+                        self.hands[place] = _Hand(planned, None, time.monotonic())
+                    else:
+                        self.hands[place] = _Hand(planned, _started(planned, path, device, held), time.monotonic())
+                        self.say(f"{planned}: {'resumed' if state != NOT_STARTED else 'started'} {self._count()}")
 
     def _collect(self) -> None:
         for place, hand in list(self.hands.items()):
@@ -144,8 +147,8 @@ class _Sweep:
             if hand.child is not None and hand.child.poll() is None:
                 continue
             state = _state(path)
-            if state in GOING_ON:
-                hand.child = None  # another sweep was faster, and has it in hand
+            if state in GOING_ON or (hand.child is None and is_claimed(path)):
+                hand.child = None  # in another sweep's hand
                 continue
             del self.hands[place]
             if hand.child is None:
@@ -187,9 +190,8 @@ class _Sweep:
                 continue
 
 
-def _started(planned: Planned, path: Path, device: str) -> subprocess.Popen[bytes]:
-    """The process of a run, new or resumed."""
-    make_folder(path.parent)
+def _started(planned: Planned, path: Path, device: str, held: IO[Any]) -> subprocess.Popen[bytes]:
+    """The process of a run, new or resumed, which takes over the claim on it."""
     words = [sys.executable, "-P", "-m", "omniopd.cli.main", "train"]
     if (path / MANIFEST).exists():
         words += ["--resume", str(path)]
@@ -208,7 +210,7 @@ def _started(planned: Planned, path: Path, device: str) -> subprocess.Popen[byte
         # A session of its own: a terminal's Ctrl-C reaches the sweep alone, which asks its runs once.
         return subprocess.Popen(
             [*words, "--quiet"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-            start_new_session=True,
+            start_new_session=True, pass_fds=(held.fileno(),) if os.name == "posix" else (),
         )  # fmt: skip
 
 

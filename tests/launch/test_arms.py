@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from omniopd.cli.study import sweep_study
 from omniopd.errors import ConfigError, RunError
 from omniopd.launch.arms import NOT_STARTED, carry_out, places, refuse_mixed
+from omniopd.launch.claims import claim, is_claimed
 from omniopd.launch.devices import devices_here
 from omniopd.launch.study import load_study
 from omniopd.runs import create_run, open_run
@@ -56,6 +58,32 @@ settings.training.steps = 1000000
 
 def steps_of(path):
     return path.joinpath("steps.jsonl").read_bytes().count(b"\n") if path.joinpath("steps.jsonl").exists() else 0
+
+
+def test_two_sweeps_begun_together_carry_out_each_run_once(here):
+    words = ["sweep", "small.toml", "--arms", "plain", "--seeds", "0", "--set", "training.steps=10"]
+    both = [start(words), start(words)]
+    said = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sorted("started" in words for words in said) == [False, True]
+    assert any("goes on in another process" in words for words in said)
+    run = open_run(here / "runs/small/plain/seed=0")
+    assert (run.state, len(run.steps())) == ("finished", 10)
+
+
+def test_a_claim_ends_with_the_process_that_holds_it(tmp_path):
+    path = tmp_path / "runs/seed=0"
+    own = claim(path)
+    assert own is not None
+    assert is_claimed(path)
+    assert claim(path) is None
+    child = subprocess.Popen(["sleep", "60"], pass_fds=(own.fileno(),))
+    own.close()
+    assert is_claimed(path)
+    child.kill()
+    child.wait()
+    assert not is_claimed(path)
+    assert not is_claimed(tmp_path / "elsewhere")
 
 
 def test_a_sweep_killed_with_one_of_its_runs_goes_on_where_it_was(here):

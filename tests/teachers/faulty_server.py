@@ -94,9 +94,11 @@ class Served:
         started()
         await self._stopping.wait()
         server.close()
-        for talk in self._talks:
+        await asyncio.sleep(0)  # a connection that has just been made begins its talk, which can then be ended
+        talks = asyncio.all_tasks() - {asyncio.current_task()}
+        for talk in talks:
             talk.cancel()
-        await asyncio.gather(*self._talks, return_exceptions=True)
+        await asyncio.gather(*talks, return_exceptions=True)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

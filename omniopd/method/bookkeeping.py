@@ -154,7 +154,7 @@ def _least_divergence(on_own: float, on_others: float, own_logprob: float, conce
     and the rest; exact where no text begins with another token. Nothing is known without a prior or without counts."""
     if concentration == 0 or on_own + on_others == 0:
         return 0.0
-    p = math.exp(own_logprob)
+    p = max(math.exp(own_logprob), 2.0**-500)  # a token that cannot be must not divide by 0
     cells = ((p, on_own), (max(-math.expm1(own_logprob), 2.0**-24), on_others))
     gained = sum(q * math.log1p(k / (concentration * q)) for q, k in cells)
     return max(0.0, math.log1p((on_own + on_others) / concentration) - gained)

@@ -234,6 +234,14 @@ def test_a_divergence_from_counts_is_at_least_that_of_two_cells_and_exact_where_
             assert found.labels == pytest.approx(real)
 
 
+def test_a_divergence_stays_finite_where_the_students_token_is_impossible():
+    r = rollout_of(seed=0, row=0)
+    r = replace(r, logprobs=(-2000.0,) * len(r.pieces))
+    target = PlainTarget((0.0,) * 3, ({r.pieces[1]: 4.0},))
+    found = ledger([r], [target, PlainTarget((0.0,) * 3)], ObjectiveConfig(target="posterior_kl")).forks[0]
+    assert found.labels == pytest.approx(math.log(5.0))
+
+
 def test_a_label_that_may_be_the_students_own_token_counts_nothing():
     """An end-of-turn token has an empty piece, and half a character reads as U+FFFD: neither can be told apart."""
     r = rollout_of(seed=0, row=0)

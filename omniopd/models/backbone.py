@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from omniopd.errors import ConfigError
@@ -72,18 +72,23 @@ def check_head(model: nn.Module) -> None:
 
 
 def sequence_hidden(
-    model: nn.Module, input_ids: Int[Tensor, "batch length"], attention_mask: Int[Tensor, "batch length"]
+    model: nn.Module,
+    input_ids: Int[Tensor, "batch length"],
+    attention_mask: Int[Tensor, "batch length"] | Shaped[Tensor, "batch 1 length length"],
+    position_ids: Int[Tensor, "batch length"] | None = None,
 ) -> Float[Tensor, "batch length hidden"]:
     """The hidden states before the head: position i is what the distribution of token i + 1 is made of.
 
-    Positions count attended tokens, as in generation, so that padding on the left changes nothing.
+    Positions count attended tokens, as in generation, so that padding on the left changes nothing. With `position_ids`
+    the mask is `trees.tree_mask`'s: who sees whom.
     """
     # `get_decoder` would lose the vision half of a multimodal model; `base_model` is everything before the head.
     backbone = _bare(model).base_model
     inputs: dict[str, Tensor | bool] = {"input_ids": input_ids, "attention_mask": attention_mask}
     accepted = inspect.signature(backbone.forward).parameters
     if "position_ids" in accepted:
-        inputs["position_ids"] = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        counted = (attention_mask.long().cumsum(-1) - 1).clamp(min=0) if position_ids is None else position_ids
+        inputs["position_ids"] = counted
     if "use_cache" in accepted:
         inputs["use_cache"] = False
     return backbone(**inputs).last_hidden_state

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from omniopd.models.cache import roomy_cache, sees_all
+from omniopd.models.cache import roomy_cache
 from omniopd.models.decoding import Sampling, accepted_inputs, choose, continue_ids, evaluating, uniforms
+from omniopd.models.trees import supports_trees, tree_mask
 
 # Tokens at its end in which a prefix may differ from the trunk: a text cut short may be encoded differently there.
 _TAIL = 8
@@ -67,12 +68,6 @@ def branch_ids(
         with evaluating(model):
             grown = _grow(model, groups, branches, stops, pad_id, sampling)
         yield from grown
-
-
-def supports_trees(model: nn.Module) -> bool:
-    """Whether every layer sees all earlier tokens through a mask that we may write, and positions are ours to give."""
-    own_mask = model.config._attn_implementation in ("sdpa", "eager")
-    return own_mask and sees_all(model) and "position_ids" in accepted_inputs(model)
 
 
 @dataclass(slots=True)
@@ -170,13 +165,9 @@ def _read_level(
     sees = np.zeros((groups, 1, width, slots + width), dtype=bool)
     sees[:, 0, :, :trunk_width] = np.arange(trunk_width) < depth[:, :, None]
     sees[level.group[:, None], 0, level.column[:, None], level.path] = True
-    mask = torch.from_numpy(sees).to(device)
-    if model.config._attn_implementation != "sdpa":
-        dtype = next(model.parameters()).dtype
-        mask = torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill(~mask, torch.finfo(dtype).min)
     out = model(
         input_ids=torch.from_numpy(ids).to(device), position_ids=torch.from_numpy(positions).to(device),
-        attention_mask=mask, past_key_values=cache, use_cache=True,
+        attention_mask=tree_mask(model, torch.from_numpy(sees).to(device)), past_key_values=cache, use_cache=True,
     )  # fmt: skip
     return out.logits[torch.from_numpy(level.group).to(device), torch.from_numpy(level.column).to(device)], cache
 

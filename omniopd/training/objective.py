@@ -5,14 +5,12 @@ Knows the trainer's batch by its names and the models by their states; knows no 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from omniopd.method.loss import loss_coefficients
 from omniopd.method.posterior import posterior_kl, posterior_label_weights
@@ -25,9 +23,8 @@ from omniopd.models.scoring import (
     token_statistics,
     weighted_head_loss,
 )
+from omniopd.training.continuations import continuation_loss, continuation_parts
 from omniopd.training.statistics import LossSums
-
-ROWS_AT_ONCE = 64  # texts of one forward
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +94,7 @@ def micro_batch_loss(
         labels = divergence.sum() / normaliser
         total = total + (labels - found.labels)
     chunk = found.chunk + labels
-    if continuation_parts(inputs) if continuation_forwards is None else continuation_forwards:
+    if continuation_parts(student, inputs) if continuation_forwards is None else continuation_forwards:
         extra = continuation_loss(student, inputs, normaliser, temperature, forwards=continuation_forwards)
         total, chunk = total + extra, chunk + extra.detach()
 
@@ -159,67 +156,6 @@ def _everywhere(
     )
     anchor_kl = torch.zeros_like(found.logprobs) if found.anchor_kl is None else found.anchor_kl
     return found.logprobs, found.entropies, anchor_kl
-
-
-def continuation_parts(inputs: Mapping[str, Tensor], rows_at_once: int = ROWS_AT_ONCE) -> int:
-    """How many forwards this micro-batch's continuations take."""
-    return math.ceil(int((inputs["continuation_weights"] > 0).sum()) / rows_at_once)
-
-
-def continuation_loss(
-    student: nn.Module,
-    inputs: Mapping[str, Tensor],
-    normaliser: float,
-    temperature: float = 1.0,
-    rows_at_once: int = ROWS_AT_ONCE,
-    forwards: int | None = None,
-) -> Float[Tensor, ""]:
-    """Cross-entropy of the student on the teacher's continuations, each after its own prefix (states of the student).
-
-    Every different text is a row of its own: prompt, the response up to the fork, the text. Costs their forwards, and
-    those again in the backward, since no states are kept. With sharded weights every process must make as many
-    forwards as the one with the most texts: `forwards` is that number, and those without texts count for nothing.
-    """
-    weights = inputs["continuation_weights"]
-    row, text = (weights > 0).nonzero(as_tuple=True)
-    ids, attention, time = _sequence(inputs)
-    prompt = ids.shape[1] - time
-    longest = inputs["continuation_ids"].shape[-1]
-    total = weights.new_zeros(())
-    for part in torch.arange(len(row), device=row.device).split(rows_at_once):
-        r, k = row[part], text[part]
-        start, length = inputs["continuation_starts"][r, k], inputs["continuation_lengths"][r, k]
-        # Shift each row so that its text begins at column prompt + time, right behind its prefix.
-        columns = torch.arange(prompt + time + longest, device=ids.device)
-        shift = time - start
-        source = columns[None, :] - shift[:, None]
-        in_prefix = (source >= 0) & (source < (prompt + start)[:, None])
-        offset = source - (prompt + start)[:, None]
-        in_text = (offset >= 0) & (offset < length[:, None])
-        prefix = ids[r].gather(1, source.clamp(0, ids.shape[1] - 1))
-        added = inputs["continuation_ids"][r, k].gather(1, offset.clamp(0, longest - 1))
-        sequence = torch.where(in_text, added, prefix)
-        attended = in_text | (in_prefix & attention[r].gather(1, source.clamp(0, ids.shape[1] - 1)).bool())
-        keep = int(attended.any(0).int().argmax())
-        hidden = _recomputed(student, sequence[:, keep:], attended[:, keep:].long(), longest)
-        wanted = in_text[:, -longest:]
-        token_weights = (weights[r, k] / normaliser)[:, None].expand(-1, longest)[wanted]
-        head = head_of(student)
-        total = (
-            total
-            + weighted_head_loss(
-                hidden[wanted], head, sequence[:, -longest:][wanted], token_weights, temperature=temperature
-            ).total
-        )
-    for _ in range((forwards or 0) - continuation_parts(inputs, rows_at_once)):
-        total = total + 0.0 * _recomputed(student, ids[:1], attention[:1], time).sum()
-    return total
-
-
-def _recomputed(student: nn.Module, ids: Tensor, attention: Tensor, tokens: int) -> Tensor:
-    """`response_hidden`, whose inner states are made again in the backward: the rows of all texts would not fit."""
-    made: Tensor = checkpoint(response_hidden, student, ids, attention, tokens, use_reentrant=False)
-    return made
 
 
 def _sequence(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, int]:

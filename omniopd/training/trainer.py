@@ -26,7 +26,8 @@ from omniopd.models.pieces import whole_characters
 from omniopd.models.scoring import as_reference, head_of, response_hidden, sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
 from omniopd.training.arguments import OmniOPDConfig
-from omniopd.training.objective import Reference, continuation_parts, micro_batch_loss
+from omniopd.training.continuations import continuation_parts
+from omniopd.training.objective import Reference, micro_batch_loss
 from omniopd.training.preflight import check_batch, check_run
 from omniopd.training.probes import Probes
 from omniopd.training.recording import Recorder, rollout_records
@@ -227,7 +228,7 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
                 self.args.anchor_weight,
                 self._normaliser(),
                 self.temperature,
-                self._continuation_forwards(inputs),
+                self._continuation_forwards(unwrapped_student, inputs),
                 record="row_id" in inputs and self._records_rollouts(self.state.global_step + 1),
                 concentration=self.args.concentration if self.args.target == "posterior_kl" else None,
             )
@@ -240,11 +241,11 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
                     self._label_nll |= dict(zip(rows, made.label_nll.cpu(), strict=True))
         return made.total, made.entropy_sum, made.tokens
 
-    def _continuation_forwards(self, inputs: dict[str, Any]) -> int:
-        """Those of the process with the most texts: sharded weights are gathered in every forward, by all together."""
+    def _continuation_forwards(self, student: nn.Module, inputs: dict[str, Any]) -> int:
+        """Those of the process with the most: sharded weights are gathered in every forward, by all together."""
         if self.args.continuation_weight == 0:
             return 0
-        own = torch.tensor([continuation_parts(inputs)], device=self.accelerator.device)
+        own = torch.tensor([continuation_parts(student, inputs)], device=self.accelerator.device)
         return int(self.accelerator.gather(own).max())
 
     def _normaliser(self) -> float:

@@ -9,10 +9,10 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.models.branching import supports_trees
 from omniopd.models.chat import prompt_ids, text_ids
 from omniopd.models.decoding import continue_ids, row_seed
 from omniopd.models.pieces import decode_whole
+from omniopd.models.trees import supports_trees
 from omniopd.teachers.local import LocalTeacher
 from omniopd.types import ContinuationRequest, Prompt
 from tests.builders import prompt, prompts, request, tiny_model, tiny_tokenizer

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from omniopd.method.entropy import token_entropy
 from omniopd.method.loss import omniopd_loss
 from omniopd.models.scoring import head_of, response_hidden
-from omniopd.training.objective import Reference, continuation_loss, continuation_parts, micro_batch_loss
+from omniopd.training.objective import Reference, micro_batch_loss
 from tests.builders import tiny_model
 
 PROMPTS, RESPONSES = [5, 3, 4], [7, 4, 6]
@@ -125,25 +125,6 @@ def test_micro_batches_sum_to_the_batch():
         parts.append(gradients(loss, student))
     for name, gradient in whole.items():
         torch.testing.assert_close(sum(p[name] for p in parts), gradient, rtol=2e-3, atol=2e-5)
-
-
-def test_forwards_that_only_keep_step_with_other_processes_change_nothing():
-    (student, _), inputs, grads = models(), batch(), []
-    for forwards in (None, 3):
-        loss = continuation_loss(student, inputs, NORMALISER, forwards=forwards)
-        grads.append(torch.autograd.grad(loss, list(student.parameters()), allow_unused=True))
-    for one, other in zip(*grads, strict=True):
-        assert (one is None) == (other is None)
-        assert one is None or torch.equal(one, other)
-    assert continuation_parts(inputs) == 1
-    assert continuation_parts(batch(continuations=False)) == 0
-
-
-def test_continuations_of_many_rows_are_the_same_in_small_groups():
-    student, _ = models()
-    inputs = batch()
-    together, apart = (continuation_loss(student, inputs, NORMALISER, rows_at_once=n) for n in (64, 1))
-    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-6)
 
 
 def test_a_frozen_copy_of_the_student_is_no_distance_away():

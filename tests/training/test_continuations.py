@@ -1,0 +1,142 @@
+"""Continuation cross-entropy, as one tree a rollout or as a row a text, equals that of each text read alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausalLM
+
+from omniopd.models.trees import supports_trees
+from omniopd.training import continuations
+from omniopd.training.continuations import continuation_loss, continuation_parts
+from tests.builders import tiny_model
+
+PROMPTS, RESPONSES = [5, 3, 4, 2], [7, 4, 9, 6]
+NORMALISER = 24.0
+
+
+def batch(seed: int = 0, texts: int = 9, longest: int = 5) -> dict[str, Tensor]:
+    """Prompts padded on the left, responses on the right; texts at any fork, some without weight, a row without any."""
+    draw = torch.Generator().manual_seed(seed)
+    rows, prompt, time = len(PROMPTS), max(PROMPTS) + 1, max(RESPONSES) + 1
+
+    def whole(low: int, high: int, *shape: int) -> Tensor:
+        return torch.randint(low, high, shape, generator=draw)
+
+    starts = torch.stack([whole(0, n, texts) for n in RESPONSES])
+    weights = torch.rand(rows, texts, generator=draw) * (whole(0, 4, rows, texts) > 0)
+    weights[1] = 0
+    return {
+        "prompt_ids": whole(5, 290, rows, prompt), "completion_ids": whole(5, 290, rows, time),
+        "prompt_mask": torch.stack([torch.arange(prompt) >= prompt - n for n in PROMPTS]).long(),
+        "completion_mask": torch.stack([torch.arange(time) < n for n in RESPONSES]).long(),
+        "continuation_ids": whole(5, 290, rows, texts, longest), "continuation_starts": starts,
+        "continuation_lengths": whole(1, longest + 1, rows, texts), "continuation_weights": weights,
+    }  # fmt: skip
+
+
+def by_hand(student: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    """Each text alone behind its prefix: no padding, no mask, full logits."""
+    total = torch.zeros(())
+    for row, text in (inputs["continuation_weights"] > 0).nonzero().tolist():
+        start, length = (int(inputs[f"continuation_{name}"][row, text]) for name in ("starts", "lengths"))
+        prompt = inputs["prompt_ids"][row][inputs["prompt_mask"][row].bool()].tolist()
+        prefix = prompt + inputs["completion_ids"][row, :start].tolist()
+        tokens = inputs["continuation_ids"][row, text, :length].tolist()
+        logits = student(input_ids=torch.tensor([prefix + tokens])).logits[0, len(prefix) - 1 : -1]
+        logprobs = logits.log_softmax(-1)[range(length), tokens]
+        total = total - inputs["continuation_weights"][row, text] * logprobs.sum()
+    return total / NORMALISER
+
+
+def gradient(loss: Tensor, model: nn.Module) -> Tensor:
+    found = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
+    return torch.cat([g.flatten() for g in found])
+
+
+def eager() -> nn.Module:
+    model = tiny_model()
+    model.set_attn_implementation("eager")
+    return model
+
+
+def gpt2() -> nn.Module:
+    torch.manual_seed(3)
+    config = GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=2, n_positions=128, initializer_range=0.3)
+    return GPT2LMHeadModel(config).eval()
+
+
+def sliding() -> nn.Module:
+    torch.manual_seed(4)
+    config = Qwen3Config(
+        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, use_sliding_window=True, sliding_window=4, max_window_layers=1,
+    )  # fmt: skip
+    return Qwen3ForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("made", "trees"), [(tiny_model, True), (eager, True), (gpt2, True), (tiny_model, False), (sliding, None)]
+)
+def test_the_loss_and_its_gradient_are_those_of_each_text_read_alone(made, trees, seed):
+    student, inputs = made(), batch(seed)
+    expected = by_hand(student, inputs)
+    found = continuation_loss(student, inputs, NORMALISER, trees=trees)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradient(found, student), gradient(expected, student), rtol=2e-3, atol=2e-5)
+
+
+def test_a_model_whose_layers_see_a_window_gets_a_row_for_each_text():
+    inputs = batch()
+    texts = int((inputs["continuation_weights"] > 0).sum())
+    assert not supports_trees(sliding())
+    assert continuation_parts(sliding(), inputs, rows_at_once=1) == texts
+    assert continuation_parts(tiny_model(), inputs, rows_at_once=1) == 3  # the rollouts that have texts
+
+
+def test_texts_of_one_token_add_none_to_the_forward(monkeypatch):
+    seen = []
+    whole = continuations.sequence_hidden
+
+    def sequence_hidden(student, ids, attention, positions):
+        seen.append(tuple(ids.shape))
+        return whole(student, ids, attention, positions)
+
+    monkeypatch.setattr(continuations, "sequence_hidden", sequence_hidden)
+    inputs = batch(longest=1)
+    continuation_loss(tiny_model(), inputs, NORMALISER)
+    has_weight = inputs["continuation_weights"] > 0
+    last_fork = int(inputs["continuation_starts"][has_weight].max())
+    assert seen == [(3, max(PROMPTS) + 1 + last_fork)]
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 11])
+def test_more_texts_than_go_behind_one_rollout_go_behind_copies_of_it(monkeypatch, tokens):
+    student, inputs = tiny_model(), batch(1)
+    whole = continuation_loss(student, inputs, NORMALISER)
+    assert continuation_parts(student, inputs, rows_at_once=1) == 3
+    monkeypatch.setattr(continuations, "TREE_TOKENS", tokens)
+    assert continuation_parts(student, inputs, rows_at_once=1) > 3
+    apart = continuation_loss(student, inputs, NORMALISER)
+    torch.testing.assert_close(apart, whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient(apart, student), gradient(whole, student), rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("trees", [True, False])
+def test_texts_in_several_forwards_teach_the_same(trees):
+    student, inputs = tiny_model(), batch(2)
+    together, apart = (continuation_loss(student, inputs, NORMALISER, rows_at_once=n, trees=trees) for n in (64, 1))
+    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient(together, student), gradient(apart, student), rtol=2e-3, atol=2e-5)
+
+
+def test_forwards_that_only_keep_step_with_other_processes_change_nothing():
+    student, inputs = tiny_model(), batch()
+    alone, in_step = (continuation_loss(student, inputs, NORMALISER, forwards=n) for n in (None, 3))
+    assert torch.equal(alone, in_step)
+    assert torch.equal(gradient(alone, student), gradient(in_step, student))
+    without = {**inputs, "continuation_weights": torch.zeros_like(inputs["continuation_weights"])}
+    assert continuation_parts(student, without) == 0
+    assert float(gradient(continuation_loss(student, without, NORMALISER, forwards=1), student).abs().max()) == 0

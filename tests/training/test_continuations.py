@@ -96,8 +96,10 @@ def test_a_model_whose_layers_see_a_window_gets_a_row_for_each_text():
     assert continuation_parts(tiny_model(), inputs, rows_at_once=1) == 3  # the rollouts that have texts
 
 
-def test_texts_of_one_token_add_none_to_the_forward(monkeypatch):
-    seen = []
+@pytest.fixture
+def shapes(monkeypatch):
+    """Of the forwards, as they are made."""
+    seen: list[tuple[int, ...]] = []
     whole = continuations.sequence_hidden
 
     def sequence_hidden(student, ids, attention, positions):
@@ -105,11 +107,33 @@ def test_texts_of_one_token_add_none_to_the_forward(monkeypatch):
         return whole(student, ids, attention, positions)
 
     monkeypatch.setattr(continuations, "sequence_hidden", sequence_hidden)
-    inputs = batch(longest=1)
+    return seen
+
+
+@pytest.mark.parametrize("longest", [1, 5])
+def test_a_rollout_is_read_once_up_to_its_last_fork_and_a_text_without_its_last_token(shapes, longest):
+    inputs = batch(longest=longest)
     continuation_loss(tiny_model(), inputs, NORMALISER)
     has_weight = inputs["continuation_weights"] > 0
     last_fork = int(inputs["continuation_starts"][has_weight].max())
-    assert seen == [(3, max(PROMPTS) + 1 + last_fork)]
+    added = int(((inputs["continuation_lengths"] - 1) * has_weight).sum(1).max())
+    assert (added == 0) == (longest == 1)
+    assert shapes == [(3, max(PROMPTS) + 1 + last_fork + added)]
+
+
+def test_texts_that_fit_behind_their_rollout_are_not_parted(monkeypatch):
+    inputs = batch()
+    added = ((inputs["continuation_lengths"] - 1) * (inputs["continuation_weights"] > 0)).sum(1)
+    monkeypatch.setattr(continuations, "TREE_TOKENS", int(added.max()) + 1)
+    assert continuation_parts(tiny_model(), inputs, rows_at_once=1) == 3
+
+
+def test_no_row_is_longer_than_its_texts_need(shapes, monkeypatch):
+    monkeypatch.setattr(continuations, "TREE_TOKENS", 4)
+    inputs = batch()
+    continuation_loss(tiny_model(), inputs, NORMALISER)
+    [(_, width)] = shapes
+    assert width <= max(PROMPTS) + 1 + max(RESPONSES) + 4 + inputs["continuation_ids"].shape[-1] - 1
 
 
 @pytest.mark.parametrize("tokens", [1, 4, 11])

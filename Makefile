@@ -55,7 +55,7 @@ study: install
 
 ablations: install
 	@$(BIN)/omniopd sweep ablations
-	@$(BIN)/omniopd report runs/ablations --reference labels --beside paper --title "What each part brings" \
+	@$(BIN)/omniopd report runs/ablations --reference labels --beside labels paper --title "What each part brings" \
 		--out runs/ablations/report.html --markdown runs/ablations/report.md
 
 bench: install

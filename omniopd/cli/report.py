@@ -17,7 +17,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("runs", nargs="+", metavar="RUN", help="runs, or folders that hold runs (at any depth)")
     command.add_argument("--reference", metavar="ARM", help="the arm that the others are compared with (the first)")
     command.add_argument("--arms", nargs="+", default=[], metavar="ARM", help="compare these only, in this order")
-    command.add_argument("--beside", metavar="ARM", help="also say how every arm stands beside this one")
+    command.add_argument("--beside", nargs="+", default=[], metavar="ARM", help="and how every arm stands beside these")
     command.add_argument("--out", default="report.html", metavar="FILE", help="the page (report.html)")
     command.add_argument("--title", default="Runs compared")
     command.add_argument("--export", metavar="FILE", help="the table as .csv or .parquet as well")
@@ -27,23 +27,25 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    from omniopd.comparison import compare, comparison_page, learning_curves, markdown
+    from omniopd.comparison import compare, comparison_page, costs, learning_curves, markdown, summary
     from omniopd.evaluation.tables import as_text
     from omniopd.runs.atomic import write_text
 
     comparison = compare(found(options.runs), options.reference, options.arms)
-    table = comparison.table()
-    print(as_text(table.round(2).T))
+    print(as_text(summary(comparison, options.beside).drop(columns="learns from"), "Right answers in percent"))
+    print()
+    print(as_text(costs(comparison), "What a run took"))
+    print()
     print(*comparison.verdicts(), *comparison.shares(), sep="\n")
-    if options.beside:
-        print(*comparison.verdicts(options.beside), sep="\n")
+    for name in options.beside:
+        print(*comparison.verdicts(name), sep="\n")
     print(*comparison.problems, sep="\n")
-    print(comparison_page(comparison, options.out, options.title))
+    print(comparison_page(comparison, options.out, options.title, options.beside))
     if options.export:
-        export(table, Path(options.export))
+        export(comparison.table(), Path(options.export))
         print(options.export)
     if options.markdown:
-        write_text(Path(options.markdown), markdown(comparison))
+        write_text(Path(options.markdown), markdown(comparison, options.beside))
         print(options.markdown)
     if options.figure:
         write_text(Path(options.figure), learning_curves(comparison).svg() + "\n")

@@ -9,9 +9,9 @@ from omniopd.comparison.page import comparison_page
 from omniopd.comparison.pictures import learning_curves, pictures
 from omniopd.comparison.results import Comparison, compare
 from omniopd.comparison.shares import Share, share
-from omniopd.comparison.tables import markdown
+from omniopd.comparison.tables import costs, markdown, summary
 
 __all__ = [
-    "Arm", "Comparison", "Share", "compare", "comparison_page", "forest", "learning_curves", "markdown", "paper_cost",
-    "pictures", "share",
+    "Arm", "Comparison", "Share", "compare", "comparison_page", "costs", "forest", "learning_curves", "markdown",
+    "paper_cost", "pictures", "share", "summary",
 ]  # fmt: skip

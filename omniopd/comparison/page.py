@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from omniopd.comparison.cost import paper_cost
 from omniopd.comparison.pictures import pictures
 from omniopd.comparison.results import Comparison
-from omniopd.comparison.tables import COSTS, differences
+from omniopd.comparison.tables import COSTS, costs, differences
 from omniopd.evaluation.compare import MARGIN
 from omniopd.evaluation.tables import as_html
 from omniopd.reporting import POLICY
@@ -33,11 +33,12 @@ _STYLE = (
 )
 
 
-def comparison_page(comparison: Comparison, file: str | Path, title: str = "Runs compared") -> Path:
-    """Write the page and return its path."""
+def comparison_page(
+    comparison: Comparison, file: str | Path, title: str = "Runs compared", beside: Sequence[str] = ()
+) -> Path:
+    """Write the page and return its path; `beside` adds how every arm stands beside those of these names."""
     frame = comparison.table()
     shown = f"{comparison.reference.name} minus this"
-    costs = [name for name in COSTS if name in frame.columns]
     runs = sum(len(arm.seeds) for arm in comparison.arms)
     parts = [
         f"<h1>{html.escape(title)}</h1>",
@@ -51,13 +52,14 @@ def comparison_page(comparison: Comparison, file: str | Path, title: str = "Runs
         f'<p class="note">Bands are 95% intervals; thin lines are arms with fewer seeds. Of the differences, filled '
         f"dots lie apart from 0; right of the dashed line ({-100 * MARGIN:g} points) the reference is not worse.</p>",
         "<h2>Accuracy</h2>",
-        _with_words(frame.drop(columns=[*costs, shown, "verdict"])),
+        _with_words(frame.drop(columns=[*(c for c in COSTS if c in frame.columns), shown, "verdict"])),
         f"<h2>{html.escape(comparison.reference.name)} minus each arm, points</h2>",
         as_html(differences(comparison)),
         *(["<h2>What the controls keep</h2>", _list(shares)] if (shares := comparison.shares()) else []),
         f"<details><summary>The same in sentences</summary>{_list(comparison.verdicts())}</details>",
+        *(f"<h2>Beside {html.escape(name)}</h2>{_list(comparison.verdicts(name))}" for name in beside),
         "<h2>What it took</h2>",
-        as_html(frame[costs].map(_readable)),
+        as_html(costs(comparison)),
         '<p class="note">Means over the runs of an arm, evaluations not counted. A budget counts student samples, for '
         "SFT the teacher's answers. Where a teacher's logits are seen, it reads every prompt and answer. “Cost by the "
         f"paper” is M·(P/ρ + N·C)/L with the paper's P = 2000, ρ = 10, L = 4000: whole answers of a teacher per "
@@ -84,13 +86,6 @@ def _settings(comparison: Comparison) -> pandas.DataFrame:
 
     rows = {arm.name: {k: str(v) for k, v in arm.settings.items()} for arm in comparison.arms}
     return pandas.DataFrame.from_dict(rows, orient="index")
-
-
-def _readable(value: object) -> str:
-    """Large numbers whole and in groups, small ones with two decimals."""
-    if isinstance(value, int | float):
-        return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.2f}"
-    return str(value)
 
 
 def _list(sentences: Sequence[str]) -> str:

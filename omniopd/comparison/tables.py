@@ -14,7 +14,7 @@ from omniopd.comparison.arms import Arm
 from omniopd.comparison.cost import cost_of
 from omniopd.comparison.results import Comparison
 from omniopd.config import Recipe
-from omniopd.config.settings import LABELLED
+from omniopd.config.settings import LABELLED, AuditConfig, ObjectiveConfig
 from omniopd.evaluation.compare import MARGIN, Interval, seed_interval
 from omniopd.evaluation.tables import NOTHING
 from omniopd.runs.totals import Totals
@@ -55,28 +55,67 @@ def differences(comparison: Comparison) -> pandas.DataFrame:
     return pandas.DataFrame.from_dict(rows, orient="index")
 
 
-def markdown(comparison: Comparison) -> str:
-    """The table in short columns and every sentence, as GitHub's Markdown; names are code, so that they stay words."""
-    reference = comparison.reference
-    head = ["arm", "seeds", *(f"{budget:,} samples, %" for budget in comparison.budgets), "reference − arm, points"]
-    rows = [[*head, "verdict", "teacher tokens"]]
-    for arm in comparison.arms:
-        own = arm is reference
+def summary(comparison: Comparison, beside: Sequence[str] = ()) -> pandas.DataFrame:
+    """What a reader looks for first, as text: one row an arm, by accuracy after the most samples, descending.
+
+    Differences are those of the last budget both have: the reference minus this arm, with its verdict; or, with names
+    of arms, this one minus each of them. Raises DataError for a name that is not that of an arm.
+    """
+    import pandas
+
+    others = [comparison.arm(name) for name in beside]
+
+    def shown_differences(arm: Arm) -> dict[str, str]:
+        if others:
+            return {
+                f"minus {other.name}": "" if arm is other else _shown(comparison.difference(other, ours=arm))
+                for other in others
+            }
+        own, found = arm is comparison.reference, comparison.difference(arm)
+        return {
+            f"{comparison.reference.name} minus this": "" if own else _shown(found),
+            "verdict": "" if own else short_verdict(found),
+        }
+
+    def row(arm: Arm) -> dict[str, str]:
         took = _mean_totals(arm)
-        rows.append(
-            [
-                _code(arm.name),
-                str(len(arm.seeds)),
-                *(_shown(comparison.accuracy(arm, budget)) for budget in comparison.budgets),
-                "(reference)" if own else _shown(comparison.difference(arm)),
-                "" if own else short_verdict(comparison.difference(arm)),
-                f"{took['teacher read'] + took['teacher written']:,.0f}",
-            ]
-        )
-    rows.insert(1, ["---", *["---:"] * len(comparison.budgets), "---:", "---:", "---", "---:"])
+        return {
+            "arm": arm.name,
+            "learns from": in_words(arm.seeds[0].recipe),
+            "seeds": str(len(arm.seeds)),
+            **{f"{budget:,} samples": _shown(comparison.accuracy(arm, budget)) for budget in comparison.budgets},
+            "at T = 1": _shown(comparison.accuracy(arm, arm.budgets[-1], 1.0)),
+            **shown_differences(arm),
+            "teacher tokens": readable(took["teacher read"] + took["teacher written"]),
+        }
+
+    def rank(arm: Arm) -> list[float]:
+        found = [comparison.accuracy(arm, budget) for budget in reversed(comparison.budgets)]
+        return [-1.0 if accuracy is None else accuracy.mean for accuracy in found]
+
+    return pandas.DataFrame(map(row, sorted(comparison.arms, key=rank, reverse=True))).set_index("arm")
+
+
+def costs(comparison: Comparison) -> pandas.DataFrame:
+    """What a run of each arm took, mean over its seeds, as text."""
+    frame = table(comparison)
+    return frame[[name for name in frame.columns if name in COSTS]].map(readable)
+
+
+def markdown(comparison: Comparison, beside: Sequence[str] = ()) -> str:
+    """The summary and every sentence, as GitHub's Markdown; names are code, so that they stay words."""
+    frame = summary(comparison, beside)
+    left = {"learns from", "verdict"}
+    rows = [["arm", *map(_cell, frame.columns)]]
+    rows.append(["---", *("---" if name in left else "---:" for name in frame.columns)])
+    rows += [[_code(name), *map(_cell, frame.loc[name])] for name in frame.index]
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines += ["", f"Right answers at each student's best temperature, {_intervals(comparison)}.", ""]
-    lines += [f"- {_plain(sentence)}" for sentence in (*comparison.verdicts(), *comparison.shares())]
+    lines += ["", f"Right answers in percent at each student's best temperature, {_intervals(comparison)}."]
+    untrained = comparison.accuracy(comparison.reference, 0)
+    lines += [f"Untrained: {_shown(untrained)}."] * (untrained is not None)
+    lines += ["", *(f"- {_plain(sentence)}" for sentence in (*comparison.verdicts(), *comparison.shares()))]
+    for name in beside:
+        lines += ["", *(f"- {_plain(sentence)}" for sentence in comparison.verdicts(name))]
     if comparison.problems:
         lines += ["", "Left out, or missing:", "", *(f"- {_plain(sentence)}" for sentence in comparison.problems)]
     return "\n".join(lines) + "\n"
@@ -87,10 +126,18 @@ def in_words(recipe: Recipe) -> str:
     if recipe.method != "omniopd":
         return _METHODS.get(recipe.method, recipe.method)
     audit, objective = recipe.audit, recipe.objective
-    said = f"text: {objective.target}, M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"
+    said = [f"text: {objective.target}", f"M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"]
     if objective.target not in (*LABELLED, "none"):
-        said += f", {audit.similarity}"
-    return said if objective.control == "none" else f"{said}; control: {objective.control}"
+        said.append(audit.similarity)
+    if audit.scheduler != AuditConfig().scheduler:
+        said.append(f"{audit.scheduler} forks")
+    if objective.concentration != ObjectiveConfig().concentration:
+        said.append(f"α={objective.concentration:g}")
+    if objective.anchor_weight == 0:
+        said.append("no anchor")
+    if objective.control != "none":
+        said.append(f"control: {objective.control}")
+    return ", ".join(said)
 
 
 def short_verdict(difference: Interval | None, margin: float = MARGIN) -> str:
@@ -102,6 +149,13 @@ def short_verdict(difference: Interval | None, margin: float = MARGIN) -> str:
     if difference.high < 0:
         return f"worse, by less than {100 * margin:g} points" if difference.low > -margin else "worse"
     return "no difference shown" + ("; not worse" if difference.low > -margin else "")
+
+
+def readable(value: object) -> str:
+    """Large numbers whole and in groups, small ones with two decimals."""
+    if isinstance(value, int | float):
+        return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.2f}"
+    return str(value)
 
 
 def _row(comparison: Comparison, arm: Arm) -> dict[str, Any]:
@@ -158,6 +212,10 @@ def _code(name: str) -> str:
 def _plain(sentence: str) -> str:
     """A sentence in which no letter is markup."""
     return re.sub(r"([\\`*<>&#@$~]|^\[|\](?=[(\[])|(?<!\w)_|_(?!\w))", r"\\\1", _line(sentence))
+
+
+def _cell(text: str) -> str:
+    return _plain(text).replace("|", "/")
 
 
 def _line(text: str) -> str:

@@ -10,9 +10,11 @@ import pytest
 
 from omniopd.cli.main import main
 from omniopd.cli.report import found
-from omniopd.comparison import compare, comparison_page, forest, learning_curves, markdown, pictures
-from omniopd.comparison.tables import short_verdict
+from omniopd.comparison import compare, comparison_page, forest, learning_curves, markdown, pictures, summary
+from omniopd.comparison.tables import in_words, short_verdict
+from omniopd.config import load_recipe
 from omniopd.embedded import RECORDED
+from omniopd.errors import DataError
 from omniopd.evaluation.compare import Interval, verdict
 from omniopd.runs.store import Run
 from tests.comparison.small import finished
@@ -91,18 +93,54 @@ def test_the_short_verdict_is_the_long_one_in_few_words() -> None:
 def test_the_markdown_is_a_table_and_sentences(tmp_path: Path) -> None:
     lines = markdown(compare(two_arms(tmp_path))).splitlines()
     assert lines[0] == (
-        "| arm | seeds | 64 samples, % | 128 samples, % | reference − arm, points | verdict | teacher tokens |"
+        "| arm | learns from | seeds | 64 samples | 128 samples | at T = 1 | ours minus this | verdict "
+        "| teacher tokens |"
     )
-    assert lines[1] == "| --- | ---: | ---: | ---: | ---: | --- | ---: |"
-    assert lines[2] == "| `ours` | 2 | 50.0 [50.0, 50.0] | 95.0 [31.5, 100.0] | (reference) |  | 214 |"
-    assert lines[3].startswith("| `theirs` | 2 | 40.0 [40.0, 40.0] | 35.0 [0.0, 98.5] | 60.0 [")
-    assert lines[5] == "Right answers at each student's best temperature, with 95% intervals over seeds."
-    assert lines[7].startswith("- ours beside theirs at 64 samples: +10.0 points [+10.0, +10.0]: better (2 seeds")
+    assert lines[1] == "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |"
+    ours = "text: labels, M=16 N=8 C=1"
+    assert lines[2] == f"| `ours` | {ours} | 2 | 50.0 [50.0, 50.0] | 95.0 [31.5, 100.0] | – |  |  | 214 |"
+    theirs = f"{ours}, control: self_teacher"
+    assert lines[3].startswith(f"| `theirs` | {theirs} | 2 | 40.0 [40.0, 40.0] | 35.0 [0.0, 98.5] | – | 60.0 [")
+    assert lines[5] == "Right answers in percent at each student's best temperature, with 95% intervals over seeds."
+    assert lines[6] == "Untrained: 20.0 [20.0, 20.0]."
+    assert lines[8].startswith("- ours beside theirs at 64 samples: +10.0 points [+10.0, +10.0]: better (2 seeds")
     assert lines[-1].startswith("- theirs (control: self_teacher) keeps of the rise of ours at 128 samples: 20%")
 
 
+def test_a_summary_goes_from_the_best_to_the_worst_and_sets_each_beside_whom_one_names(tmp_path: Path) -> None:
+    runs = [
+        finished(tmp_path, right, seed, name=name, audit__forks=forks)
+        for name, right, forks in (("c", 3, 2), ("a", 9, 3), ("b", 6, 4))
+        for seed in range(2)
+    ]
+    found = compare(runs, "c")
+    alone = summary(found)
+    assert list(alone.index) == ["a", "b", "c"]
+    assert alone["c minus this"].tolist() == ["-60.0 [-60.0, -60.0]", "-30.0 [-30.0, -30.0]", ""]
+    assert alone["verdict"].tolist() == ["worse", "worse", ""]
+    beside = summary(found, ["b", "c"])
+    assert beside["minus b"].tolist() == ["30.0 [30.0, 30.0]", "", "-30.0 [-30.0, -30.0]"]
+    assert beside["minus c"].tolist() == ["60.0 [60.0, 60.0]", "30.0 [30.0, 30.0]", ""]
+    assert "verdict" not in beside
+    assert markdown(found, ["b"]).count("- a beside b at 128 samples: +30.0 points") == 1
+    with pytest.raises(DataError, match="no arm is called 'd'"):
+        summary(found, ["d"])
+
+
+def test_what_an_arm_learns_from_says_what_is_not_usual() -> None:
+    said = in_words(
+        load_recipe(
+            "embedded",
+            **{"audit.scheduler": "random", "objective.concentration": 5.0, "objective.anchor_weight": 0.0},
+        )
+    )
+    assert said == "text: labels, M=16 N=8 C=1, random forks, α=5, no anchor"
+    assert in_words(load_recipe("embedded")) == "text: labels, M=16 N=8 C=1"
+
+
 def test_no_name_of_an_arm_is_markup_in_the_markdown(tmp_path: Path) -> None:
-    text = markdown(compare(two_arms(tmp_path, HOSTILE)))
+    runs = two_arms(tmp_path, HOSTILE)
+    text = markdown(compare(runs, "theirs"), [runs[0].recipe.name])
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert len({line.count("|") for line in table}) == 1
     assert all(line.split("|")[1].count("`") in (0, 2) for line in table)

@@ -56,8 +56,8 @@ def comparison_page(
         f"<h2>{html.escape(comparison.reference.name)} minus each arm, points</h2>",
         as_html(differences(comparison)),
         *(["<h2>What the controls keep</h2>", _list(shares)] if (shares := comparison.shares()) else []),
-        f"<details><summary>The same in sentences</summary>{_list(comparison.verdicts())}</details>",
-        *(f"<h2>Beside {html.escape(name)}</h2>{_list(comparison.verdicts(name))}" for name in beside),
+        _folded("The same in sentences", comparison.verdicts()),
+        *(_folded(f"Every arm beside {name}", comparison.verdicts(name)) for name in beside),
         "<h2>What it took</h2>",
         as_html(costs(comparison)),
         '<p class="note">Means over the runs of an arm, evaluations not counted. A budget counts student samples, for '
@@ -86,6 +86,10 @@ def _settings(comparison: Comparison) -> pandas.DataFrame:
 
     rows = {arm.name: {k: str(v) for k, v in arm.settings.items()} for arm in comparison.arms}
     return pandas.DataFrame.from_dict(rows, orient="index")
+
+
+def _folded(title: str, sentences: Sequence[str]) -> str:
+    return f"<details><summary>{html.escape(title)}</summary>{_list(sentences)}</details>"
 
 
 def _list(sentences: Sequence[str]) -> str:

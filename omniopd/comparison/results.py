@@ -57,6 +57,15 @@ class Comparison:
             return replace(interval, low=max(0.0, interval.low), high=min(1.0, interval.high))
         return _over_problems(found[0]) if found else None
 
+    def ranked(self) -> list[Arm]:
+        """Arms by accuracy after the most samples, descending; where it was not measured, by that after fewer."""
+
+        def rank(arm: Arm) -> list[float]:
+            found = [self.accuracy(arm, budget) for budget in reversed(self.budgets)]
+            return [-1.0 if accuracy is None else accuracy.mean for accuracy in found]
+
+        return sorted(self.arms, key=rank, reverse=True)
+
     def difference(self, arm: Arm, budget: int | None = None, ours: Arm | None = None) -> Interval | None:
         """Best-temperature accuracy of `ours` (the reference) minus that of `arm` at a budget (the last they share).
 

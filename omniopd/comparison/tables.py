@@ -33,14 +33,14 @@ _METHODS = {
 
 
 def table(comparison: Comparison) -> pandas.DataFrame:
-    """One row an arm: its method, seeds, accuracies by budget, the difference and its verdict, means of the costs.
+    """One row an arm, the best first: method, seeds, accuracies by budget, difference and verdict, means of the costs.
 
     Accuracies and differences are text ("52.1 [50.0, 54.2]"), costs numbers. `reference minus this` and `verdict` are
     those of the last budget that both have.
     """
     import pandas
 
-    return pandas.DataFrame([_row(comparison, arm) for arm in comparison.arms]).set_index("arm")
+    return pandas.DataFrame([_row(comparison, arm) for arm in comparison.ranked()]).set_index("arm")
 
 
 def differences(comparison: Comparison) -> pandas.DataFrame:
@@ -56,7 +56,7 @@ def differences(comparison: Comparison) -> pandas.DataFrame:
 
 
 def summary(comparison: Comparison, beside: Sequence[str] = ()) -> pandas.DataFrame:
-    """What a reader looks for first, as text: one row an arm, by accuracy after the most samples, descending.
+    """What a reader looks for first, as text: one row an arm, the best first.
 
     Differences are those of the last budget both have: the reference minus this arm, with its verdict; or, with names
     of arms, this one minus each of them. Raises DataError for a name that is not that of an arm.
@@ -89,11 +89,7 @@ def summary(comparison: Comparison, beside: Sequence[str] = ()) -> pandas.DataFr
             "teacher tokens": readable(took["teacher read"] + took["teacher written"]),
         }
 
-    def rank(arm: Arm) -> list[float]:
-        found = [comparison.accuracy(arm, budget) for budget in reversed(comparison.budgets)]
-        return [-1.0 if accuracy is None else accuracy.mean for accuracy in found]
-
-    return pandas.DataFrame(map(row, sorted(comparison.arms, key=rank, reverse=True))).set_index("arm")
+    return pandas.DataFrame(map(row, comparison.ranked())).set_index("arm")
 
 
 def costs(comparison: Comparison) -> pandas.DataFrame:

@@ -131,9 +131,8 @@ def in_words(recipe: Recipe) -> str:
         said.append(f"α={objective.concentration:g}")
     if objective.anchor_weight == 0:
         said.append("no anchor")
-    if objective.control != "none":
-        said.append(f"control: {objective.control}")
-    return ", ".join(said)
+    learns = ", ".join(said)
+    return learns if objective.control == "none" else f"{learns}; control: {objective.control}"
 
 
 def short_verdict(difference: Interval | None, margin: float = MARGIN) -> str:

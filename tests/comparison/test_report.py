@@ -99,7 +99,7 @@ def test_the_markdown_is_a_table_and_sentences(tmp_path: Path) -> None:
     assert lines[1] == "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |"
     ours = "text: labels, M=16 N=8 C=1"
     assert lines[2] == f"| `ours` | {ours} | 2 | 50.0 [50.0, 50.0] | 95.0 [31.5, 100.0] | – |  |  | 214 |"
-    theirs = f"{ours}, control: self_teacher"
+    theirs = f"{ours}; control: self_teacher"
     assert lines[3].startswith(f"| `theirs` | {theirs} | 2 | 40.0 [40.0, 40.0] | 35.0 [0.0, 98.5] | – | 60.0 [")
     assert lines[5] == "Right answers in percent at each student's best temperature, with 95% intervals over seeds."
     assert lines[6] == "Untrained: 20.0 [20.0, 20.0]."

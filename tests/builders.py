@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from omniopd.types import ContinuationRequest, Prompt, Rollout
 
@@ -66,6 +66,30 @@ def tiny_model(
             )
         )  # fmt: skip
     return model.to(dtype).eval()
+
+
+def eager_model() -> Qwen3ForCausalLM:
+    """The tiny model, whose attention wants its mask as numbers to add."""
+    model = tiny_model()
+    model.set_attn_implementation("eager")
+    return model
+
+
+def gpt2_model() -> GPT2LMHeadModel:
+    """Another architecture over the same vocabulary, with learnt positions."""
+    torch.manual_seed(3)
+    config = GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=2, n_positions=128, initializer_range=0.3)
+    return GPT2LMHeadModel(config).eval()
+
+
+def sliding_model(window: int = 16) -> Qwen3ForCausalLM:
+    """Attention to the last `window` tokens only: neither its cache nor its mask can be shared by a tree."""
+    torch.manual_seed(4)
+    config = Qwen3Config(
+        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, use_sliding_window=True, sliding_window=window, max_window_layers=1,
+    )  # fmt: skip
+    return Qwen3ForCausalLM(config).eval()
 
 
 def prompt(text: str = "2 plus 3?", id: str = "p0", answer: str | None = "5") -> Prompt:

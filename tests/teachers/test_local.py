@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedModel, Qwen3ForCausalLM
 
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.models.chat import prompt_ids, text_ids
@@ -15,7 +15,16 @@ from omniopd.models.pieces import decode_whole
 from omniopd.models.trees import supports_trees
 from omniopd.teachers.local import LocalTeacher
 from omniopd.types import ContinuationRequest, Prompt
-from tests.builders import prompt, prompts, request, tiny_model, tiny_tokenizer
+from tests.builders import (
+    eager_model,
+    gpt2_model,
+    prompt,
+    prompts,
+    request,
+    sliding_model,
+    tiny_model,
+    tiny_tokenizer,
+)  # fmt: skip
 
 ANSWER = "the cat sat on the mat and 2 plus 3 is 5, é🙂 so the dog ran"
 
@@ -61,36 +70,14 @@ def narrow(room: int) -> PreTrainedModel:
     return model
 
 
-def eager() -> PreTrainedModel:
-    model = tiny_model()
-    model.set_attn_implementation("eager")
-    return model
-
-
-def gpt2() -> PreTrainedModel:
-    torch.manual_seed(3)
-    config = GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=2, n_positions=128, initializer_range=0.3)
-    return GPT2LMHeadModel(config).eval()
-
-
-def sliding() -> PreTrainedModel:
-    """Attention to the last 16 tokens only: its cache cannot be shared by a tree."""
-    torch.manual_seed(4)
-    config = Qwen3Config(
-        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, use_sliding_window=True, sliding_window=16, max_window_layers=1,
-    )  # fmt: skip
-    return Qwen3ForCausalLM(config).eval()
-
-
 @pytest.mark.parametrize(
     ("model", "tree"),
     [
         (lambda: tiny_model(dtype=torch.float64), True),
         (lambda: tiny_model(spread=1.0), True),
-        (eager, True),
-        (gpt2, True),
-        (sliding, False),
+        (eager_model, True),
+        (gpt2_model, True),
+        (sliding_model, False),
     ],
     ids=["float64", "decided", "eager", "gpt2", "sliding"],
 )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausalLM
 
 from omniopd.models.trees import supports_trees
 from omniopd.training import continuations
 from omniopd.training.continuations import continuation_loss, continuation_parts
-from tests.builders import tiny_model
+from tests.builders import eager_model, gpt2_model, sliding_model, tiny_model
 
 PROMPTS, RESPONSES = [5, 3, 4, 2], [7, 4, 9, 6]
 NORMALISER = 24.0
@@ -50,35 +49,19 @@ def by_hand(student: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
     return total / NORMALISER
 
 
+def sliding() -> nn.Module:
+    return sliding_model(window=4)
+
+
 def gradient(loss: Tensor, model: nn.Module) -> Tensor:
     found = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
     return torch.cat([g.flatten() for g in found])
 
 
-def eager() -> nn.Module:
-    model = tiny_model()
-    model.set_attn_implementation("eager")
-    return model
-
-
-def gpt2() -> nn.Module:
-    torch.manual_seed(3)
-    config = GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=2, n_positions=128, initializer_range=0.3)
-    return GPT2LMHeadModel(config).eval()
-
-
-def sliding() -> nn.Module:
-    torch.manual_seed(4)
-    config = Qwen3Config(
-        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, use_sliding_window=True, sliding_window=4, max_window_layers=1,
-    )  # fmt: skip
-    return Qwen3ForCausalLM(config).eval()
-
-
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    ("made", "trees"), [(tiny_model, True), (eager, True), (gpt2, True), (tiny_model, False), (sliding, None)]
+    ("made", "trees"),
+    [(tiny_model, True), (eager_model, True), (gpt2_model, True), (tiny_model, False), (sliding, None)],
 )
 def test_the_loss_and_its_gradient_are_those_of_each_text_read_alone(made, trees, seed):
     student, inputs = made(), batch(seed)

@@ -1,4 +1,4 @@
-"""Sixty programs that want out, or want a pass they did not earn, and an outside that notices.
+"""Programs that want out, or want a pass they did not earn, and an outside that notices.
 
     python tests/tasks/hostile.py [SYSCALL …]    runs them all in the sandbox; prints as JSON what each got away with,
                                                  or {"refused": …}. System calls named by number are missing here.

@@ -140,6 +140,12 @@ def test_a_function_cannot_reach_the_tests_through_its_arguments() -> None:
     tests = "def check(f):\n    x = [3, 1, 2]\n    assert f(x) == sorted(x)\n"
     assert not judge_function("def f(x):\n    x.clear()\n    return []", tests, "f", LIMITS).passed
     assert judge_function("def f(x):\n    return sorted(x)", tests, "f", LIMITS).passed
+    # One that has found the pipe of the replies writes the honest half's lines itself.
+    forged = 'b\'{"value": [], "arguments": [[]]}\\n\''
+    finds = f"import sys, os\nR = sys._getframe(1).f_locals['replies']\ndef f(x):\n    os.write(R, {forged})"
+    assert not judge_function(finds, tests, "f", LIMITS).passed
+    works_in_place = tests.replace("[3, 1, 2]\n", "[3, 1, 2]\n    f(x)\n").replace("f(x) == sorted(x)", "x == [1, 2, 3]")
+    assert judge_function("def f(x):\n    x.sort()", works_in_place, "f", LIMITS).passed
     raising = "def check(f):\n    try: f(1)\n    except TypeError: return\n    assert False\n"
     strange = judge_function("class A: pass\ndef f(x): return A()", raising, "f", LIMITS)
     assert strange.reason.startswith("its answer cannot be compared (TypeError: a A is no plain data")

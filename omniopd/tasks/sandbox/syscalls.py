@@ -17,7 +17,7 @@ ALLOWED: dict[str, tuple[int | None, int]] = {
     # reading and writing what is open, opening what Landlock lets through
     "read": (0, 63), "write": (1, 64), "readv": (19, 65), "writev": (20, 66), "pread64": (17, 67), "close": (3, 57),
     "close_range": (436, 436), "lseek": (8, 62), "openat": (257, 56), "dup": (32, 23), "dup3": (292, 24),
-    "fcntl": (72, 25), "pipe2": (293, 59), "ppoll": (271, 73), "pselect6": (270, 72), "fadvise64": (221, 223),
+    "pipe2": (293, 59), "ppoll": (271, 73), "pselect6": (270, 72), "fadvise64": (221, 223),
     "eventfd2": (290, 19),
     # looking at files
     "fstat": (5, 80), "newfstatat": (262, 79), "statx": (332, 291), "getdents64": (217, 61), "getcwd": (79, 17),
@@ -48,10 +48,12 @@ ALLOWED_X86_64 = {
     "pause": 34, "getpgrp": 111, "readlink": 89, "getrlimit": 97, "time": 201, "getdents": 78, "arch_prctl": 158,
 }  # fmt: skip
 
-CLONE, CLONE3, IOCTL, PRLIMIT = (56, 220), (435, 435), (16, 29), (302, 261)
+CLONE, CLONE3, IOCTL, FCNTL, PRLIMIT = (56, 220), (435, 435), (16, 29), (72, 25), (302, 261)
 THREAD_FLAGS = 0x10000  # CLONE_THREAD
 NAMESPACE_FLAGS = 0x7E020080  # every CLONE_NEW…
 HARMLESS_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIO(N)CLEX
+# F_DUPFD F_GETFD F_SETFD F_GETFL F_SETFL F_DUPFD_CLOEXEC; a pipe with an owner (F_SETOWN, F_SETSIG) sends it signals.
+HARMLESS_FCNTLS = (0, 1, 2, 3, 4, 1030)
 
 ALLOW, REFUSE, UNKNOWN, KILL = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38, 0x80000000  # errno EPERM; ENOSYS
 _LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
@@ -76,6 +78,7 @@ def seccomp_filter(machine: str) -> bytes:
     program += [_step(_EQUAL, CLONE3[column], skip_if_false=1), _step(_RETURN, UNKNOWN)]
     program += _where(CLONE[column], 0, (THREAD_FLAGS,), THREAD_FLAGS | NAMESPACE_FLAGS)
     program += _where(IOCTL[column], 1, HARMLESS_IOCTLS)
+    program += _where(FCNTL[column], 1, HARMLESS_FCNTLS)
     program += _where(PRLIMIT[column], 0, (0,))  # its own limits; lowering those of another process is an attack
     return b"".join([*program, _step(_RETURN, REFUSE)])
 

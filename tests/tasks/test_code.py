@@ -144,7 +144,7 @@ def test_a_function_cannot_reach_the_tests_through_its_arguments() -> None:
     forged = 'b\'{"value": [], "arguments": [[]]}\\n\''
     finds = f"import sys, os\nR = sys._getframe(1).f_locals['replies']\ndef f(x):\n    os.write(R, {forged})"
     assert not judge_function(finds, tests, "f", LIMITS).passed
-    works_in_place = tests.replace("[3, 1, 2]\n", "[3, 1, 2]\n    f(x)\n").replace("f(x) == sorted(x)", "x == [1, 2, 3]")
+    works_in_place = "def check(f):\n    x = [3, 1, 2]\n    f(x)\n    assert x == [1, 2, 3]\n"
     assert judge_function("def f(x):\n    x.sort()", works_in_place, "f", LIMITS).passed
     raising = "def check(f):\n    try: f(1)\n    except TypeError: return\n    assert False\n"
     strange = judge_function("class A: pass\ndef f(x): return A()", raising, "f", LIMITS)

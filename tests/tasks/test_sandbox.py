@@ -194,8 +194,9 @@ def test_the_filter_lets_through_what_is_listed_and_nothing_else(machine: str) -
     assert verdict(program, audit, named["prlimit"][column], 1) == syscalls.REFUSE
     assert verdict(program, audit, named["ioctl"][column], 0, 0x5412) == syscalls.REFUSE
     duplicate, set_owner, set_signal = 1030, 8, 10
-    answers = [verdict(program, audit, named["fcntl"][column], 0, order) for order in (duplicate, set_owner, set_signal)]
-    assert answers == [syscalls.ALLOW, syscalls.REFUSE, syscalls.REFUSE]
+    assert verdict(program, audit, named["fcntl"][column], 0, duplicate) == syscalls.ALLOW
+    assert verdict(program, audit, named["fcntl"][column], 0, set_owner) == syscalls.REFUSE
+    assert verdict(program, audit, named["fcntl"][column], 0, set_signal) == syscalls.REFUSE
 
 
 def verdict(program: bytes, audit: int, number: int, *arguments: int) -> int:

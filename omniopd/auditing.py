@@ -6,7 +6,6 @@ tokens stay anchored and the reason is kept.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from omniopd.errors import ConfigError
+from omniopd.method.forks import teacher_tokens
 from omniopd.method.posterior import chunk_probability
 from omniopd.method.similarity import BY_NAME, powered
 from omniopd.method.targets import ForkEvidence
@@ -54,9 +54,11 @@ def audit(
 
     `forks` holds one list per rollout. All requests go to the teacher in one call, prefixes of a rollout ascending.
     With the student's `tokenizer`, texts are cut to as many student tokens as the chunk has and given as tokens too;
-    without it they are compared as they come. A text in a fork's answer that is missing, or a fork inside a
-    character, leaves the fork in `unanswered`. `redraws` > 0 has the `student` (as a Teacher) continue each fork K
-    times as well: the mean similarity of those with the teacher's texts is the same-fork baseline.
+    without it they are compared as they come. A `tokens_per_student_token` other than 1 means another tokenizer: the
+    teacher is asked for a few tokens more, and of a text that was cut short only whole words become student tokens.
+    A text in a fork's answer that is missing, or a fork inside a character, leaves the fork in `unanswered`.
+    `redraws` > 0 has the `student` (as a Teacher) continue each fork K times as well: the mean similarity of those
+    with the teacher's texts is the same-fork baseline.
     `on_result(i, continuations)` hears of each answer as it arrives. `first_row` numbers the first rollout: with the
     row and the seed of a training step, a rollout audited alone gets the texts that it got there.
     """
@@ -75,7 +77,7 @@ def audit(
         redrawn = dict(zip(places, student.continue_from(own), strict=True))
 
     whole = {place: answer for place, answer in answers.items() if _problem(answer, samples) is None}
-    cut = _cut(whole, rollouts, forks, tokenizer)
+    cut = _cut(whole, rollouts, forks, tokenizer, other_tokenizer=tokens_per_student_token != 1)
     own_cut = _cut({place: answer for place, answer in redrawn.items() if answer.texts}, rollouts, forks, tokenizer)
 
     audited = []
@@ -146,7 +148,7 @@ def _requests(
             if ends_inside_character(rollout.pieces, fork.start):
                 continue
             prefix = "".join(rollout.pieces[: fork.start])
-            max_tokens = math.ceil(_tokens(fork) * tokens_per_student_token)
+            max_tokens = teacher_tokens(_tokens(fork), tokens_per_student_token)
             places.append((row, index))
             # By row and fork, so that two rollouts of one prompt do not share their draws.
             own_seed = row_seed(seed, first_row + row, fork.start)
@@ -193,8 +195,13 @@ def _cut(
     rollouts: Sequence[Rollout],
     forks: Sequence[Sequence[Fork]],
     tokenizer: PreTrainedTokenizerBase | None,
+    other_tokenizer: bool = False,
 ) -> dict[tuple[int, int], _Cut]:
-    """Every answer's texts cut, by (row, fork); one that stopped gets the end-of-turn token."""
+    """Every answer's texts cut, by (row, fork); one that stopped gets the end-of-turn token.
+
+    Where a teacher of another tokenizer was cut short, its last word may be half of one ("un" of "unlikely"), which
+    would be no token of the student's.
+    """
     if tokenizer is None:
         return {place: _Cut(answer.texts, (None,) * len(answer.texts)) for place, answer in answers.items()}
     from omniopd.models.pieces import Written, continuation_tokens
@@ -203,7 +210,9 @@ def _cut(
     for (row, index), answer in answers.items():
         rollout, fork = rollouts[row], forks[row][index]
         prefix_ids, prefix = rollout.token_ids[: fork.start].tolist(), "".join(rollout.pieces[: fork.start])
-        written.append(Written(prefix_ids, prefix, answer.texts, _tokens(fork)))
+        ended = answer.stopped or (False,) * len(answer.texts)
+        unfinished = frozenset(i for i, stopped in enumerate(ended) if not stopped) if other_tokenizer else frozenset()
+        written.append(Written(prefix_ids, prefix, answer.texts, _tokens(fork), unfinished))
     end, made = tokenizer.eos_token_id, {}
     for (place, answer), w, found in zip(
         answers.items(), written, continuation_tokens(tokenizer, written), strict=True

@@ -159,6 +159,11 @@ class _Job:
             self._doing("training")
             with self.stopper.patiently():
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            if trainer.state.global_step < steps:
+                raise RunError(
+                    f"training ended after step {trainer.state.global_step} of {steps}: the data ran out; give more "
+                    "prompts (task.prompts), or train fewer steps (training.steps)"
+                )
         if not self.run.student.exists():
             trained = trainer.accelerator.unwrap_model(trainer.model)
             if checkpoint is not None and step_of(checkpoint) == steps:

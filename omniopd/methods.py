@@ -80,6 +80,12 @@ class _Parts:
                 f'method is "{self.recipe.method}" and teacher.model is {self.recipe.teacher.model!r}: its logits are '
                 f"needed, so give a teacher that runs here ({EMBEDDED}teacher, a folder, or {LOCAL}<id on the hub>)"
             )
+        if local.tokenizer.get_vocab() != self.student.tokenizer.get_vocab():
+            raise ConfigError(
+                f'method is "{self.recipe.method}", and {local.name} has another vocabulary than {self.student.name}: '
+                "its logits would speak of other tokens; give a teacher of the student's family, or a method that "
+                'reads texts ("omniopd")'
+            )
         return local
 
 
@@ -182,6 +188,7 @@ def _sft(parts: _Parts) -> Trainer:
 
 def _grpo(parts: _Parts) -> Trainer:
     from omniopd.training.grpo import GraderTrainer, GRPOConfig, grader_reward
+    from omniopd.training.preflight import check_prompt_count
     from omniopd.training.sft import StepLog
 
     recipe, tokenizer = parts.recipe, parts.student.tokenizer
@@ -191,11 +198,12 @@ def _grpo(parts: _Parts) -> Trainer:
         num_generations=recipe.training.group,
         beta=recipe.objective.anchor_weight,
     )
-    failures = Counter[str]()
+    prompts, failures = build_train_set(recipe), Counter[str]()
+    check_prompt_count(prompts, args.generation_batch_size // args.num_generations)
     return GraderTrainer(
         reward_funcs=[grader_reward(build_task(recipe), tokenizer, failures)],
         args=args,
-        train_dataset=build_train_set(recipe),
+        train_dataset=prompts,
         callbacks=[StepLog(parts.recorder, failures=failures)],
         **parts.shared,
     )

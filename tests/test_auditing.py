@@ -12,10 +12,11 @@ import torch
 
 from omniopd.auditing import INSIDE_CHARACTER, audit, evidence, similarity_named
 from omniopd.errors import ConfigError
+from omniopd.method.forks import SPARE_TOKENS
 from omniopd.method.similarity import BY_NAME, edit_similarity, exact_similarity
 from omniopd.models.pieces import pieces
 from omniopd.teachers.scripted import ScriptedTeacher
-from omniopd.types import AuditedRollout, ContinuationRequest, Continuations, Fork, Rollout, Teacher, Usage
+from omniopd.types import Audit, AuditedRollout, ContinuationRequest, Continuations, Fork, Rollout, Teacher, Usage
 from tests.builders import prompt, rollout, tiny_tokenizer
 
 
@@ -93,7 +94,9 @@ def test_nobody_is_asked_where_there_is_no_fork():
 def test_max_tokens_allows_for_a_teacher_that_needs_more_tokens_for_the_same_text():
     teacher = ScriptedTeacher(numbered)
     audit([rollout(ABC)], [[chunk(0, 5)]], teacher, edit_similarity, tokens_per_student_token=1.3)
-    assert teacher.requests[0].max_tokens == 7
+    assert teacher.requests[0].max_tokens == 7 + SPARE_TOKENS
+    audit([rollout(ABC)], [[chunk(0, 5)]], teacher, edit_similarity)
+    assert teacher.requests[1].max_tokens == 5
 
 
 def test_rollouts_of_one_prompt_do_not_share_draws_and_a_seed_gives_the_same_ones_again():
@@ -166,6 +169,28 @@ def test_a_text_that_ended_by_itself_closes_with_the_end_of_turn_where_there_is_
     )
     [dog, *_], [_, ran, *_] = ([*tokenizer(t, add_special_tokens=False).input_ids] for t in (" dog", " dog ran"))
     assert item.audits[0].continuation_ids == ((dog, tokenizer.eos_token_id), (dog,), (dog, ran))
+
+
+def test_half_a_word_of_a_teacher_with_another_tokenizer_is_no_token_of_the_students():
+    tokenizer = tiny_tokenizer()
+    student = tokenized("the cat sat on the mat")
+    answer = Continuations((" do", " dog ra", " dog ran to", " do"), stopped=(False, False, False, True))
+    words = (" do", " ra", " dog", " ran")
+    do, half, dog, ran = (tuple(tokenizer(word, add_special_tokens=False).input_ids) for word in words)
+    assert ran != half  # "ran" is not made of what "ra" is
+
+    def heard(ratio: float) -> Audit:
+        teacher = ScriptedTeacher(lambda _: answer)
+        [item] = audit(
+            [student], [[chunk(1, 2)]], teacher, exact_similarity, 4, tokenizer=tokenizer,
+            tokens_per_student_token=ratio,
+        )  # fmt: skip
+        return item.audits[0]
+
+    ended = (*do, tokenizer.eos_token_id)
+    assert heard(1.0).continuation_ids == (do, (dog + half)[:2], dog + ran, ended)
+    assert heard(1.3).continuation_ids == ((), dog, dog + ran, ended)
+    assert heard(1.3).texts == heard(1.0).texts
 
 
 def test_a_text_that_changes_the_tokens_of_its_prefix_has_no_ids_and_is_still_compared():

@@ -27,7 +27,7 @@ def test_every_setting_of_audit_and_objective_reaches_the_trainer(tmp_path):
         "embedded",
         **{"audit.forks": 3, "audit.samples": 7, "audit.chunk_tokens": 5, "audit.scheduler": "causal",
            "audit.power": 2.0, "audit.similarity": "tokens", "objective.target": "centred",
-           "objective.control": "shuffled", "objective.concentration": 2.5,
+           "objective.control": "self_teacher", "objective.concentration": 2.5,
            "objective.anchor_weight": 0.3, "objective.anchor_on": "all",
            "objective.depth": 2, "objective.continuation_weight": 0.4, "objective.redraws": 6},
     )  # fmt: skip

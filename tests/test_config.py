@@ -153,6 +153,21 @@ def test_a_whole_number_is_good_enough_for_a_real_one():
         ({"objective.concentration": -1.0}, "none may be negative"),
         ({"training.rollouts": 64, "training.micro_batch": 7}, "no multiple of training.micro_batch (7)"),
         ({"training.learning_rate": 0.0}, "must be above 0"),
+        (
+            {"method": "sft", "evaluation.controls": ["self_teacher"]},
+            'evaluation.controls names "self_teacher", which changes nothing in method "sft" (it has none): set '
+            "evaluation.controls=[]",
+        ),
+        ({"method": "white_box", "objective.control": "constant"}, 'nothing in method "white_box" (it has none)'),
+        (
+            {"method": "continuations", "objective.control": "shuffled"},
+            'objective.control names "shuffled", which changes nothing in method "continuations" (it has self_teacher)',
+        ),
+        (
+            {"objective.continuation_weight": 0.5, "objective.control": "prior_only"},
+            'changes nothing in method "omniopd" with continuation_weight (it has self_teacher)',
+        ),
+        ({"method": "white_box", "teacher.top_p": 0.9}, "teacher.top_p is 0.9 and method \"white_box\""),
     ],
 )
 def test_settings_that_cannot_work_together_are_refused_before_anything_runs(settings_, said):

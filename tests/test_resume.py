@@ -21,10 +21,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
 
+# Two steps go once over all prompts: a run is killed and resumed in its second or third epoch.
 SMALL = {
     "training.steps": 6, "training.rollouts": 4, "training.micro_batch": 2, "training.save_every": 2,
     "training.record_every": 1, "training.device": "cpu", "training.threads": 1, "student.max_tokens": 48,
-    "audit.forks": 3, "audit.samples": 2, "audit.chunk_tokens": 3, "task.prompts": 64, "evaluation.problems": 2,
+    "audit.forks": 3, "audit.samples": 2, "audit.chunk_tokens": 3, "task.prompts": 8, "evaluation.problems": 2,
     "evaluation.samples": 1, "evaluation.temperatures": [0.0], "evaluation.controls": [], "training.probe_prompts": 1,
 }  # fmt: skip
 

@@ -30,6 +30,12 @@ def check(recipe: Recipe) -> Recipe:
     _one_of("objective.anchor_on", objective.anchor_on, ("unaudited", "all"))
     for name in recipe.evaluation.controls:
         _one_of("evaluation.controls", name, CONTROLS[1:])
+    _check_controls(recipe)
+    if recipe.method in ("white_box", "white_box_sampled") and recipe.teacher.top_p != 1:
+        raise ConfigError(
+            f'teacher.top_p is {recipe.teacher.top_p} and method "{recipe.method}": it learns from all logits of the '
+            "teacher, so leave it at 1"
+        )
     beyond = next((step for step in recipe.evaluation.at if not 0 <= step <= training.steps), None)
     if beyond is not None:
         raise ConfigError(
@@ -81,20 +87,9 @@ def check(recipe: Recipe) -> Recipe:
             f"objective.depth is {objective.depth}, deeper than a chunk ({audit.chunk_tokens}): "
             "lower it, or raise audit.chunk_tokens"
         )
-    if objective.target == "posterior_kl" and objective.concentration == 0:
-        raise ConfigError(
-            'objective.target is "posterior_kl" and objective.concentration is 0: without a prior the divergence to a '
-            "few texts is infinite; give it some weight, such as 1"
-        )
-    if objective.target == "none" and objective.continuation_weight <= 0:
-        raise ConfigError(
-            'objective.target is "none" and objective.continuation_weight is 0: nothing would be learnt; '
-            "name a target, or give the continuations a weight"
-        )
-    if objective.concentration < 0 or objective.anchor_weight < 0 or objective.continuation_weight < 0:
-        raise ConfigError(
-            "objective.concentration, anchor_weight and continuation_weight are weights: none may be negative"
-        )
+    check_objective(
+        objective.target, objective.concentration, objective.anchor_weight, objective.continuation_weight, "objective."
+    )
     if training.rollouts % training.micro_batch and training.rollouts > training.micro_batch:
         raise ConfigError(
             f"training.rollouts is {training.rollouts}, no multiple of training.micro_batch ({training.micro_batch}): "
@@ -109,6 +104,47 @@ def check(recipe: Recipe) -> Recipe:
             "which sharpens the student by itself: use 1, 1 and 0, or set student.allow_off_policy = true"
         )
     return recipe
+
+
+def check_objective(
+    target: str, concentration: float, anchor_weight: float, continuation_weight: float, where: str = ""
+) -> None:
+    """ConfigError for an objective that would learn nothing, or something else; `where` goes before the names."""
+    if min(concentration, anchor_weight, continuation_weight) < 0:
+        raise ConfigError(
+            f"{where}concentration, anchor_weight and continuation_weight are {concentration}, {anchor_weight} and "
+            f"{continuation_weight}: they are weights, and none may be negative"
+        )
+    if target == "posterior_kl" and concentration == 0:
+        raise ConfigError(
+            f'{where}target is "posterior_kl" and {where}concentration is 0: without a prior the divergence to a '
+            "few texts is infinite; give it some weight, such as 1"
+        )
+    if target == "none" and continuation_weight == 0:
+        raise ConfigError(
+            f'{where}target is "none" and {where}continuation_weight is 0: nothing would be learnt; '
+            "name a target, or give the continuations a weight"
+        )
+
+
+def _check_controls(recipe: Recipe) -> None:
+    """A control that a method does not know would train the very same student, and pass for proof."""
+    by_texts = recipe.method == "continuations" or recipe.objective.continuation_weight > 0
+    if recipe.method in ("white_box", "sft", "grpo"):
+        known: Sequence[str] = ()
+    elif recipe.method == "white_box_sampled" or by_texts:
+        known = ("self_teacher",)
+    else:
+        known = CONTROLS[1:]
+    what = f'method "{recipe.method}"' + (" with continuation_weight" if recipe.method == "omniopd" else "")
+    offer = f"it has {', '.join(known)}" if known else "it has none"
+    for key, names in (
+        ("objective.control", [recipe.objective.control]), ("evaluation.controls", recipe.evaluation.controls),
+    ):  # fmt: skip
+        odd = next((name for name in names if name not in ("none", *known)), None)
+        if odd is not None:
+            way_out = "evaluation.controls=[]" if key == "evaluation.controls" else 'objective.control="none"'
+            raise ConfigError(f'{key} names "{odd}", which changes nothing in {what} ({offer}): set {way_out}')
 
 
 def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ Knows entropies only. A rollout shorter than a chunk has no fork; when fewer tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,17 @@ from torch import Tensor
 
 from omniopd.errors import ConfigError
 from omniopd.types import Fork
+
+# What a teacher of another tokenizer writes beyond a chunk, so that the chunk's last word is whole.
+SPARE_TOKENS = 4
+
+
+def teacher_tokens(chunk_tokens: int, tokens_per_student_token: float) -> int:
+    """How many tokens a teacher is asked for where the student wrote `chunk_tokens`; a ratio of 1 means that the two
+    have the same tokenizer."""
+    if tokens_per_student_token == 1:
+        return chunk_tokens
+    return math.ceil(chunk_tokens * tokens_per_student_token) + SPARE_TOKENS
 
 
 def peak_forks(

@@ -189,8 +189,9 @@ def next_token_counts(fork: ForkEvidence, depth: int = 1) -> tuple[dict[int, int
 def next_token_labels(fork: ForkEvidence, depth: int = 1) -> tuple[dict[int, float], ...]:
     """The same as shares: the teacher's empirical next-token distributions.
 
-    N texts are N samples of the teacher's next token, so at offset 0 the cross-entropy to them is an unbiased
-    forward KL (up to a constant), without the noise of a policy gradient.
+    With the student's tokenizer N texts are N samples of the teacher's next token, so at offset 0 the cross-entropy to
+    them is an unbiased forward KL (up to a constant), without the noise of a policy gradient. With another tokenizer
+    they are samples of its next word, cut as the student's tokenizer cuts words.
     """
     return tuple(
         {token: n / sum(counts.values()) for token, n in counts.items()} for counts in next_token_counts(fork, depth)

@@ -84,13 +84,15 @@ class Written:
     """Texts that were written after a prefix, and to how many tokens each is to be cut.
 
     `prefix_ids` are the tokens that the prefix was sampled as; they need not be those that its text is encoded to,
-    since only the place where the prefix ends must be the end of a token.
+    since only the place where the prefix ends must be the end of a token. Those of the texts (by their places) that
+    another tokenizer cut short are `unfinished`: their last word may be half of one.
     """
 
     prefix_ids: Sequence[int]
     prefix: str
     texts: Sequence[str]
     tokens: int
+    unfinished: frozenset[int] = frozenset()
 
 
 def continuation_tokens(
@@ -99,25 +101,46 @@ def continuation_tokens(
     """For each prefix its texts cut to their first tokens, with those tokens as they follow the prefix.
 
     The ids are None where writing the text after the prefix changes the tokens at the end of the prefix (" c" + "at"
-    is " cat"): the model would not have continued so. The text is then cut by encoding it alone. All texts of all
-    prefixes are encoded in one call, the same ones once.
+    is " cat"): the model would not have continued so. The text is then cut by encoding it alone. An unfinished text has
+    ids for its whole words only. All texts of all prefixes are encoded in one call, the same ones once.
     """
     tails = [w.prefix[_safe_start(tokenizer, w.prefix) :] if len(w.prefix_ids) else "" for w in written]
-    ids_of = _encoded(tokenizer, [*tails, *(tail + t for tail, w in zip(tails, written, strict=True) for t in w.texts)])
+    sure = [
+        [whole_words(tokenizer, text) if place in w.unfinished else text for place, text in enumerate(w.texts)]
+        for w in written
+    ]
+    joined = [
+        tail + text
+        for tail, w, parts in zip(tails, written, sure, strict=True)
+        for text in dict.fromkeys([*w.texts, *parts])
+    ]
+    ids_of = _encoded(tokenizer, [*tails, *joined])
 
-    def cut(tail: str, text: str, tokens: int) -> tuple[str, tuple[int, ...] | None]:
-        before, joined = ids_of[tail], ids_of[tail + text]
-        if joined[: len(before)] == before:
-            own = joined[len(before) :]
-            return (text if len(own) <= tokens else decode_whole(tokenizer, before, own[:tokens])), tuple(own[:tokens])
+    def cut(tail: str, text: str, part: str, tokens: int) -> tuple[str, tuple[int, ...] | None]:
+        before, own = ids_of[tail], ids_of[tail + text]
+        if own[: len(before)] == before:
+            own = own[len(before) :]
+            ids = tuple(ids_of[tail + part][len(before) :][:tokens])
+            return (text if len(own) <= tokens else decode_whole(tokenizer, before, own[:tokens])), ids
         alone = text_ids(tokenizer, text)
         return (text if len(alone) <= tokens else decode_whole(tokenizer, [], alone[:tokens])), None
 
     found = []
-    for tail, w in zip(tails, written, strict=True):
-        known = {text: cut(tail, text, w.tokens) for text in dict.fromkeys(w.texts)}
-        found.append([known[text] for text in w.texts])
+    for tail, w, parts in zip(tails, written, sure, strict=True):
+        pairs = list(zip(w.texts, parts, strict=True))
+        known = {pair: cut(tail, *pair, w.tokens) for pair in dict.fromkeys(pairs)}
+        found.append([known[pair] for pair in pairs])
     return found
+
+
+def whole_words(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """The text without its last word, as the tokenizer splits words: tokens never reach from one into the next."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    splitter = None if backend is None else backend.pre_tokenizer
+    if splitter is None:
+        return text[: max(0, text.rfind(" "))]
+    words = splitter.pre_tokenize_str(text)
+    return text[: words[-1][1][0]] if words else ""
 
 
 def _encoded(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, list[int]]:

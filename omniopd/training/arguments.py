@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformers.trainer_utils import IntervalStrategy
 from trl import DistillationConfig
 
 from omniopd.config import CONTROLS, SCHEDULERS, SIMILARITIES, TARGETS
+from omniopd.config.checks import check_objective
 from omniopd.errors import ConfigError
 
 
@@ -46,7 +48,9 @@ class OmniOPDConfig(DistillationConfig):
     )
 
     # A step is what the records count, so every step is logged.
-    logging_steps: float = field(default=1, metadata={"help": "Steps between two logs."})
+    logging_steps: float = field(default=1, metadata={"help": "Steps between two logs; only 1."})
+    # With dropout the student that samples would be another one than is scored.
+    disable_dropout: bool = field(default=True, metadata={"help": "Off only with `allow_off_policy`."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +66,18 @@ class OmniOPDConfig(DistillationConfig):
         for name in ("forks", "samples", "chunk_tokens", "depth"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        check_objective(self.target, self.concentration, self.anchor_weight, self.continuation_weight)
+        strategy = IntervalStrategy(self.logging_strategy).value
+        if (strategy, self.logging_steps) != ("steps", 1):
+            raise ConfigError(
+                f"logging_strategy is {strategy!r} and logging_steps {self.logging_steps:g}: a record is written of "
+                "every step, so leave them at 'steps' and 1"
+            )
+        if not self.disable_dropout and not self.allow_off_policy:
+            raise ConfigError(
+                "disable_dropout is False, so that another student would be scored than the one that samples: leave it "
+                "True, or set allow_off_policy"
+            )
         if self.chunk_tokens > (self.max_completion_length or 0):
             raise ConfigError(
                 f"chunk_tokens is {self.chunk_tokens}, longer than a completion ({self.max_completion_length}): "

@@ -56,7 +56,7 @@ class WhiteBoxTrainer(OmniOPDTrainer):
         teacher_temperature: float = 1.0,
         probes: Sequence[Prompt] = (),
     ) -> None:
-        check_run(model, processing_class, args, train_dataset)
+        check_run(model, processing_class, args, train_dataset, adapter=peft_config is not None)
         self.recorder = recorder
         self.probes = Probes(probes, ask=False)
         self.stopwatch = Stopwatch()
@@ -95,7 +95,7 @@ class WhiteBoxTrainer(OmniOPDTrainer):
     def _compute_loss(
         self, unwrapped_student: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
-        with self.stopwatch.phase("loss"):
+        with self.stopwatch.phase("loss"), self.accelerator.autocast():
             made = DistillationTrainer._compute_loss(self, unwrapped_student, inputs, num_items_in_batch)
         # Each process's part of the batch's mean, as OmniOPD's sums are parts of one constant.
         self._loss_sums.add(divergence=made[0].detach() / self.accelerator.num_processes)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError, TeacherError
@@ -16,19 +17,35 @@ from omniopd.training.arguments import OmniOPDConfig
 from omniopd.types import AuditedRollout
 
 MOST_AUDITED = 0.6
+MOST_STILL = 0.2
 _log = logging.getLogger(__name__)
 
 
-def check_run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: OmniOPDConfig, dataset: Any) -> None:
-    """Raises ConfigError or DataError for what cannot work; logs a warning for what should not."""
+def check_run(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: OmniOPDConfig, dataset: Any, adapter: bool = False
+) -> None:
+    """Raises ConfigError or DataError for what cannot work; logs a warning for what should not. `adapter`: only
+    adapters are trained."""
     _check_sampling(args)
     check_head(model)
     _check_end_of_turn(model, tokenizer)
     _check_prompts(model, tokenizer, args, dataset)
+    if not adapter:
+        _check_rounding(model, args)
+
+
+def check_prompt_count(dataset: Any, of_a_step: int) -> None:
+    """TRL leaves out what does not fill a step: with fewer prompts it would end at once, having learnt nothing."""
+    if len(dataset) < of_a_step:
+        raise DataError(
+            f"the training data holds {len(dataset)} prompts, and a step takes {of_a_step}: give more, or lower the "
+            "rollouts of a step (training.rollouts; per_device_train_batch_size × gradient_accumulation_steps)"
+        )
 
 
 def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig, first: bool) -> None:
-    """After an audit: stop when too many forks went unanswered; at first, warn when the anchor holds few tokens."""
+    """After an audit: stop when too many forks went unanswered; at first, warn when the anchor holds few tokens, and
+    when a teacher's own tokens are taken for the student's."""
     asked = sum(len(item.audits) + len(item.unanswered) for item in audited)
     failed = [u.problem for item in audited for u in item.unanswered]
     if asked and len(failed) / asked > args.max_unanswered_share:
@@ -36,6 +53,12 @@ def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig, first: b
         raise TeacherError(
             f"{len(failed)} of {asked} forks got no answer in this step, most often {most!r}: mend the teacher and "
             f"resume, or raise max_unanswered_share ({args.max_unanswered_share})"
+        )
+    handovers = {a.continuations.handover for item in audited for a in item.audits}
+    if first and args.tokens_per_student_token == 1 and handovers & {"prefill", "instruction"}:
+        _log.warning(
+            "the teacher has a tokenizer of its own, and tokens_per_student_token is 1, as if it had the student's: "
+            "texts are cut inside words; say how many of its tokens a student's token takes (about 1.3)"
         )
     tokens = sum(len(item.rollout) for item in audited)
     inside = sum(a.fork.stop - a.fork.start for item in audited for a in item.audits)
@@ -64,6 +87,20 @@ def _check_sampling(args: OmniOPDConfig) -> None:
         )
 
 
+@torch.no_grad()
+def _check_rounding(model: PreTrainedModel, args: OmniOPDConfig) -> None:
+    """A step of AdamW moves a weight by about the learning rate, which 16 bits round away where the weight is large."""
+    narrow = [p for p in model.parameters() if p.dtype in (torch.bfloat16, torch.float16)]
+    still = sum(int((p - args.learning_rate == p).sum()) for p in narrow)
+    share = still / max(1, sum(p.numel() for p in model.parameters()))
+    if share > MOST_STILL:
+        _log.warning(
+            "the student's weights have 16 bits, and %.0f%% of them are too large for a step of %g to change: load it "
+            "in float32 (student.dtype) and train with bfloat16 precision, train an adapter, or raise learning_rate",
+            100 * share, args.learning_rate,
+        )  # fmt: skip
+
+
 def _check_end_of_turn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     if tokenizer.eos_token_id is None:
         raise ConfigError(
@@ -86,6 +123,11 @@ def _check_prompts(
 ) -> None:
     if dataset is None:
         raise DataError("train_dataset is missing: give rows with a `prompt` column")
+    if args.chat_template_kwargs:
+        raise ConfigError(
+            f"chat_template_kwargs is {args.chat_template_kwargs}, which teachers, probes and evaluations would not "
+            "see: set such values in tokenizer.chat_template, as '{% set enable_thinking = false %}' before it"
+        )
     columns = getattr(dataset, "column_names", None)
     if columns is not None and "prompt" not in columns:
         near = difflib.get_close_matches("prompt", columns, 1, 0.3)
@@ -95,15 +137,18 @@ def _check_prompts(
         raise DataError("the training data holds images, and audits read text: drop the columns image and images")
     if not hasattr(dataset, "__len__"):
         return
-    if len(dataset) == 0:
-        raise DataError("the training data is empty: there is no prompt to learn from")
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     for row, prompt in enumerate(dataset["prompt"]):
         chat = not isinstance(prompt, str)
         if chat and tokenizer.chat_template is None:
             raise DataError(
                 f"row {row} is a chat, and the tokenizer of {tokenizer.name_or_path!r} has no chat template: "
-                "set one, or give prompts as text"
+                "set tokenizer.chat_template, or give prompts as text (and a teacher that has a template)"
+            )
+        if not chat and (args.control == "self_teacher" or args.redraws):
+            raise DataError(
+                f"row {row} is a text, which the student reads as it is and a teacher as a user's message: give "
+                "prompts as chats where the student itself is asked (control self_teacher, redraws)"
             )
         length = len(prompt_ids(tokenizer, prompt)) if chat else len(tokenizer(prompt).input_ids)
         if context is not None and length + args.max_completion_length > context:
@@ -111,3 +156,4 @@ def _check_prompts(
                 f"prompt {row} has {length} tokens, with answers of {args.max_completion_length} more than the "
                 f"model's context ({context}): drop it, or lower max_completion_length"
             )
+    check_prompt_count(dataset, args.train_batch_size * args.gradient_accumulation_steps * args.world_size)

@@ -81,7 +81,7 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
             processing_class = processing_class or load_tokenizer(model)
             model = load_model(model, **(args.model_init_kwargs or {}))
         tokenizer = processing_class or load_tokenizer(model.config._name_or_path)
-        check_run(model, tokenizer, args, train_dataset)
+        check_run(model, tokenizer, args, train_dataset, adapter=peft_config is not None)
         reference = frozen_copy(model) if peft_config is None else None
         self.teacher = who_teaches(teacher, args.control, model if reference is None else reference, tokenizer)
         self.similarity = similarity or similarity_named(args.similarity, args.power, args.embedding_model)
@@ -116,7 +116,7 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         # TRL would read special tokens out of a prompt's text.
-        if prompts and isinstance(prompts[0], list) and not self.chat_template_kwargs:
+        if prompts and isinstance(prompts[0], list):
             return [prompt_ids(self._tokenizer, messages) for messages in prompts], None, {}
         return super()._tokenize_prompts(prompts)
 
@@ -168,19 +168,20 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
         attention = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
         time = output["completion_ids"].shape[1]
         student = self.accelerator.unwrap_model(self.model_wrapped)
-        # Dropout would make the entropies those of another model than the one that sampled.
         student.eval()
         try:
-            parts = [
-                self._forward_redirection(
-                    self.model_wrapped, student, sequence_statistics, student, i, m, time, temperature=self.temperature
-                )
-                for i, m in zip(
-                    ids.split(self.args.per_device_train_batch_size),
-                    attention.split(self.args.per_device_train_batch_size),
-                    strict=True,
-                )
-            ]
+            with self.accelerator.autocast():
+                parts = [
+                    self._forward_redirection(
+                        self.model_wrapped, student, sequence_statistics, student, i, m, time,
+                        temperature=self.temperature,
+                    )
+                    for i, m in zip(
+                        ids.split(self.args.per_device_train_batch_size),
+                        attention.split(self.args.per_device_train_batch_size),
+                        strict=True,
+                    )
+                ]  # fmt: skip
         finally:
             student.train()
         logprobs = torch.cat([p.logprobs for p in parts]).float().cpu()
@@ -218,7 +219,8 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
     def _compute_loss(
         self, unwrapped_student: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
-        with self.stopwatch.phase("loss"):
+        # accelerate puts autocast around `forward`, which a redirected call steps over.
+        with self.stopwatch.phase("loss"), self.accelerator.autocast():
             if "weights" not in inputs:
                 inputs = {**inputs, **self._anchor_only(inputs)}
             made = micro_batch_loss(

@@ -1,4 +1,5 @@
-"""A TRL trainer whose checkpoints appear whole or not at all, whatever kills it (checkpoints.py)."""
+"""A TRL trainer whose checkpoints appear whole or not at all, whatever kills it (checkpoints.py), and which goes on
+from one with the prompts that came next (order.py)."""
 
 from __future__ import annotations
 
@@ -8,8 +9,10 @@ from typing import Any
 
 from torch import nn
 from transformers import Trainer
+from trl.trainer.utils import RepeatSampler
 
 from omniopd.training import checkpoints
+from omniopd.training.order import OrderByStep
 
 
 class WholeCheckpoints:
@@ -21,6 +24,12 @@ class WholeCheckpoints:
     accelerator: Any
     keep_checkpoints: int | None = None
     _staging: Path | None = None
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        made = super()._get_train_sampler(dataset)  # type: ignore[misc]
+        if not isinstance(made, RepeatSampler):
+            return made
+        return OrderByStep(made, lambda: self.state.global_step, self.args.gradient_accumulation_steps)
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging) if self._staging else str(super()._get_output_dir(trial))  # type: ignore[misc]

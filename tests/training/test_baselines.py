@@ -7,7 +7,7 @@ import torch
 
 from omniopd.build import LocalModel
 from omniopd.config import METHODS
-from omniopd.errors import ConfigError, TeacherError
+from omniopd.errors import ConfigError, DataError, TeacherError
 from omniopd.methods import build_trainer
 from omniopd.models.rescoring import score
 from omniopd.records import StepRecord
@@ -125,6 +125,19 @@ def test_white_box_methods_need_a_teacher_that_runs_here(tmp_path) -> None:
     recipe = small_recipe(method="white_box_sampled", teacher__model="anthropic/claude-haiku-4-5")
     with pytest.raises(ConfigError, match=r'method is "white_box_sampled" and teacher.model is .*logits are needed'):
         build_trainer(recipe, tmp_path, student=LocalModel("tiny", tiny_model(), tiny_tokenizer()))
+
+
+def test_white_box_methods_need_a_teacher_with_the_students_tokens(tmp_path) -> None:
+    recipe = small_recipe(method="white_box_sampled", teacher__model="embedded:teacher")
+    with pytest.raises(ConfigError, match=r"embedded:teacher has another vocabulary than .*student"):
+        build_trainer(recipe, tmp_path)
+
+
+def test_grpo_needs_prompts_for_a_step(tmp_path) -> None:
+    steps = {"training__rollouts": 16, "training__micro_batch": 4, "training__group": 2}
+    recipe = small_recipe(method="grpo", task__prompts=4, **steps)
+    with pytest.raises(DataError, match="holds 4 prompts, and a step takes 8"):
+        build_trainer(recipe, tmp_path)
 
 
 def test_grpo_compares_whole_groups() -> None:

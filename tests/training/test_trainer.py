@@ -9,12 +9,15 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import TrainerCallback
 from trl import DistillationTrainer
+from trl.trainer.utils import RepeatSampler
 
 from omniopd import embedded
 from omniopd.errors import ConfigError, DataError, TeacherError
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.training.arguments import OmniOPDConfig
+from omniopd.training.order import OrderByStep
+from omniopd.training.teaching import who_teaches
 from omniopd.training.trainer import OmniOPDTrainer
 from omniopd.types import Continuations
 
@@ -232,6 +235,13 @@ def test_evaluation_never_asks_the_teacher(lab, tmp_path):
         ({"chunk_tokens": 65}, "longer than a completion"),
         ({"target": "centered"}, "centered"),
         ({"redraws": 2}, "same-fork baseline"),
+        ({"target": "none"}, "nothing would be learnt"),
+        ({"target": "posterior_kl", "concentration": 0.0}, "is infinite"),
+        ({"anchor_weight": -0.1}, "none may be negative"),
+        ({"logging_steps": 10}, "logging_steps 10: a record is written of every step"),
+        ({"logging_strategy": "no"}, "logging_strategy is 'no'"),
+        ({"disable_dropout": False}, "disable_dropout is False"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "teachers, probes and evaluations would not see"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_before_the_first_step(lab, tmp_path, changes, words):
@@ -242,12 +252,86 @@ def test_settings_that_cannot_work_are_refused_before_the_first_step(lab, tmp_pa
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([], "empty"),
+        ([], "holds 0 prompts, and a step takes 4"),
         ([{"prompts": "Hello"}], "rename 'prompts'"),
         ([{"prompt": "word " * 600}], "context"),
+        # TRL drops what does not fill a step: a run of them would end untrained, and look finished.
+        ([{"prompt": "Hello"}] * 3, "holds 3 prompts, and a step takes 4"),
     ],
 )
 def test_data_that_cannot_work_is_refused_before_the_first_step(lab, tmp_path, rows, words):
     data = Dataset.from_list(rows) if rows else Dataset.from_dict({"prompt": []})
     with pytest.raises(DataError, match=words):
         OmniOPDTrainer(lab.student, ScriptedTeacher(["x"]), settings(tmp_path), data, processing_class=lab.tokenizer)
+
+
+def test_texts_are_refused_where_the_student_itself_is_asked(lab, tmp_path):
+    texts = Dataset.from_list([{"prompt": "Hello"}] * 4)
+    args = settings(tmp_path, control="self_teacher")
+    with pytest.raises(DataError, match=r"row 0 is a text, which the student reads as it is .*control self_teacher"):
+        OmniOPDTrainer(lab.student, ScriptedTeacher(["x"]), args, texts, processing_class=lab.tokenizer)
+
+
+def test_with_bfloat16_precision_student_and_reference_compute_in_16_bits_wherever_they_run(lab, tmp_path):
+    fresh, seen = embedded(), []
+    trainer = OmniOPDTrainer(
+        fresh.student, ScriptedTeacher(["x"]), settings(tmp_path, bf16=True, max_steps=1), prompts(lab),
+        processing_class=fresh.tokenizer,
+    )  # fmt: skip
+    models = {"student": fresh.student, "reference": trainer.teacher_model}
+    for name, model in models.items():
+        model.model.layers[0].mlp.down_proj.register_forward_hook(
+            lambda layer, _, out, name=name: seen.append((name, layer.training, out.requires_grad, out.dtype))
+        )
+    trainer.train()
+    sampling, scoring, loss = ("student", True, False), ("student", False, False), ("student", True, True)
+    assert {call[:3] for call in seen} == {sampling, scoring, loss, ("reference", False, False)}
+    assert {dtype for *_, dtype in seen} == {torch.bfloat16}
+    assert next(fresh.student.parameters()).dtype == torch.float32
+
+
+def test_steps_that_16_bits_would_round_away_are_told(lab, tmp_path, caplog):
+    from omniopd.training.preflight import check_run
+
+    narrow = embedded().student.to(torch.bfloat16)
+    check_run(narrow, lab.tokenizer, settings(tmp_path, learning_rate=1e-6), prompts(lab))
+    assert "too large for a step of 1e-06 to change: load it in float32" in caplog.text
+    caplog.clear()
+    check_run(narrow, lab.tokenizer, settings(tmp_path, learning_rate=1e-6), prompts(lab), adapter=True)
+    check_run(lab.student, lab.tokenizer, settings(tmp_path, learning_rate=1e-6), prompts(lab))
+    assert "too large" not in caplog.text
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_prompts_keep_their_order_over_epochs_and_after_a_stop(accumulation):
+    known = RepeatSampler(range(10), 1, batch_size=4, repeat_count=accumulation, seed=5)
+    epochs = [list(RepeatSampler.__iter__(known)) for _ in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    for step, wanted in ((0, 0), (1, 0), (2, 1), (3, 1), (4, 2)):
+        ours = OrderByStep(known, lambda step=step: step, accumulation)
+        assert list(ours) == epochs[wanted]
+        assert list(ours) == epochs[wanted]
+    assert len(ours) == len(known)
+
+
+def test_the_students_own_texts_are_drawn_as_the_teachers_are(lab):
+    class Keeper:
+        """Around a teacher, as caches and budgets are."""
+
+        def __init__(self, teacher):
+            self.teacher = teacher
+
+    cooled = LocalTeacher(lab.teacher, lab.tokenizer, temperature=0.3, top_p=0.9, batch_tokens=512)
+    own = who_teaches(Keeper(cooled), "self_teacher", lab.student, lab.tokenizer)
+    assert (own.name, own.temperature, own.top_p, own.batch_tokens) == ("self", 0.3, 0.9, 512)
+    plain = who_teaches(ScriptedTeacher(["x"]), "self_teacher", lab.student, lab.tokenizer)
+    assert (plain.temperature, plain.top_p) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("handover", "ratio", "told"), [("prefill", 1.0, True), ("prefill", 1.3, False), ("raw", 1.0, False)]
+)
+def test_a_teacher_with_a_tokenizer_of_its_own_is_told_at_first(lab, tmp_path, caplog, handover, ratio, told):
+    teacher = ScriptedTeacher(lambda _: Continuations(("so", "so", "so"), handover=handover))
+    trained(lab, tmp_path, teacher, max_steps=2, tokens_per_student_token=ratio)
+    assert caplog.text.count("the teacher has a tokenizer of its own") == told

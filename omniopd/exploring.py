@@ -6,7 +6,6 @@ training would do. A teacher's texts are remembered: the second look asks nobody
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +15,13 @@ from omniopd.auditing import audit, evidence, similarity_named
 from omniopd.build import LocalModel, build_student, build_task, build_teacher, build_teacher_model
 from omniopd.config import Recipe, load_recipe
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.method.forks import schedule
+from omniopd.method.forks import schedule, teacher_tokens
 from omniopd.method.targets import fork_targets
 from omniopd.models.pieces import whole_characters
 from omniopd.models.sampling import sample
 from omniopd.records import RolloutRecord
 from omniopd.teachers.local import LocalTeacher
-from omniopd.teachers.prices import price_of
+from omniopd.teachers.prices import price_for
 from omniopd.training.recording import rollout_records
 from omniopd.types import Audit, AuditedRollout, Fork, Prompt, Rollout, Teacher, Usage
 
@@ -168,15 +167,17 @@ class Exploration:
         # The student's tokens stand for the teacher's; each text is taken to be a call that reads the prefix.
         read = settings.samples * sum(len(rollout.prompt_ids) + fork.start for fork in missing)
         ratio = self.recipe.teacher.tokens_per_student_token
-        written = settings.samples * sum(math.ceil((fork.stop - fork.start) * ratio) for fork in missing)
-        price = price_of(self.recipe.teacher.model)
+        written = settings.samples * sum(teacher_tokens(fork.stop - fork.start, ratio) for fork in missing)
+        price = price_for(self.recipe.teacher)
         usd = None if price is None else price.of(Usage(read, written))
         return Asking(len(missing), texts, read, written, usd)
 
     def record(self) -> RolloutRecord:
-        """The answer with every audit so far, under the recipe's present target, as a training step would record it."""
-        rollout, objective = self._at_hand(), self.recipe.objective
-        audits = _apart(list(self._audits.values()))
+        """The answer with every audit so far of the recipe's present chunk length, under its present target, as a
+        training step would record it."""
+        rollout, objective, length = self._at_hand(), self.recipe.objective, self.recipe.audit.chunk_tokens
+        of_length = [a for (start, stop), a in self._audits.items() if stop == min(start + length, len(rollout))]
+        audits = _apart(of_length)
         compared = [self._compared(a) for a in audits]
         audited = AuditedRollout(rollout, tuple(compared))
         targets = fork_targets(

@@ -66,6 +66,19 @@ def test_more_texts_than_at_hand_are_asked_for() -> None:
     assert len(found.texts) == 5
 
 
+def test_audits_of_another_chunk_length_are_kept_aside_until_it_is_chosen_again() -> None:
+    explore = exploration()
+    before = explore.ask(explore.forks()).audits
+    asked = len(explore.teacher.requests)
+    explore.with_settings(**{"audit.chunk_tokens": 3})
+    assert explore.record().audits == ()
+    [longer] = explore.ask([explore.fork_at(4)]).audits
+    assert longer.stop - longer.start == 3
+    explore.with_settings(**{"audit.chunk_tokens": 2})
+    assert explore.ask(explore.forks()).audits == before
+    assert len(explore.teacher.requests) == asked + 1
+
+
 def test_a_price_is_known_before_anybody_is_asked_and_nothing_once_the_texts_are_at_hand() -> None:
     explore = exploration(teacher__model="anthropic/claude-haiku-4-5")
     forks = explore.forks()
@@ -76,7 +89,7 @@ def test_a_price_is_known_before_anybody_is_asked_and_nothing_once_the_texts_are
     assert str(price).startswith(f"≈ {price.input_tokens:,} teacher tokens read + ")
     explore.ask(forks)
     assert explore.price(forks).is_free
-    unknown = exploration(teacher__model="hosted_vllm/mine")
+    unknown = exploration(teacher__model="openai/nobody-knows-it")
     assert "price unknown" in str(unknown.price(unknown.forks()))
 
 

@@ -38,6 +38,12 @@ def test_they_are_all_here() -> None:
     assert {p.stem for p in NOTEBOOKS} >= NAMES
 
 
+def test_the_tour_and_the_readme_name_every_one(notebook: Path) -> None:
+    name = notebook.relative_to(FOLDER).as_posix()
+    assert f"| `{name}` |" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert notebook.stem == "00_tour" or f"({name})" in (FOLDER / "00_tour.ipynb").read_text(encoding="utf-8")
+
+
 def test_one_cell_holds_the_parameters_and_each_has_a_type_and_a_word_of_help(notebook: Path) -> None:
     assert sum("parameters" in c.metadata.get("tags", []) for c in cells(notebook)) == 1
     found = parameters_of(notebook)

@@ -16,7 +16,7 @@ from omniopd.method.plain_similarity import characters, exact
 from omniopd.method.similarity import edit_similarity
 from omniopd.method.similarity import self_agreement as tensor_self_agreement
 from omniopd.method.targets import ForkEvidence, agreement_through, next_token_labels
-from omniopd_widgets import AuditPanel
+from omniopd_widgets import AuditPanel, RolloutView
 from omniopd_widgets import _evidence as ev
 from omniopd_widgets._safe import visible
 from tests.widgets.hostile import hostile_strings, long_line
@@ -77,7 +77,7 @@ def test_equal_texts_are_one_row_with_their_number(mount) -> None:
     mounted = mount(AuditPanel(rollout_record()))
     assert repr(mounted.view) == "AuditPanel(2 forks, 9 texts)"
     assert mounted.find(".oopd-texts tbody tr").count() == 6
-    assert mounted.text(".oopd-texts tbody tr:nth-child(2) button") == "1 ×2"
+    assert mounted.text(".oopd-texts tbody tr:nth-child(2) button") == "1, 2 ×2"
     assert mounted.contents(".oopd-texts td > .oopd-text")[:5] == [CHUNK, TEXTS[0], TEXTS[5], TEXTS[2], TEXTS[3]]
 
 
@@ -167,6 +167,47 @@ def test_keys_choose_texts_and_stay_in_the_view(mount) -> None:
     mounted.press("o", "d", "b", "d", "?")
     assert (mounted.view.order, mounted.view.compare) == ("different", "characters")
     assert mounted.leaked_keys() == []
+
+
+def test_a_text_has_one_number_in_the_panel_and_in_the_rollout(mount) -> None:
+    record = rollout_record()
+    panel = mount(AuditPanel(record, order="different"))
+    buttons = panel.find(".oopd-texts tbody button").all_inner_texts()
+    assert buttons == ["5", "4", "3", "6", "1, 2 ×2"]
+    strip = mount(RolloutView(record))
+    for key in ("2", "4", "6"):
+        panel.press(key)
+        strip.press(key)
+        assert panel.view.continuation == strip.view.continuation == int(key) - 1
+        chosen = panel.find(".oopd-texts [aria-pressed=true]").inner_text()
+        assert key in chosen.split(" ×")[0].split(", ")
+        assert strip.find(".oopd-pickers [aria-pressed=true]").inner_text() == key
+
+
+def test_a_pressed_button_keeps_the_focus_and_the_chosen_text_is_in_sight(mount) -> None:
+    texts = tuple(f"{word} line\n" * 3 for word in "abcdefghijklmnopqrst")
+    panel = mount(AuditPanel([audit_at(2, texts=texts), audit_at(40)], compare="exact", fork=0))
+    panel.find(".oopd-texts tbody button").nth(2).focus()
+    panel.press("Enter", "Enter")  # chosen, and taken back
+    assert panel.view.continuation == -1
+    panel.find(".oopd-disagreement button").nth(0).focus()
+    panel.press("Enter")
+    assert panel.page.evaluate("() => document.activeElement.closest('.oopd-disagreement') !== null")
+    panel.assign(fork=0)
+    panel.root.focus()
+    in_sight = """() => {
+      const [table, student, row] = [".oopd-texts", ".oopd-student", ".oopd-here"].map((s) =>
+        document.querySelector(s).getBoundingClientRect());
+      return row.top >= student.bottom - 1 && row.bottom <= table.bottom + 1;
+    }"""
+    for key in ("ArrowUp", "ArrowUp", "ArrowDown", "ArrowDown", "ArrowDown"):
+        panel.press(key)
+        assert panel.page.evaluate(in_sight), key
+
+
+def test_a_matrix_of_many_texts_can_be_read_aloud(mount) -> None:
+    panel = mount(AuditPanel(audit_at(2, texts=tuple("abcdefghijklm"))))
+    assert set(panel.contents(".oopd-matrix td + td, .oopd-matrix th + td")) == {"0.00", "1.00"}
 
 
 def test_without_an_audit_it_says_so(mount) -> None:

@@ -36,6 +36,16 @@ open("begun", "w").close()
 while not os.path.exists("enough"):
     time.sleep(0.01)
 """
+LOOKING = """\
+import threading, time
+def count():
+    while True:
+        open("looking", "w").write(str(sum(t.name == "omniopd-look" for t in threading.enumerate())))
+        time.sleep(0.05)
+counting = globals().get("counting") or threading.Thread(target=count, daemon=True)
+counting.is_alive() or counting.start()
+"""
+BROWSER = "from omniopd_widgets import RunBrowser\nRunBrowser('.', interval_s=0.1)"
 LAUNCHER = "from omniopd_widgets import Launcher\nview = Launcher('long.ipynb', interval_s=0.1)\nview"
 
 
@@ -122,6 +132,16 @@ def test_a_run_outlives_its_notebooks_kernel_and_a_second_notebook_finds_it(lab:
     second.page.wait_for_function(
         "() => document.querySelector('.oopd-launch-runs .oopd-state')?.innerText.includes('finished')", timeout=60_000
     )
+
+
+def test_a_cell_that_is_run_again_leaves_no_thread_behind(lab: Lab, opened: Any) -> None:
+    small_notebook(lab.folder / "long.ipynb", LONG)
+    tab = opened(notebook(lab.folder, "again", LOOKING, LAUNCHER, BROWSER))
+    for _ in range(3):
+        tab.run_all()
+    assert tab.errors() == []
+    until(lambda: (lab.folder / "looking").read_text() == "2")
+    tab.page.locator(".oopd-launcher").wait_for()
 
 
 def test_a_notebook_that_nobody_ran_shows_its_views_without_a_kernel(lab: Lab, opened: Any) -> None:

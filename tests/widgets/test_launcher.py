@@ -1,6 +1,7 @@
 """The launcher in a browser: a form that is checked, runs that are started, watched, ended and found again."""
 
 import os
+import threading
 
 import pytest
 
@@ -104,6 +105,26 @@ def test_a_teacher_behind_an_api_has_a_price_and_is_started_only_when_asked_twic
     mounted.click(".oopd-launch-start")
     assert mounted.text(".oopd-launch-start") == "Start it all the same"
     assert mounted.view.pressed["count"] == 0
+    mounted.assign(device="cpu")  # another order than the one that was asked about
+    assert mounted.text(".oopd-launch-start") == "Start"
+
+
+def test_a_start_that_is_pressed_twice_while_the_kernel_is_busy_is_one_run(form, mount):
+    view = form("1", parameters="x: int = 1\n")
+    free = threading.Event()
+    view._work.submit(free.wait)
+    mounted = mount(view)
+    start = mounted.find(".oopd-launch-start")
+    start.evaluate("b => { b.click(); b.click(); }")
+    assert start.is_disabled()
+    mounted.settle()
+    assert view.pressed["count"] == 1
+    view.pressed = {"action": "start", "run": "", "count": 2}  # another page of the same view
+    free.set()
+    view.wait()
+    assert len(view.runs) == 1
+    mounted.settle()
+    assert start.is_enabled()
 
 
 def test_a_run_is_started_shown_ended_and_found_by_another_launcher(form, mount, tmp_path):

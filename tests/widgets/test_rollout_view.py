@@ -107,6 +107,9 @@ def test_enter_opens_and_numbers_choose_a_continuation(mount) -> None:
     mounted.press("9")
     assert mounted.view.continuation == 3
     mounted.page.wait_for_function("document.querySelector('.oopd-status').textContent.includes('6 continuations')")
+    mounted.find(".oopd-pickers button").nth(1).focus()
+    mounted.press("Enter", "Enter")  # drawn anew, with the focus
+    assert mounted.view.continuation == -1
     mounted.press("n")
     assert (mounted.view.fork, mounted.view.continuation) == (1, -1)
 

@@ -248,7 +248,7 @@ def test_runs_are_chosen_compared_and_opened_with_the_keyboard_alone(folder, bro
         page.find(f"input[aria-label='compare {name}']").focus()
         page.press("Space")
     assert page.view.chosen == ["first", "as good"]
-    assert page.page.evaluate("() => document.activeElement.dataset.id") == "as good"
+    assert page.page.evaluate("() => document.activeElement.dataset.what") == "compare as good"
     page.frame()
     assert page.find("caption:has-text('Accuracy of as good against first')").is_visible()
     verdicts = page.find(".oopd-verdict").all_inner_texts()
@@ -260,6 +260,7 @@ def test_runs_are_chosen_compared_and_opened_with_the_keyboard_alone(folder, bro
     page.find("tr:has(.oopd-column-id :text-is('first')) button").focus()
     page.press("Enter")
     assert page.view.opened == "first"
+    assert page.page.evaluate("() => document.activeElement.dataset.what") == "open first"
     page.view.monitor.step = 10
     page.view.monitor.selected = 1
     assert page.view.monitor.opened.rollout.record == page.view.monitor.rollout

@@ -83,6 +83,20 @@ def test_a_closed_view_ends_its_thread_and_is_collected(tmp_path):
     assert gone() is None
 
 
+def test_a_view_that_left_the_page_looks_no_more_until_it_is_shown_again(tmp_path, follow):
+    run = watched.with_steps(watched.run_in(tmp_path), 1, 2, recorded=1)
+    view = follow(run)
+    assert view._ticker.is_alive  # no page has shown it yet, as in a script
+    view.set_state({"_view_count": 1})  # what the page says
+    view.set_state({"_view_count": 0})
+    view._ticker.join()
+    assert not view._ticker.is_alive
+    assert view.live
+    watched.with_steps(run, 3, 3, recorded=1)
+    view.set_state({"_view_count": 1})
+    watched.until(view, "recorded", lambda: view.recorded == [1, 2, 3])
+
+
 def test_a_run_that_disappears_is_said(tmp_path, follow):
     run = watched.with_steps(watched.run_in(tmp_path), 1, 2)
     view = follow(run)
@@ -185,6 +199,16 @@ def test_the_rollouts_of_a_step_open_with_their_audits(over, follow):
     view.step = 20
     assert view.selected == -1
     assert view.opened.box.children == ()
+
+
+def test_a_rollout_that_is_being_read_stays_open_while_the_run_goes_on(tmp_path, follow):
+    run = watched.with_steps(watched.run_in(tmp_path), 1, 3, recorded=1)
+    view = follow(run)
+    view.selected = 1
+    watched.with_steps(run, 4, 4, recorded=1)
+    watched.until(view, "recorded", lambda: view.recorded == [1, 2, 3, 4])
+    assert (view.step, view.selected, view.newest) == (3, 1, False)
+    assert view.opened.rollout.record == run.rollouts(3)[1]
 
 
 def test_one_prompt_is_followed_through_training(over, follow):

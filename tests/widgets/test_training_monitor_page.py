@@ -42,6 +42,8 @@ def test_everything_is_reached_by_the_keyboard(over, follow, mount):
     page.press("Enter")
     assert page.view.selected == 3
     assert open_third.get_attribute("aria-pressed") == "true"
+    page.press("Enter")  # the row was drawn anew, and kept the focus
+    assert page.view.selected == -1
 
 
 def test_a_click_on_a_head_sorts_and_says_so(over, follow, mount):
@@ -50,6 +52,15 @@ def test_a_click_on_a_head_sorts_and_says_so(over, follow, mount):
     shown = page.find("tbody tr td:nth-child(8)").all_inner_texts()
     assert shown == sorted(shown, reverse=True)
     assert page.find("th[aria-sort=descending]").inner_text().startswith("peak entropy")
+
+
+def test_the_steps_of_a_prompt_open_its_answer_one_after_the_other(over, follow, mount):
+    page = mount(follow(over))
+    row = page.view.forks["strips"][0]["row"]
+    for step in (10, 20, 10):
+        page.click(f".oopd-strips button:text-is('step {step}')")
+        assert (page.view.step, page.view.selected) == (step, row)
+        assert page.view.opened.box.children[0].record == over.rollouts(step)[row]
 
 
 def test_the_page_follows_what_the_thread_reads(tmp_path, follow, mount):

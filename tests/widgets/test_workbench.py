@@ -7,14 +7,17 @@ from collections.abc import Iterator
 import pytest
 
 from omniopd.build import LocalModel
+from omniopd.config import load_recipe
+from omniopd.config.reading import recipe_toml
 from omniopd.exploring import Exploration
+from omniopd.launch.parameters import all_values, recipe_with
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.types import Continuations
 from omniopd_widgets import Workbench
 from omniopd_widgets.question_bar import QuestionBar
 from tests.builders import tiny_model, tiny_tokenizer
-from tests.small_runs import small_recipe
+from tests.small_runs import lab, small_recipe
 from tests.widgets.hostile import hostile_strings
 
 STUDENT = LocalModel("tiny", tiny_model(context=512), tiny_tokenizer())
@@ -67,6 +70,17 @@ def test_pointing_at_a_fork_in_one_view_moves_the_others(bench: Workbench) -> No
     assert bench.panel.audits[bench.panel.fork] == second
 
 
+def test_a_token_inside_an_audited_chunk_stays_selected_while_the_views_below_show_its_fork(bench: Workbench) -> None:
+    bench.ask_all()
+    bench.wait()
+    first, second = bench.rollout.record.audits[:2]
+    bench.rollout.selected = first.start
+    bench.rollout.selected = second.start + 1
+    assert bench.rollout.selected == second.start + 1
+    assert (bench.posterior.selected, bench.ledger.selected) == (second.start, second.start)
+    assert bench.panel.audits[bench.panel.fork] == second
+
+
 def test_a_teacher_that_costs_is_asked_on_a_press_and_its_price_stands_on_the_button() -> None:
     teacher = ScriptedTeacher([f"text {n}" for n in range(9)])
     bench = workbench(teacher, teacher__model="anthropic/claude-haiku-4-5")
@@ -79,6 +93,65 @@ def test_a_teacher_that_costs_is_asked_on_a_press_and_its_price_stands_on_the_bu
     bench.wait()
     assert len(teacher.requests) == 1
     assert bench.bar.prices["ask"] == {"text": "free: at hand", "paid": False}
+    bench.close()
+
+
+def test_the_same_fork_can_be_opened_again(mount) -> None:
+    bench = workbench(ScriptedTeacher(["a text"] * 9), teacher__model="anthropic/claude-haiku-4-5")
+    mounted = mount(bench.rollout)
+    for _ in range(2):
+        bench.bar.place = ""
+        mounted.press("Enter")
+        assert "to pay ≈" in bench.bar.place
+    bench.close()
+
+
+def test_an_order_whose_settings_are_refused_says_so_and_is_not_paid_for() -> None:
+    teacher = ScriptedTeacher([f"text {n}" for n in range(9)])
+    bench = workbench(teacher)
+    bench.ask()
+    bench.wait()
+    asked, before = len(teacher.requests), bench.bar.settings
+    bench.posterior.order = {"forks": 2, "samples": 3, "chunk_tokens": 500, "serial": 1}
+    bench.wait()
+    assert "audit.chunk_tokens is 500, longer than a rollout" in bench.bar.problem
+    assert (len(teacher.requests), bench.bar.settings) == (asked, before)
+    bench.posterior.order = {"forks": 2, "samples": 3, "chunk_tokens": 3, "serial": 2}
+    bench.wait()
+    assert (bench.bar.problem, bench.bar.settings["audit.chunk_tokens"]) == ("", 3)
+    assert {a.stop - a.start for a in bench.rollout.record.audits} == {3}
+    bench.close()
+
+
+def test_the_launcher_gets_the_recipe_and_every_setting_it_was_given(tmp_path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(recipe_toml(small_recipe()))
+    teacher = str(lab() / "student")
+    bench = Workbench(
+        str(file), runs=str(tmp_path / "runs"), problems=3, teacher__model=teacher, objective__anchor_weight=0.2,
+        evaluation__temperatures=[0.0, 0.5],
+    )  # fmt: skip
+    bench.bar.settings = {**bench.bar.settings, "audit.samples": 3}
+    bench.wait()
+    bench.bar.press("use")
+    assert bench.launcher.problems == {}
+    wanted = recipe_with(all_values(bench.launcher._parameters, bench.launcher.values))
+    assert wanted == load_recipe(
+        file, **{
+            "teacher.model": teacher, "objective.anchor_weight": 0.2, "evaluation.temperatures": [0.0, 0.5],
+            "audit.samples": 3, "training.steps": 3, "evaluation.problems": 20,
+        }
+    )  # fmt: skip
+    bench.close()
+
+
+def test_an_exploration_without_a_recipes_name_is_not_trained_as_another(tmp_path) -> None:
+    bench = Workbench(
+        exploration=Exploration(small_recipe(), STUDENT, ScriptedTeacher(["a"])), runs=str(tmp_path), problems=3
+    )
+    bench.bar.press("use")
+    assert "made of an exploration=" in bench.bar.problem
+    assert bench.launcher.texts == {}
     bench.close()
 
 

@@ -38,6 +38,17 @@ class Ticker:
         """End soon; waits for nothing."""
         self._over.set()
 
+    def follow(self, before: int | None, shown: int | None) -> None:
+        """Run while pages show the view, as their numbers change; one that no page ever showed is left running.
+
+        ipywidgets keeps every view alive: without this, a cell that is run again leaves a thread behind each time. A
+        page that was loaded anew counts its views twice; they go on looking, then, and never rest on the screen.
+        """
+        if shown:
+            self.start()
+        elif before:
+            self.stop()
+
     def join(self, timeout_s: float = 5.0) -> None:
         """Wait until the thread has ended."""
         if self._thread is not None and self._thread is not threading.current_thread():

@@ -16,6 +16,8 @@ from omniopd_widgets._ticker import Ticker
 class Watching(View):
     """A view whose `_look` is called every `interval_s` while `live`, until it returns False; `beneath` is shown below.
 
+    It rests once the page that showed it shows it no longer, and goes on with the next one that does.
+
     `_lock` is held by whoever changes what is shown: the thread that looks, and the page.
     """
 
@@ -29,7 +31,7 @@ class Watching(View):
         self._lock = threading.RLock()
         self._ticker = Ticker(self._look, self._failed, interval_s)
         self._beneath = beneath
-        super().__init__(**traits)
+        super().__init__(**{"_view_count": 0} | traits)  # 0: ipywidgets counts from now on
 
     @property
     def whole(self) -> ipywidgets.VBox:
@@ -61,6 +63,12 @@ class Watching(View):
             self._ticker.start()
         else:
             self._ticker.stop()
+
+    @observe("_view_count")
+    def _on_views(self, change: Any) -> None:
+        assert self._ticker is not None
+        if self.live:
+            self._ticker.follow(change["old"], change["new"])
 
     def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The view with what is opened beneath it."""

@@ -9,6 +9,7 @@ the names of the variables are seen here.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -71,13 +72,15 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
         self._found = LaunchedRuns(self._folder)
         self._work = ThreadPoolExecutor(1, thread_name_prefix="launcher")
         self._pending: Any = None
+        self._started: Any = None
         self._lock = threading.RLock()
+        self._ticker = Ticker(self._look, self._failed, interval_s)
         super().__init__(
-            notebook=self._source.stem, folder=str(runs), fields=[_field(p) for p in self._parameters], **traits
-        )
+            notebook=self._source.stem, folder=str(runs), fields=[_field(p) for p in self._parameters],
+            **{"_view_count": 0} | traits,  # 0: ipywidgets counts from now on
+        )  # fmt: skip
         self._check()
         self._look()
-        self._ticker = Ticker(self._look, self._failed, interval_s)
         self._ticker.start()
 
     @property
@@ -85,21 +88,26 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
         """The parameters as the notebook will get them, of the fields that are right."""
         return checked(self._parameters, self.texts)[0]
 
-    def use(self, settings: Mapping[str, Any]) -> None:
-        """Fill the form from settings of a recipe by their dotted names, as the workbench does."""
+    def use(self, settings: Mapping[str, Any], recipe: str | None = None) -> None:
+        """Fill the form from settings of a recipe by their dotted names, and with the recipe's own name, as the
+        workbench does."""
         names = {setting: name for name, setting in SETTINGS.items()}
         texts, more = dict(self.texts), []
         known = {p.name for p in self._parameters}
+        if recipe is not None:
+            texts["recipe"] = recipe
         for setting, value in settings.items():
             if names.get(setting) in known:
                 texts[names[setting]] = _text(value)
             else:
-                more.append(f"{setting}={_text(value)}")
+                more.append(f"{setting}={_toml(value)}")
         if more and MORE not in known:
             raise ConfigError(f"{self._source.name} has no parameter {MORE!r} to put {more[0]} into")
         if more:
             kept = [word for word in self.values.get(MORE, []) if word.partition("=")[0] not in settings]
-            texts[MORE] = ", ".join([*kept, *more])
+            words = [*kept, *more]
+            # Commas part the words, unless they stand in a list as Python writes it.
+            texts[MORE] = repr(words) if any("," in word for word in words) else ", ".join(words)
         self.texts = texts
 
     def start(self, name: str | None = None) -> None:
@@ -161,11 +169,18 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
     def _changed(self, change: Any) -> None:
         self._check()
 
+    @observe("_view_count")
+    def _on_views(self, change: Any) -> None:
+        self._ticker.follow(change["old"], change["new"])
+
     @observe("pressed")
     def _pressed(self, change: Any) -> None:
         action, path = change["new"].get("action"), str(change["new"].get("run", ""))
         if action == "start":
-            self.start()
+            # A press that waited for a busy kernel beside another one is the same press.
+            if self._started is None or self._started.done():
+                self.start()
+                self._started = self._pending
         elif action in ACTIONS:
             getattr(self, action)(path)
 
@@ -261,6 +276,11 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value))
     return str(value)
+
+
+def _toml(value: Any) -> str:
+    """A value as the right side of a setting."""
+    return json.dumps(list(value)) if isinstance(value, list | tuple) else _text(value)
 
 
 def _keys(teacher: Any) -> list[dict[str, Any]]:

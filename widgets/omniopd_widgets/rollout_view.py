@@ -25,9 +25,10 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
     """One rollout. What the user does is an assignment, and assigning does the same:
 
     `selected` is a token, `fork` a number in `forks` (both −1 for none), `continuation` one of that fork's texts, and
-    `opened` the token at which somebody pressed Enter or clicked a fork: who asks teachers observes it. `metric` is one
-    of entropy, logprob, kl, trust (π̂), share (of the loss); `granularity` token, word, sentence or line; `scale` fixed
-    (two answers can be compared) or percentile (of this answer).
+    `opened` the token at which somebody pressed Enter or clicked a fork: who asks teachers observes it, and sets it to
+    −1 again, so that the same place can be opened once more. `metric` is one of entropy, logprob, kl, trust (π̂), share
+    (of the loss); `granularity` token, word, sentence or line; `scale` fixed (two answers can be compared) or
+    percentile (of this answer).
     """
 
     pieces: t.List[Any] = t.List().tag(sync=True)

@@ -32,8 +32,8 @@ class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css"
     """Follows the run in a directory.
 
     Assign `step` to see a recorded step's rollouts (`newest` lets it go with the run), `selected` to open the rollout
-    of that row beneath, `prompt` to follow one prompt (its id) through training, `live` to look again or no longer.
-    `steps`, `evals` and `rollout` hold the records themselves.
+    of that row beneath, `pointed` to do both, `prompt` to follow one prompt (its id) through training, `live` to look
+    again or no longer. `steps`, `evals` and `rollout` hold the records themselves.
     """
 
     name = Unicode("").tag(sync=True)
@@ -48,6 +48,8 @@ class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css"
     rows = List().tag(sync=True)
     hidden_rows = Int(0).tag(sync=True)
     selected = Int(-1).tag(sync=True)
+    # Step and row in one: sent as two, the step would close the row that is open already.
+    pointed = Dict({"step": -1, "row": -1, "count": 0}).tag(sync=True)
     prompts = List().tag(sync=True)
     prompt = Unicode("").tag(sync=True)
     forks = Dict().tag(sync=True)
@@ -151,7 +153,16 @@ class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css"
 
     @observe("selected")
     def _on_selected(self, change: Any) -> None:
-        self.opened.show(self.rollout, self.run)
+        with self._lock:
+            if change["new"] >= 0:
+                self.newest = False  # the run would take away what is being read
+            self.opened.show(self.rollout, self.run)
+
+    @observe("pointed")
+    def _on_pointed(self, change: Any) -> None:
+        with self._lock:
+            self.step = change["new"]["step"]
+            self.selected = change["new"]["row"]
 
     @observe("prompt")
     def _on_prompt(self, change: Any) -> None:

@@ -36,7 +36,7 @@ class Workbench(Stack):
 
     Args:
         recipe: a recipe, its name or its file; its student, teacher and task are looked at.
-        exploration: takes the place of the one that `recipe` makes.
+        exploration: takes the place of the one that `recipe` makes; the launcher then gets no settings from here.
         runs: the folder where the launcher makes runs; None for no launcher.
         **settings: settings of the recipe, dots as two underscores (`teacher__model="anthropic/claude-haiku-4-5"`).
 
@@ -53,6 +53,9 @@ class Workbench(Stack):
         **settings: Any,
     ) -> None:
         named = {name.replace("__", "."): value for name, value in settings.items()}
+        self._named = named
+        # What a run of its own can be made of: an exploration's student and task have no name to tell it.
+        self._recipe = recipe if exploration is None and isinstance(recipe, str) else None
         start = READABLE if recipe == "embedded" else {}
         self.exploration = exploration or Exploration(recipe, **{**start, **named})
         self._problems = self.exploration.problems(problems)
@@ -137,7 +140,10 @@ class Workbench(Stack):
         act.get(change["new"]["action"], lambda: None)()
 
     def _opened(self, position: int) -> None:
-        if position < 0 or self.exploration.rollout is None:
+        if position < 0:
+            return
+        self.rollout.opened = -1  # heard: the same place can be opened again
+        if self.exploration.rollout is None:
             return
         price = self.exploration.price([self.exploration.fork_at(position)])
         if price.is_paid:
@@ -149,8 +155,15 @@ class Workbench(Stack):
     def _ordered(self, order: Order) -> None:
         """More texts, more forks or other chunks, priced in the posterior plot and paid for there with Enter."""
         wanted = {"audit.forks": order.forks, "audit.samples": order.samples, "audit.chunk_tokens": order.chunk_tokens}
-        self.bar.settings = {**self.bar.settings, **wanted}
-        self.ask_all()
+
+        def work() -> None:
+            # One piece of work: settings that are refused must not be paid for as the old ones.
+            self.exploration.with_settings(**wanted)
+            self._show_settings({**self.bar.settings, **wanted})
+            self._show(self.exploration.record(), self.rollout.selected)
+            self._show(self.exploration.ask(self.exploration.forks()), self.rollout.selected)
+
+        self._later("the teacher continues at all forks …", work)
 
     def _settings_changed(self, change: dict[str, Any]) -> None:
         changed = {name: value for name, value in change["new"].items() if value != change["old"].get(name)}
@@ -159,9 +172,7 @@ class Workbench(Stack):
             try:
                 self.exploration.with_settings(**changed)
             except OmniOPDError:
-                self._showing = True
-                self.bar.settings = change["old"]
-                self._showing = False
+                self._show_settings(change["old"])
                 raise
             if self.exploration.rollout is not None:
                 self._show(self.exploration.record(), self.rollout.selected)
@@ -173,7 +184,14 @@ class Workbench(Stack):
         if self.launcher is None:
             self.bar.problem = "this workbench has no launcher: make it with runs=\"runs\""
             return
-        self.launcher.use(dict(self.bar.settings))
+        if self._recipe is None:
+            self.bar.problem = (
+                "this workbench was made of an exploration=, whose student, teacher and task a launched run cannot be "
+                "told: make it of a recipe, by its name or file, to train with these settings"
+            )
+            return
+        teacher = self.exploration.recipe.teacher.model
+        self.launcher.use({**self._named, "teacher.model": teacher, **self.bar.settings}, recipe=self._recipe)
 
     def _selected(self, position: int) -> None:
         """The views below follow the token that is selected in the answer."""
@@ -184,7 +202,11 @@ class Workbench(Stack):
 
     def _select(self, start: int) -> None:
         """A view below was pointed at another fork: the answer goes there, and with it the others."""
-        if not self._showing and start >= 0 and self.rollout.selected != start:
+        at = self.rollout.selected
+        # A token inside the chunk is where the views below follow it to: it keeps its place.
+        if any(a.start == start and a.start <= at < a.stop for a in self.rollout.record.audits):
+            return
+        if not self._showing and start >= 0 and at != start:
             self.rollout.selected = start
 
     def _follow(self, start: int) -> None:
@@ -213,6 +235,14 @@ class Workbench(Stack):
             self._showing = False
         self._below.children = (self.panel, self.posterior, self.ledger) if record.audits else ()
         self._selected(self.rollout.selected)
+
+    def _show_settings(self, settings: dict[str, Any]) -> None:
+        """On the bar, where nobody typed them."""
+        self._showing = True
+        try:
+            self.bar.settings = settings
+        finally:
+            self._showing = False
 
     def _priced(self) -> None:
         """What each press would take, on the bar."""

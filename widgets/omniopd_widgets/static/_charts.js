@@ -66,7 +66,7 @@ export function curvesOf(panel, numbers) {
 export function lineChart({ signal, onPoint, onPick }) {
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "oopd-plot" });
   const caption = h("figcaption", {});
-  const legend = h("ul", { class: "oopd-legend" });
+  const legend = h("ul", { class: "oopd-chart-legend" });
   const element = h("figure", { class: "oopd-chart" }, caption, picture, legend);
   let state = null;
 
@@ -99,11 +99,11 @@ export function lineChart({ signal, onPoint, onPick }) {
 
     const parts = [];
     for (const tick of yTicks) {
-      parts.push(svg("line", { class: "oopd-grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(tick), y2: y(tick) }));
+      parts.push(svg("line", { class: "oopd-chart-grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(tick), y2: y(tick) }));
       parts.push(svg("text", { x: LEFT - 5, y: y(tick) + 4, "text-anchor": "end" }, short(tick)));
     }
     for (const tick of xTicks) {
-      parts.push(svg("line", { class: "oopd-grid", x1: across(tick), x2: across(tick), y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM + 3 }));
+      parts.push(svg("line", { class: "oopd-chart-grid", x1: across(tick), x2: across(tick), y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM + 3 }));
       parts.push(svg("text", { x: across(tick), y: HEIGHT - BOTTOM + 15, "text-anchor": "middle" }, short(tick)));
     }
     for (const mark of options.marks ?? []) {

@@ -61,6 +61,16 @@ export function clear(element, ...children) {
   return element;
 }
 
+// The same where somebody may be working: what had the focus, by its data-what, has it again, else the view.
+export function redraw(element, ...children) {
+  const what = element.contains(document.activeElement) ? document.activeElement.dataset.what : undefined;
+  clear(element, ...children);
+  if (what === undefined) return element;
+  const again = [...element.querySelectorAll("[data-what]")].find((found) => found.dataset.what === what);
+  (again ?? element.closest(".oopd-view"))?.focus({ preventScroll: true });
+  return element;
+}
+
 // ---- texts that somebody else wrote --------------------------------------------------------------------------------
 
 // A fragment that shows `text` as it is: each character without a shape becomes a chip that names it. The character

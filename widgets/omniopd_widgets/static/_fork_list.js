@@ -1,13 +1,15 @@
 // The forks of a rollout as an ordered list of buttons, and the one fork that is selected: its numbers, the student's chunk
 // and one of the teacher's texts.
-import { assign, button, clear, h, missing, number, tokensAt, quoted, shown } from "./_common.js";
+import { assign, button, clear, h, missing, number, redraw, tokensAt, quoted, shown } from "./_common.js";
 
 // `go(k)` is called where fork k's button is pressed.
 export function forkButtons(forks, go, signal) {
   return forks.map((fork, k) => {
     const trust = missing(fork.posterior_mean) ? (fork.problem ? "no answer" : "not asked") : `π̂ ${number(fork.posterior_mean, 2)}`;
     const label = [h("b", {}, k + 1), ` ${quoted(fork.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `H ${number(fork.entropy, 2)} · ${trust}`)];
-    return h("li", {}, button(label, () => go(k), { signal, title: `token ${fork.start}${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` }));
+    const open = button(label, () => go(k), { signal, title: `token ${fork.start}${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` });
+    open.dataset.what = `fork ${fork.start}`;
+    return h("li", {}, open);
   });
 }
 
@@ -18,6 +20,7 @@ export function forkDetail(place, forks, model, signal) {
   const pickers = fork.texts.slice(0, 99).map((_, j) => {
     const pick = button(String(j + 1), () => assign(model, "continuation", j === model.get("continuation") ? -1 : j), { signal, title: `continuation ${j + 1}` });
     pick.setAttribute("aria-pressed", String(j === chosen));
+    pick.dataset.what = `text ${j}`;
     return pick;
   });
   const lanes = h("dl", { class: "oopd-lanes" }, h("dt", {}, "student"), h("dd", {}, shown(fork.chunk)));
@@ -26,7 +29,7 @@ export function forkDetail(place, forks, model, signal) {
     lanes.append(h("dt", {}, `teacher ${chosen + 1} of ${fork.texts.length} (φ ${number(fork.similarities[chosen], 2)})`),
       h("dd", {}, shown(fork.texts[chosen].slice(0, same)), shown(fork.texts[chosen].slice(same), { class: "oopd-other" }, "em")));
   }
-  return clear(place,
+  return redraw(place,
     h("p", {}, facts(fork, model.get("fork"), forks.length).join(" · ")),
     fork.problem ? h("p", { class: "oopd-problem" }, shown(fork.problem)) : null,
     pickers.length ? h("div", { class: "oopd-bar oopd-pickers" }, h("span", {}, "continuation"), pickers)

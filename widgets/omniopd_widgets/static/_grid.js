@@ -1,9 +1,10 @@
 // A table whose columns sort, with a button in each row. Texts that somebody else wrote are shown as they are.
 
-import { clear, h, missing, on, shown } from "./_common.js";
+import { h, missing, on, redraw, shown } from "./_common.js";
 
 // columns: [{key, label, text: the cell holds somebody else's text, number, show: value → string, title}]. Returns
-// {element, draw(rows, sort), body}. `row(record)` gives {button: label, pressed, onClick, extra: [elements]} for the first cell.
+// {element, draw(rows, sort), body}. `row(record)` gives {button: label, what, pressed, onClick, extra: [elements]} for the first cell;
+// the button, by its `what`, keeps the focus where the rows are drawn anew, and so does an extra with a data-what.
 // `sort` is {key, down}; a click on a head calls onSort(key).
 export function sortedTable({ columns, label, signal, onSort, row }) {
   const head = h("tr", {}, h("th", { scope: "col" }, h("span", { class: "oopd-sr" }, "open")));
@@ -24,12 +25,12 @@ export function sortedTable({ columns, label, signal, onSort, row }) {
       if (sort?.key === key) cell.setAttribute("aria-sort", sort.down ? "descending" : "ascending");
       else cell.removeAttribute("aria-sort");
     }
-    clear(body, sorted(rows, sort).map((record) => line(record)));
+    redraw(body, sorted(rows, sort).map((record) => line(record)));
   }
 
   function line(record) {
-    const { button, pressed, onClick, extra = [], title } = row(record);
-    const open = h("button", { type: "button", class: "oopd-button", "aria-pressed": String(Boolean(pressed)), title }, button);
+    const { button, what, pressed, onClick, extra = [], title } = row(record);
+    const open = h("button", { type: "button", class: "oopd-button", "aria-pressed": String(Boolean(pressed)), "data-what": what, title }, button);
     on(open, "click", () => onClick(), { signal });
     const cells = columns.map((column) => {
       const value = record[column.key];

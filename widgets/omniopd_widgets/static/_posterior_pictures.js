@@ -28,7 +28,7 @@ export function makeDetail() {
   const { left, right, top, width, height, lanes, lane } = WIDE;
   const x = (value) => left + value * (width - left - right);
   const floor = top + height;
-  const path = (kind) => svg("path", { class: `oopd-curve oopd-curve-${kind}` });
+  const path = (kind) => svg("path", { class: `oopd-posterior-curve oopd-curve-${kind}` });
   const area = svg("path", { class: "oopd-area" });
   const curves = { ghost: path("ghost"), prior: path("prior"), evidence: path("evidence"), posterior: path("posterior") };
   const means = { ghost: svg("line", { class: "oopd-mean oopd-curve-ghost", y1: top, y2: floor }), posterior: svg("line", { class: "oopd-mean", y1: top, y2: floor + lanes * lane }) };
@@ -88,8 +88,8 @@ export function makeDetail() {
       : [span([r.sub.low, r.sub.high], sub.y + 7, 2, "oopd-span", x), span([r.mean - r.sub.deviation, r.mean + r.sub.deviation], sub.y + 4, 8, "oopd-span-strong", x)]));
     share.group.replaceChildren(
       span([0, r.dataShare], share.y + 2, 13, "oopd-share-data", x), span([r.dataShare, 1], share.y + 2, 13, "oopd-share-prior", x),
-      svg("text", { x: x(0) + 5, y: share.y + 12, class: "oopd-on" }, named("data", r.dataShare)),
-      svg("text", { x: x(1) - 5, y: share.y + 12, class: "oopd-on", "text-anchor": "end" }, named("prior", r.priorShare)),
+      svg("text", { x: x(0) + 5, y: share.y + 12, class: "oopd-posterior-on" }, named("data", r.dataShare)),
+      svg("text", { x: x(1) - 5, y: share.y + 12, class: "oopd-posterior-on", "text-anchor": "end" }, named("prior", r.priorShare)),
     );
     said.textContent =
       `π̂ = ${number(r.mean)} = ${number(r.dataShare)} · ${number(r.share)} (data, k/N) + ${number(r.priorShare)} · ${number(r.prior)} (prior, π̄)` +
@@ -114,7 +114,7 @@ function span([low, high], y, height, kind, x) {
 }
 
 function sample(kind) {
-  return svg("svg", { width: 26, height: 10, "aria-hidden": "true" }, svg("path", { class: `oopd-curve oopd-curve-${kind}`, d: "M1 5L25 5" }));
+  return svg("svg", { width: 26, height: 10, "aria-hidden": "true" }, svg("path", { class: `oopd-posterior-curve oopd-curve-${kind}`, d: "M1 5L25 5" }));
 }
 
 const signed = (value) => `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`;
@@ -138,10 +138,10 @@ export function makeList({ select, signal }) {
   function rebuild(forks) {
     rows = forks.map((fork, i) => {
       const name = h("button", { type: "button", class: "oopd-button", title: quoted(fork.text) }, `${i + 1}: ${tokensAt(fork.start, fork.stop)}`);
-      const prior = svg("path", { class: "oopd-curve oopd-curve-prior" });
-      const old = svg("path", { class: "oopd-curve oopd-curve-ghost" });
+      const prior = svg("path", { class: "oopd-posterior-curve oopd-curve-prior" });
+      const old = svg("path", { class: "oopd-posterior-curve oopd-curve-ghost" });
       const area = svg("path", { class: "oopd-area" });
-      const now = svg("path", { class: "oopd-curve oopd-curve-posterior" });
+      const now = svg("path", { class: "oopd-posterior-curve oopd-curve-posterior" });
       const mean = svg("line", { class: "oopd-mean", y1: 0, y2: SMALL.height });
       const spread = svg("rect", { class: "oopd-span-strong", y: SMALL.height - 4, height: 4 });
       const picture = svg("svg", { width: SMALL.width, height: SMALL.height, viewBox: `0 0 ${SMALL.width} ${SMALL.height}`, "aria-hidden": "true" }, area, prior, old, now, spread, mean);

@@ -1,12 +1,12 @@
 // The audit panel: the student's chunk beside the teacher's texts at one fork. All numbers come from Python.
 import {
   assign, button, clear, count, dollars, floats, h, heat, keyHelp, later, missing, number, on, percent, tokensAt, plural, quoted,
-  scope, shown, watch,
+  redraw, scope, shown, watch,
 } from "./_common.js";
 import { survivalChart } from "./_survival.js";
 
 const KEYS = [
-  ["n p", "next, previous fork"], ["↑ ↓", "text"], ["1 … 9", "text"], ["s", "next similarity"], ["d", "next similarity to compare with"],
+  ["n p", "next, previous fork"], ["↑ ↓", "text"], ["1 … 9", "text of this number, as drawn"], ["s", "next similarity"], ["d", "next similarity to compare with"],
   ["o", "next order"], ["Esc", "leave"], ["?", "these keys"],
 ];
 const ORDERS = [["similar", "most similar first"], ["different", "most different first"], ["frequent", "most frequent first"], ["drawn", "as drawn"]];
@@ -18,7 +18,7 @@ function render({ model, el, signal }) {
       n: () => toFork(1), p: () => toFork(-1), ArrowDown: () => toRow(1), ArrowUp: () => toRow(-1),
       s: () => cycle("similarity"), d: () => cycle("compare"), o: () => assign(model, "order", following(ORDERS, model.get("order"))),
       "?": () => (help.open = !help.open),
-      ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((k) => [k, () => pickRow(k - 1)])),
+      ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((k) => [k, () => pickDraw(k - 1)])),
     },
   });
   const similarity = choice("similarity φ", "similarity");
@@ -113,20 +113,23 @@ function render({ model, el, signal }) {
     const f = fork();
     for (const place of [similarity, compare, order]) place.lastChild.value = model.get(place.lastChild.name);
     if (!f) return;
-    const rows = sorted(f).map((group, r) => row(group, r));
-    clear(table,
+    const rows = sorted(f).map(row);
+    redraw(table,
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "texts"), h("th", { scope: "col" }, "φ"), h("th", { scope: "col" }, "what follows the prefix"))),
       h("tbody", {},
         h("tr", { class: "oopd-student" }, h("th", { scope: "row" }, "student"), h("td", {}, ""), h("td", {}, shown(f.chunk), f.chunk === "" ? ending() : null)), rows));
   }
 
-  function row(group, r) {
+  function row(group) {
     const here = group.draws.includes(model.get("continuation"));
     const parts = group.parts.map(([kind, text]) => (kind === "gone" ? gone(text) : shown(text, { class: kind === "other" ? "oopd-differs" : "" }, kind === "other" ? "em" : "span")));
     const text = h("div", { class: "oopd-text" }, parts.length ? parts : ending());
-    const name = `text ${group.draws.map((d) => d + 1).join(", ")}`;
-    const go = button(group.draws.length > 1 ? `${r + 1} ×${group.draws.length}` : `${r + 1}`, () => assign(model, "continuation", here ? -1 : group.draws[0]), { signal, title: name });
+    // Texts keep the numbers they were drawn with, here, in the matrix and in the rollout's own list.
+    const numbers = group.draws.map((d) => d + 1);
+    const name = `text ${numbers.join(", ")}`;
+    const go = button(`${numbers.slice(0, 3).join(", ")}${numbers.length > 1 ? ` ×${numbers.length}` : ""}`, () => assign(model, "continuation", here ? -1 : group.draws[0]), { signal, title: name });
     go.setAttribute("aria-pressed", String(here));
+    go.dataset.what = name;
     return h("tr", { class: here ? "oopd-here" : "" }, h("th", { scope: "row" }, go), h("td", {}, bar(group.value)), h("td", {}, text));
   }
 
@@ -156,7 +159,7 @@ function render({ model, el, signal }) {
       for (let i = 0; i < most; i++)
         grid.append(h("tr", {}, h("th", { scope: "row" }, i + 1), Array.from({ length: most }, (_, j) => {
           const v = values[i * n + j];
-          return h("td", { class: `oopd-h${Math.max(0, heat(v, 0, 1.0001))}`, title: `text ${i + 1} with ${j + 1}: ${number(v, 3)}` }, most <= 12 ? (v === 1 ? "1" : number(v, 1).replace(/^0/, "")) : "");
+          return h("td", { class: `oopd-h${Math.max(0, heat(v, 0, 1.0001))}`, title: `text ${i + 1} with ${j + 1}: ${number(v, 3)}` }, most <= 12 ? (v === 1 ? "1" : number(v, 1).replace(/^0/, "")) : h("span", { class: "oopd-sr" }, number(v, 2)));
         })));
     }
     const which = model.get("similarity") === "recorded" ? " (by characters; the recorded similarity need not be at hand)" : "";
@@ -171,10 +174,11 @@ function render({ model, el, signal }) {
     compare.lastChild.value = b;
     const rows = model.get("forks").map((f, i) => ({ i, f, a: trust(f, a), b: trust(f, b) }))
       .filter((r) => !missing(r.a) && !missing(r.b)).sort((x, y) => Math.abs(y.a - y.b) - Math.abs(x.a - x.b));
-    clear(disagreement, h("h3", {}, "Where two similarities disagree most"),
+    redraw(disagreement, h("h3", {}, "Where two similarities disagree most"),
       a === b ? h("p", { class: "oopd-quiet" }, "choose another one under “against”")
         : h("ol", { class: "oopd-disagreement" }, rows.slice(0, 12).map((r) => {
           const go = button([`fork ${r.i + 1} ${quoted(r.f.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `π̂ ${number(r.a, 2)} / ${number(r.b, 2)} · apart ${number(Math.abs(r.a - r.b), 2)}`)], () => assign(model, "fork", r.i), { signal });
+          go.dataset.what = `fork ${r.i}`;
           if (r.i === model.get("fork")) go.setAttribute("aria-current", "true");
           return h("li", {}, go);
         })),
@@ -197,9 +201,16 @@ function render({ model, el, signal }) {
   }
 
   function pickRow(r) {
-    const group = fork() && sorted(fork())[r];
+    pickDraw(sorted(fork())[r]?.draws[0]);
+  }
+
+  function pickDraw(draw) {
+    const group = fork() && sorted(fork()).find((g) => g.draws.includes(draw));
     if (!group) return say("no such text");
-    assign(model, "continuation", group.draws[0]);
+    assign(model, "continuation", draw);
+    // The student's row stays at the top, before what is scrolled.
+    table.style.scrollPaddingTop = `${table.querySelector(".oopd-student").offsetHeight}px`;
+    table.querySelector(".oopd-here")?.scrollIntoView({ block: "nearest" });
     say(`${plural(group.draws.length, "text")}, similarity ${number(group.value, 3)}: ${quoted(group.parts.filter(([kind]) => kind !== "gone").map(([, text]) => text).join(""), 160)}`);
   }
 

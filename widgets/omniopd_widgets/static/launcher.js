@@ -1,7 +1,7 @@
 // A notebook's parameters as a form, and the runs that were launched. A press is an assignment to `pressed`, a typed
 // value one to `texts`; what comes of them is shown from the traits.
 
-import { assign, button, clear, h, keyHelp, missing, number, on, percent, plain, scope, shown, watch } from "./_common.js";
+import { assign, button, clear, h, keyHelp, later, missing, number, on, percent, plain, redraw, scope, shown, watch } from "./_common.js";
 
 const SIGNS = { queued: "⏳", running: "▶", finished: "✓", failed: "✗", lost: "✗", interrupted: "⏸", stopped: "⏹", unreadable: "✗" };
 const ENDS = [
@@ -18,6 +18,7 @@ const KEYS = [
 
 function render({ model, el, signal }) {
   let sure = ""; // a press that has to be repeated: "start", or "kill" and the run
+  let sent = false; // a start that the kernel has not heard of yet
   const { body, say } = scope({
     model, el, signal, name: "launcher", label: `Launcher of ${plain(model.get("notebook"))}`,
     keys: { j: () => move(1), k: () => move(-1), "?": () => { help.open = !help.open; } },
@@ -25,8 +26,10 @@ function render({ model, el, signal }) {
 
   const press = (action, run = "") => {
     sure = "";
+    sent ||= action === "start";
     model.set("pressed", { action, run, count: (model.get("pressed").count ?? 0) + 1 });
     model.save_changes();
+    drawStart();
   };
   // What costs money or cannot be taken back is asked for twice.
   const twice = (key, words, act) => {
@@ -45,7 +48,6 @@ function render({ model, el, signal }) {
     const texts = { ...model.get("texts") };
     if (text === fallback) delete texts[name];
     else texts[name] = text;
-    sure = "";
     model.set("texts", texts);
     model.save_changes();
   };
@@ -117,8 +119,8 @@ function render({ model, el, signal }) {
     const { time: seconds = "", price: words = "", paid = false, queue: place = "" } = model.get("estimated");
     const busy = model.get("busy");
     const wrong = Object.keys(model.get("problems")).length;
-    start.disabled = Boolean(busy || wrong);
-    start.textContent = busy || (sure === "start" ? "Start it all the same" : "Start");
+    start.disabled = Boolean(busy || wrong || sent);
+    start.textContent = busy || (sent ? "waiting for the kernel …" : sure === "start" ? "Start it all the same" : "Start");
     start.title = wrong ? "the fields above have to be right first" : "in a process of its own: it goes on when this kernel ends";
     clear(price, plain(words));
     price.dataset.kind = paid ? "paid" : "free";
@@ -156,11 +158,10 @@ function render({ model, el, signal }) {
 
   function drawRuns() {
     const selected = model.get("selected");
-    const focused = list.contains(document.activeElement) ? document.activeElement.dataset.what : null;
     const runs = model.get("runs");
     none.hidden = runs.length > 0;
     clear(none, `No run was launched into ${plain(model.get("folder"))} yet.`);
-    clear(list, runs.map((run) => {
+    redraw(list, runs.map((run) => {
       const chosen = run.path === selected;
       const pick = h("button", { type: "button", class: "oopd-button oopd-launch-name", "aria-current": String(chosen), "data-what": `pick ${run.path}` }, shown(run.name));
       pick.addEventListener("click", () => assign(model, "selected", run.path));
@@ -176,7 +177,6 @@ function render({ model, el, signal }) {
         run.message ? h("p", { class: "oopd-quiet" }, shown(run.message)) : null, buttons,
       );
     }));
-    if (focused) [...list.querySelectorAll("button")].find((b) => b.dataset.what === focused)?.focus();
   }
 
   function controls(run) {
@@ -209,6 +209,9 @@ function render({ model, el, signal }) {
   );
   watch(model, ["fields"], drawFields, signal);
   watch(model, ["texts"], drawValues, signal);
+  // Who was asked about another form, or another device, has not agreed to this one.
+  later(model, ["texts", "device"], () => { sure = ""; drawStart(); drawRuns(); }, signal);
+  later(model, ["busy"], () => { sent = false; }, signal);
   watch(model, ["problems"], drawProblems, signal);
   watch(model, ["device"], () => { device.value = model.get("device"); }, signal);
   watch(model, ["estimated", "busy"], drawStart, signal);

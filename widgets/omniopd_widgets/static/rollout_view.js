@@ -1,7 +1,7 @@
 // The rollout view: an answer token by token. Colours say one metric; forks, chunks and anchors are told by form.
 import {
   assign, button, clear, copyText, count, flags, floats, h, heat, keyHelp, later, missing, number, on, percent, plural,
-  quoted, scope, shown, throttle, unwired, watch,
+  quoted, redraw, scope, shown, throttle, unwired, watch,
 } from "./_common.js";
 import { forkButtons, forkDetail } from "./_fork_list.js";
 import { legendOf, METRICS, metricValues, ofUnits, said, upperEnd } from "./_metrics.js";
@@ -191,7 +191,7 @@ function render({ model, el, signal }) {
 
   function listForks() {
     list.hidden = data.forks.length === 0;
-    clear(list, forkButtons(data.forks, (k) => { toForkNumber(k); open(); }, signal));
+    redraw(list, forkButtons(data.forks, (k) => { toForkNumber(k); open(); }, signal));
   }
 
   function showFork() {
@@ -250,7 +250,7 @@ function render({ model, el, signal }) {
 
   function open() {
     const fork = data.forks[model.get("fork")];
-    model.set("opened", -1); // so that opening the same fork again is heard again
+    model.set("opened", -1); // sent again, should Python not have set it back yet
     assign(model, "opened", fork ? fork.start : model.get("selected"));
   }
 

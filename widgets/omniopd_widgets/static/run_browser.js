@@ -66,10 +66,10 @@ function render({ model, el, signal }) {
       box.checked = chosen.includes(record.id);
       box.disabled = !record.readable || (!box.checked && chosen.length >= MOST);
       box.title = box.checked && chosen[0] === record.id ? "compared; the others are compared with this one" : "compare";
-      box.dataset.id = record.id;
+      box.dataset.what = `compare ${record.id}`;
       on(box, "change", () => assign(model, "chosen", box.checked ? [...chosen, record.id] : chosen.filter((id) => id !== record.id)), { signal });
       return {
-        button: "open", pressed: record.id === model.get("opened"), extra: [box], title: "watch it and its rollouts, below",
+        button: "open", what: `open ${record.id}`, pressed: record.id === model.get("opened"), extra: [box], title: "watch it and its rollouts, below",
         onClick: () => assign(model, "opened", record.id === model.get("opened") ? "" : record.id),
       };
     },
@@ -80,10 +80,7 @@ function render({ model, el, signal }) {
     const query = model.get("query");
     if (search.value !== query) search.value = query;
     const matching = all.filter(matcher(query));
-    const focused = root.ownerDocument.activeElement?.dataset?.id;
     rows.draw(matching, { key: model.get("sort"), down: model.get("descending") });
-    // A row that is drawn anew keeps the focus of its box.
-    if (focused !== undefined) [...rows.body.querySelectorAll("input")].find((box) => box.dataset.id === focused)?.focus();
     rows.element.hidden = matching.length === 0;
     none.hidden = matching.length > 0;
     clear(none, all.length === 0 ? "No run in this folder yet." : ["No run matches ", shown(query), `: ${plural(all.length, "run")} in the folder.`]);
@@ -171,7 +168,7 @@ function whisker(row, reach) {
   return svg("svg", { class: "oopd-interval", viewBox: "0 0 130 16", role: "img", "aria-label": `interval from ${number(row.low, 1)} to ${number(row.high, 1)} points` },
     svg("line", { class: "oopd-zero", x1: 65, x2: 65, y1: 0, y2: 16 }),
     svg("line", { class: "oopd-whisker", x1: at(row.low), x2: at(row.high), y1: 8, y2: 8 }),
-    svg("circle", { class: "oopd-mean", cx: at(row.mean), cy: 8, r: 3 }));
+    svg("circle", { class: "oopd-interval-mean", cx: at(row.mean), cy: 8, r: 3 }));
 }
 
 function settings(names, differences) {

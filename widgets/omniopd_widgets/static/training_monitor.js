@@ -1,7 +1,7 @@
 // A run, watched. Everything shown comes from the model's traits; what the user does is an assignment to one of them.
 
 import {
-  assign, button, clear, count, dollars, floats, framed, h, keyHelp, missing, number, on, percent, plain, plural, quoted,
+  assign, button, clear, count, dollars, floats, framed, h, keyHelp, missing, number, on, percent, plain, plural, quoted, redraw,
   scope, shown, svg, watch,
 } from "./_common.js";
 import { chartGrid, lineChart, nearest, short } from "./_charts.js";
@@ -116,7 +116,7 @@ function render({ model, el, signal }) {
     columns: COLUMNS, label: "rollouts of the step", signal,
     onSort: (key) => { sort = { key, down: sort.key === key ? !sort.down : true }; drawRows(); },
     row: (record) => ({
-      button: `open ${record.row}`, pressed: record.row === model.get("selected"), title: "the rollout with its audits, below",
+      button: `open ${record.row}`, what: `open ${record.row}`, pressed: record.row === model.get("selected"), title: "the rollout with its audits, below",
       onClick: () => assign(model, "selected", record.row === model.get("selected") ? -1 : record.row),
     }),
   });
@@ -175,7 +175,7 @@ function render({ model, el, signal }) {
     clear(asked, found.length ? [shown(forks.question), forks.expected ? h("span", { class: "oopd-quiet" }, " expected: ") : null, forks.expected ? shown(forks.expected) : null] : []);
     const longest = Math.max(1, ...found.map((s) => s.tokens));
     const highest = Math.max(0.5, ...found.flatMap((s) => s.profile));
-    clear(strips, found.flatMap((s) => strip(s, longest, highest)));
+    redraw(strips, found.flatMap((s) => strip(s, longest, highest)));
     stripScale.textContent = found.length ? `Bars: highest entropy of each stretch of the answer, up to ${short(highest)} nats. Boxes: audited chunks, filled as far as the trust π̂ in them.` : "";
     const several = forks.same ?? [];
     sameWords.textContent = found.length === 0 ? "" : several.length === 0
@@ -192,13 +192,13 @@ function render({ model, el, signal }) {
       const w = width / s.profile.length;
       return `M${(i * w).toFixed(2)} 24v${(-22 * Math.max(0, v) / highest).toFixed(2)}h${(w * 0.85).toFixed(2)}V24z`;
     });
-    const picture = svg("svg", { class: "oopd-strip", viewBox: "0 0 600 36", preserveAspectRatio: "none", role: "img", "aria-label": stripWords(s) });
+    const picture = svg("svg", { class: "oopd-history-strip", viewBox: "0 0 600 36", preserveAspectRatio: "none", role: "img", "aria-label": stripWords(s) });
     picture.append(svg("path", { class: "oopd-bars", d: bars.join("") }), svg("line", { class: "oopd-extent", x1: 0, x2: width, y1: 24.5, y2: 24.5 }));
     for (const fork of s.forks) {
       const x = width * (fork.start / Math.max(1, s.tokens));
       const w = Math.max(2.5, width * ((fork.stop - fork.start) / Math.max(1, s.tokens)));
       const filled = 9 * Math.min(1, Math.max(0, fork.trust ?? 0));
-      picture.append(svg("rect", { class: "oopd-trust", x, y: 35 - filled, width: w, height: filled }), svg("rect", { class: "oopd-fork", "vector-effect": "non-scaling-stroke", x, y: 26, width: w, height: 9 }));
+      picture.append(svg("rect", { class: "oopd-trust", x, y: 35 - filled, width: w, height: filled }), svg("rect", { class: "oopd-history-fork", "vector-effect": "non-scaling-stroke", x, y: 26, width: w, height: 9 }));
     }
     const say1 = (event) => {
       const box = picture.getBoundingClientRect();
@@ -207,7 +207,9 @@ function render({ model, el, signal }) {
       say(fork ? `step ${s.step}, ${forkWords(fork)}` : stripWords(s));
     };
     on(picture, "pointermove", say1, { signal });
-    const open = button(`step ${s.step}`, () => { assign(model, "step", s.step); assign(model, "selected", s.row); }, { signal, title: `open this answer: ${quoted(s.answer, 300)}` });
+    const point = () => assign(model, "pointed", { step: s.step, row: s.row, count: (model.get("pointed").count ?? 0) + 1 });
+    const open = button(`step ${s.step}`, point, { signal, title: `open this answer: ${quoted(s.answer, 300)}` });
+    open.dataset.what = `step ${s.step}`;
     on(open, "focus", () => say(stripWords(s)), { signal });
     return [open, picture];
   }

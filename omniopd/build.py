@@ -1,4 +1,4 @@
-"""The only place where names in a recipe become objects: task, prompts, student, teacher. (Trainers: `methods.py`.)
+"""Where names in a recipe become objects: prompts, student, teacher. (Tasks: `tasks/named.py`; trainers: `methods.py`.)
 
 A model's name is `embedded:student` or `embedded:teacher`, a folder, or an id on the Hugging Face hub (a teacher's with
 `local:` before it, since a bare name means a model behind an API, as litellm writes it). Knows nothing of runs.
@@ -17,11 +17,8 @@ from omniopd.config import Recipe
 from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.models.loading import load_model, load_tokenizer
-from omniopd.tasks.code import Code
-from omniopd.tasks.gsm8k import Gsm8k
-from omniopd.tasks.jsonl import Jsonl
-from omniopd.tasks.math import Mathematics
-from omniopd.tasks.stories import Stories
+from omniopd.tasks.named import build_task
+from omniopd.teachers.catalogue import EMBEDDED, LOCAL, runs_here, traits_of
 from omniopd.teachers.local import LocalTeacher
 
 if TYPE_CHECKING:
@@ -30,10 +27,8 @@ if TYPE_CHECKING:
 
     from omniopd.teachers.handover import ChatTemplate
     from omniopd.teachers.hosted import HostedTeacher
-    from omniopd.types import Prompt, Task, Teacher
+    from omniopd.types import Prompt, Teacher
 
-TASKS = ("stories", "gsm8k", "jsonl", "math", "code")
-LOCAL, EMBEDDED = "local:", "embedded:"
 ANSWERS = "teacher_answers.sqlite"
 
 
@@ -46,26 +41,6 @@ class LocalModel:
     tokenizer: PreTrainedTokenizerBase
 
 
-def build_task(recipe: Recipe) -> Task:
-    """The task of a recipe. Raises ConfigError for an unknown name, or where a path is missing, and Refused for "code"
-    where programs may not or cannot run.
-    """
-    task = recipe.task
-    if task.name == "stories":
-        return Stories()
-    if task.name == "gsm8k":
-        return Gsm8k(task.path) if task.path else Gsm8k()
-    if task.name == "jsonl":
-        if not task.path:
-            raise ConfigError('task.path is empty: a "jsonl" task needs a file or a folder: task.path=problems.jsonl')
-        return Jsonl(task.path, task.prompt_column, task.answer_column)
-    if task.name == "math":
-        return Mathematics(task.path or "math500", config=task.subset or None)
-    if task.name == "code":
-        return _code(recipe)
-    raise ConfigError(f"task.name is {task.name!r}: it must be one of {', '.join(TASKS)}")
-
-
 def build_student(recipe: Recipe) -> LocalModel:
     """The untrained student with its tokenizer, on the recipe's device. Raises ConfigError for what cannot load."""
     return _loaded("student.model", recipe.student.model, recipe.student.dtype, recipe)
@@ -74,8 +49,9 @@ def build_student(recipe: Recipe) -> LocalModel:
 def build_teacher_model(recipe: Recipe) -> LocalModel | None:
     """The teacher's network where it runs here, else None (a model behind an API shows only texts)."""
     name = recipe.teacher.model
-    is_local = name.startswith((LOCAL, EMBEDDED)) or Path(name).is_dir()
-    return _loaded("teacher.model", name.removeprefix(LOCAL), recipe.teacher.dtype, recipe) if is_local else None
+    if not runs_here(name):
+        return None
+    return _loaded("teacher.model", name.removeprefix(LOCAL), recipe.teacher.dtype, recipe)
 
 
 def build_teacher(recipe: Recipe, local: LocalModel | None = None, folder: Path | None = None) -> Teacher:
@@ -100,7 +76,7 @@ def build_teacher(recipe: Recipe, local: LocalModel | None = None, folder: Path 
 def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
     """The teacher behind an API alone: no cache, no budget. Raises ConfigError for a name that litellm cannot reach."""
     from omniopd.teachers.hosted import HostedTeacher
-    from omniopd.teachers.prices import per_million
+    from omniopd.teachers.prices import price_for
     from omniopd.teachers.transport import knows_provider
 
     t = recipe.teacher
@@ -111,7 +87,6 @@ def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
             '("anthropic/claude-haiku-4-5", "hosted_vllm/Qwen/Qwen3-32B")'
         )
     handover = "" if t.handover == "auto" else t.handover
-    priced = t.usd_per_million_input or t.usd_per_million_output
     return HostedTeacher(
         t.model,
         temperature=t.temperature,
@@ -127,7 +102,7 @@ def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
         requests_per_minute=t.requests_per_minute,
         tokens_per_minute=t.tokens_per_minute,
         strict=t.strict,
-        price=per_million(t.usd_per_million_input, t.usd_per_million_output) if priced else None,
+        price=price_for(t),
     )
 
 
@@ -157,20 +132,6 @@ def device_of(recipe: Recipe) -> str:
     return wanted
 
 
-def _code(recipe: Recipe) -> Task:
-    task = recipe.task
-    if task.timeout_s <= 0 or task.memory_mb < 64:
-        raise ConfigError(
-            f"task.timeout_s is {task.timeout_s} and task.memory_mb {task.memory_mb}: a program needs time, and 64 MiB "
-            "for its interpreter"
-        )
-    code = Code(
-        task.path or "openai/openai_humaneval", task.run_programs, task.subset or None, task.timeout_s, task.memory_mb
-    )
-    code.require()  # said in the first seconds, not after hours of training
-    return code
-
-
 def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
     from omniopd.teachers.budget import BudgetedTeacher
     from omniopd.teachers.cached import CachedTeacher
@@ -189,7 +150,6 @@ def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
 
 def _template(recipe: Recipe, handover: str) -> ChatTemplate | None:
     """The chat template of a served model that gets raw prompts."""
-    from omniopd.teachers.catalogue import traits_of
     from omniopd.teachers.handover import ChatTemplate
 
     model = recipe.teacher.model

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import pandas
 
 from omniopd.charts import Chart
-from omniopd.evaluation.tables import as_text, findings, report_rows, report_table
+from omniopd.evaluation.tables import Rows, as_text, findings, report_rows, report_table
 from omniopd.records import EvalRecord, StepRecord
 from omniopd.runs.store import Run
 from omniopd.teachers.ledger import FILE as LEDGER
@@ -20,20 +20,27 @@ from omniopd.teachers.ledger import Spend, spent
 
 def outcome(run: Run) -> str:
     """The final table of a run with its sentences, as plain text."""
-    evals, steps = run.evals(), run.steps()
+    evals, steps, rows = run.evals(), run.steps(), shown(run)
     parts = []
-    if evals:
-        title = f"Right answers in percent [95% interval] of {len(evals[0].problems)} held-out problems, by temperature"
-        parts += [as_text(outcome_table(evals), title), *findings(report_rows(evals))]
+    if rows:
+        problems = max(len(record.problems) for records in rows.values() for record in records)
+        title = f"Right answers in percent [95% interval] of {problems} held-out problems, by temperature"
+        parts += [as_text(outcome_table(rows), title), *findings(rows)]
     parts.append(costs(steps, evals))
     parts += [ledger_line(spend) for spend in spent(run.path / LEDGER)]
     return "\n".join(parts)
 
 
-def outcome_table(evals: list[EvalRecord]) -> pandas.DataFrame:
+def shown(run: Run) -> dict[str, list[EvalRecord]]:
+    """A run's evaluations on its test split, one a row and temperature: looks in between, perhaps on another split, are
+    not mixed in."""
+    return report_rows(run.evals(), run.manifest.recipe.get("task", {}).get("test_split") or "")
+
+
+def outcome_table(rows: Rows) -> pandas.DataFrame:
     """Student before and after, and teacher: `evaluation.tables.report_table` with the k that was measured."""
-    k = min(16, max((record.samples for record in evals if record.model == "student"), default=16))
-    return report_table(report_rows(evals), k)
+    own = [record.samples for records in rows.values() for record in records if record.model == "student"]
+    return report_table(rows, min(16, max(own, default=16)))
 
 
 def costs(steps: list[StepRecord], evals: list[EvalRecord]) -> str:
@@ -55,7 +62,7 @@ def ledger_line(spend: Spend) -> str:
         f"({spend.cached_tokens:,} from the provider's cache), {spend.output_tokens:,} written, ${spend.usd:,.4f}"
     )
     if spend.unsure_usd:
-        line += f" (${spend.unsure_usd:,.4f} of it for calls that nobody answered)"
+        line += f" (${spend.unsure_usd:,.4f} of it for calls that nobody answered or counted)"
     if spend.remembered:
         line += f"; {spend.remembered:,} texts remembered, for nothing"
     return f"{line}."
@@ -90,7 +97,7 @@ def charts(run: Run) -> list[Chart]:
     entropy = over_steps({"at forks": "entropy/forks", "elsewhere": "entropy/elsewhere"})
     accuracy = {
         who: ([record.temperature for record in records], [100 * record.accuracy for record in records])
-        for who, records in report_rows(run.evals()).items()
+        for who, records in shown(run).items()
     }
     made = [
         Chart("Loss", loss, "step", "loss"),

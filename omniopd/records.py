@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -199,6 +199,17 @@ class EvalRecord:
         return tuple(reason for p in self.problems for reason in p.failures)
 
 
+def one_a_temperature(evals: Iterable[EvalRecord]) -> list[EvalRecord]:
+    """Of evaluations of one model the one with the most answers at each temperature, and of equal ones the last: a look
+    during training (fewer problems) does not stand for the measurement that was planned. Ascending."""
+    kept: dict[float, EvalRecord] = {}
+    for record in evals:
+        other = kept.get(record.temperature)
+        if other is None or _answers(record) >= _answers(other):
+            kept[record.temperature] = record
+    return [kept[temperature] for temperature in sorted(kept)]
+
+
 @dataclass(frozen=True, slots=True)
 class RunManifest:
     """What a run is: enough to start it again. No keys, no environment beyond versions and hardware."""
@@ -238,6 +249,10 @@ def read_record(line: str) -> Record:
         raise ValueError(f"a record of schema {data['schema']}, newer than {SCHEMA}: update omniopd to read it")
     record: Record = _build(_KINDS[data["kind"]], data)
     return record
+
+
+def _answers(record: EvalRecord) -> int:
+    return sum(problem.samples for problem in record.problems)
 
 
 def _build(cls: type[Any], data: Mapping[str, Any]) -> Any:

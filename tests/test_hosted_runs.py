@@ -101,6 +101,12 @@ def test_settings_reach_the_teacher(tmp_path: Path) -> None:
     assert (whole.usd, type(whole.teacher)) == (3.0, CachedTeacher)
 
 
+def test_a_server_of_ones_own_needs_no_price_for_a_budget(tmp_path: Path) -> None:
+    with Served() as server:
+        run = run_training(hosted_recipe(server.url, teacher__budget_usd=1.0), tmp_path, "free", show=False)
+    assert run.state == "finished"
+
+
 def test_a_served_models_template_is_that_of_its_own_tokenizer() -> None:
     url = "http://127.0.0.1:1/v1"
     named = small_recipe(

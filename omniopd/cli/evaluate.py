@@ -97,15 +97,18 @@ def _asked(options: argparse.Namespace) -> tuple[Any, Path]:
 def _settings(recipe: Any, weights: str) -> dict[str, Any]:
     """All that an evaluation depends on."""
     import omniopd
+    from omniopd.evaluation.stored import data_mark
 
     e, task = recipe.evaluation, asdict(recipe.task)
     # What is practised is not measured.
     kept = {name: value for name, value in task.items() if name not in ("train_split", "prompts")}
+    data = data_mark(recipe.task.path)
     return {
         "model": recipe.student.model,
         "weights": weights or f"omniopd {omniopd.__version__}",
         "dtype": recipe.student.dtype,
         "task": kept,
+        **({"data": data} if data else {}),
         "seed": recipe.seed,
         "temperatures": list(e.temperatures),
         "samples": e.samples,

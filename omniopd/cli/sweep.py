@@ -16,7 +16,7 @@ from omniopd.errors import ConfigError
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "sweep", help="carry out a study, or a notebook over a grid", description=__doc__,
-        epilog="examples: omniopd sweep embedded --arms recipe white_box --seeds 0,1; "
+        epilog="examples: omniopd sweep embedded --arms labels white_box --seeds 0,1; "
         "omniopd sweep embedded --trials; omniopd sweep train --grid steps=10,20 --seeds 0,1,2 -p problems 50. "
         + A_TEACHERS_PRICE,
     )  # fmt: skip

@@ -65,7 +65,10 @@ def checked(recipe: Recipe, known: str = "words") -> TeacherReport:
         return check_teacher(build_teacher(recipe, local), known=beginnings, opening=opening)
 
     def make(handover: str, temperature: float) -> HostedTeacher:
-        changed = replace(recipe.teacher, handover=handover or recipe.teacher.handover, temperature=temperature)
+        own = recipe.teacher
+        # Some models take one of the two, and the user's top_p belongs to the user's temperature.
+        top_p = own.top_p if temperature == own.temperature else 1.0
+        changed = replace(own, handover=handover or own.handover, temperature=temperature, top_p=top_p)
         return build_hosted_teacher(replace(recipe, teacher=changed))
 
     return check_teacher(make, known=beginnings, opening=opening)
@@ -88,7 +91,7 @@ def _stories() -> tuple[tuple[Known, ...], Known]:
 
 
 def _say_price(recipe: Recipe, report: TeacherReport) -> None:
-    from omniopd.cli.price import estimate_of
+    from omniopd.pricing import estimate_of
 
     if report.proposal:
         recipe = replace(recipe, teacher=replace(recipe.teacher, handover=report.handover))

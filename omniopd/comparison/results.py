@@ -16,7 +16,7 @@ from omniopd.comparison.arms import Arm, arms_of
 from omniopd.comparison.seeds import Measurement, Seed, best_of
 from omniopd.comparison.shares import Share, share
 from omniopd.errors import DataError
-from omniopd.evaluation.compare import MASS, Interval, mean_interval, seed_interval, verdict
+from omniopd.evaluation.compare import MASS, Interval, seed_interval, share_interval, verdict
 from omniopd.runs.store import Run
 
 if TYPE_CHECKING:
@@ -204,11 +204,7 @@ def _measured(one: Seed, budget: int, temperature: float | None) -> Measurement 
 def _over_problems(one: Measurement) -> Interval:
     if len(one.problems) < 2:
         return Interval(one.accuracy, float("nan"), float("nan"), MASS, 1)
-    mean, count = one.accuracy, len(one.problems)
-    if mean in (0.0, 1.0):  # a bootstrap sees no doubt there: the exact binomial bound, as for an evaluation
-        reach = 1 - ((1 - MASS) / 2) ** (1 / count)
-        return Interval(mean, max(0.0, mean - reach), min(1.0, mean + reach), MASS, count)
-    return mean_interval(one.shares.tolist())
+    return share_interval(one.shares.tolist())
 
 
 def _units(seeds: int) -> str:

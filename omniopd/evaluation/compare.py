@@ -66,19 +66,16 @@ def mean_interval(
 def accuracy_interval(
     record: EvalRecord, mass: float = MASS, method: str = "bca", resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """The accuracy of an evaluation with an interval over its problems.
-
-    Where every answer was right, or none, a bootstrap sees no doubt at all; the exact binomial bound (Clopper and
-    Pearson 1934), with problems as units, stands there instead. Raises DataError for fewer than two problems.
-    """
+    """The accuracy of an evaluation with an interval over its problems. Raises DataError for fewer than two."""
     values = [problem.right / problem.samples for problem in record.problems]
-    interval = mean_interval(values, mass, method, resamples, seed)
-    reach = 1 - ((1 - mass) / 2) ** (1 / interval.units)
-    if interval.mean == 0:
-        return Interval(0.0, 0.0, reach, mass, interval.units)
-    if interval.mean == 1:
-        return Interval(1.0, 1 - reach, 1.0, mass, interval.units)
-    return interval
+    return share_interval(values, mass, method, resamples, seed)
+
+
+def share_interval(
+    shares: Sequence[float], mass: float = MASS, method: str = "bca", resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The mean of shares in [0, 1], problem by problem. Raises DataError for fewer than two."""
+    return _with_doubt(mean_interval(shares, mass, method, resamples, seed), 0.0)
 
 
 def paired_difference(
@@ -107,15 +104,8 @@ def paired_difference(
 def difference_interval(
     differences: Sequence[float], mass: float = MASS, method: str = "bca", resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """The mean of differences, problem by problem. Where all are the same a bootstrap sees no doubt; how often another
-    problem may tell the two apart, the exact binomial bound, stands there instead. Raises DataError below two.
-    """
-    interval = mean_interval(differences, mass, method, resamples, seed)
-    if interval.low < interval.high:
-        return interval
-    reach = 1 - ((1 - mass) / 2) ** (1 / interval.units)
-    low, high = max(-1.0, interval.mean - reach), min(1.0, interval.mean + reach)
-    return Interval(interval.mean, low, high, mass, interval.units)
+    """The mean of differences in [-1, 1], problem by problem. Raises DataError for fewer than two."""
+    return _with_doubt(mean_interval(differences, mass, method, resamples, seed), -1.0)
 
 
 def seed_interval(values: Sequence[float], mass: float = MASS) -> Interval:
@@ -143,6 +133,16 @@ def verdict(interval: Interval, margin: float = MARGIN) -> str:
     if interval.high < 0:
         return f"{said}: worse" + (f", by less than {100 * margin:g} points" if interval.low > -margin else "")
     return f"{said}: no difference shown" + (f"; {not_worse}" if interval.low > -margin else "")
+
+
+def _with_doubt(interval: Interval, least: float) -> Interval:
+    """Where all values are the same a bootstrap sees no doubt at all; how often another problem may differ, the exact
+    binomial bound (Clopper and Pearson 1934), stands there instead. Values lie in [`least`, 1]."""
+    if interval.low < interval.high:
+        return interval
+    reach = 1 - ((1 - interval.mass) / 2) ** (1 / interval.units)
+    low, high = max(least, interval.mean - reach), min(1.0, interval.mean + reach)
+    return Interval(interval.mean, low, high, interval.mass, interval.units)
 
 
 def _bootstrap_means(x: np.ndarray, resamples: int, seed: int) -> np.ndarray:

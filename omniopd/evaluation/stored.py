@@ -1,6 +1,6 @@
 """An evaluation in a folder of its own: what was asked, what was found, and the part that a stopped one goes on from.
 
-    evaluation.json     what was asked: model, its weights' mark, task, seed, samples, temperatures, limits
+    evaluation.json     what was asked: model, its weights' mark, task, its data's, seed, samples, temperatures, limits
     evals.jsonl         one EvalRecord a temperature, per-problem results inside
     evaluating.jsonl    problems that the temperature in work has finished (`kept.py`)
 
@@ -19,6 +19,7 @@ from typing import Any
 
 from omniopd.errors import RunError
 from omniopd.records import EvalRecord, read_record, record_json
+from omniopd.tasks.sources import DATA
 
 ASKED, FOUND, UNFINISHED = "evaluation.json", "evals.jsonl", "evaluating.jsonl"
 
@@ -92,6 +93,16 @@ def weights_mark(model: str, commit: str | None = None) -> str:
         return commit or ""
     files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".json"))
     told = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.blake2b(json.dumps(told).encode(), digest_size=8).hexdigest()
+
+
+def data_mark(path: str) -> str:
+    """What changes when the data at a path become others: sizes and times of the file, or of those in the folder."""
+    place = Path(path)
+    if not path or not place.exists():
+        return ""  # an id on the hub, a task's own name, or problems that are made
+    files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.suffix in DATA)
+    told = [(str(file.relative_to(place)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.blake2b(json.dumps(told).encode(), digest_size=8).hexdigest()
 
 

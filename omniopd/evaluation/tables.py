@@ -18,12 +18,12 @@ from omniopd.evaluation.compare import (
     Interval,
     accuracy_interval,
     best_temperature,
-    mean_interval,
     paired_difference,
+    share_interval,
     verdict,
 )
 from omniopd.evaluation.pass_at_k import per_problem_pass_at_k
-from omniopd.records import EvalRecord
+from omniopd.records import EvalRecord, one_a_temperature
 
 BEFORE, AFTER, TEACHER = "student before", "student after", "teacher"
 CONTROL = "control: "
@@ -31,13 +31,13 @@ NOTHING = "–"
 Rows = Mapping[str, Sequence[EvalRecord]]
 
 
-def report_rows(evals: Iterable[EvalRecord]) -> dict[str, list[EvalRecord]]:
+def report_rows(evals: Iterable[EvalRecord], split: str = "") -> dict[str, list[EvalRecord]]:
     """A run's evaluations by who was measured: "student" at step 0 and at its last step, "control: …", "teacher".
 
     Of several at one temperature (an evaluation during training, a resumed run) the one with the most answers counts,
-    and of equal ones the last.
+    and of equal ones the last. `split`: those on its problems only ("": on any).
     """
-    evals = list(evals)
+    evals = [record for record in evals if split in ("", record.split)]
     last = max((record.step for record in evals if record.model == "student"), default=0)
     rows = {
         BEFORE: [record for record in evals if record.model == "student" and record.step == 0],
@@ -46,7 +46,7 @@ def report_rows(evals: Iterable[EvalRecord]) -> dict[str, list[EvalRecord]]:
     for who in dict.fromkeys(record.model for record in evals if record.model.startswith(CONTROL)):
         rows[who] = [record for record in evals if record.model == who]
     rows[TEACHER] = [record for record in evals if record.model == "teacher"]
-    return {who: _one_a_temperature(records) for who, records in rows.items() if records}
+    return {who: one_a_temperature(records) for who, records in rows.items() if records}
 
 
 def results(rows: Rows, k: int = 16, mass: float = MASS) -> pandas.DataFrame:
@@ -172,19 +172,6 @@ def _compared(after: EvalRecord, before: EvalRecord) -> str:
         return f"not compared, because {error}"
 
 
-def _one_a_temperature(records: Sequence[EvalRecord]) -> list[EvalRecord]:
-    kept: dict[float, EvalRecord] = {}
-    for record in records:
-        other = kept.get(record.temperature)
-        if other is None or _answers(record) >= _answers(other):
-            kept[record.temperature] = record
-    return [kept[temperature] for temperature in sorted(kept)]
-
-
-def _answers(record: EvalRecord) -> int:
-    return sum(problem.samples for problem in record.problems)
-
-
 def _accuracy(record: EvalRecord, mass: float) -> Interval:
     if len(record.problems) < 2:
         return Interval(record.accuracy, math.nan, math.nan, mass, len(record.problems))
@@ -194,7 +181,7 @@ def _accuracy(record: EvalRecord, mass: float) -> Interval:
 def _pass_at_k(record: EvalRecord, k: int, mass: float) -> Interval:
     if len(record.problems) < 2 or any(problem.samples < k for problem in record.problems):
         return Interval(math.nan, math.nan, math.nan, mass, len(record.problems))
-    return mean_interval(per_problem_pass_at_k(record, k), mass)
+    return share_interval(per_problem_pass_at_k(record, k), mass)
 
 
 def _percent(share: float) -> str:

@@ -1,24 +1,29 @@
 """What a run will take, said before it starts: minutes as the last like it took here, dollars of a teacher's tokens.
 
-Reads runs and recipes. What a teacher behind an API costs is counted in `omniopd.teachers.estimate`.
+Reads runs and recipes. What a teacher behind an API costs is counted in `omniopd.pricing`.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omniopd.config import Recipe
+from omniopd.config import Recipe, TaskConfig
 from omniopd.errors import OmniOPDError
 from omniopd.launch.launched import launched_in
 from omniopd.launch.parameters import Parameter, all_values, recipe_with
 from omniopd.runs.store import STATUS, open_run
+from omniopd.teachers.catalogue import runs_here
 
 _LOOKED_AT = 20  # runs, the newest first
+_PATIENCE_S = 30.0
+_COUNTER = ThreadPoolExecutor(1, thread_name_prefix="estimates")
+_counting: dict[tuple[str, TaskConfig, int], Future[float]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ def estimate(folder: Path, notebook: Path, parameters: Sequence[Parameter], valu
 
 def is_local(teacher: str) -> bool:
     """Whether a teacher of this name runs on this machine, for nothing."""
-    return teacher.startswith(("embedded", "local:")) or Path(teacher).is_dir()
+    return runs_here(teacher)
 
 
 def in_words(seconds: float) -> str:
@@ -86,7 +91,11 @@ def _time(folder: Path, recipe: Recipe) -> tuple[float | None, str]:
 def _time_of_notebook(folder: Path, notebook: Path) -> tuple[float | None, str]:
     for launched in launched_in(folder)[:_LOOKED_AT]:
         process = launched.process
-        if launched.launch.notebook == notebook.name and process.exit_code == 0 and process.began:
+        try:
+            executed = launched.launch.notebook
+        except OmniOPDError:
+            continue  # the run browser shows it
+        if executed == notebook.name and process.exit_code == 0 and process.began:
             seconds = process.ended - process.began
             return seconds, f"about {in_words(seconds)}, as this notebook took the last time here"
     return None, "unknown: this notebook has not been executed here yet"
@@ -96,18 +105,38 @@ def _price(recipe: Recipe) -> tuple[float | None, str]:
     teacher = recipe.teacher
     if is_local(teacher.model):
         return 0.0, "free: the teacher runs on this machine"
-    # By their names, because views read estimates, and views know no torch.
-    counting = importlib.import_module("omniopd.teachers.estimate")
-    prices = importlib.import_module("omniopd.teachers.prices")
-    if teacher.usd_per_million_input or teacher.usd_per_million_output:
-        price = prices.per_million(teacher.usd_per_million_input, teacher.usd_per_million_output)
-    else:
-        price = prices.price_of(teacher.model)
-    found = counting.estimate(recipe, price, concurrency=teacher.concurrency)
+    if teacher.replay:
+        return 0.0, "free: the teacher's recorded answers are replayed"
+    try:
+        found = _counted(recipe)
+    except TimeoutError:
+        return None, "not known yet: the problems are being loaded and counted; change a field to look again"
+    except OmniOPDError as error:
+        return None, f"unknown: {error}"
     if not found.calls:
         return 0.0, "free: this method asks no teacher for text"
     budget = f", of which ${teacher.budget_usd:g} may be spent at most" if teacher.budget_usd else ""
     return found.usd, f"{found}{budget}"
+
+
+def _counted(recipe: Recipe) -> Any:
+    """The estimate that the run itself will say first. A form waits `_PATIENCE_S` for problems and tokenizer of a new
+    task, once: TimeoutError says that they are still being loaded."""
+    key = recipe.student.model, recipe.task, recipe.seed
+    begun = key not in _counting
+    if begun:
+        _counting[key] = _COUNTER.submit(lambda: _pricing().prompt_tokens(recipe))
+    try:
+        _counting[key].result(_PATIENCE_S if begun else 0)
+    except OmniOPDError:
+        del _counting[key]  # asked again at the next look: a network comes back
+        raise
+    return _pricing().estimate_of(recipe)
+
+
+def _pricing() -> Any:
+    # By its name, because views read estimates, and views know no torch.
+    return importlib.import_module("omniopd.pricing")
 
 
 def _finished(folder: Path) -> list[_Took]:

@@ -138,10 +138,18 @@ def attach(path: str | Path) -> Launched:
 
 
 def launched_in(folder: str | Path) -> list[Launched]:
-    """The launched runs directly inside a folder and inside its sweeps, newest first."""
+    """The launched runs directly inside a folder and inside its sweeps, newest first; one whose account of its launch
+    cannot be read comes last."""
     folder = Path(folder)
     found = [file.parents[1] for pattern in ("*", "*/*") for file in folder.glob(f"{pattern}/launch/launch.json")]
-    return sorted(map(Launched, found), key=lambda each: (each.launch.created, each.path.name), reverse=True)
+    return sorted(map(Launched, found), key=lambda each: (_created(each), each.path.name), reverse=True)
+
+
+def _created(launched: Launched) -> str:
+    try:
+        return str(launched.launch.created)
+    except RunError:
+        return ""  # whoever lists it says so in its row
 
 
 def end_run(path: str | Path, how: str = STOP) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from omniopd.errors import RunError
+from omniopd.launch.devices import NONE
 
 try:
     import fcntl
@@ -31,12 +32,12 @@ PAUSE_S = 0.2
 
 @contextmanager
 def turn(device: str, waiting: Callable[[int], None], folder: Path | None = None) -> Iterator[None]:
-    """Wait until `device` is free, and keep it while the body runs.
+    """Wait until `device` is free, and keep it while the body runs; "none" is no device and has no line.
 
     `waiting` is called with this run's place in the line (2: one is before it) at every change, and at every look
     thereafter with the same number; what it raises leaves the line.
     """
-    if fcntl is None:
+    if fcntl is None or device == NONE:
         yield
         return
     line = (folder or queue_folder()) / _file_name(device)
@@ -55,7 +56,7 @@ def turn(device: str, waiting: Callable[[int], None], folder: Path | None = None
 def length(device: str, folder: Path | None = None) -> int:
     """How many runs compute on a device or wait for it now."""
     line = (folder or queue_folder()) / _file_name(device)
-    if fcntl is None or not line.is_dir():
+    if fcntl is None or device == NONE or not line.is_dir():
         return 0
     return sum(not _is_dead(ticket) for ticket in _tickets(line))
 

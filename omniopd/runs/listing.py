@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omniopd.errors import RunError
-from omniopd.records import EvalRecord
+from omniopd.records import EvalRecord, one_a_temperature
 from omniopd.runs.store import MANIFEST, Run, open_run
 from omniopd.runs.totals import totals
 
@@ -71,13 +71,15 @@ def row(path: Path) -> dict[str, Any]:
         return empty | {"message": f"{path} holds no run that can be read: {type(error).__name__}: {error}"}
 
 
-def best_accuracies(evals: Sequence[EvalRecord], model: str = "student") -> tuple[float, float]:
-    """Best accuracy over temperatures of `model` untrained (step 0) and after its last evaluated step; NaN without."""
-    own = [record for record in evals if record.model == model and record.problems]
-    last = max((record.step for record in own), default=0)
-    before = max((record.accuracy for record in own if record.step == 0), default=math.nan)
-    after = max((record.accuracy for record in own if record.step == last), default=math.nan) if last else math.nan
-    return before, after
+def best_accuracies(evals: Sequence[EvalRecord], model: str = "student", split: str = "") -> tuple[float, float]:
+    """Best accuracy over temperatures of `model` untrained (step 0) and after its last evaluated step; NaN without.
+
+    On the problems of `split` ("": any); of several evaluations at a temperature the one with the most answers counts.
+    """
+    last, after = _last(evals, model, split)
+    first = [record for record in evals if (record.model, record.step) == (model, 0) and split in ("", record.split)]
+    before = max((record.accuracy for record in one_a_temperature(first) if record.problems), default=math.nan)
+    return before, max((record.accuracy for record in after), default=math.nan) if last else math.nan
 
 
 def _facts(run: Run) -> dict[str, Any]:
@@ -87,7 +89,8 @@ def _facts(run: Run) -> dict[str, Any]:
         return recipe.get(section, {}).get(key)
 
     status, steps, evals = run.status, run.steps(), run.evals()
-    before, after = best_accuracies(evals)
+    split = setting("task", "test_split") or ""
+    before, after = best_accuracies(evals, split=split)
     rollouts = setting("training", "rollouts") or 0
     took = totals(steps, rollouts)
     return {
@@ -106,7 +109,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "accuracy_before": before,
         "best_accuracy": after,
         "gain": after - before,
-        "greedy": _greedy(evals),
+        "greedy": _greedy(evals, split=split),
         "samples": status.step * rollouts,
         "student_tokens": took.student_tokens,
         "teacher_tokens": took.teacher_read + took.teacher_written,
@@ -119,8 +122,14 @@ def _facts(run: Run) -> dict[str, Any]:
     }
 
 
-def _greedy(evals: Sequence[EvalRecord], model: str = "student") -> float:
+def _greedy(evals: Sequence[EvalRecord], model: str = "student", split: str = "") -> float:
     """Accuracy at temperature 0 after the last evaluated step; NaN without."""
-    own = [record for record in evals if record.model == model and record.problems and record.step]
+    last, after = _last(evals, model, split)
+    return max((r.accuracy for r in after if r.temperature == 0), default=math.nan) if last else math.nan
+
+
+def _last(evals: Sequence[EvalRecord], model: str, split: str) -> tuple[int, list[EvalRecord]]:
+    """The last evaluated step of a model, and its evaluations there, one a temperature."""
+    own = [r for r in evals if r.model == model and r.problems and split in ("", r.split)]
     last = max((record.step for record in own), default=0)
-    return max((r.accuracy for r in own if r.step == last and r.temperature == 0), default=math.nan)
+    return last, one_a_temperature(record for record in own if record.step == last)

@@ -15,6 +15,7 @@ from omniopd.tasks.jsonl import read_rows, split_file
 
 Rows = Sequence[Mapping[str, Any]]
 BINARY = (".parquet", ".arrow")
+DATA = (*BINARY, ".json", ".jsonl", ".csv")
 
 
 def rows_of(path_or_id: str | Path, split: str, config: str | None = None) -> tuple[Rows, str]:
@@ -34,7 +35,8 @@ def rows_of(path_or_id: str | Path, split: str, config: str | None = None) -> tu
         )
     if path.is_file():
         return _binary(path) if path.suffix in BINARY else (read_rows(path), str(path))
-    if path.suffix or path.is_absolute() or len(path.parts) != 2:
+    # An id may hold a dot: AI-MO/NuminaMath-1.5.
+    if path.suffix in DATA or path.is_absolute() or len(path.parts) != 2:
         raise DataError(
             f"there is no file or folder {path}, and a data set's id has the form owner/name: check the path"
         )
@@ -43,7 +45,7 @@ def rows_of(path_or_id: str | Path, split: str, config: str | None = None) -> tu
 
 def _holds_more(folder: Path) -> bool:
     """Whether a folder holds files other than ``<split>.jsonl`` at its top: it is a copy of a data set."""
-    files = [path for path in folder.rglob("*") if path.suffix in (*BINARY, ".json", ".jsonl", ".csv")]
+    files = [path for path in folder.rglob("*") if path.suffix in DATA]
     return any(path.suffix != ".jsonl" or path.parent != folder for path in files)
 
 

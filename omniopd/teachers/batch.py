@@ -81,7 +81,7 @@ class Batch:
             told = self.on_result
             await self._in_callers_thread(lambda: told(index, answer))
 
-    async def send(self, piece: Piece, seed: int | None, samples: int) -> Reply | Failure:
+    async def in_turn(self, piece: Piece, samples: int) -> None:
         if self._failed:
             await asyncio.Future()  # nothing more is sent; the batch is about to be cancelled
         # A thousand calls that begin in one turn of the loop would keep it from its deadlines for seconds.
@@ -90,6 +90,9 @@ class Batch:
                 if time.monotonic() - self._turn > _TURN_S:
                     await asyncio.sleep(0)
                     self._turn = time.monotonic()
+        await self.teacher.in_turn(piece, samples)
+
+    async def send(self, piece: Piece, seed: int | None, samples: int) -> Reply | Failure:
         reply = await self.teacher.send(piece, seed, samples)
         self._failed |= isinstance(reply, Failure) and reply.reason in FOR_ALL
         return reply
@@ -152,6 +155,11 @@ class Batch:
         watcher = self.watcher
         if watcher is not None:
             await self._in_callers_thread(lambda: watcher.after(call, outcome))
+            self._freed.set()
+
+    def unsent(self, call: Call) -> None:
+        if self.watcher is not None:
+            self.watcher.after(call, Outcome())
             self._freed.set()
 
     def cost(self, usage: Usage) -> float:

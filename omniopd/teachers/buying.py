@@ -101,7 +101,15 @@ class Counter(Protocol):
         """Waits until the call may be sent; False where it never may, for want of money."""
         ...
 
+    async def in_turn(self, piece: Piece, samples: int) -> None:
+        """Waits until the call may go out, as far as limits per minute say."""
+        ...
+
     async def send(self, piece: Piece, seed: int | None, samples: int) -> Reply | Failure: ...
+
+    def unsent(self, call: Call) -> None:
+        """Reports a call that got leave and was never sent."""
+        ...
 
     async def over(self, call: Call, outcome: Outcome) -> None:
         """Reports a call; returns when whoever watches has written it down."""
@@ -169,6 +177,11 @@ async def _one_call(
     seed = draw_seed(piece.seed, run[0], reseed) if counter.takes_seed else None
     again = False
     while True:
+        try:
+            await counter.in_turn(piece, len(run))
+        except asyncio.CancelledError:
+            counter.unsent(call)
+            raise
         reply = await counter.send(piece, seed, len(run))
         if isinstance(reply, Failure):
             await counter.over(call, Outcome(usage=Usage(calls=1), unsure=reply.unsure))
@@ -178,11 +191,11 @@ async def _one_call(
             if counter.recognise(reply, again):
                 break
         except TeacherError:
-            await counter.over(call, _outcome(reply, (), counter))
+            await counter.over(call, _outcome(reply, (), counter, call))
             raise
         # Asked once more, in the same slot: one stray answer is thrown away, two are another teacher.
-        await counter.over(call, _outcome(reply, (), counter))
-        bought.usage += _usage(reply, counter)
+        await counter.over(call, _outcome(reply, (), counter, call))
+        bought.usage += _usage(reply, counter, call)
         if not await counter.may_send(call):
             return dict.fromkeys(run, OTHER_MODEL)
         again = True
@@ -198,7 +211,7 @@ async def _one_call(
             problems[number] = read.problem
     if not reply.choices:
         problems = dict.fromkeys(run, NO_TEXT)
-    outcome = _outcome(reply, tuple(good), counter)
+    outcome = _outcome(reply, tuple(good), counter, call)
     await counter.over(call, outcome)
     bought.usage += outcome.usage
     bought.served = served_name(outcome)
@@ -246,13 +259,15 @@ def draw_seed(base: int, number: int, reseed: int) -> int:
     return (base + number + max(0, reseed - 1) * _RESEED_STRIDE) % _LAST_SEED
 
 
-def _usage(reply: Reply, counter: Counter) -> Usage:
+def _usage(reply: Reply, counter: Counter, call: Call) -> Usage:
+    if not reply.is_counted:
+        return Usage(call.input_tokens, call.output_tokens, cost_usd=call.most_usd or 0.0, calls=1)
     usage = Usage(reply.input_tokens, reply.output_tokens, reply.cached_tokens, calls=1)
     return Usage(usage.input_tokens, usage.output_tokens, usage.cached_tokens, counter.cost(usage), 1)
 
 
-def _outcome(reply: Reply, draws: tuple[Draw, ...], counter: Counter) -> Outcome:
+def _outcome(reply: Reply, draws: tuple[Draw, ...], counter: Counter, call: Call) -> Outcome:
     return Outcome(
-        draws, _usage(reply, counter), reply.served_model, reply.fingerprint, counter.handover.name,
-        counter.handover.exact,
+        draws, _usage(reply, counter, call), reply.served_model, reply.fingerprint, counter.handover.name,
+        counter.handover.exact, not reply.is_counted,
     )  # fmt: skip

@@ -45,7 +45,7 @@ class Draw:
 class Outcome:
     """What came of a call. Without draws it failed, or its texts were no continuations.
 
-    `unsure`: no answer could be read, so the provider may or may not bill it.
+    `unsure`: no answer could be read, or one that does not say what it took: the most that the call may cost counts.
     """
 
     draws: tuple[Draw, ...] = ()

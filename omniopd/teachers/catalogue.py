@@ -12,10 +12,13 @@ from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 HANDOVERS = ("raw", "prefill", "instruction")
 COMPLETION_ROUTE = "text-completion-openai/"
+SERVERS = ("hosted_vllm/", "vllm/", COMPLETION_ROUTE)  # of one's own: they need an address, and send no bill
+LOCAL, EMBEDDED = "local:", "embedded:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,11 @@ class ModelTraits:
         """
         _, slash, name = self.model.partition("/")
         return COMPLETION_ROUTE + (name if slash else self.model)
+
+
+def runs_here(teacher: str) -> bool:
+    """Whether a teacher of this name runs on this machine: a shipped one, a folder, or a hub's with `local:` before."""
+    return teacher.startswith((LOCAL, EMBEDDED)) or Path(teacher).is_dir()
 
 
 def traits_of(model: str) -> ModelTraits:

@@ -7,10 +7,12 @@ about money is to refuse a sum that was not accepted. What a run may spend at mo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omniopd.config import Recipe
 from omniopd.errors import Refused
+from omniopd.method.forks import teacher_tokens
 from omniopd.teachers.prices import Price
 from omniopd.types import Usage
 
@@ -57,14 +59,20 @@ def estimate(
     samples_per_call: int = 1,
     requests_per_minute: float = 0.0,
     tokens_per_minute: float = 0.0,
+    steps_done: int = 0,
+    controls: Sequence[str] | None = None,
 ) -> Estimate:
     """The whole run of a recipe, its controls and probes included, where every rollout is as long as it may be.
+
+    Of a run that has done `steps_done` steps what is left; `controls` are those still to be trained (None: the
+    recipe's).
 
     `prompt_tokens` is the mean length P₀ of a problem; a fork's prefix is on average half a rollout longer. `extra_*`
     tokens come on top of each call (an instruction's words, a model's thoughts); `samples_per_call` is the n of a call.
     Limits per minute (0: none) stretch the hours. Retries are not counted.
     """
-    loads = _loads(recipe, prompt_tokens + extra_input, extra_output, max(1, samples_per_call))
+    controls = recipe.evaluation.controls if controls is None else controls
+    loads = _loads(recipe, steps_done, controls, prompt_tokens + extra_input, extra_output, max(1, samples_per_call))
     calls = sum(load.rounds * load.calls for load in loads)
     read = sum(load.rounds * load.calls * load.input_tokens for load in loads)
     written = sum(load.rounds * load.calls * load.output_tokens for load in loads)
@@ -107,19 +115,25 @@ def duration(hours: float) -> str:
     return f"{60 * hours:.0f} minutes" if hours >= 1 / 60 else f"{3600 * hours:.0f} seconds"
 
 
-def _loads(recipe: Recipe, before: float, extra_output: float, per_call: int) -> list[_Load]:
-    """What is asked at each step, at each step that records probes, and by the controls that ask the same teacher."""
+def _loads(
+    recipe: Recipe, done: int, controls: Sequence[str], before: float, extra_output: float, per_call: int
+) -> list[_Load]:
+    """What is asked at each step after `done`, at each that records probes, and by the controls that ask the same
+    teacher."""
     training, audit, longest = recipe.training, recipe.audit, recipe.student.max_tokens
+    left = max(0, training.steps - done)
     if recipe.method == "sft":
-        return [_Load(1, training.steps * training.rollouts, before, longest + extra_output)]
+        return [_Load(1, left * training.rollouts, before, longest + extra_output)]
     if recipe.method not in ("omniopd", "continuations"):
         return []  # a grader's word, or logits: no teacher is asked for text
     forks = min(audit.forks, longest // audit.chunk_tokens)
-    drawn = math.ceil(audit.chunk_tokens * recipe.teacher.tokens_per_student_token)
+    drawn = teacher_tokens(audit.chunk_tokens, recipe.teacher.tokens_per_student_token)
     calls, rest = divmod(audit.samples, per_call)
     each = (calls + (rest > 0)) * forks
     written = drawn * audit.samples / (calls + (rest > 0)) + extra_output
-    trainings = sum(c != "self_teacher" for c in (recipe.objective.control, *recipe.evaluation.controls))
+    asks = recipe.objective.control != "self_teacher"
+    # A control is trained from the run's start, however far the run itself has come.
+    steps = left * asks + training.steps * sum(c != "self_teacher" for c in controls)
     recorded = (
         {1, *range(training.record_every, training.steps + 1, training.record_every)}
         if training.record_every
@@ -127,9 +141,9 @@ def _loads(recipe: Recipe, before: float, extra_output: float, per_call: int) ->
     )
     prefix = before + longest / 2
     return [
-        _Load(training.steps * trainings, training.rollouts * each, prefix, written),
+        _Load(steps, training.rollouts * each, prefix, written),
         _Load(
-            len(recorded) if recipe.objective.control != "self_teacher" else 0,
+            sum(step > done for step in recorded) if asks else 0,
             training.probe_prompts * each,
             prefix,
             written,

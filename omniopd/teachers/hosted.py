@@ -68,6 +68,7 @@ class HostedTeacher:
         self.traits = traits or traits_of(model)
         self.handover: Handover = handover_named(handover, self.traits, template, student_thinks)
         self.temperature, self.top_p = temperature, top_p
+        self._template = template if self.handover.name == "raw" else None
         self.api_base = server_address(model, self.handover.name, api_base)
         self.concurrency = concurrency
         self.call_timeout_s, self.batch_deadline_s = call_timeout_s, batch_deadline_s
@@ -96,6 +97,7 @@ class HostedTeacher:
             "model": self.model,
             "handover": self.handover.name,
             "sampling": merged(self._sampling, self.traits.parameters, self.parameters),
+            **({"template": self._template.mark} if self._template else {}),
         }
 
     def continue_from(
@@ -142,16 +144,19 @@ class HostedTeacher:
                 self._slots = loop, asyncio.Semaphore(self.concurrency)
             return self._slots[1]
 
+    async def in_turn(self, piece: Piece, samples: int) -> None:
+        """Until limits per minute let a call go out."""
+        await self._pacer.wait(_expected(piece, samples))
+
     async def send(self, piece: Piece, seed: int | None, samples: int) -> Reply | Failure:
-        expected = likely_tokens(piece.asked) + samples * piece.max_tokens
-        await self._pacer.wait(expected)
+        """One call, at once."""
         parameters = call_parameters(
             self.traits, piece.asked, max_tokens=piece.max_tokens, samples=samples, seed=seed, api_base=self.api_base,
             key_variable=self._key_variable, more=merged(self._sampling, self.parameters),
         )  # fmt: skip
         reply = await send(parameters, self.call_timeout_s)
-        if isinstance(reply, Reply):
-            self._pacer.correct(expected, reply.input_tokens + reply.output_tokens)
+        if isinstance(reply, Reply) and reply.is_counted:
+            self._pacer.correct(_expected(piece, samples), reply.input_tokens + reply.output_tokens)
         return reply
 
     def recognise(self, reply: Reply, again: bool) -> bool:
@@ -180,3 +185,7 @@ class HostedTeacher:
                 "and the run is strict: start a new one, or set teacher.strict = false"
             )
         _LOG.warning("the system behind %s changed its fingerprint from %s to %s", self.model, before, after)
+
+
+def _expected(piece: Piece, samples: int) -> int:
+    return likely_tokens(piece.asked) + samples * piece.max_tokens

@@ -26,7 +26,7 @@ _BILLION = 1_000_000_000
 class Spend:
     """What one model has cost. `cached_tokens` are the part of `input_tokens` that the provider had read before;
     `remembered` texts came from a cache of ours and cost nothing. `unsure_usd` is the part of `usd` that was sent and
-    never answered, which the provider may not bill."""
+    never answered, which the provider may not bill, or answered without a count: the most that it may be."""
 
     model: str
     calls: int = 0

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from omniopd.teachers.catalogue import LOCAL, runs_here
 from omniopd.types import Teacher
-
-LOCAL, EMBEDDED = "local:", "embedded:"
 
 
 def teacher_named(name: str) -> Teacher:
@@ -16,8 +13,7 @@ def teacher_named(name: str) -> Teacher:
     from omniopd.teachers.local import LocalTeacher
     from omniopd.teachers.transport import knows_provider
 
-    runs_here = name.startswith((LOCAL, EMBEDDED)) or Path(name).is_dir()
-    if not runs_here and knows_provider(name):
+    if not runs_here(name) and knows_provider(name):
         return HostedTeacher(name)
     from omniopd.models.loading import load_model, load_tokenizer
 

@@ -40,10 +40,12 @@ def check_teacher(
     """
     if isinstance(teacher, str):
         model, handover = teacher, settings.pop("handover", "")
-        settings.pop("temperature", None)
+        own, top_p = settings.pop("temperature", 1.0), settings.pop("top_p", 1.0)
 
         def make(other: str, temperature: float) -> HostedTeacher:
-            return HostedTeacher(model, handover=other or handover, temperature=temperature, **settings)
+            # Some models take one of the two, and the user's top_p belongs to the user's temperature.
+            kept = top_p if temperature == own else 1.0
+            return HostedTeacher(model, handover=other or handover, temperature=temperature, top_p=kept, **settings)
 
         return _Check(make, known, opening).carry_out()
     if isinstance(teacher, Teacher):
@@ -172,6 +174,7 @@ async def _one_call(teacher: HostedTeacher, request: ContinuationRequest, slots:
     attempt = 1
     async with slots:
         while True:
+            await teacher.in_turn(piece, request.samples)
             since = time.monotonic()
             reply = await teacher.send(piece, seed, request.samples)
             if isinstance(reply, Reply):

@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from omniopd.config import TeacherConfig
+from omniopd.teachers.catalogue import SERVERS
 from omniopd.types import Usage
 
 _TABLE = "model_prices_and_context_window_backup.json"
@@ -64,6 +66,14 @@ def price_of(model: str) -> Price | None:
         long_input,
         long_output,
     )
+
+
+def price_for(teacher: TeacherConfig) -> Price | None:
+    """The price of a recipe's teacher: its own word, or the table's; a server of one's own that neither knows sends no
+    bill. None where nobody knows."""
+    if teacher.usd_per_million_input or teacher.usd_per_million_output:
+        return per_million(teacher.usd_per_million_input, teacher.usd_per_million_output)
+    return price_of(teacher.model) or (per_million(0, 0) if teacher.model.startswith(SERVERS) else None)
 
 
 def _entry(model: str) -> Mapping[str, Any] | None:

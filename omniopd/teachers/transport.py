@@ -52,7 +52,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a provider answered, as it came. Token counts are the provider's."""
+    """What a provider answered, as it came. Token counts are the provider's; both are 0 where it sent none."""
 
     choices: tuple[Choice, ...]
     served_model: str
@@ -60,6 +60,11 @@ class Reply:
     input_tokens: int
     output_tokens: int
     cached_tokens: int
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the provider said what it took: a gateway may leave that out, and litellm fills in zeros."""
+        return bool(self.input_tokens or self.output_tokens or not self.choices)
 
 
 @dataclass(frozen=True, slots=True)

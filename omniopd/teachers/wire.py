@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from omniopd.errors import ConfigError
-from omniopd.teachers.catalogue import ModelTraits
+from omniopd.teachers.catalogue import SERVERS, ModelTraits
 from omniopd.teachers.handover import Asked
-
-SERVERS = ("hosted_vllm/", "vllm/", "text-completion-openai/")
 
 
 def sampling(traits: ModelTraits, handover: str, temperature: float, top_p: float) -> dict[str, Any]:

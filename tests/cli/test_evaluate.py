@@ -85,6 +85,20 @@ def test_without_out_each_question_has_a_folder_of_its_own(
     assert len(list((tmp_path / "evaluations").iterdir())) == 2
 
 
+def test_corrected_problems_are_another_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["evaluate", str(lab() / "student"), *SMALL, "task.name=jsonl", "task.path=data", "evaluation.problems=0"]
+    (tmp_path / "data").mkdir()
+    for answer in ("2", "2", "3"):
+        if answer != "2" or not (tmp_path / "data/test.jsonl").exists():
+            rows = [{"prompt": f"How much is {n}?", "answer": answer} for n in range(3)]
+            (tmp_path / "data/test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        assert main([*words, "--quiet"]) == 0
+    assert len(list((tmp_path / "evaluations").iterdir())) == 2
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Stored(tmp_path / "asked", {"seed": 0, "model": "a"})
     assert main(command(tmp_path / "asked")) == 2

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import re
+import tomllib
+
 import pytest
 
 from omniopd.cli.main import main
+from omniopd.cli.sweep import add_parser
+from omniopd.launch.study import shipped_studies
 from tests.launch.small_notebooks import notebook
 from tests.small_runs import as_words
 
@@ -51,3 +57,10 @@ def test_the_shipped_studies_go_from_a_command_to_a_report(tmp_path, monkeypatch
         assert main(["report", f"runs/{study}", "--reference", "labels", "--out", f"runs/{study}/report.html"]) == 0
         assert f"labels beside {words[3]}" in capsys.readouterr().out
         assert "<svg" in (tmp_path / "runs" / study / "report.html").read_text()
+
+
+def test_the_examples_name_arms_that_there_are():
+    said = " ".join(add_parser(argparse.ArgumentParser().add_subparsers()).epilog.split())
+    [(name, words)] = re.findall(r"omniopd sweep (\S+) --arms ((?:\w+ )+)", said)
+    [file] = [path for path in shipped_studies() if path.stem == name]
+    assert set(words.split()) <= set(tomllib.loads(file.read_text())["arms"])

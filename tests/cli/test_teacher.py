@@ -11,6 +11,7 @@ from omniopd.cli.price import price_first
 from omniopd.config import load_recipe
 from omniopd.errors import Refused
 from omniopd.outcome import ledger_line
+from omniopd.records import EvalRecord
 from omniopd.teachers.ledger import Ledger, Spend, spent
 from omniopd.types import Usage
 from tests.served import Server
@@ -47,6 +48,12 @@ def test_a_teacher_that_cannot_be_reached_is_exit_code_1_and_a_mistake_2(capsys)
     assert "not usable: the teacher does not answer: connection lost" in capsys.readouterr().out
     assert main(["teacher", "check", "no-such-provider/model"]) == 2
     assert "litellm knows no provider of it" in capsys.readouterr().err
+
+
+def test_a_top_p_of_ones_own_is_no_mistake_at_the_temperatures_that_are_tried(capsys, monkeypatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    assert main(["teacher", "check", "anthropic/claude-haiku-4-5", "teacher.top_p=0.9"]) == 1
+    assert "not usable: the teacher does not answer: unauthorised" in capsys.readouterr().out
 
 
 def test_a_local_teacher_gets_no_word_about_money(capsys) -> None:
@@ -97,6 +104,22 @@ def test_a_resumed_run_is_priced_for_the_steps_that_are_left() -> None:
     assert price_first(recipe, steps_done=3) is None
 
 
+def test_a_resumed_run_is_priced_for_the_controls_that_are_left() -> None:
+    recipe = small_recipe(**HOSTED, evaluation__controls=["shuffled", "self_teacher"])
+    measured = [EvalRecord("control: shuffled", "stories", "test", t, 1, 0, 8, ()) for t in (0.0, 1.0)]
+    for done, evals, calls in ((0, (), 96), (1, (), 80), (3, (), 48), (3, measured[:1], 48), (2, measured, 16)):
+        assert price_first(recipe, steps_done=done, evals=evals).calls == calls
+    assert price_first(recipe, steps_done=3, evals=measured) is None
+
+
+def test_few_problems_are_enough_for_a_price(tmp_path) -> None:
+    rows = "".join(f'{{"prompt": "What is {n} + 1?", "answer": "{n + 1}"}}\n' for n in range(20))
+    (tmp_path / "train.jsonl").write_text(rows)
+    own = {"task__name": "jsonl", "task__path": str(tmp_path)}
+    for prompts in (16, 0):
+        assert price_first(small_recipe(**HOSTED, **own, task__prompts=prompts)).calls == 48
+
+
 def test_the_paper_on_a_hosted_teacher_is_asked_about() -> None:
     recipe = load_recipe("paper", **{"teacher.model": "anthropic/claude-haiku-4-5", "student.model": "embedded:student",
                                      "task.name": "stories"})  # fmt: skip
@@ -114,7 +137,7 @@ def test_the_ledger_of_a_run_is_told_by_model_and_reading_it_changes_nothing(tmp
     assert (tmp_path / "ledger.jsonl").read_bytes() == before
     assert ledger_line(spend) == (
         "Ledger of anthropic/claude-haiku-4-5: 2 calls, 1,000 tokens read (200 from the provider's cache), 50 written, "
-        "$0.0112 ($0.0100 of it for calls that nobody answered)."
+        "$0.0112 ($0.0100 of it for calls that nobody answered or counted)."
     )
     assert "7 texts remembered" in ledger_line(Spend("m", remembered=7))
     assert spent(tmp_path / "none.jsonl") == ()

@@ -63,6 +63,12 @@ def test_the_numbers_are_those_of_the_records(evals):
     assert frame["pass@16"].isna()[(AFTER, 0.0)]
 
 
+def test_problems_that_all_pass_leave_a_doubt():
+    rows = report_rows([record("student", 0, 1.0, 1.0, problems=500), record("teacher", 0, 1.0, 0.0, problems=20)])
+    assert list(report_table(rows)["pass@16"]) == ["100.0 [99.3, 100.0]", "0.0 [0.0, 16.8]"]
+    assert list(report_table(rows)["T=1"]) == ["100.0 [99.3, 100.0]", "0.0 [0.0, 16.8]"]
+
+
 def test_the_table_shows_the_best_temperature_and_a_dash_where_nothing_was_measured(evals):
     table = report_table(report_rows(evals))
     assert list(table.columns) == ["T=0", "T=1", "best", "pass@16", "tokens", "cut off"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from omniopd.cli.price import price_first
 from omniopd.config import load_recipe
 from omniopd.launch.estimates import estimate, in_words, is_local
 from omniopd.launch.parameters import parameters_of
@@ -51,6 +52,19 @@ def test_a_teacher_that_runs_here_is_free_and_one_behind_an_api_has_its_price(as
     assert unknown.is_paid
     assert "unknown price" in unknown.price
     assert ask(steps=-1).time == "unknown until the fields are right"
+
+
+@pytest.mark.parametrize("teacher", ["gemini/gemini-2.5-pro", "anthropic/claude-sonnet-4-6", "hosted_vllm/mine"])
+def test_a_form_and_the_run_name_the_same_sum(ask, teacher, capsys):
+    recipe = load_recipe("embedded", **{"teacher.model": teacher, "training.steps": 3, "evaluation.problems": 20})
+    assert ask(teacher=teacher).usd == price_first(recipe, yes=True).usd
+
+
+def test_a_form_says_why_a_price_cannot_be_counted(ask, tmp_path):
+    own = ["task.name=jsonl", f"task.path={tmp_path}/none.jsonl"]
+    found = ask(teacher="anthropic/claude-haiku-4-5", settings=own)
+    assert (found.usd, found.is_paid) == (None, True)
+    assert "none.jsonl" in found.price
 
 
 def test_who_runs_here(tmp_path):

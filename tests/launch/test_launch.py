@@ -10,6 +10,7 @@ import pytest
 from omniopd.errors import ConfigError, Refused, RunError
 from omniopd.launch import attach, end_run, launch, launched_in, resume
 from omniopd.launch.cleaning import cleaned, places_of
+from omniopd.launch.estimates import estimate
 from tests.launch.small_notebooks import end_all, notebook, outputs, until
 
 ENDLESS = "import time\nprint('begun')\nopen('begun', 'w').close()\nwhile True:\n    time.sleep(0.01)"
@@ -57,6 +58,15 @@ def test_a_notebook_leaves_its_copy_its_status_and_no_trace_of_this_machine(here
     assert "widgets" not in executed.metadata
     assert not any("papermill" in cell.metadata for cell in executed.cells)
     assert [each.path for each in launched_in("runs")] == [launched.path]
+
+
+def test_a_launch_that_cannot_be_read_hides_no_other(tmp_path):
+    for name, text in (("a", '{"notebook": "n.ipynb", "created": "2026"}'), ("b", "{torn"), ("c", "[]")):
+        (tmp_path / name / "launch").mkdir(parents=True)
+        (tmp_path / name / "launch/launch.json").write_text(text)
+    assert [each.path.name for each in launched_in(tmp_path)] == ["a", "c", "b"]
+    values = {"x": 1}
+    assert estimate(tmp_path, tmp_path / "n.ipynb", [], values).time.startswith("unknown: this notebook has not")
 
 
 def test_a_parameter_that_may_be_nothing_is_no_unknown_one(here):

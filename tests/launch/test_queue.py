@@ -58,6 +58,12 @@ def test_one_at_a_time_in_the_order_of_coming_and_a_killed_waiter_leaves(line, t
     until(lambda: queue.length("cuda:0", tmp_path) == 0)
 
 
+def test_whoever_needs_no_device_waits_for_nobody(tmp_path):
+    with queue.turn("none", pytest.fail, tmp_path), queue.turn("none", pytest.fail, tmp_path):
+        assert queue.length("none", tmp_path) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_other_devices_have_lines_of_their_own(line, tmp_path):
     assert line().stdout.readline() == "go\n"
     with queue.turn("cuda:1", lambda place: pytest.fail("nobody is before it"), tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import omniopd
 from omniopd.config import load_recipe
 from omniopd.errors import RunError
+from omniopd.outcome import outcome
 from omniopd.records import EvalRecord, ProblemResult, StepRecord
 from omniopd.runs.listing import COLUMNS, run_folders
 from omniopd.runs.store import Run, create_run
@@ -40,7 +41,7 @@ def test_a_run_is_a_row_wherever_it_stands(tmp_path: Path) -> None:
 
 
 def test_a_row_says_what_came_out_and_what_it_took(tmp_path: Path) -> None:
-    made(tmp_path, "one", 3, method="white_box")
+    made(tmp_path, "one", 3, method="white_box", **{"evaluation.controls": []})
     [row] = omniopd.runs(tmp_path).to_dict("records")
     assert (row["name"], row["arm"], row["method"], row["seed"], row["state"]) == (
         "one", "labels", "white_box", 3, "finished",
@@ -49,6 +50,18 @@ def test_a_row_says_what_came_out_and_what_it_took(tmp_path: Path) -> None:
     assert (row["step"], row["steps"], row["samples"], row["student_tokens"]) == (2, 2, 128, 1280)
     assert (row["teacher_read"], row["teacher_written"], row["teacher_tokens"]) == (200, 14, 214)
     assert (row["cost_usd"], row["seconds"], row["path"]) == (0.5, 3.0, str(tmp_path / "one"))
+
+
+def test_looks_during_training_are_not_mixed_in(tmp_path: Path) -> None:
+    run = made(tmp_path, "one")
+    table, right = outcome(run), (ProblemResult("p0", 1, 1),)
+    run.append(EvalRecord("student", "stories", "test", 1.0, 1, 0, 8, right, step=2))
+    run.append(EvalRecord("student", "stories", "dev", 0.0, 1, 0, 8, right * 9, step=2))
+    run.append(EvalRecord("student", "stories", "dev", 1.0, 1, 0, 8, right, step=3))
+    [row] = omniopd.runs(tmp_path).to_dict("records")
+    assert (row["accuracy_before"], row["best_accuracy"], row["greedy"]) == (0.25, 0.75, 0.5)
+    assert outcome(run) == table
+    assert "of 4 held-out problems" in table
 
 
 def test_what_cannot_be_read_keeps_its_row_with_the_reason(tmp_path: Path) -> None:

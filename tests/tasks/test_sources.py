@@ -128,6 +128,13 @@ def test_code_data_sets_are_read_as_the_hub_has_them(tmp_path: Path) -> None:
             problem_of(contest | {"public_tests": damaged}, "row")
 
 
+def test_an_id_with_a_dot_is_an_id_and_a_missing_file_is_none() -> None:
+    with pytest.raises(DataError, match=r"cannot load data set 'AI-MO/NuminaMath-1.5' \(split 'test'\)"):
+        rows_of("AI-MO/NuminaMath-1.5", "test")
+    with pytest.raises(DataError, match=r"no file or folder data/problems\.jsonl, and a data set's id has the form"):
+        rows_of("data/problems.jsonl", "test")
+
+
 def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "test.parquet").write_bytes(b"no parquet")
     with pytest.raises(DataError, match=r"cannot load .*test\.parquet: .*or give a local folder"):

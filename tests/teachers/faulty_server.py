@@ -49,7 +49,7 @@ class Served:
     """`latency_s` before each answer; `faults(number, body)` names a fault of FAULTS, a status such as "400", or None.
 
     `answer(body, seed)` writes a text; by default a few words drawn by question and seed. `model` is what answers are
-    signed with, `hang_s` how long a hanging call is kept, `tells` whether bodies are kept.
+    signed with, `hang_s` how long a hanging call is kept, `counts` whether answers say what they took.
     """
 
     latency_s: float = 0.0
@@ -59,6 +59,7 @@ class Served:
     fingerprint: str | None = None
     hang_s: float = 3600.0
     words: int = 6
+    counts: bool = True
     seen: list[Seen] = field(default_factory=list)
     open_now: int = 0
     most_open: int = 0
@@ -179,6 +180,7 @@ class Served:
             choices.append({"index": index, "finish_reason": "length", "logprobs": None, **said})
         written = sum(len((text or "").split()) for text in texts)
         read = len(json.dumps(body.get("messages") or body.get("prompt"))) // 4
+        counted = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
         return {
             "id": f"answer-{len(self.seen)}",
             "object": "chat.completion" if is_chat else "text_completion",
@@ -186,7 +188,7 @@ class Served:
             "model": "another-model" if fault == "other model" else self.model,
             **({"system_fingerprint": self.fingerprint} if self.fingerprint else {}),
             "choices": choices,
-            "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
+            **({"usage": counted} if self.counts else {}),
         }
 
     def _words(self, body: dict[str, Any], seed: int) -> str:

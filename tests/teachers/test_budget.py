@@ -11,6 +11,7 @@ import pytest
 from omniopd.errors import ConfigError, Refused
 from omniopd.teachers.budget import BudgetedTeacher
 from omniopd.teachers.cached import CachedTeacher
+from omniopd.teachers.handover import ChatTemplate
 from omniopd.teachers.ledger import Ledger
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.prices import Price
@@ -67,6 +68,27 @@ def test_a_call_that_nobody_answered_counts_as_spent() -> None:
         budget.continue_from(asked(5))
         [spend] = budget.ledger
         assert (spend.usd, spend.unsure_usd, len(server.seen)) == (2 * MOST, 2 * MOST, 2)
+
+
+def test_a_call_that_was_never_sent_costs_nothing() -> None:
+    with Served() as server:
+        teacher = hosted(server, price=PRICE, batch_deadline_s=2, requests_per_minute=2)
+        budget = BudgetedTeacher(teacher, 100.0, stop=False)
+        answers = budget.continue_from(asked(5))
+        assert sorted(str(a.problem) for a in answers) == ["None", *["deadline"] * 4]
+        assert (budget.spent_usd, budget.left_usd, len(server.seen)) == (6.0, 94.0, 1)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_an_answer_without_a_count_is_charged_as_the_most_that_it_may_cost(raw: bool) -> None:
+    handover = {"handover": "raw", "template": ChatTemplate(tiny_tokenizer())} if raw else {}
+    with Served(counts=False) as server:
+        budget = BudgetedTeacher(hosted(server, price=PRICE, **handover), 2 * MOST, stop=False)
+        answers = budget.continue_from(asked(5))
+        [spend] = budget.ledger
+        assert [a.problem for a in answers].count("budget") == 3
+        assert (spend.usd, spend.unsure_usd, spend.output_tokens, len(server.seen)) == (2 * MOST, 2 * MOST, 2 * MOST, 2)
+        assert sum((a.usage for a in answers), Usage()).cost_usd == 2 * MOST
 
 
 def test_a_used_up_budget_stops_the_run_after_what_is_in_flight_and_a_larger_one_pays_for_the_rest(

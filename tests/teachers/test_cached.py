@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ from omniopd.method.similarity import edit_similarity
 from omniopd.teachers.answers import Answers, Stored
 from omniopd.teachers.cached import CachedTeacher
 from omniopd.teachers.catalogue import ModelTraits
+from omniopd.teachers.handover import ChatTemplate
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.types import Continuations, Fork
@@ -55,6 +57,19 @@ def test_everything_that_changes_a_text_is_in_the_key(tmp_path: Path) -> None:
             CachedTeacher(hosted(elsewhere), file).continue_from([plain])
             assert len(elsewhere.seen) == 1
         assert len(server.seen) == 8
+
+
+def test_how_a_template_writes_a_question_is_in_the_key(tmp_path: Path) -> None:
+    other = copy.deepcopy(tiny_tokenizer())
+    other.chat_template = str(other.chat_template).replace("assistant", "assistant: ")
+    with Served() as server:
+        for template in (
+            ChatTemplate(tiny_tokenizer()), ChatTemplate(tiny_tokenizer()), ChatTemplate(tiny_tokenizer(), True),
+            ChatTemplate(other),
+        ):  # fmt: skip
+            teacher = hosted(server, handover="raw", template=template)
+            CachedTeacher(teacher, tmp_path / "a.sqlite").continue_from([request("a</think>", 1)])
+        assert len(server.seen) == 3
 
 
 def test_a_seedless_providers_draws_are_different_ones_and_stay_the_same(tmp_path: Path) -> None:

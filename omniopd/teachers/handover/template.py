@@ -7,6 +7,8 @@ tokenizer reads the same special tokens out of it, which is checked. Sends nothi
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import threading
 from collections.abc import Sequence
 
@@ -39,6 +41,12 @@ class ChatTemplate:
         self.tokenizer = copy.deepcopy(tokenizer)
         self._lock = threading.RLock()
         self.student_thinks = student_thinks
+
+    @property
+    def mark(self) -> str:
+        """What changes where the same conversation and prefix are written otherwise."""
+        written = [self.tokenizer.chat_template, self.tokenizer.bos_token, self.student_thinks]
+        return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:16]
 
     def ids(self, messages: Sequence[Message], prefix: str) -> tuple[int, ...]:
         """Token ids of the conversation, up to and with the prefix; what a text spells stays text.

@@ -34,7 +34,7 @@ def outcome(run: Run) -> str:
 def shown(run: Run) -> dict[str, list[EvalRecord]]:
     """A run's evaluations on its test split, one a row and temperature: looks in between, perhaps on another split, are
     not mixed in."""
-    return report_rows(run.evals(), run.manifest.recipe.get("task", {}).get("test_split") or "")
+    return report_rows(run.evals(), run.test_split)
 
 
 def outcome_table(rows: Rows) -> pandas.DataFrame:

@@ -89,8 +89,7 @@ def _facts(run: Run) -> dict[str, Any]:
         return recipe.get(section, {}).get(key)
 
     status, steps, evals = run.status, run.steps(), run.evals()
-    split = setting("task", "test_split") or ""
-    before, after = best_accuracies(evals, split=split)
+    before, after = best_accuracies(evals, split=run.test_split)
     rollouts = setting("training", "rollouts") or 0
     took = totals(steps, rollouts)
     return {
@@ -109,7 +108,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "accuracy_before": before,
         "best_accuracy": after,
         "gain": after - before,
-        "greedy": _greedy(evals, split=split),
+        "greedy": _greedy(evals, split=run.test_split),
         "samples": status.step * rollouts,
         "student_tokens": took.student_tokens,
         "teacher_tokens": took.teacher_read + took.teacher_written,

@@ -95,6 +95,11 @@ class Run:
         return recipe_from(self.manifest.recipe, str(self.path / MANIFEST))
 
     @property
+    def test_split(self) -> str:
+        """Whose problems its evaluations are of, looks in between apart; "" where the recipe does not say."""
+        return str(self.manifest.recipe.get("task", {}).get("test_split") or "")
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / CHECKPOINTS
 

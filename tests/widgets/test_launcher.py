@@ -127,6 +127,19 @@ def test_a_start_that_is_pressed_twice_while_the_kernel_is_busy_is_one_run(form,
     assert start.is_enabled()
 
 
+def test_a_start_at_another_price_than_was_shown_starts_nothing(form, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-" + "x1" * 20)
+    view = form("1")
+    shown = view.estimated["price"]
+    # The page's press and its teacher arrive together: it had shown the price of the one before.
+    view.texts = {"teacher": "anthropic/claude-haiku-4-5"}
+    view.pressed = {"action": "start", "run": "", "price": shown, "count": 1}
+    view.wait()
+    assert view.runs == []
+    assert f"Start was pressed at {shown!r}, and the price is now" in view.problem
+    assert "$" in view.problem
+
+
 def test_a_run_is_started_shown_ended_and_found_by_another_launcher(form, mount, tmp_path):
     view = form("print(x)", ENDLESS, parameters="x: int = 1\n")
     mounted = mount(view)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from omniopd_widgets import _curves
+from omniopd_widgets import _comparison, _curves
 from omniopd_widgets.training_monitor import TrainingMonitor
 from tests.widgets import watched
 from tests.widgets.harness import wire_bytes
@@ -158,6 +158,20 @@ def test_a_gain_at_temperature_one_alone_is_called_sharper(tmp_path, follow, col
     about = [sentence for sentence in follow(run).findings if "sharper" in sentence]
     assert len(about) == bool(said)
     assert all(sentence.startswith(said) for sentence in about)
+
+
+def test_looks_at_another_split_change_no_finding(tmp_path, follow):
+    run = watched.run_in(tmp_path)
+    records = watched.evals()
+    for record in records:
+        run.append(record)
+    said = follow(run).findings
+    alike = next(record for record in records if record.step == 40)
+    perfect = tuple(dataclasses.replace(p, right=p.samples) for p in alike.problems)
+    run.append(dataclasses.replace(alike, split="train", step=40, problems=perfect * 9))
+    assert follow(run).findings == said != []
+    [row] = _comparison.accuracies(["a", "b"], [records, _comparison.read(run)[1]])
+    assert all(line["ours"] == line["theirs"] for line in row["rows"])
 
 
 def test_a_long_run_is_a_small_message(tmp_path, follow):

@@ -103,7 +103,7 @@ def trained(evals: Sequence[EvalRecord]) -> tuple[str, list[EvalRecord]]:
 
 
 def read(run: Run) -> tuple[list[StepRecord], list[EvalRecord], str]:
-    """Steps and evaluations of a run as far as they can be read, and what could not be."""
+    """Steps and evaluations (on its test split) of a run as far as they can be read, and what could not be."""
     problems = []
     found: list[list[Any]] = []
     for records in (run.steps, run.evals):
@@ -112,7 +112,8 @@ def read(run: Run) -> tuple[list[StepRecord], list[EvalRecord], str]:
         except RunError as error:
             found.append([])
             problems.append(str(error))
-    return found[0], found[1], "; ".join(problems)
+    evals = [record for record in found[1] if run.test_split in ("", record.split)]
+    return found[0], evals, "; ".join(problems)
 
 
 def _paired(ours: EvalRecord, theirs: EvalRecord) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from traitlets import Dict, List, Unicode, observe
 
 from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.launch import attach, launch, notebook_path, parameters_of, resume
-from omniopd.launch.devices import device_named
+from omniopd.launch.devices import NONE, device_named
 from omniopd.launch.estimates import estimate, is_local
 from omniopd.launch.parameters import MORE, SETTINGS, Parameter, all_values, checked, in_words, recipe_with
 from omniopd.launch.queue import length, ordinal
@@ -110,12 +110,14 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
             texts[MORE] = repr(words) if any("," in word for word in words) else ", ".join(words)
         self.texts = texts
 
-    def start(self, name: str | None = None) -> None:
+    def start(self, name: str | None = None, price: str | None = None) -> None:
         """Launch the notebook with what the form says; the run becomes the selected one. Errors go to `problem`.
 
-        Whoever calls this accepts the price in `estimated`; the page asks twice where there is one.
+        Whoever calls this accepts the price in `estimated`; the page asks twice where there is one, and says as `price`
+        which one it showed: where that is another by now, nothing is started.
         """
         values: dict[str, Any] = dict(self.texts)
+        now = self.estimated["price"]
         if self._accepts and self.estimated["paid"]:
             values[ACCEPTED] = self.estimated["usd"] or 0.0
         device = self.device
@@ -123,6 +125,8 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
         def work() -> None:
             if self.problems:
                 raise ConfigError(next(iter(self.problems.values())))
+            if price not in (None, now):
+                raise ConfigError(f"Start was pressed at {price!r}, and the price is now {now!r}: press it again")
             self._select(launch(self._source, values, self._folder, name, device).path)
 
         self._later("starting …", work)
@@ -179,7 +183,7 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
         if action == "start":
             # A press that waited for a busy kernel beside another one is the same press.
             if self._started is None or self._started.done():
-                self.start()
+                self.start(price=change["new"].get("price"))
                 self._started = self._pending
         elif action in ACTIONS:
             getattr(self, action)(path)
@@ -212,7 +216,7 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
             return ""
         before = length(device)
         if not before:
-            return f"{device} is free"
+            return "" if device == NONE else f"{device} is free"
         return f"{device} is busy: a run started now is {ordinal(before + 1)} in the queue"
 
     def _later(self, words: str, work: Callable[[], Any]) -> None:

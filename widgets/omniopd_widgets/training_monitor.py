@@ -113,7 +113,7 @@ class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css"
             self.failures = _curves.failures(self.steps)
         if len(self.evals) != self._evals_found:
             self._evals_found = len(self.evals)
-            self.findings = _findings(self.evals)
+            self.findings = _findings(self.evals, self.run.test_split)
         self.status = _status(update, self.steps)
         problems = [*update.problems, *self._history.problems.values()]
         if problems:
@@ -231,13 +231,14 @@ def _status(update: Update, steps: Sequence[StepRecord]) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _findings(evals: Sequence[EvalRecord]) -> list[str]:
-    """Whether the student got better or only sharper: differences with their intervals, in sentences."""
+def _findings(evals: Sequence[EvalRecord], split: str) -> list[str]:
+    """Whether the student got better or only sharper, on the split's problems: differences with their intervals, in
+    sentences."""
     if len({record.step for record in evals if record.model == "student"}) < 2:
         return []
     from omniopd.evaluation.tables import findings, report_rows
 
-    rows = report_rows(evals)
+    rows = report_rows(evals, split)
     return [str(wire(shorten(sentence, 400))) for sentence in [*_sharper(rows), *findings(rows)]]
 
 

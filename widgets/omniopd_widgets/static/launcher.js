@@ -27,7 +27,8 @@ function render({ model, el, signal }) {
   const press = (action, run = "") => {
     sure = "";
     sent ||= action === "start";
-    model.set("pressed", { action, run, count: (model.get("pressed").count ?? 0) + 1 });
+    const { price } = model.get("estimated");
+    model.set("pressed", { action, run, price, count: (model.get("pressed").count ?? 0) + 1 });
     model.save_changes();
     drawStart();
   };

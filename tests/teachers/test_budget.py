@@ -25,6 +25,13 @@ PRICE = Price(0.0, 1.0)
 MOST = 8
 
 
+@pytest.fixture(scope="module", autouse=True)
+def litellm_is_loaded() -> None:
+    """Half of it comes with a process's first call, on a slow machine for longer than a call may take here."""
+    with Served() as server:
+        hosted(server, call_timeout_s=120).continue_from(asked(1))
+
+
 def paid(server: Served) -> float:
     """What the server would put on its bill."""
     return sum(6.0 for s in server.seen if s.fault is None and s.answered)

@@ -34,7 +34,14 @@ class Pacer:
         if self.tokens_per_minute:
             self._tokens_at = at + tokens * _MINUTE_S / self.tokens_per_minute
         if at > now:
-            await asyncio.sleep(at - now)
+            try:
+                await asyncio.sleep(at - now)
+            except asyncio.CancelledError:
+                # A batch that is over leaves its places to the next one.
+                if self.requests_per_minute:
+                    self._request_at -= _MINUTE_S / self.requests_per_minute
+                self.correct(tokens, 0)
+                raise
 
     def correct(self, estimated: int, taken: int) -> None:
         """A call was estimated at more or fewer tokens than it took."""

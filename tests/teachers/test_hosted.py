@@ -19,6 +19,7 @@ from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers.buying import Patience
 from omniopd.teachers.catalogue import ModelTraits
 from omniopd.teachers.hosted import HostedTeacher
+from omniopd.teachers.pacing import Pacer
 from omniopd.teachers.prices import per_million, price_of
 from omniopd.types import Usage
 from tests.builders import request
@@ -200,6 +201,20 @@ def test_a_minute_holds_no_more_calls_than_allowed() -> None:
         tokens.continue_from([request("a", 4, max_tokens=200)])
         assert server.seen[-1].came - server.seen[0].came >= 3 * 200 * 60 / 200_000 - 0.02
         hosted(server)
+
+
+def test_a_batch_that_is_over_leaves_its_places_in_the_line_to_the_next_one() -> None:
+    pacer = Pacer(requests_per_minute=1200, tokens_per_minute=12_000)
+
+    async def places() -> None:
+        waiting = [asyncio.ensure_future(pacer.wait(10)) for _ in range(200)]
+        await asyncio.sleep(0)
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.wait_for(pacer.wait(10), 3)  # behind the others it would be ten seconds
+
+    asyncio.run(places())
 
 
 def test_connections_that_never_answer_are_let_go_by_the_deadline() -> None:

@@ -20,16 +20,11 @@ from tests.builders import request, tiny_model, tiny_tokenizer
 from tests.teachers.faulty_server import FAULTS, Served, some_faults
 from tests.teachers.test_hosted import hosted
 
+pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
+
 # Only what is written costs, and the server writes six words: a call takes $6 and at most $8.
 PRICE = Price(0.0, 1.0)
 MOST = 8
-
-
-@pytest.fixture(scope="module", autouse=True)
-def litellm_is_loaded() -> None:
-    """Half of it comes with a process's first call, on a slow machine for longer than a call may take here."""
-    with Served() as server:
-        hosted(server, call_timeout_s=120).continue_from(asked(1))
 
 
 def paid(server: Served) -> float:

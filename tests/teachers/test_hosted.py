@@ -25,6 +25,8 @@ from omniopd.types import Usage
 from tests.builders import request
 from tests.teachers.faulty_server import FAULTS, RETRY_AFTER_S, Served, some_faults
 
+pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
+
 QUICK = Patience(pause_s=0.01, longest_pause_s=0.05)
 ONE_EACH = ModelTraits("hosted_vllm/m", "instruction")
 

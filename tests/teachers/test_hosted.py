@@ -196,12 +196,13 @@ def test_a_minute_holds_no_more_calls_than_allowed() -> None:
     with Served() as server:
         hosted(server, requests_per_minute=1200).continue_from([request("a", 9)])
         came = [s.came for s in server.seen]
-        assert came[-1] - came[0] >= 8 * 60 / 1200 - 0.02
+        late = 0.08  # a call that opens a connection comes later than those after it
+        assert came[-1] - came[0] >= 8 * 60 / 1200 - late
         hosted(server)  # the last one made sets the limits, which all share
         tokens = hosted(server, tokens_per_minute=200_000)
         server.seen.clear()
         tokens.continue_from([request("a", 4, max_tokens=200)])
-        assert server.seen[-1].came - server.seen[0].came >= 3 * 200 * 60 / 200_000 - 0.02
+        assert server.seen[-1].came - server.seen[0].came >= 3 * 200 * 60 / 200_000 - late
         hosted(server)
 
 

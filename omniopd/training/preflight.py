@@ -156,4 +156,5 @@ def _check_prompts(
                 f"prompt {row} has {length} tokens, with answers of {args.max_completion_length} more than the "
                 f"model's context ({context}): drop it, or lower max_completion_length"
             )
-    check_prompt_count(dataset, args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
+    of_a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    check_prompt_count(dataset, of_a_step)

@@ -18,6 +18,7 @@ from omniopd.teachers.buying import DEADLINE, Bought, Piece, buy_piece
 from omniopd.teachers.calls import Call, Leave, OnResult, Outcome, Watcher
 from omniopd.teachers.handover import Unaskable
 from omniopd.teachers.transport import FOR_ALL, Failure, Reply
+from omniopd.teachers.usage import billed
 from omniopd.types import ContinuationRequest, Continuations, Usage
 
 if TYPE_CHECKING:
@@ -162,8 +163,8 @@ class Batch:
             self.watcher.after(call, Outcome())
             self._freed.set()
 
-    def cost(self, usage: Usage) -> float:
-        return self.teacher.price.of(usage) if self.teacher.price else 0.0
+    def billed(self, reply: Reply, call: Call) -> tuple[Usage, bool]:
+        return billed(reply.taken, self.teacher.price, call)
 
     def left_s(self) -> float:
         return max(0.0, self.deadline - time.monotonic())

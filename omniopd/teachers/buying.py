@@ -119,7 +119,9 @@ class Counter(Protocol):
         """False for the answer of another model than before; TeacherError if that happens `again`."""
         ...
 
-    def cost(self, usage: Usage) -> float: ...
+    def billed(self, reply: Reply, call: Call) -> tuple[Usage, bool]:
+        """What a reply costs, and whether that is the most its call can cost, since nobody knows better."""
+        ...
 
     def left_s(self) -> float:
         """Seconds until the batch's deadline."""
@@ -195,7 +197,7 @@ async def _one_call(
             raise
         # Asked once more, in the same slot: one stray answer is thrown away, two are another teacher.
         await counter.over(call, _outcome(reply, (), counter, call))
-        bought.usage += _usage(reply, counter, call)
+        bought.usage += counter.billed(reply, call)[0]
         if not await counter.may_send(call):
             return dict.fromkeys(run, OTHER_MODEL)
         again = True
@@ -259,15 +261,8 @@ def draw_seed(base: int, number: int, reseed: int) -> int:
     return (base + number + max(0, reseed - 1) * _RESEED_STRIDE) % _LAST_SEED
 
 
-def _usage(reply: Reply, counter: Counter, call: Call) -> Usage:
-    if not reply.is_counted:
-        return Usage(call.input_tokens, call.output_tokens, cost_usd=call.most_usd or 0.0, calls=1)
-    usage = Usage(reply.input_tokens, reply.output_tokens, reply.cached_tokens, calls=1)
-    return Usage(usage.input_tokens, usage.output_tokens, usage.cached_tokens, counter.cost(usage), 1)
-
-
 def _outcome(reply: Reply, draws: tuple[Draw, ...], counter: Counter, call: Call) -> Outcome:
+    usage, unsure = counter.billed(reply, call)
     return Outcome(
-        draws, _usage(reply, counter, call), reply.served_model, reply.fingerprint, counter.handover.name,
-        counter.handover.exact, not reply.is_counted,
-    )  # fmt: skip
+        draws, usage, reply.served_model, reply.fingerprint, counter.handover.name, counter.handover.exact, unsure
+    )

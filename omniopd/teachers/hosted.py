@@ -23,10 +23,10 @@ from omniopd.teachers.calls import Call, OnResult, Watcher
 from omniopd.teachers.catalogue import ModelTraits, traits_of
 from omniopd.teachers.handover import ChatTemplate, Handover, handover_named
 from omniopd.teachers.pacing import pacer_for
-from omniopd.teachers.prices import Price, price_of
+from omniopd.teachers.prices import STANDARD, Price, price_of
 from omniopd.teachers.transport import Failure, Reply, prepare, send
 from omniopd.teachers.wire import call_parameters, likely_tokens, merged, most_tokens, sampling, server_address
-from omniopd.types import ContinuationRequest, Continuations, Usage
+from omniopd.types import ContinuationRequest, Continuations
 
 _LOG = logging.getLogger(__name__)
 
@@ -133,7 +133,8 @@ class HostedTeacher:
     def call_for(self, piece: Piece, samples: int) -> Call:
         """What a call takes at most: no token is shorter than a byte, and none is written beyond the limit."""
         read, written = most_tokens(piece.asked), samples * piece.max_tokens
-        usd = None if self.price is None else self.price.of(Usage(read, written))
+        asked = self.parameters.get("service_tier") or self.parameters.get("speed") or STANDARD
+        usd = None if self.price is None else self.price.most(read, written, str(asked))
         return Call(piece.request, self.model, read, written, usd)
 
     def slots(self) -> asyncio.Semaphore:
@@ -156,7 +157,9 @@ class HostedTeacher:
         )  # fmt: skip
         reply = await send(parameters, self.call_timeout_s)
         if isinstance(reply, Reply) and reply.is_counted:
-            self._pacer.correct(_expected(piece, samples), reply.input_tokens + reply.output_tokens)
+            most = self.call_for(piece, samples)
+            taken = min(reply.taken.read, most.input_tokens) + min(reply.taken.written, most.output_tokens)
+            self._pacer.correct(_expected(piece, samples), taken)
         return reply
 
     def recognise(self, reply: Reply, again: bool) -> bool:

@@ -23,6 +23,7 @@ from omniopd.teachers.hosted import HostedTeacher
 from omniopd.teachers.known import KNOWN, OPEN, UNANSWERED, Known, verdict
 from omniopd.teachers.report import Sampling, TeacherReport, Trial
 from omniopd.teachers.transport import FOR_ALL, Failure, Reply, prepare
+from omniopd.teachers.usage import UNTOLD, billed
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
 Maker = Callable[[str, float], HostedTeacher]  # (handover, temperature); "" is the table's
@@ -157,7 +158,7 @@ class _Check:
         return _timed(
             TeacherReport(
                 teacher.model, problem, teacher.handover.name, handover, tuple(trials), sampling, served,
-                usage=sum((h.usage for h in answered), Usage()), price=teacher.price,
+                usage=sum((h.usage for h in self.heard), Usage()), price=teacher.price,
             ),
             [h.seconds for h in answered],
         )  # fmt: skip
@@ -171,21 +172,23 @@ async def _one_call(teacher: HostedTeacher, request: ContinuationRequest, slots:
         return _Heard(failure=Failure(reason.reason, is_final=True))
     patience, chance = Patience(), random.Random()
     seed = piece.seed % 2**31 if teacher.traits.takes_seed else None
-    attempt = 1
+    attempt, paid, call = 1, Usage(), teacher.call_for(piece, request.samples)
     async with slots:
         while True:
             await teacher.in_turn(piece, request.samples)
             since = time.monotonic()
             reply = await teacher.send(piece, seed, request.samples)
             if isinstance(reply, Reply):
-                return _read(teacher, piece.asked, reply, time.monotonic() - since)
+                paid += billed(reply.taken, teacher.price, call)[0]
+                return _read(teacher, piece.asked, reply, time.monotonic() - since, paid)
+            paid += billed(UNTOLD, teacher.price, call)[0] if reply.unsure else Usage(calls=1)
             if reply.is_final or attempt == TRIES:
-                return _Heard(failure=reply)
+                return _Heard(failure=reply, usage=paid)
             await asyncio.sleep(patience.pause(attempt, reply.retry_after_s, chance))
             attempt += 1
 
 
-def _read(teacher: HostedTeacher, asked: Any, reply: Reply, seconds: float) -> _Heard:
+def _read(teacher: HostedTeacher, asked: Any, reply: Reply, seconds: float, paid: Usage) -> _Heard:
     texts: list[tuple[str | None, str | None, bool]] = []
     for choice in reply.choices:
         if choice.text is None:
@@ -193,8 +196,7 @@ def _read(teacher: HostedTeacher, asked: Any, reply: Reply, seconds: float) -> _
             continue
         read = teacher.handover.read(asked, choice.text)
         texts.append((read.text, read.problem, read.echoed))
-    usage = Usage(reply.input_tokens, reply.output_tokens, reply.cached_tokens, calls=1)
-    return _Heard(tuple(texts) or ((None, None, False),), seconds, reply.served_model, usage)
+    return _Heard(tuple(texts) or ((None, None, False),), seconds, reply.served_model, paid)
 
 
 def _check_as_it_is(teacher: Teacher, known: Sequence[Known], opening: Known) -> TeacherReport:

@@ -166,7 +166,7 @@ class TeacherReport:
 
     def _spent(self) -> str:
         tokens = f"{self.usage.input_tokens:,} tokens read, {self.usage.output_tokens:,} written"
-        return tokens if self.price is None else f"{tokens}, {dollars(self.price.of(self.usage))}"
+        return tokens if self.price is None else f"{tokens}, {dollars(self.usage.cost_usd)}"
 
 
 def _sampling_rows(sampling: Sampling | None) -> list[tuple[str, str]]:

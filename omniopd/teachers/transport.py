@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 from omniopd.errors import ConfigError
 from omniopd.teachers.inline import building
+from omniopd.teachers.usage import UNTOLD, Taken, read_usage
 
 RATE_LIMITED, OVERLOADED, SERVER_ERROR, CONNECTION = "rate limited", "overloaded", "server error", "connection lost"
 NO_ANSWER, UNREADABLE, OUT_OF_QUOTA = "no answer in time", "unreadable answer", "out of quota"
@@ -52,19 +53,29 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a provider answered, as it came. Token counts are the provider's; both are 0 where it sent none."""
+    """What a provider answered, as it came, and what it says that it took."""
 
     choices: tuple[Choice, ...]
     served_model: str
     fingerprint: str
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
+    taken: Taken = UNTOLD
+
+    @property
+    def input_tokens(self) -> int:
+        return self.taken.read
+
+    @property
+    def output_tokens(self) -> int:
+        return self.taken.written
+
+    @property
+    def cached_tokens(self) -> int:
+        return self.taken.cached
 
     @property
     def is_counted(self) -> bool:
         """Whether the provider said what it took: a gateway may leave that out, and litellm fills in zeros."""
-        return bool(self.input_tokens or self.output_tokens or not self.choices)
+        return self.taken.is_told
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +171,12 @@ def without_secrets(text: str, limit: int = 300) -> str:
 
 def _reply(answer: Any) -> Reply | Failure:
     try:
-        usage = answer.usage
-        details = getattr(usage, "prompt_tokens_details", None)
+        choices = tuple(_choice(choice) for choice in answer.choices)
         return Reply(
-            choices=tuple(_choice(choice) for choice in answer.choices),
+            choices=choices,
             served_model=answer.model or "",
             fingerprint=getattr(answer, "system_fingerprint", None) or "",
-            input_tokens=getattr(usage, "prompt_tokens", 0) or 0,
-            output_tokens=getattr(usage, "completion_tokens", 0) or 0,
-            cached_tokens=getattr(details, "cached_tokens", 0) or 0,
+            taken=read_usage(answer, has_text=any(choice.text for choice in choices)),
         )
     except (AttributeError, TypeError) as error:
         return Failure(UNREADABLE, unsure=True, said=type(error).__name__)

@@ -246,7 +246,7 @@ def test_an_interrupt_ends_the_calls() -> None:
 
 def test_what_was_paid_is_counted_though_it_was_thrown_away() -> None:
     with Served(faults=first_calls("refusal", 2)) as server:
-        [answer] = hosted(server, concurrency=1, price=per_million(1, 10)).continue_from([request("a", 2)])
+        [answer] = hosted(server, concurrency=1, price=per_million(1, 10)).continue_from([request("a", 2, 8)])
         read = sum(len(s.question) // 4 for s in server.seen)
         assert answer.usage.calls == len(server.seen) == 4
         assert answer.usage.input_tokens == read

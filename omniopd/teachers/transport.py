@@ -171,12 +171,11 @@ def without_secrets(text: str, limit: int = 300) -> str:
 
 def _reply(answer: Any) -> Reply | Failure:
     try:
-        choices = tuple(_choice(choice) for choice in answer.choices)
         return Reply(
-            choices=choices,
+            choices=tuple(_choice(choice) for choice in answer.choices),
             served_model=answer.model or "",
             fingerprint=getattr(answer, "system_fingerprint", None) or "",
-            taken=read_usage(answer, has_text=any(choice.text for choice in choices)),
+            taken=read_usage(answer),
         )
     except (AttributeError, TypeError) as error:
         return Failure(UNREADABLE, unsure=True, said=type(error).__name__)

@@ -57,13 +57,13 @@ class Taken:
 UNTOLD = Taken(is_told=False)
 
 
-def read_usage(answer: Any, has_text: bool) -> Taken:
-    """What an answer of litellm's says of itself; `has_text`: it holds a text, which somebody has written."""
+def read_usage(answer: Any) -> Taken:
+    """What an answer of litellm's says that it took."""
     usage = _part(answer, "usage")
     if usage is None:
         return UNTOLD
     try:
-        return _read(answer, usage, has_text)
+        return _read(answer, usage)
     except _NoNumber as error:
         _LOG.warning("a provider counts %s: its call counts as the most that it can cost", error)
         return UNTOLD
@@ -97,7 +97,7 @@ class _NoNumber(ValueError):
     """Something that counts nothing; the message is its name."""
 
 
-def _read(answer: Any, usage: Any, has_text: bool) -> Taken:
+def _read(answer: Any, usage: Any) -> Taken:
     read = _count(usage, "prompt_tokens") or _count(usage, "input_tokens")
     written = _count(usage, "completion_tokens") or _count(usage, "output_tokens")
     total = _count(usage, "total_tokens")
@@ -126,8 +126,14 @@ def _read(answer: Any, usage: Any, has_text: bool) -> Taken:
     others += [_count(part, name) for part in (prompt, _part(usage, "server_tool_use")) for name in _TOOLS]
     return Taken(
         read, written, min(cached, read - kept), kept - hour, hour, min(thought, written), _tier(answer, usage),
-        _said_usd(usage), is_known=not any(others) and not (has_text and not written),
+        _said_usd(usage), is_known=not any(others) and (written > 0 or not _has_text(answer)),
     )  # fmt: skip
+
+
+def _has_text(answer: Any) -> bool:
+    """Whether there is a text, which somebody has written."""
+    choices = _part(answer, "choices") or ()
+    return any(_part(choice, "text") or _part(_part(choice, "message"), "content") for choice in choices)
 
 
 def _tier(answer: Any, usage: Any) -> str:

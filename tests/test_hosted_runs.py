@@ -65,10 +65,10 @@ def test_a_failed_run_says_so_and_no_file_holds_the_key(
 
 
 def test_a_run_out_of_money_goes_on_with_more_and_pays_for_nothing_twice(tmp_path: Path) -> None:
-    priced = {"teacher__usd_per_million_output": 1e6}  # a dollar a token: the server writes six
-    with Served() as server:
+    priced = {"teacher__usd_per_million_output": 1e6}  # a dollar a token: the server writes two
+    with Served(words=2) as server:
         whole = run_training(hosted_recipe(server.url, **priced), tmp_path, "whole", show=False)
-        paid = sum(s.samples * 6.0 for s in server.seen)
+        paid = sum(s.samples * 2.0 for s in server.seen)
         server.seen.clear()
         with pytest.raises(Refused, match=r"budget of .* is used up"):
             run_training(
@@ -79,7 +79,7 @@ def test_a_run_out_of_money_goes_on_with_more_and_pays_for_nothing_twice(tmp_pat
         for file in (poor.path / "recipe.toml", poor.path / "manifest.json"):
             file.write_text(file.read_text().replace(f"{paid / 2}", f"{paid * 2}"))
         resumed = resume_training(poor.path, show=False)
-        assert sum(s.samples * 6.0 for s in server.seen) == paid
+        assert sum(s.samples * 2.0 for s in server.seen) == paid
         assert sum(s.usd for s in Ledger(poor.path / "teacher_ledger.jsonl").by_model()) == paid
     first, second = weights(whole.path), weights(resumed.path)
     assert all(torch.equal(first[name], second[name]) for name in first)

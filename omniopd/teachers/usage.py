@@ -19,6 +19,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from omniopd.teachers.calls import Call
@@ -65,7 +66,7 @@ def read_usage(answer: Any) -> Taken:
     try:
         return _read(answer, usage)
     except _NoNumber as error:
-        _LOG.warning("a provider counts %s: its call counts as the most that it can cost", error)
+        _warn(str(error))
         return UNTOLD
 
 
@@ -77,10 +78,7 @@ def billed(taken: Taken, price: Price | None, call: Call) -> tuple[Usage, bool]:
     read, written = min(taken.read, call.input_tokens), min(taken.written, call.output_tokens)
     told = Usage(read, written, min(taken.cached, read), call.most_usd or 0.0, 1)
     if (read, written) != (taken.read, taken.written):
-        _LOG.warning(
-            "a provider of %s counts more tokens read or written than the call can take: it counts as the most that it "
-            "can cost", call.model,
-        )  # fmt: skip
+        _warn(f"more tokens read or written for {call.model} than its calls can take")
         return told, True
     if not taken.is_known:
         return told, True
@@ -91,6 +89,12 @@ def billed(taken: Taken, price: Price | None, call: Call) -> tuple[Usage, bool]:
     if call.most_usd is not None and usd > call.most_usd * (1 + 1e-9):
         return told, True
     return Usage(read, written, taken.cached, usd, 1), False
+
+
+@lru_cache(maxsize=100)
+def _warn(what: str) -> None:
+    """Once for each kind: a provider that counts so does it in every call."""
+    _LOG.warning("a provider counts %s: such a call is entered as the most that it can cost", what)
 
 
 class _NoNumber(ValueError):
@@ -166,7 +170,7 @@ def _count(part: Any, name: str) -> int:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not (math.isfinite(number) and number >= 0):
-        raise _NoNumber(f"{name} as {str(value)[:40]!r}")
+        raise _NoNumber(f"{name} in a way that is no number of tokens")
     return math.ceil(number)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,19 +146,28 @@ def test_a_teacher_that_runs_here_costs_nothing_and_is_counted() -> None:
     assert (spend.model, spend.usd, spend.output_tokens) == ("tiny", 0.0, answer.usage.output_tokens)
 
 
+KILLED = """
+import os, sys
+from omniopd.teachers.ledger import Ledger
+from omniopd.types import Usage
+ledger = Ledger(sys.argv[1])
+done = ledger.reserve("m", 2.0, 10.0)
+ledger.reserve("m", 3.0, 10.0)
+ledger.settle(done, Usage(10, 5, cost_usd=1.0, calls=1))
+os._exit(9)
+"""
+
+
 def test_a_killed_process_has_spent_what_it_had_sent(tmp_path: Path) -> None:
     file = tmp_path / "ledger.jsonl"
-    ledger = Ledger(file)
-    done = ledger.reserve("m", 2.0, 10.0)
-    assert done is not None
-    ledger.reserve("m", 3.0, 10.0)
-    ledger.settle(done, Usage(10, 5, cost_usd=1.0, calls=1))
+    assert subprocess.run([sys.executable, "-c", KILLED, str(file)], check=False).returncode == 9
     with open(file, "a") as torn:
         torn.write('\n{"reserved": "x", "usd": 4')
     for _ in range(2):  # entering what was lost enters it once
         [spend] = (again := Ledger(file)).by_model()
         assert (spend.usd, spend.unsure_usd, spend.calls) == (4.0, 3.0, 2)
         assert again.reserve("m", 6.5, 10.0) is None
+        del again
     assert all(json.loads(line) for line in file.read_text().splitlines() if line and '"x"' not in line)
 
 
@@ -167,6 +179,13 @@ def test_sums_are_exact() -> None:
         ledger.settle(number, Usage(cost_usd=0.1))
     assert ledger.spent_usd == 1.0
     assert ledger.reserve("m", 1e-9, 1.0) is None
+
+
+@pytest.mark.parametrize("usd", [-8000.0, math.nan, math.inf])
+def test_a_cost_that_is_none_counts_as_all_that_was_set_aside(usd: float) -> None:
+    ledger = Ledger()
+    ledger.settle(ledger.reserve("m", 2.0, 10.0) or "", Usage(cost_usd=usd, calls=1))
+    assert ledger.spent_usd == 2.0
 
 
 def test_a_nonsensical_sum_is_refused() -> None:

@@ -1,0 +1,229 @@
+"""The one place that knows what a secret looks like: struck out of everything that is written or printed.
+
+    by value    what was read as a key in this process (`keep`), and environment variables that are named like secrets:
+                as it is, quoted for URLs, escaped for JSON and HTML, in base64 or hexadecimal, over several lines;
+                of what was read as a key any eight characters in a row, since servers echo and cut
+    by form     what providers' keys begin with, "Bearer …", "Basic …", passwords inside URLs, values after `api_key=`
+
+`redact` is for messages: errors, logs, statuses, commands, notebooks. `hide` strikes out values alone, for what may not
+be changed because it merely looks like something. Time grows with the text's length, not with what stands in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import bisect
+import html
+import json
+import os
+import re
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+HIDDEN = "(hidden)"
+_RUN, _ENCODED_RUN = 8, 15  # characters of a key in a row that are too many; of its encodings
+_SETTING = re.compile(r"(^|[._-])(api[_-]?key|key|secret|password|passwd|token|credentials?)$", re.IGNORECASE)
+_VARIABLE = re.compile(
+    r"(^|_)(API_?KEY|[A-Z0-9]*KEY|TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIALS?)(_|\d|$)", re.IGNORECASE
+)
+_NO_VARIABLE = re.compile(r"_(FILE|PATH|DIR|URL|HOME|SOCK|ID|NAME)$", re.IGNORECASE)
+_PREFIXES = (
+    "sk-", "sk_", "pk-", "pk_", "rk_", "gsk_", "xai-", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_",
+    "glpat-", "xoxa-", "xoxb-", "xoxe-", "xoxo-", "xoxp-", "xoxr-", "xoxs-", "r8_", "pplx-", "nvapi-", "fw_", "tgp_v1_",
+    "csk-", "dop_v1_", "npm_", "pypi-", "jina_", "shpat_", "esecret_", "lsv2_", "dapi", "ya29.", "aiza", "sg.",
+    "akia", "asia", "eyj",
+)  # fmt: skip
+_NAMES = ("authorization", "api-key", "api_key", "apikey", "access-token", "access_token", "client-secret",
+          "client_secret", "password", "passwd", "?key", "&key", "token=", "sig=", "signature=")  # fmt: skip
+# Without one of these, in small letters, no text has any of the forms: looked for first, since that is quick.
+_SIGNS = (*_PREFIXES, *_NAMES, "bearer", "basic", "://")
+_FORM = re.compile(
+    rf"(?<![A-Za-z0-9])(?:(?:{'|'.join(map(re.escape, _PREFIXES[:-6]))}|AIza|SG\.)[A-Za-z0-9_.-]{{12,}}"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{12,}|eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?)"
+    r"|(?P<before>(?i:\bbearer)\s+|[?&](?:key|token|sig|signature)=|(?i:\b(?:authorization|(?:x-|x-goog-)?api[-_]?key"
+    r"|access[-_]token|client[-_]secret|passw(?:or)?d)[\"']?\s*[:=]\s*[\"']?(?!bearer\b|basic\b)))"
+    r"(?P<value>[^\s\"',;&}\])]+)"
+    r"|(?P<basic>(?i:\bbasic)\s+)(?P<pair>[A-Za-z0-9+/_-]{4,}=*)"
+    r"|(?P<url>://(?:[^\s/@:]*:)?)[^\s/]+@"
+)
+_TOO_OFTEN = 1000
+_GAP = re.compile(r"(?:\s|\\[nrt])+")
+_KEPT: dict[str, None] = {}
+
+
+def keep(value: str | None) -> None:
+    """From now on `value` is a secret: it was read as a key, or is a password. Nothing and empty texts are none."""
+    if value and value.strip():
+        _KEPT[value.strip()] = None
+
+
+def redact(text: str, mark: str = HIDDEN) -> str:
+    """The text with `mark` in the place of each secret, by value and by form."""
+    text = hide(text, mark)
+    short = [value for value in _KEPT if 2 < len(value) < _RUN]
+    if short:
+        # Shorter than a run: as a word of its own only.
+        words = "|".join(map(re.escape, short))
+        text = re.sub(rf"(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])", lambda _: mark, text)
+    small = text.lower()
+    if not any(sign in small for sign in _SIGNS):
+        return text
+    return _FORM.sub(lambda found: _struck(found, mark), text)
+
+
+def hide(text: str, mark: str = HIDDEN) -> str:
+    """The text with `mark` in the place of what is known to be a secret, eight characters or longer."""
+    kept, named = tuple(v for v in _KEPT if len(v) >= _RUN), tuple(_named_like_secrets())
+    if not (kept or named):
+        return text
+    for whole in _wholes(kept + named):
+        if whole in text:
+            text = text.replace(whole, mark)
+    return _without_runs(text, _needles(kept), mark) if kept else text
+
+
+def holds_secret(text: str) -> bool:
+    """Whether something that was read as a key stands in the text."""
+    return bool(_KEPT) and hide(text) != text
+
+
+def redacted(value: Any, mark: str = HIDDEN) -> Any:
+    """What JSON can hold, every text in it redacted."""
+    if isinstance(value, Mapping):
+        return {key: redacted(inner, mark) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redacted(inner, mark) for inner in value]
+    return redact(value, mark) if isinstance(value, str) else value
+
+
+def is_secret(name: str, value: Any = None) -> bool:
+    """Whether a setting is named like a key or a password, or its value is or looks like one."""
+    return bool(_SETTING.search(name)) or (isinstance(value, str) and redact(value) != value)
+
+
+def struck_out(words: Iterable[str], mark: str = HIDDEN) -> list[str]:
+    """The words of a command without what is set under names like secrets (`--api-key abc`, `api_key=abc`)."""
+    kept: list[str] = []
+    for word in words:
+        name, equals, _ = word.partition("=")
+        after = bool(kept) and kept[-1].startswith("--") and bool(_SETTING.search(kept[-1]))
+        if equals and _SETTING.search(name):
+            kept.append(f"{name}={mark}")
+        else:
+            kept.append(mark if after else redact(word, mark))
+    return kept
+
+
+def _struck(found: re.Match[str], mark: str) -> str:
+    if found["before"] is not None:
+        return found[0] if mark.startswith(found["value"]) else found["before"] + mark
+    if found["url"] is not None:
+        return f"{found['url']}{mark}@"
+    if found["basic"] is not None:
+        return found["basic"] + mark if _is_pair(found["pair"]) else found[0]
+    return mark
+
+
+def _is_pair(text: str) -> bool:
+    """Whether it is a name and a password in base64, and not a word that follows "basic"."""
+    try:
+        return b":" in base64.urlsafe_b64decode(text.replace("+", "-").replace("/", "_") + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _named_like_secrets() -> list[str]:
+    return [
+        value
+        for name, value in os.environ.items()
+        if len(value) >= _RUN and _VARIABLE.search(name) and not _NO_VARIABLE.search(name) and value[0] not in "/~."
+    ]
+
+
+@lru_cache(maxsize=64)
+def _wholes(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Every way of writing the values, the longest first."""
+    return tuple(sorted({way for value in values for ways in _ways(value) for way in ways}, key=len, reverse=True))
+
+
+def _ways(value: str) -> tuple[set[str], set[str]]:
+    """How a value can be written: so that it can be read, and encoded."""
+    quoted = {urllib.parse.quote(value), urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)}
+    quoted |= {re.sub(r"%[0-9A-F]{2}", lambda m: m[0].lower(), text) for text in quoted}
+    escaped = json.dumps(value)[1:-1]
+    plain = {value, escaped, escaped.replace("/", "\\/"), html.escape(value), *quoted}
+    data, encoded = value.encode("utf-8", "surrogatepass"), set[str]()
+    encoded.add(data.hex())
+    for offset in range(3):
+        # What stands before it (a user's name, "Bearer ") shifts its base64; what depends on neighbours is left out.
+        inner = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")[-(-offset * 8 // 6) : -1]
+        encoded |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return plain, {way for way in encoded if len(way) >= _RUN}
+
+
+@lru_cache(maxsize=64)
+def _needles(values: tuple[str, ...]) -> tuple[tuple[str, int, tuple[tuple[str, int], ...]], ...]:
+    """For each way of writing the values: what it is, how long a run of it is too long, and short parts with their
+    places, one of which stands in every such run."""
+    found = []
+    for value in values:
+        plain, encoded = _ways(value)
+        for ways, run in ((plain, _RUN), (encoded, _ENCODED_RUN)):
+            part = (run + 1) // 2
+            for way in (_GAP.sub("", text) for text in ways):
+                starts = range(0, len(way) - part + 1, part)
+                found.append((way, min(run, len(way)), tuple((way[i : i + part], i) for i in starts)))
+    return tuple(found)
+
+
+def _without_runs(text: str, needles: tuple[tuple[str, int, tuple[tuple[str, int], ...]], ...], mark: str) -> str:
+    """The text without runs of the needles, wherever lines are broken in between."""
+    flat = _GAP.sub("", text)
+    spans = list[tuple[int, int]]()
+    for way, run, parts in needles:
+        spans += _runs(flat, way, run, parts)
+        if len(spans) > _TOO_OFTEN:
+            return mark  # no message says it so often: nothing of it is worth the time
+    if not spans:
+        return text
+    # Where a place in the text without its gaps stands in the text.
+    at, shift, gone = [0], [0], 0
+    for gap in _GAP.finditer(text):
+        gone += len(gap[0])
+        at.append(gap.end() - gone)
+        shift.append(gone)
+
+    def place(index: int) -> int:
+        return index + shift[bisect.bisect_right(at, index) - 1]
+
+    pieces, done = [], 0
+    for start, stop in sorted((place(a), place(b - 1) + 1) for a, b in spans):
+        if start >= done:
+            pieces += [text[done:start], mark]
+        done = max(done, stop)
+    return "".join([*pieces, text[done:]])
+
+
+def _runs(flat: str, way: str, run: int, parts: tuple[tuple[str, int], ...]) -> set[tuple[int, int]]:
+    """Runs of `way` in the text, as long as each goes on."""
+    seen, spans, size = set[int](), set[tuple[int, int]](), len(way)
+    for part, offset in parts:
+        at = flat.find(part)
+        while at >= 0:
+            begin = at - offset  # where all of it would begin
+            if begin not in seen:
+                seen.add(begin)
+                first, last = offset, offset + len(part)
+                while first > 0 and begin + first > 0 and flat[begin + first - 1] == way[first - 1]:
+                    first -= 1
+                while last < size and begin + last < len(flat) and flat[begin + last] == way[last]:
+                    last += 1
+                if last - first >= run:
+                    spans.add((begin + first, begin + last))
+                    if len(spans) > _TOO_OFTEN:
+                        return spans
+            at = flat.find(part, at + 1)
+    return spans

@@ -107,12 +107,12 @@ class Answers:
             self._found_damage(question, str(error))
             return found
         for number, answer, mark in rows:
-            draw = _stored(answer)
-            checked = self._reading.schema == UNCHECKED or _is_intact(question, number, answer, mark)
-            if draw is not None and checked and isinstance(number, int):
-                found[number] = draw
+            is_marked = self._reading.schema == UNCHECKED or _is_marked((question, number), answer, mark)
+            draw = _stored(answer) if is_marked and isinstance(number, int) else None
+            if draw is None:
+                self._found_damage(question, f"draw {number!r} of a question")
             else:
-                self._found_damage(question, f"draw {number}")
+                found[number] = draw
         return found
 
     def add(self, question: str, draws: Mapping[int, Stored]) -> None:
@@ -230,16 +230,19 @@ def _checksum(*parts: object) -> str:
     return hashlib.blake2b(written, digest_size=8).hexdigest()
 
 
-def _is_intact(question: str, number: object, answer: object, mark: object) -> bool:
-    if not isinstance(answer, bytes) or not isinstance(mark, bytes) or _stored(answer) is None:
+def _is_marked(key: tuple[object, ...], value: object, mark: object) -> bool:
+    """Whether a row's value is what was written under its key."""
+    if not isinstance(value, bytes) or not isinstance(mark, bytes):
         return False
-    return mark.decode(errors="replace") == _checksum(question, number, answer.decode(errors="replace"))
+    return mark.decode(errors="replace") == _checksum(*key, value.decode(errors="replace"))
+
+
+def _is_intact(question: str, number: object, answer: object, mark: object) -> bool:
+    return _is_marked((question, number), answer, mark) and _stored(answer) is not None
 
 
 def _is_named(teacher: str, served: object, mark: object) -> bool:
-    if not isinstance(served, bytes) or not isinstance(mark, bytes):
-        return False
-    return mark.decode(errors="replace") == _checksum(teacher, served.decode(errors="replace"))
+    return _is_marked((teacher,), served, mark)
 
 
 def _add_checksums(db: sqlite3.Connection) -> None:

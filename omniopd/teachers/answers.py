@@ -25,6 +25,7 @@ from omniopd.teachers.answers_file import UNCHECKED, WAY_OUT, Reading, Transacti
 
 log = logging.getLogger(__name__)
 _TYPES = {"text": str, "stopped": bool, "served": str, "handover": str, "exact": bool, "echoes": int}
+_OF = "SELECT number, CAST(answer AS BLOB), CAST(checksum AS BLOB) FROM draws WHERE question = ?"
 # A number keeps its first text, unless that one is damaged.
 _ADD = """
 INSERT INTO draws VALUES (?, ?, ?, ?) ON CONFLICT (question, number) DO UPDATE
@@ -93,14 +94,12 @@ class Answers:
     def of(self, question: str) -> dict[int, Stored]:
         """Every draw of a question, by number. What is damaged is missing; a file that can no longer be searched is a
         TeacherError, unless it is only read: then the other questions are answered still."""
-        checksum = "NULL" if self._reading.schema == UNCHECKED else "CAST(checksum AS BLOB)"
+        query = _OF.replace("checksum", "NULL") if self._reading.schema == UNCHECKED else _OF
         found: dict[int, Stored] = {}
         self._after_a_fork()
         try:
             with self._lock:
-                rows = self._reading.rows(
-                    f"SELECT number, CAST(answer AS BLOB), {checksum} FROM draws WHERE question = ?", (question,)
-                )
+                rows = self._reading.rows(query, (question,))
         except sqlite3.DatabaseError as error:
             if not self.read_only:
                 raise TeacherError(f"{self.path} is damaged ({error}): {WAY_OUT}") from error
@@ -137,9 +136,17 @@ class Answers:
         return entry.done
 
     def __len__(self) -> int:
-        with self._lock:
-            [(count,)] = self._reading.rows("SELECT count(*) FROM draws")
+        """How many rows there are, damaged ones as well."""
+        self._after_a_fork()
+        try:
+            with self._lock:
+                [(count,)] = self._reading.rows("SELECT count(*) FROM draws")
+        except sqlite3.DatabaseError as error:
+            raise TeacherError(f"{self.path} is damaged ({error}): {WAY_OUT}") from error
         return int(count)
+
+    def __bool__(self) -> bool:
+        return True
 
     def close(self) -> None:
         """Writes what is waiting, then closes the file."""
@@ -155,7 +162,7 @@ class Answers:
     def _commit(self) -> None:
         with self._coming:
             entries, self._waiting = self._waiting, []
-        strangers: dict[int, str] = {}
+        wrong: dict[int, str] = {}
         failure: TeacherError | None = None
         try:
             db = self._writer
@@ -163,9 +170,13 @@ class Answers:
             with Transaction(db):
                 for entry in entries:
                     if entry.teacher and (first := _first_served(db, entry.teacher, entry.served)) != entry.served:
-                        strangers[id(entry)] = first
-                    else:
-                        db.executemany(_ADD, _rows(entry))
+                        wrong[id(entry)] = (
+                            f"{self.path} holds answers of {first!r}, and {entry.served!r} answers now: the run stops, "
+                            "since its audits would mix two teachers; give the new one a file of its own "
+                            "(teacher.cache)"
+                        )
+                    elif not _add(db, entry):
+                        wrong[id(entry)] = f"{self.path} is damaged (what is written is not found again): {WAY_OUT}"
         except Exception as error:
             is_damage = isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error)
             way_out = WAY_OUT if is_damage else "free some space, then resume; nothing that was written before is lost"
@@ -173,14 +184,8 @@ class Answers:
         for entry in entries:
             if failure is not None:
                 entry.done.set_exception(failure)
-            elif id(entry) in strangers:
-                entry.done.set_exception(
-                    TeacherError(
-                        f"{self.path} holds answers of {strangers[id(entry)]!r}, and {entry.served!r} answers now: the "
-                        "run stops, since its audits would mix two teachers; give the new one a file of its own "
-                        "(teacher.cache)"
-                    )
-                )
+            elif id(entry) in wrong:
+                entry.done.set_exception(TeacherError(wrong[id(entry)]))
             else:
                 entry.done.set_result(None)
 
@@ -197,6 +202,13 @@ def is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _add(db: sqlite3.Connection, entry: _Entry) -> bool:
+    """Whether the draws can be found now: where keys are damaged, rows no longer stand where they are looked for."""
+    db.executemany(_ADD, _rows(entry))
+    there = db.execute(_OF, (entry.question,)).fetchall()
+    return entry.draws.keys() == {n for n, *row in there if n in entry.draws and _is_intact(entry.question, n, *row)}
 
 
 def _rows(entry: _Entry) -> Iterable[tuple[str, int, str, str]]:

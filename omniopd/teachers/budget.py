@@ -46,7 +46,7 @@ class BudgetedTeacher:
             raise ConfigError(f"a teacher's budget is {usd} dollars: it must be 0 or more")
         self.teacher, self.usd = teacher, usd
         self.allow_unknown_price, self.stop = allow_unknown_price, stop
-        stranger = None if allow_unknown_price or math.isinf(usd) else _without_prices(teacher)
+        stranger = None if allow_unknown_price or not math.isfinite(usd) else _without_prices(teacher)
         if stranger is not None:
             raise ConfigError(
                 f"a budget of ${usd:.2f} cannot be held around a {type(stranger).__name__}, which does not say what a "
@@ -106,7 +106,7 @@ class BudgetedTeacher:
 
     def set_aside(self, call: Call) -> Leave | str:
         """The number of a reservation; or LATER, NEVER. Raises Refused for an unknown price."""
-        if call.most_usd is None and not self.allow_unknown_price:
+        if call.most_usd is None and not self.allow_unknown_price and math.isfinite(self.usd):
             raise Refused(
                 f"nobody here knows the price of {call.model!r}, and its budget is ${self.usd:.2f}: give the price "
                 "(teacher.usd_per_million_input and _output), or set teacher.allow_unknown_price = true"

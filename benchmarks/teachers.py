@@ -34,6 +34,13 @@ class Section:
 SECTIONS = {
     "wall64": Section(calling.wall, {"calls": 1280, "concurrency": 64}, {"calls": 320, "concurrency": 64}),
     "wall256": Section(calling.wall, {"calls": 5120, "concurrency": 256}, {"calls": 1024, "concurrency": 256}),
+    "wrapped64": Section(
+        calling.wrapped, {"calls": 1280, "concurrency": 64, "rounds": 3}, {"calls": 320, "concurrency": 64, "rounds": 1}
+    ),
+    "wrapped256": Section(
+        calling.wrapped, {"calls": 5120, "concurrency": 256, "rounds": 3},
+        {"calls": 1024, "concurrency": 256, "rounds": 2},
+    ),
     "cpu": Section(calling.processor, {"calls": 600, "rounds": 7}, {"calls": 200, "rounds": 3}),
     "faults": Section(calling.faults, {"calls": 10_000}, {"calls": 600}),
     "silent": Section(calling.silent, {"connections": 1000}, {"connections": 200}),

@@ -17,6 +17,7 @@ from omniopd.method.forks import teacher_tokens
 from omniopd.method.posterior import chunk_probability
 from omniopd.method.similarity import BY_NAME, powered
 from omniopd.method.targets import ForkEvidence
+from omniopd.teachers.asking import ask
 from omniopd.types import (
     Audit,
     AuditedRollout,
@@ -66,7 +67,7 @@ def audit(
         raise ValueError(f"{len(rollouts)} rollouts but forks for {len(forks)}: give one list of forks per rollout")
     forks = [sorted(row, key=lambda fork: fork.start) for row in forks]
     places, requests = _requests(rollouts, forks, samples, seed, tokens_per_student_token, first_row)
-    answers = dict(zip(places, teacher.continue_from(requests, on_result) if requests else [], strict=True))
+    answers = dict(zip(places, ask(teacher, requests, on_result) if requests else [], strict=True))
     redrawn: dict[tuple[int, int], Continuations] = {}
     if redraws and student is not None and requests:
         # Draws after the teacher's own: a student that is its own teacher would otherwise repeat the very texts.
@@ -74,7 +75,7 @@ def audit(
             ContinuationRequest(r.prompt, r.prefix, redraws, _tokens(forks[row][index]), samples, r.seed)
             for (row, index), r in zip(places, requests, strict=True)
         ]
-        redrawn = dict(zip(places, student.continue_from(own), strict=True))
+        redrawn = dict(zip(places, ask(student, own), strict=True))
 
     whole = {place: answer for place, answer in answers.items() if _problem(answer, samples) is None}
     cut = _cut(whole, rollouts, forks, tokenizer, other_tokenizer=tokens_per_student_token != 1)

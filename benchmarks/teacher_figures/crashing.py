@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import multiprocessing
 import os
 import random
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.teachers.answers import Answers, Stored
+from omniopd.teachers.budget import BudgetedTeacher
 from omniopd.teachers.buying import draw_seed
 from omniopd.teachers.cached import CachedTeacher
 from omniopd.teachers.transport import prepare
@@ -24,26 +27,30 @@ FORK = multiprocessing.get_context("fork")
 
 
 def kills(kills: int, concurrency: int) -> list[Row]:
-    """A cached teacher killed at random moments and started again, until everything is answered."""
+    """A teacher with cache and budget killed at random moments and started again, until everything is answered.
+
+    An answer is acknowledged when `on_result` hears of it, and when the ledger settles its call: neither may come
+    before it is on the disk.
+    """
     prepare()  # once, before the forks
     chance = random.Random(0)
     requests = asked(12 * kills, 10)
     with in_a_process(latency_s=0.2) as url, tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "answers.sqlite"
+        file, ledger, said = (Path(folder) / name for name in ("answers.sqlite", "ledger.jsonl", "said"))
         # No call is made here: a fork has no threads of its parent.
         hosted = teacher(url, concurrency=concurrency)
-        Answers(file).close()
-        draws = {}
-        for request in requests:
-            key = CachedTeacher(hosted, file).question(request)
+        cached = CachedTeacher(hosted, file)
+        draws, questions = {}, [cached.question(request) for request in requests]
+        cached.answers.close()
+        for request, key in zip(requests, questions, strict=True):
             for piece in hosted.pieces(0, request):
                 [number] = piece.numbers
                 draws[draw_seed(piece.seed, number, 0)] = key, number
-        twice, in_flight, done = 0, [], 0
+        twice, in_flight, done, unwritten, settled_early = 0, [], 0, 0, 0
         known: set[tuple[str, int]] = set()
         finished = False
         while not finished:
-            child = FORK.Process(target=_ask_all, args=(url, concurrency, file, requests))
+            child = FORK.Process(target=_ask_all, args=(url, concurrency, file, ledger, said, requests))
             before = len(told(url)["seen"])
             child.start()
             if done < kills:
@@ -57,10 +64,15 @@ def kills(kills: int, concurrency: int) -> list[Row]:
             seen = [draws[call["seed"]] for call in told(url)["seen"][before:]]
             twice += len([draw for draw in seen if draw in known])
             known = _rows(file)
+            heard = {int(line) for line in said.read_text().split("\n")[:-1]} if said.exists() else set()
+            unwritten += len({(questions[index], n) for index in heard for n in range(10)} - known)
+            settled_early = max(settled_early, _settled(ledger) - len(known))
             in_flight.append(len([draw for draw in seen if draw not in known]))
         everything = len(told(url)["seen"])
     return [
         (f"written answers asked for again, {done} kills, {len(draws)} texts", twice, "=", 0),
+        ("texts that on_result had heard of and the disk had not", unwritten, "=", 0),
+        ("calls settled in the ledger beyond the texts on the disk", settled_early, "≤", 0),
         (f"calls in flight at a kill, at most (of {concurrency} allowed)", max(in_flight), "≤", concurrency),
         ("calls ÷ texts", everything / len(draws), "≤", 1 + done * concurrency / len(draws)),
         ("texts lost", len(draws) - len(known), "=", 0),
@@ -104,9 +116,20 @@ def writers(kills: int, writers: int) -> list[Row]:
     ]
 
 
-def _ask_all(url: str, concurrency: int, file: Path, requests: list[Any]) -> None:
-    answers = CachedTeacher(teacher(url, concurrency=concurrency), file).continue_from(requests)
+def _ask_all(url: str, concurrency: int, file: Path, ledger: Path, said: Path, requests: list[Any]) -> None:
+    cached = CachedTeacher(teacher(url, concurrency=concurrency), file)
+    budgeted = BudgetedTeacher(cached, math.inf, ledger, allow_unknown_price=True)
+    with open(said, "a", buffering=1) as out:
+        answers = budgeted.continue_from(requests, lambda index, answer: out.write(f"{index}\n"))
     os._exit(0 if all(a.problem is None for a in answers) else 1)
+
+
+def _settled(ledger: Path) -> int:
+    """Calls whose end stands in the ledger; what a later process gave up for lost is none of them."""
+    if not ledger.exists():
+        return 0
+    lines = [line for line in ledger.read_text().split("\n") if line.startswith('{"settled"') and line.endswith("}")]
+    return sum(entry["calls"] for entry in map(json.loads, lines) if not entry["unsure"])
 
 
 def _write(file: Path, said: Path, name: str) -> None:

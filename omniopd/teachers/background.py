@@ -1,7 +1,7 @@
 """One event loop in a thread of its own, so that waiting for many calls works from a script, a notebook and any thread.
 
 `asyncio.run` fails where a loop runs already, as in a notebook, and a loop per batch would open every connection anew.
-What a coroutine wants done in the calling thread (callbacks, commits) it hands over to a `Desk`.
+What a coroutine wants done in the calling thread (callbacks) it hands over to a `Desk`.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from omniopd.errors import TeacherError
+from omniopd.teachers.asking import checked
 from omniopd.teachers.background import Desk
 from omniopd.teachers.buying import DEADLINE, Bought, Piece, buy_piece
 from omniopd.teachers.calls import Call, Leave, OnResult, Outcome, Watcher
@@ -41,6 +42,7 @@ class Batch:
         self.chance = random.Random()  # pauses only: a run's own generators stay as they are
         self.call_for = teacher.call_for
         self._failed = False
+        self._writing: set[asyncio.Future[None]] = set()
         self.deadline = time.monotonic() + teacher.batch_deadline_s
         self._freed, self._door, self._turn = asyncio.Event(), asyncio.Lock(), time.monotonic()
 
@@ -55,9 +57,14 @@ class Batch:
             for task in late:
                 if not task.cancelled():
                     task.result()
+            for index in [index for index, answer in enumerate(answers) if answer is None]:
+                # Given up before it had begun.
+                await self._tell(index, self._continuations(self.requests[index], Bought()), answers)
         finally:
             await self._end(tasks)
-        return [answer for answer in answers if answer is not None]
+            # Whoever watches is told of everything that was answered before the batch is over.
+            await asyncio.gather(*self._writing, return_exceptions=True)
+        return checked(self.teacher, self.requests, answers)
 
     async def _end(self, tasks: Iterable[asyncio.Future[None]]) -> None:
         for task in tasks:
@@ -77,7 +84,10 @@ class Batch:
                 if self.left_s() > 0:
                     raise
                 bought.problem = bought.problem or DEADLINE
-        answer = answers[index] = self._continuations(request, bought)
+        await self._tell(index, self._continuations(request, bought), answers)
+
+    async def _tell(self, index: int, answer: Continuations, answers: list[Continuations | None]) -> None:
+        answers[index] = answer
         if self.on_result is not None:
             told = self.on_result
             await self._in_callers_thread(lambda: told(index, answer))
@@ -153,10 +163,18 @@ class Batch:
         return True
 
     async def over(self, call: Call, outcome: Outcome) -> None:
-        watcher = self.watcher
-        if watcher is not None:
-            await self._in_callers_thread(lambda: watcher.after(call, outcome))
-            self._freed.set()
+        if self.watcher is None:
+            return
+        try:
+            if (written := self.watcher.after(call, outcome)) is not None:
+                waiting = asyncio.wrap_future(written)
+                self._writing.add(waiting)
+                waiting.add_done_callback(self._writing.discard)
+                await asyncio.shield(waiting)
+        except Exception:
+            self._failed = True
+            raise
+        self._freed.set()
 
     def unsent(self, call: Call) -> None:
         if self.watcher is not None:

@@ -6,14 +6,17 @@ once, retries and answers that were thrown away stay inside the sum. Knows no pr
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from omniopd.errors import ConfigError, Refused
+from omniopd.teachers.asking import ask
 from omniopd.teachers.buying import BUDGET
-from omniopd.teachers.calls import Call, Leave, OnResult, Outcome, SellsCalls, Watcher, ask
+from omniopd.teachers.calls import Call, Leave, NamesPrices, OnResult, Outcome, SellsCalls, Watcher
 from omniopd.teachers.identity import identity_of
 from omniopd.teachers.ledger import Ledger, Spend
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
@@ -26,8 +29,9 @@ class BudgetedTeacher:
     CachedTeacher inside), then the batch ends in Refused: half-audited, it would train a step that the run with enough
     money does not have, and resumed with a larger sum it asks for the missing half only. Without, requests that did not
     fit get the problem "budget". A call that may or may not be billed (nobody answered) counts as spent. A model
-    whose price nobody knows is refused, unless `allow_unknown_price`. Where a teacher is no seller of calls (it runs
-    here), expenses are entered after the fact. One process at a time may use a ledger.
+    whose price nobody knows is refused, unless `allow_unknown_price`; so is, at once, a teacher that does not say what
+    a request costs at most before it is asked (calls.py: it sells its calls, or has `most_usd`), wherever it stands in
+    a stack of wrappers. One process at a time may use a ledger.
     """
 
     def __init__(
@@ -42,6 +46,13 @@ class BudgetedTeacher:
             raise ConfigError(f"a teacher's budget is {usd} dollars: it must be 0 or more")
         self.teacher, self.usd = teacher, usd
         self.allow_unknown_price, self.stop = allow_unknown_price, stop
+        stranger = None if allow_unknown_price or not math.isfinite(usd) else _without_prices(teacher)
+        if stranger is not None:
+            raise ConfigError(
+                f"a budget of ${usd:.2f} cannot be held around a {type(stranger).__name__}, which does not say what a "
+                "request costs before it is asked: give it `most_usd(request)`, in dollars (0.0 if it is free), or "
+                "set allow_unknown_price"
+            )
         self._ledger = Ledger(path)
 
     @property
@@ -72,7 +83,7 @@ class BudgetedTeacher:
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: Watcher | None
     ) -> list[Continuations]:
         """The same, with every call shown to `watcher`."""
-        cashier = _Cashier(self, watcher, isinstance(self.teacher, SellsCalls))
+        cashier = _Cashier(self, watcher)
 
         def told(index: int, answer: Continuations) -> None:
             if answer.cached:
@@ -95,7 +106,7 @@ class BudgetedTeacher:
 
     def set_aside(self, call: Call) -> Leave | str:
         """The number of a reservation; or LATER, NEVER. Raises Refused for an unknown price."""
-        if call.most_usd is None and not self.allow_unknown_price:
+        if call.most_usd is None and not self.allow_unknown_price and math.isfinite(self.usd):
             raise Refused(
                 f"nobody here knows the price of {call.model!r}, and its budget is ${self.usd:.2f}: give the price "
                 "(teacher.usd_per_million_input and _output), or set teacher.allow_unknown_price = true"
@@ -109,8 +120,8 @@ class BudgetedTeacher:
 class _Cashier:
     """The watcher of one batch: sets aside, settles, and counts as spent what was left without an answer."""
 
-    def __init__(self, budget: BudgetedTeacher, watcher: Watcher | None, sells: bool) -> None:
-        self.budget, self.watcher, self.sells = budget, watcher, sells
+    def __init__(self, budget: BudgetedTeacher, watcher: Watcher | None) -> None:
+        self.budget, self.watcher = budget, watcher
         self._lock = threading.Lock()
         self._set_aside: dict[int, tuple[Call, str]] = {}
 
@@ -126,15 +137,12 @@ class _Cashier:
             self._set_aside[id(call)] = call, found
         return Leave.NOW
 
-    def after(self, call: Call, outcome: Outcome) -> None:
+    def after(self, call: Call, outcome: Outcome) -> Future[None] | None:
         with self._lock:
             _, number = self._set_aside.pop(id(call), (call, ""))
         if number:
             self.budget._ledger.settle(number, outcome.usage, outcome.unsure)
-        elif not self.sells:
-            self.budget._ledger.enter(call.model, outcome.usage)
-        if self.watcher is not None:
-            self.watcher.after(call, outcome)
+        return None if self.watcher is None else self.watcher.after(call, outcome)
 
     def close(self) -> None:
         """Calls that were cut off by a deadline or an error."""
@@ -142,3 +150,13 @@ class _Cashier:
             left, self._set_aside = list(self._set_aside.values()), {}
         for _, number in left:
             self.budget._ledger.settle(number, Usage(calls=1), unsure=True)
+
+
+def _without_prices(teacher: Teacher) -> Teacher | None:
+    """Who in a stack of wrappers is asked for money without a price; None where every price is known before."""
+    while isinstance(teacher, SellsCalls):
+        inner = getattr(teacher, "teacher", None)
+        if inner is None or getattr(teacher, "mode", "") == "replay":
+            return None
+        teacher = inner
+    return None if isinstance(teacher, NamesPrices) else teacher

@@ -11,21 +11,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omniopd.errors import ConfigError, TeacherError
-from omniopd.teachers.answers import Answers, Stored
+from omniopd.errors import ConfigError
+from omniopd.teachers.answers import Answers, Stored, is_text
+from omniopd.teachers.asking import ask, checked
 from omniopd.teachers.buying import served_name
-from omniopd.teachers.calls import Call, Leave, OnResult, Outcome, Watcher, ask
+from omniopd.teachers.calls import Call, Leave, OnResult, Outcome, Watcher, then
 from omniopd.teachers.identity import identity_of
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
 MODES = ("record", "replay")
-NOT_RECORDED = "not recorded"
+NOT_RECORDED, DAMAGED, NO_CHARACTER = "not recorded", "damaged in the cache", "half of a character"
 
 
 class CachedTeacher:
@@ -39,10 +42,10 @@ class CachedTeacher:
     def __init__(self, teacher: Teacher, path: str | Path, mode: str = "record") -> None:
         if mode not in MODES:
             raise ConfigError(f"the mode of a CachedTeacher is {mode!r}: it must be one of {', '.join(MODES)}")
-        if mode == "replay" and not Path(path).is_file():
+        if mode == "replay" and not os.path.exists(path):
             raise ConfigError(f"{path} is to be replayed, and there is no such file: record a run first")
         self.teacher, self.mode = teacher, mode
-        self.answers = Answers(path)
+        self.answers = Answers(path, read_only=mode == "replay")
         identity = dict(identity_of(teacher))
         self.handover = str(identity.get("handover", "raw"))
         self._identity = json.dumps(identity, sort_keys=True)
@@ -72,14 +75,24 @@ class CachedTeacher:
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
-    def check_served(self, outcome: Outcome) -> None:
-        if self._served is None:
-            self._served = self.answers.served_model(self._identity, outcome.served_model)
-        if self._served != outcome.served_model:
-            raise TeacherError(
-                f"{self.answers.path} holds answers of {self._served!r}, and {outcome.served_model!r} answers now: the "
-                "run stops, since its audits would mix two teachers; give the new one a file of its own (teacher.cache)"
+    def store(self, question: str, outcome: Outcome) -> Future[None]:
+        """Writes a call's texts; done when they are on the disk."""
+        drawn = {
+            draw.number: Stored(
+                draw.text, draw.stopped, served_name(outcome), outcome.handover, outcome.exact, draw.echoes
             )
+            for draw in outcome.draws
+        }
+        served = outcome.served_model
+        if served == self._served:
+            return self.answers.add_soon(question, drawn)
+        done = self.answers.add_soon(question, drawn, self._identity, served)
+        done.add_done_callback(lambda written: self._recognise(written, served))
+        return done
+
+    def _recognise(self, written: Future[None], served: str) -> None:
+        if written.exception() is None:
+            self._served = served
 
 
 class _Lookup:
@@ -116,13 +129,15 @@ class _Lookup:
                 self.usage[question] = self.usage.get(question, Usage()) + answer.usage
                 if answer.problem is not None:
                     self.problems[question] = answer.problem
+                elif not all(map(is_text, answer.texts)):
+                    self.problems[question] = NO_CHARACTER
                 self.pending[question] -= 1
                 if not self.pending[question]:
                     self._answer(question)
 
             recording = _Recording(self.cached, [question for question, _ in missing], watcher)
             ask(self.cached.teacher, [request for _, request in missing], told, recording)
-        return [result for result in self.results if result is not None]
+        return checked(self.cached, self.requests, self.results)
 
     def _answer(self, question: str) -> None:
         """What the file holds now is the answer to everybody who asked this."""
@@ -134,7 +149,8 @@ class _Lookup:
             found = [draws[n] for n in _numbers(request) if n in draws]
             problem = None
             if len(found) < request.samples:
-                problem = self.problems.get(question, NOT_RECORDED)
+                missing = DAMAGED if question in self.cached.answers.damaged else NOT_RECORDED
+                problem = self.problems.get(question, missing)
             some = found[0] if found else Stored("", False, "", "", True)
             answer = Continuations(
                 texts=tuple(draw.text for draw in found),
@@ -162,20 +178,12 @@ class _Recording:
     def before(self, call: Call) -> Leave:
         return Leave.NOW if self.watcher is None else self.watcher.before(call)
 
-    def after(self, call: Call, outcome: Outcome) -> None:
-        try:
-            if outcome.draws:
-                self.cached.check_served(outcome)
-                stored = {
-                    draw.number: Stored(
-                        draw.text, draw.stopped, served_name(outcome), outcome.handover, outcome.exact, draw.echoes
-                    )
-                    for draw in outcome.draws
-                }
-                self.cached.answers.add(self.questions[call.request], stored)
-        finally:
-            if self.watcher is not None:
-                self.watcher.after(call, outcome)
+    def after(self, call: Call, outcome: Outcome) -> Future[None] | None:
+        watcher = self.watcher
+        if not outcome.draws:
+            return None if watcher is None else watcher.after(call, outcome)
+        written = self.cached.store(self.questions[call.request], outcome)
+        return written if watcher is None else then(written, lambda: watcher.after(call, outcome))
 
 
 def _numbers(request: ContinuationRequest) -> range:

@@ -7,11 +7,12 @@ whole requests: an answer that brought a part of the texts is paid for, and so i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
-from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
+from omniopd.types import ContinuationRequest, Continuations, Usage
 
 OnResult = Callable[[int, Continuations], None]
 
@@ -66,43 +67,28 @@ class Leave(Enum):
 
 
 class Watcher(Protocol):
-    """Sees every call. `before` is quick and never blocks; `after` may write to a disk. What they raise stops all."""
+    """Sees every call, from any thread. Neither method waits for a disk: the future that `after` may return is done
+    when everything about the call is written down, and the call is over only then. What they raise stops all."""
 
     def before(self, call: Call) -> Leave: ...
 
-    def after(self, call: Call, outcome: Outcome) -> None: ...
+    def after(self, call: Call, outcome: Outcome) -> Future[None] | None: ...
+
+
+@runtime_checkable
+class NamesPrices(Protocol):
+    """A teacher that says beforehand what a request costs at most, in dollars; None where nobody knows."""
+
+    def most_usd(self, request: ContinuationRequest) -> float | None: ...
 
 
 @runtime_checkable
 class SellsCalls(Protocol):
-    """A teacher whose calls can be watched one by one. A call is over when `after` has returned."""
+    """A teacher whose calls can be watched one by one."""
 
     def buy(
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: Watcher | None
     ) -> list[Continuations]: ...
-
-
-def ask(
-    teacher: Teacher,
-    requests: Sequence[ContinuationRequest],
-    on_result: OnResult | None = None,
-    watcher: Watcher | None = None,
-) -> list[Continuations]:
-    """Any teacher's answers, its calls watched where it sells them; elsewhere a whole answer counts as one call.
-
-    Teachers that sell no calls run here: their calls need no leave.
-    """
-    if isinstance(teacher, SellsCalls):
-        return teacher.buy(requests, on_result, watcher)
-    if watcher is None:
-        return teacher.continue_from(requests, on_result)
-
-    def answered(index: int, answer: Continuations) -> None:
-        watcher.after(Call(index, answer.served_model), whole(requests[index], answer))
-        if on_result is not None:
-            on_result(index, answer)
-
-    return teacher.continue_from(requests, answered)
 
 
 def whole(request: ContinuationRequest, answer: Continuations) -> Outcome:
@@ -115,3 +101,29 @@ def whole(request: ContinuationRequest, answer: Continuations) -> Outcome:
             for n, (text, ended) in enumerate(zip(answer.texts, stopped, strict=True))
         )
     return Outcome(draws, answer.usage, answer.served_model, handover=answer.handover, exact=answer.exact)
+
+
+def then(first: Future[None], work: Callable[[], Future[None] | None]) -> Future[None]:
+    """Done when `first` is done and `work`, which follows whatever came of it, is too; raises what either raises."""
+    both: Future[None] = Future()
+
+    def follow(_: Future[None]) -> None:
+        try:
+            second = work()
+        except Exception as error:
+            both.set_exception(first.exception() or error)
+            return
+        if second is None:
+            _pass_on(first, both)
+        else:
+            second.add_done_callback(lambda done: _pass_on(first if first.exception() else done, both))
+
+    first.add_done_callback(follow)
+    return both
+
+
+def _pass_on(done: Future[None], to: Future[None]) -> None:
+    if (error := done.exception()) is not None:
+        to.set_exception(error)
+    else:
+        to.set_result(None)

@@ -20,6 +20,7 @@ from omniopd.models.chat import prompt_ids
 from omniopd.models.decoding import context_length, row_seed
 from omniopd.models.loading import end_ids
 from omniopd.models.pieces import decode_whole, encode_all
+from omniopd.teachers.asking import checked
 from omniopd.types import ContinuationRequest, Continuations, Usage
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,10 @@ class LocalTeacher:
             "top_p": self.top_p,
         }  # fmt: skip
 
+    def most_usd(self, request: ContinuationRequest) -> float:
+        """What a request costs: a model that runs here sends no bill."""
+        return 0.0
+
     def continue_from(
         self,
         requests: Sequence[ContinuationRequest],
@@ -92,7 +97,7 @@ class LocalTeacher:
                     del waiting[places[place]]
             except torch.OutOfMemoryError as error:
                 self._ask_for_less(list(waiting.values()), error)
-        return [result for result in results if result is not None]
+        return checked(self, requests, results)
 
     def _ask_for_less(self, waiting: Sequence[Branch], error: torch.OutOfMemoryError) -> None:
         """Half as many tokens at once, from now on; draws have seeds of their own, so that no text changes."""

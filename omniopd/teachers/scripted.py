@@ -34,6 +34,10 @@ class ScriptedTeacher:
             return {"kind": "scripted", "function": f"{script.__module__}.{getattr(script, '__qualname__', script)}"}
         return {"kind": "scripted", "texts": list(script)}
 
+    def most_usd(self, request: ContinuationRequest) -> float | None:
+        """A list costs nothing; what a function puts on its bill nobody knows before."""
+        return None if callable(self._script) else 0.0
+
     def continue_from(
         self,
         requests: Sequence[ContinuationRequest],

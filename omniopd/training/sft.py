@@ -17,6 +17,7 @@ from trl import SFTConfig, SFTTrainer
 from omniopd.errors import TeacherError
 from omniopd.models.chat import prompt_ids, text_ids
 from omniopd.records import StepRecord
+from omniopd.teachers.asking import ask
 from omniopd.training.recording import Recorder
 from omniopd.training.whole import WholeCheckpoints
 from omniopd.types import ContinuationRequest, Prompt, Teacher, Usage
@@ -53,7 +54,7 @@ def teacher_answers(
         for i in range(answers)
     ]
     usage, rows = Usage(), []
-    for request, answer in zip(asked, teacher.continue_from(asked), strict=True):
+    for request, answer in zip(asked, ask(teacher, asked), strict=True):
         usage += answer.usage
         if answer.problem is not None or not answer.texts:
             raise TeacherError(

@@ -1,0 +1,177 @@
+"""Asking any teacher: one answer per request, of the right shape, each told of once; or an error that names it.
+
+Where a teacher sells its calls, a watcher sees each of them; elsewhere a whole request counts as one call, and is asked
+when the watcher lets it. Knows no provider, no cache and no budget.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from omniopd.errors import TeacherError
+from omniopd.teachers.buying import BUDGET
+from omniopd.teachers.calls import Call, Leave, NamesPrices, OnResult, Outcome, SellsCalls, Watcher, whole
+from omniopd.types import ContinuationRequest, Continuations, Teacher
+
+_POLL_S = 0.1
+
+
+def ask(
+    teacher: Teacher,
+    requests: Sequence[ContinuationRequest],
+    on_result: OnResult | None = None,
+    watcher: Watcher | None = None,
+) -> list[Continuations]:
+    """Any teacher's answers, in the order of the requests. Raises TeacherError where they are not what a teacher
+    promises; what was answered until then has been shown to `watcher`, since it is paid for."""
+    if isinstance(teacher, SellsCalls):
+        heard = _Heard(teacher, requests, on_result)
+        return heard.checked(teacher.buy(requests, heard.told, watcher))
+    if watcher is None:
+        heard = _Heard(teacher, requests, on_result)
+        return heard.checked(teacher.continue_from(requests, heard.told))
+    return _in_rounds(teacher, requests, on_result, watcher)
+
+
+def checked(
+    teacher: Teacher, requests: Sequence[ContinuationRequest], answers: Sequence[Continuations | None]
+) -> list[Continuations]:
+    """The answers, if each request has one of the right shape."""
+    if not isinstance(answers, list | tuple):
+        raise TeacherError(f"{_name(teacher)} returned a {type(answers).__name__}: it must return a list of answers")
+    if len(answers) != len(requests):
+        raise TeacherError(
+            f"{_name(teacher)} returned {len(answers)} answers to {len(requests)} requests: it must return one for "
+            "each, in their order, with a `problem` where it has no texts"
+        )
+    return [checked_answer(teacher, index, requests[index], answer) for index, answer in enumerate(answers)]
+
+
+def checked_answer(teacher: Teacher, index: int, request: ContinuationRequest, answer: object) -> Continuations:
+    """One answer, if it has the right shape."""
+    wrong = None
+    if not isinstance(answer, Continuations):
+        wrong = f"with {'nothing' if answer is None else f'a {type(answer).__name__}'}, not with Continuations"
+    elif not isinstance(answer.texts, tuple) or not all(isinstance(text, str) for text in answer.texts):
+        wrong = "with texts that are no tuple of strings"
+    elif len(answer.texts) > request.samples:
+        wrong = f"with {len(answer.texts)} texts where {request.samples} were asked for"
+    elif len(answer.stopped) not in (0, len(answer.texts)):
+        wrong = f"with {len(answer.texts)} texts of which {len(answer.stopped)} say whether they stopped"
+    if wrong is not None:
+        raise TeacherError(f"{_name(teacher)} answered request {index} {wrong}: see omniopd.types.Teacher")
+    assert isinstance(answer, Continuations)
+    return answer
+
+
+class _Heard:
+    """What a teacher told of while it was asked: each answer once, in its place."""
+
+    def __init__(self, teacher: Teacher, requests: Sequence[ContinuationRequest], on_result: OnResult | None) -> None:
+        self.teacher, self.requests, self.on_result = teacher, requests, on_result
+        self.answers: list[Continuations | None] = [None] * len(requests)
+
+    def told(self, index: int, answer: Continuations) -> None:
+        if not isinstance(index, int) or not 0 <= index < len(self.requests) or self.answers[index] is not None:
+            raise TeacherError(
+                f"{_name(self.teacher)} told on_result of request {index!r}, which is none of its {len(self.requests)} "
+                "or was told before: it must call on_result(index, answer) once for each"
+            )
+        self.answers[index] = checked_answer(self.teacher, index, self.requests[index], answer)
+        if self.on_result is not None:
+            self.on_result(index, answer)
+
+    def checked(self, answers: Sequence[Continuations]) -> list[Continuations]:
+        """What was returned, if it is what was told; one that was not told is told now."""
+        returned = checked(self.teacher, self.requests, answers)
+        for index, answer in enumerate(returned):
+            told = self.answers[index]
+            if told is None:
+                self.told(index, answer)
+            elif (told.texts, told.problem) != (answer.texts, answer.problem):
+                raise TeacherError(
+                    f"{_name(self.teacher)} returned another answer to request {index} than it told on_result: answers "
+                    "must stand in the order of the requests"
+                )
+        return returned
+
+
+def _in_rounds(
+    teacher: Teacher, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: Watcher
+) -> list[Continuations]:
+    """What the watcher lets be asked at once is one round; what has to wait is asked in the next."""
+    model = _model(teacher)
+    calls = [
+        Call(index, model, most_usd=teacher.most_usd(request) if isinstance(teacher, NamesPrices) else None)
+        for index, request in enumerate(requests)
+    ]
+    answers: list[Continuations | None] = [None] * len(requests)
+
+    def settle(index: int, answer: Continuations) -> None:
+        answers[index] = answer
+        if on_result is not None:
+            on_result(index, answer)
+
+    waiting = list(range(len(requests)))
+    while waiting:
+        leaves = _leaves(watcher, [calls[index] for index in waiting])
+        now = [index for index, leave in zip(waiting, leaves, strict=True) if leave is Leave.NOW]
+        for index, leave in zip(waiting, leaves, strict=True):
+            if leave is Leave.NEVER:
+                settle(index, Continuations((), problem=BUDGET, served_model=model))
+        waiting = [index for index, leave in zip(waiting, leaves, strict=True) if leave is Leave.LATER]
+        if now:
+            _round(teacher, [requests[index] for index in now], [calls[index] for index in now], settle, watcher)
+        elif waiting:
+            time.sleep(_POLL_S)  # another batch holds the money
+    return checked(teacher, requests, answers)
+
+
+def _leaves(watcher: Watcher, calls: Sequence[Call]) -> list[Leave]:
+    leaves: list[Leave] = []
+    try:
+        leaves.extend(map(watcher.before, calls))
+    except BaseException:
+        for call, leave in zip(calls, leaves, strict=False):
+            if leave is Leave.NOW:
+                watcher.after(call, Outcome())
+        raise
+    return leaves
+
+
+def _round(
+    teacher: Teacher, requests: Sequence[ContinuationRequest], calls: Sequence[Call], settle: OnResult, watcher: Watcher
+) -> None:
+    def over(place: int, answer: Continuations) -> None:
+        written = watcher.after(calls[place], whole(requests[place], answer))
+        if written is not None:
+            written.result()
+        settle(calls[place].request, answer)
+        most, paid = calls[place].most_usd, answer.usage.cost_usd
+        if most is not None and paid > most:
+            raise TeacherError(
+                f"{_name(teacher)} said that a request costs ${most:.4f} at most, and it cost ${paid:.4f}: no budget "
+                "can be held with a price that is too low"
+            )
+
+    heard = _Heard(teacher, requests, over)
+    returned = teacher.continue_from(requests, heard.told)
+    untold = heard.answers.count(None)
+    heard.checked(returned)
+    if untold:
+        raise TeacherError(
+            f"{_name(teacher)} returned {len(requests)} answers and told on_result of {len(requests) - untold}: it "
+            "must call on_result(index, answer) for each as it arrives, or what is paid for is lost when it fails later"
+        )
+
+
+def _model(teacher: Teacher) -> str:
+    """What a ledger calls a teacher that sells no calls."""
+    name = getattr(teacher, "name", None) or getattr(teacher, "model", None)
+    return name if isinstance(name, str) else type(teacher).__name__
+
+
+def _name(teacher: Teacher) -> str:
+    model, kind = _model(teacher), type(teacher).__name__
+    return f"the teacher {kind}" if model == kind else f"the teacher {kind} ({model!r})"

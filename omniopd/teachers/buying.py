@@ -1,8 +1,8 @@
 """The texts of one request, bought call by call: sent again after failures, drawn again where a text is none.
 
     a failure (429, 5xx, a lost or silent connection, an unreadable answer)   the same draws again, after a pause
-    no text, a refusal, a preamble, an echo up to the limit of tokens, a text without the thought that led to it,
-    another model's answer                                                    that draw again, a few times
+    no text, a text that was broken off or whose end nobody knows, a refusal, a preamble, an echo up to the limit of
+    tokens, a text without the thought that led to it, another model's answer that draw again, a few times
     fewer texts than asked for                                                the missing draws
 
 A draw keeps its number and its seed through failures, so that faults change no text. Knows no event but its own calls;
@@ -20,18 +20,18 @@ from typing import Protocol
 
 from omniopd.errors import TeacherError
 from omniopd.teachers.calls import Call, Draw, Outcome
+from omniopd.teachers.finish import BROKEN, REFUSED, STOP, UNSAID
 from omniopd.teachers.handover import Asked, Handover, Read
 from omniopd.teachers.transport import FOR_ALL, RATE_LIMITED, Choice, Failure, Reply
 from omniopd.types import Usage
 
 NO_TEXT, THINKING_ONLY, REFUSAL, OTHER_MODEL = "no text", "thinking only", "refusal", "other model"
-THOUGHT_REMOVED, ECHO = "thought removed", "echo"
+THOUGHT_REMOVED, ECHO, HALF_CHARACTER = "thought removed", "echo", "half of a character"
 BUDGET, DEADLINE = "budget", "deadline"
-_REFUSED_BY = ("content_filter", "refusal", "safety", "recitation")
 _LAST_SEED = 2**31 - 1
 _RESEED_STRIDE = 1_000_003
 # A provider's slip, not the model's word: the same draw is asked for again.
-_GLITCHES = (NO_TEXT, THINKING_ONLY, OTHER_MODEL)
+_GLITCHES = (NO_TEXT, THINKING_ONLY, OTHER_MODEL, HALF_CHARACTER, BROKEN, UNSAID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +146,16 @@ async def buy_piece(piece: Piece, counter: Counter, bought: Bought) -> None:
             if reply.is_final:
                 if reply.reason in FOR_ALL:
                     raise TeacherError(f"the teacher {call.model!r} answers {reply.reason}: {reply.said}")
-                bought.problem = reply.reason
+                bought.problem = str(reply)
                 return
             limited = reply.reason == RATE_LIMITED
             rate_limits, failures = rate_limits + limited, failures + (not limited)
             if failures >= counter.patience.attempts or rate_limits >= counter.patience.rate_limits:
-                bought.problem = reply.reason
+                bought.problem = str(reply)
                 return
             pause = counter.patience.pause(failures + rate_limits, reply.retry_after_s, counter.chance)
             if pause > counter.left_s():
-                bought.problem = reply.reason
+                bought.problem = str(reply)
                 return
             await asyncio.sleep(pause)
             continue
@@ -163,7 +163,7 @@ async def buy_piece(piece: Piece, counter: Counter, bought: Bought) -> None:
         failures = 0 if gained else failures + 1
         for number, problem in reply.items():
             redraws[number] += 1
-            reseeds[number] += problem not in _GLITCHES
+            reseeds[number] += problem.partition(":")[0] not in _GLITCHES
             if redraws[number] >= counter.patience.redraws:
                 bought.problem = problem
                 return
@@ -203,12 +203,12 @@ async def _one_call(
         again = True
     good: list[Draw] = []
     problems: dict[int, str] = {}
-    for number, choice in zip(run, reply.choices, strict=False):
-        read = _read(choice, reply, piece.asked, counter.handover)
+    for number, choice in by_number(run, reply.choices).items():
+        read = read_choice(choice, reply, piece.asked, counter.handover)
         if read.echoed:
             bought.echoes[number] = bought.echoes.get(number, 0) + 1
         if read.problem is None:
-            good.append(Draw(number, read.text, choice.finish == "stop", bought.echoes.get(number, 0)))
+            good.append(Draw(number, read.text, choice.finish == STOP, bought.echoes.get(number, 0)))
         else:
             problems[number] = read.problem
     if not reply.choices:
@@ -226,23 +226,49 @@ def served_name(outcome: Outcome) -> str:
     return f"{outcome.served_model} ({outcome.fingerprint})" if outcome.fingerprint else outcome.served_model
 
 
-def _read(choice: Choice, reply: Reply, asked: Asked, handover: Handover) -> Read:
-    if choice.finish in _REFUSED_BY:
+def by_number(run: Sequence[int], choices: Sequence[Choice]) -> dict[int, Choice]:
+    """Which draw each text is, by the provider's own count. A text whose number was not asked for, or came before, is
+    nobody's: its draw is asked for again. Without numbers, and for a single draw, the order says it."""
+    if len(run) == 1 or all(choice.index is None for choice in choices):
+        return dict(zip(run, choices, strict=False))
+    found: dict[int, Choice] = {}
+    for choice in choices:
+        if choice.index is not None and 0 <= choice.index < len(run):
+            found.setdefault(run[choice.index], choice)
+    return dict(sorted(found.items()))
+
+
+def read_choice(choice: Choice, reply: Reply, asked: Asked, handover: Handover) -> Read:
+    """The continuation in a text of a reply, or why it is none."""
+    if choice.finish == REFUSED:
         return Read("", REFUSAL)
     if not choice.text:
         # A model that ends its turn at once has written an end-of-turn token and nothing else.
-        ended = choice.finish == "stop" and not choice.thought and handover.exact and not asked.unsent
+        ended = choice.finish == STOP and not choice.thought and handover.exact and not asked.unsent
         if ended and 0 < reply.output_tokens <= 3 * len(reply.choices):
             return Read("")
         return Read("", THINKING_ONLY if choice.thought else NO_TEXT)
+    if choice.finish in (BROKEN, UNSAID):
+        return Read("", f"{choice.finish}: {choice.word}" if choice.word else choice.finish)
     if choice.thought and handover.exact:
         # litellm takes a leading <think>…</think> out of an answer: what is left does not follow the prefix.
         return Read("", THOUGHT_REMOVED)
+    if not _can_be_written(choice.text):
+        return Read("", HALF_CHARACTER)
     read = handover.read(asked, choice.text)
-    if read.echoed and choice.finish != "stop":
+    if read.echoed and choice.finish != STOP:
         # The repetition took tokens of the limit: the rest may be shorter than the chunk, and would count as different.
         return Read("", ECHO, echoed=True)
     return read
+
+
+def _can_be_written(text: str) -> bool:
+    """JSON can spell half of a surrogate pair, which no file, request or tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _together(wanted: Sequence[int], reseeds: dict[int, int], most: int) -> list[int]:

@@ -7,25 +7,34 @@ who retries, waits and counts is `buying.py`. No message made here holds a key.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import os
 import re
 import sys
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from omniopd.errors import ConfigError
+from omniopd.teachers.failures import FOR_ALL, NO_ANSWER, RATE_LIMITED, UNREADABLE, Failure, failure_of
+from omniopd.teachers.finish import LENGTH, STOP, UNSAID, Ending, endings, parsed
+from omniopd.teachers.guard import Traffic, install, watching
 from omniopd.teachers.inline import building
 from omniopd.teachers.usage import UNTOLD, Taken, read_usage
 
-RATE_LIMITED, OVERLOADED, SERVER_ERROR, CONNECTION = "rate limited", "overloaded", "server error", "connection lost"
-NO_ANSWER, UNREADABLE, OUT_OF_QUOTA = "no answer in time", "unreadable answer", "out of quota"
-# Nothing that is sent again helps here: the first three concern this request, the others every request.
-REFUSED_REQUEST, FORBIDDEN, TOO_LONG = "bad request", "forbidden", "context"
-UNAUTHORISED, UNKNOWN_MODEL = "unauthorised", "unknown model"
+__all__ = [
+    "FOR_ALL",
+    "RATE_LIMITED",
+    "Choice",
+    "Failure",
+    "Reply",
+    "close_connections",
+    "knows_provider",
+    "prepare",
+    "send",
+    "without_secrets",
+]
+
 # Providers whose requests are built without a look at a disk or a network (credentials of clouds need both).
 _BUILT_AT_ONCE = (
     "anthropic/",
@@ -36,7 +45,9 @@ _BUILT_AT_ONCE = (
     "openai/",
     "text-completion-openai/",
 )
-FOR_ALL = (UNAUTHORISED, UNKNOWN_MODEL, OUT_OF_QUOTA)
+# No tokenizer has longer tokens; a text that has more is cut before anything looks at it.
+TOKEN_CHARACTERS = 256
+_FRAME_BYTES, _TOKEN_BYTES, _UNLIMITED = 1024 * 1024, 2048, 1 << 20
 _CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str | None], Any]] = WeakKeyDictionary()
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 _SECRET = re.compile(r"\b(?:sk|pk|hf|AIza|AKIA|gsk|xai)[-_]?[A-Za-z0-9_-]{12,}|(?i:bearer)\s+\S+")
@@ -44,11 +55,17 @@ _SECRET = re.compile(r"\b(?:sk|pk|hf|AIza|AKIA|gsk|xai)[-_]?[A-Za-z0-9_-]{12,}|(
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One text of a reply; None where the provider sent none. `finish` is "stop", "length" or what it called it."""
+    """One text of a reply; None where the provider sent none.
+
+    `finish` is one of the kinds of `finish.py` ("stop", "length", …), `word` what the provider called it, `index` which
+    of the texts asked for it is, by the provider's count (None: it does not say).
+    """
 
     text: str | None
     finish: str
     thought: bool = False
+    word: str = ""
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +95,6 @@ class Reply:
         return self.taken.is_told
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A call without a reply. `unsure`: it may have been answered, and billed, all the same.
-
-    `retry_after_s` is how long the provider asked to wait; `said` is its message without anything like a key.
-    """
-
-    reason: str
-    is_final: bool = False
-    retry_after_s: float | None = None
-    unsure: bool = False
-    said: str = ""
-
-
 def prepare() -> Any:
     """litellm, imported so that it fetches nothing and prints nothing. Raises ConfigError where it is missing."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -103,6 +106,7 @@ def prepare() -> Any:
     except ImportError as error:
         raise ConfigError("a hosted teacher needs litellm, which is not installed: pip install litellm") from error
     litellm.suppress_debug_info = True
+    install()
     return litellm
 
 
@@ -121,19 +125,28 @@ async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failu
     `timeout_s`. Never raises for what a provider or a network did."""
     litellm = prepare()
     entrance = litellm.atext_completion if "prompt" in parameters else litellm.acompletion
+    most_tokens = int(parameters.get("max_tokens") or 0)
+    traffic = Traffic(_most_bytes(parameters, most_tokens))
     try:
         if "prompt" in parameters and "api_base" in parameters:
             parameters = {**parameters, "client": _completion_client(parameters["api_base"], parameters.get("api_key"))}
-        with building(at_once=str(parameters["model"]).startswith(_BUILT_AT_ONCE)):
+        with building(at_once=str(parameters["model"]).startswith(_BUILT_AT_ONCE)), watching(traffic):
             # litellm's own timeout does not cover every way of hanging.
             answer = await asyncio.wait_for(
                 entrance(**parameters, max_retries=0, timeout=timeout_s + 5, drop_params=False), timeout_s
             )
-        return _reply(answer)
     except TimeoutError:
         return Failure(NO_ANSWER, unsure=True)
     except Exception as error:
-        return _failure(error)
+        return failure_of(error, traffic, without_secrets)
+    if not 200 <= traffic.status < 300:
+        return failure_of(None, traffic, without_secrets)  # litellm makes answers of some errors
+    return _reply(answer, traffic, most_tokens)
+
+
+def _most_bytes(parameters: Mapping[str, Any], most_tokens: int) -> int:
+    """What an honest answer can take: its texts, escaped and with their thoughts, and whatever is put around them."""
+    return _FRAME_BYTES + int(parameters.get("n") or 1) * max(most_tokens, 1) * _TOKEN_BYTES
 
 
 def _completion_client(base: str, key: str | None) -> Any:
@@ -169,75 +182,35 @@ def without_secrets(text: str, limit: int = 300) -> str:
     return _SECRET.sub("(hidden)", text)[:limit]
 
 
-def _reply(answer: Any) -> Reply | Failure:
+def _reply(answer: Any, traffic: Traffic, most_tokens: int) -> Reply | Failure:
+    ends = endings(parsed(traffic.body))
     try:
-        return Reply(
-            choices=tuple(_choice(choice) for choice in answer.choices),
+        reply = Reply(
+            choices=(),
             served_model=answer.model or "",
             fingerprint=getattr(answer, "system_fingerprint", None) or "",
             taken=read_usage(answer),
         )
+        if ends is None:
+            return Failure(UNREADABLE, is_final=True, unsure=True, said="its form does not say how a text ended")
+        if len(ends) != len(answer.choices):
+            return Failure(UNREADABLE, unsure=True, said=f"{len(ends)} texts of which {len(answer.choices)} were read")
+        used_up = 0 < most_tokens * len(ends) <= reply.output_tokens
+        choices = tuple(
+            _choice(choice, end, used_up, (most_tokens or _UNLIMITED) * TOKEN_CHARACTERS)
+            for choice, end in zip(answer.choices, ends, strict=True)
+        )
+        return replace(reply, choices=choices)
     except (AttributeError, TypeError) as error:
         return Failure(UNREADABLE, unsure=True, said=type(error).__name__)
 
 
-def _choice(choice: Any) -> Choice:
+def _choice(choice: Any, end: Ending, used_up: bool, most_characters: int) -> Choice:
+    """`used_up`: the texts took all the tokens there were. A text that did was cut, whatever is said about its end."""
     message = getattr(choice, "message", None)
     text = choice.text if message is None else message.content
     thought = bool(getattr(message, "reasoning_content", None))
-    return Choice(text if isinstance(text, str) else None, choice.finish_reason or "", thought)
-
-
-def _failure(error: Exception) -> Failure:
-    """litellm turns lost connections and unreadable answers into errors of status 500 or 200, without headers."""
-    status = getattr(error, "status_code", None)
-    headers = getattr(error, "litellm_response_headers", None)
-    said = without_secrets(_first_line(error))
-    wait = _retry_after(headers)
-    kind = type(error).__name__
-    if status == 429:
-        quota = "insufficient_quota" in str(error)
-        return Failure(OUT_OF_QUOTA if quota else RATE_LIMITED, quota, wait, said=said)
-    if status == 401:
-        return Failure(UNAUTHORISED, is_final=True, said=said)
-    if status == 403:
-        return Failure(FORBIDDEN, is_final=True, said=said)
-    if status == 404:
-        return Failure(UNKNOWN_MODEL, is_final=True, said=said)
-    if kind == "ContextWindowExceededError":
-        return Failure(TOO_LONG, is_final=True, said=said)
-    if status == 408:
-        return Failure(NO_ANSWER, retry_after_s=wait, unsure=True, said=said)
-    if isinstance(status, int) and 400 <= status < 500 and status not in (409, 425):
-        return Failure(REFUSED_REQUEST, is_final=True, said=said)
-    if status in (503, 529):
-        return Failure(OVERLOADED, retry_after_s=wait, said=said)
-    if headers is not None and status != 200:
-        return Failure(SERVER_ERROR, retry_after_s=wait, said=said)
-    unreadable = status == 200 or not _CONNECTION.search(f"{kind} {error}")
-    return Failure(UNREADABLE if unreadable else CONNECTION, unsure=True, said=said)
-
-
-_CONNECTION = re.compile(r"connect|disconnect|reset|broken pipe|ssl|timeout", re.IGNORECASE)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _retry_after(headers: Any) -> float | None:
-    """Seconds that the provider asks to wait: `retry-after-ms`, or `retry-after` as seconds or as a date."""
-    if not hasattr(headers, "get"):
-        return None
-    milliseconds, said = headers.get("retry-after-ms"), headers.get("retry-after") or headers.get("Retry-After")
-    try:
-        if milliseconds is not None:
-            return float(milliseconds) / 1000
-        return None if said is None else max(0.0, float(said))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(str(said)).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+    text = text if isinstance(text, str) else None
+    was_cut = used_up or (text is not None and len(text) > most_characters)
+    kind = LENGTH if was_cut and end.kind in (STOP, UNSAID) else end.kind
+    return Choice(None if text is None else text[:most_characters], kind, thought, end.word, end.index)

@@ -85,7 +85,7 @@ def test_a_part_that_was_paid_is_kept_though_the_request_failed(tmp_path: Path) 
     with Served(faults=lambda number, body: "fewer" if number == 0 else "400" if number == 1 else None) as server:
         teacher = CachedTeacher(hosted(server, traits=SEVERAL), tmp_path / "a.sqlite")
         [failed] = teacher.continue_from([request("a", 4)])
-        assert (failed.problem, len(failed.texts)) == ("bad request", 1)
+        assert (failed.problem, len(failed.texts)) == ("bad request: told to fail with 400", 1)
         [whole] = teacher.continue_from([request("a", 4)])
         assert whole.texts[:1] == failed.texts
         assert [s.samples for s in server.seen] == [4, 3, 3]

@@ -100,7 +100,8 @@ def test_a_draw_that_stays_refused_is_a_problem_and_never_a_smaller_count() -> N
 def test_what_a_provider_forbids_is_not_asked_again(status: str, problem: str) -> None:
     with Served(faults=lambda number, body: status) as server:
         [answer] = hosted(server).continue_from([request("a", 1)])
-        assert (answer.problem, answer.texts, len(server.seen)) == (problem, (), 1)
+        said = f"{problem}: told to fail with {status}"
+        assert (answer.problem, answer.texts, len(server.seen)) == (said, (), 1)
 
 
 @pytest.mark.parametrize("status", ["401", "404"])
@@ -113,7 +114,7 @@ def test_a_wrong_key_or_model_stops_at_once(status: str) -> None:
 def test_a_provider_that_never_recovers_is_given_up() -> None:
     with Served(faults=lambda number, body: "500") as server:
         [answer] = hosted(server, patience=Patience(attempts=3, pause_s=0.01)).continue_from([request("a", 1)])
-        assert (answer.problem, len(server.seen)) == ("server error", 3)
+        assert (answer.problem, len(server.seen)) == ("server error: told to fail with 500", 3)
 
 
 def test_no_retry_comes_before_retry_after() -> None:

@@ -1,0 +1,198 @@
+"""What passes between litellm and the network during one call: one request, one origin, no redirect, no flood.
+
+litellm reaches providers by many clients, its own and an SDK's, each with ideas of its own about redirects, second
+tries and decompression. All of them send through httpx's transports, and there, below those ideas, a call in progress
+is watched; other requests of the process pass untouched. Knows no provider and no format.
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+ERROR_BYTES = 64 * 1024  # of an error page; the rest is not read
+_ENCODINGS = "gzip, deflate"  # those that can be unpacked piece by piece, up to a limit
+_REWRITTEN = ("content-encoding", "content-length", "transfer-encoding")
+
+
+class Stopped(Exception):
+    """Raised through litellm where a call must not go on; `Traffic` says why."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """One call as the network saw it. `status`, `headers` and `body` (unpacked) are those of the last response, 0 where
+    none came. `redirected` is where a response pointed to, `broken` why a response could not be read, `unsent` why a
+    request was held back."""
+
+    most_bytes: int
+    origin: str = ""
+    requests: int = 0
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    redirected: str = ""
+    broken: str = ""
+    unsent: str = ""
+
+
+_CALL: ContextVar[Traffic | None] = ContextVar("omniopd_traffic", default=None)
+
+
+@contextmanager
+def watching(traffic: Traffic) -> Iterator[None]:
+    """Inside, one call of litellm's, whose requests and responses go through `traffic`."""
+    token = _CALL.set(traffic)
+    try:
+        yield
+    finally:
+        _CALL.reset(token)
+
+
+def install() -> None:
+    """Puts the guard under every client of this process; doing it again changes nothing."""
+    import httpx
+    from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
+
+    for transport in (LiteLLMAiohttpTransport, httpx.AsyncHTTPTransport):
+        _under(transport, "handle_async_request", _guarded)
+    _under(httpx.HTTPTransport, "handle_request", _guarded_sync)
+
+
+def _under(transport: type, name: str, guard: Any) -> None:
+    send = getattr(transport, name)
+    if not hasattr(send, "__wrapped__"):
+        setattr(transport, name, guard(send))
+
+
+def _guarded(send: Any) -> Any:
+    @functools.wraps(send)
+    async def handle_async_request(self: Any, request: Any) -> Any:
+        traffic = _CALL.get()
+        if traffic is None:
+            return await send(self, request)
+        _may_go(traffic, request)
+        request.headers["accept-encoding"] = _ENCODINGS
+        response = await send(self, request)
+        try:
+            body = _begun(traffic, response)
+            async with aclosing(response.aiter_raw()) as chunks:
+                async for chunk in chunks:
+                    if not body.add(chunk):
+                        break
+        finally:
+            await response.aclose()
+        return _whole(traffic, response, body, request)
+
+    return handle_async_request
+
+
+def _guarded_sync(send: Any) -> Any:
+    """What a call asks on the way, in a thread: a token for a cloud, what a server can do. It may go elsewhere."""
+
+    @functools.wraps(send)
+    def handle_request(self: Any, request: Any) -> Any:
+        if _CALL.get() is None:
+            return send(self, request)
+        request.headers["accept-encoding"] = _ENCODINGS
+        response = send(self, request)
+        try:
+            aside = Traffic(ERROR_BYTES * 16)
+            body = _begun(aside, response)
+            for chunk in response.iter_raw():
+                if not body.add(chunk):
+                    break
+        finally:
+            response.close()
+        return _whole(aside, response, body, request)
+
+    return handle_request
+
+
+def _may_go(traffic: Traffic, request: Any) -> None:
+    """A call is one request, since each may be billed. Only one that was answered may be followed by another (a result
+    that is fetched later), and only where the first one went: an answer does not decide who gets the key."""
+    origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}"
+    if traffic.requests and not 200 <= traffic.status < 300:
+        traffic.unsent = traffic.unsent or "it would have been sent twice"
+    elif traffic.origin and origin != traffic.origin:
+        traffic.unsent = f"an answer of {traffic.origin} pointed to {origin}"
+    if traffic.unsent:
+        raise Stopped(traffic.unsent)
+    traffic.origin = origin
+    traffic.requests += 1
+    traffic.status, traffic.headers, traffic.body = 0, {}, b""
+
+
+def _begun(traffic: Traffic, response: Any) -> _Body:
+    """A response whose head has come. Raises Stopped for a redirect, and for an encoding that was not asked for."""
+    traffic.status, traffic.headers = response.status_code, response.headers
+    if 300 <= response.status_code < 400:
+        traffic.redirected = response.headers.get("location", "") or "nowhere"
+        raise Stopped("a redirect")
+    is_error = response.status_code >= 400
+    try:
+        return _Body(ERROR_BYTES if is_error else traffic.most_bytes, response.headers.get("content-encoding", ""))
+    except ValueError as error:
+        traffic.broken = str(error)
+        raise Stopped(traffic.broken) from None
+
+
+def _whole(traffic: Traffic, response: Any, body: _Body, request: Any) -> Any:
+    """The response anew, plain, with the body that was read. Of an error page its beginning is enough."""
+    import httpx
+
+    if response.status_code < 400 and (problem := body.problem):
+        traffic.broken = problem
+        raise Stopped(problem)
+    traffic.body = bytes(body.data)
+    headers = [(k, v) for k, v in response.headers.multi_items() if k.lower() not in _REWRITTEN]
+    return httpx.Response(
+        response.status_code, headers=headers, stream=httpx.ByteStream(traffic.body), extensions=response.extensions,
+        request=request,
+    )  # fmt: skip
+
+
+class _Body:
+    """A body as it comes in: `limit` bytes at most, packed and unpacked. Raises ValueError for an unknown encoding."""
+
+    def __init__(self, limit: int, encoding: str) -> None:
+        self.data = bytearray()
+        self._limit, self._received = limit, 0
+        self._unpack: Any = None
+        self._is_damaged = False
+        packed = [name for part in encoding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
+        if packed and (len(packed) > 1 or packed[0] not in ("gzip", "x-gzip", "deflate")):
+            raise ValueError(f"it came as {', '.join(packed)[:40]!r}, which was not asked for")
+        if packed:
+            self._unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, as its head says
+
+    def add(self, chunk: bytes) -> bool:
+        """False when nothing more is wanted."""
+        left = self._limit + 1 - len(self.data)
+        try:
+            plain = chunk if self._unpack is None else self._unpack.decompress(chunk, left)
+        except zlib.error:
+            if self._received:
+                self._is_damaged = True
+                return False
+            self._unpack = zlib.decompressobj(-zlib.MAX_WBITS)  # what some servers call deflate
+            self._received = 1
+            return self.add(chunk)
+        self._received += len(chunk)
+        self.data += plain[:left]
+        return max(len(self.data), self._received) <= self._limit
+
+    @property
+    def problem(self) -> str:
+        """Why the body is no whole answer; "": it is one."""
+        if max(len(self.data), self._received) > self._limit:
+            return f"it is longer than the {self._limit:,} bytes that the texts asked for can take"
+        if self._is_damaged or (self._unpack is not None and self._received and not self._unpack.eof):
+            return "its compressed body is damaged"
+        return ""

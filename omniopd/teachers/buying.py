@@ -74,6 +74,7 @@ class Bought:
     usage: Usage = field(default_factory=Usage)
     problem: str | None = None
     served: str = ""
+    exact: bool = True
 
 
 class Counter(Protocol):
@@ -191,10 +192,10 @@ async def _one_call(
             if counter.recognise(reply, again):
                 break
         except TeacherError:
-            await counter.over(call, _outcome(reply, (), counter, call))
+            await counter.over(call, _outcome(reply, (), counter, call, piece))
             raise
         # Asked once more, in the same slot: one stray answer is thrown away, two are another teacher.
-        await counter.over(call, _outcome(reply, (), counter, call))
+        await counter.over(call, _outcome(reply, (), counter, call, piece))
         bought.usage += _usage(reply, counter, call)
         if not await counter.may_send(call):
             return dict.fromkeys(run, OTHER_MODEL)
@@ -211,7 +212,7 @@ async def _one_call(
             problems[number] = read.problem
     if not reply.choices:
         problems = dict.fromkeys(run, NO_TEXT)
-    outcome = _outcome(reply, tuple(good), counter, call)
+    outcome = _outcome(reply, tuple(good), counter, call, piece)
     await counter.over(call, outcome)
     bought.usage += outcome.usage
     bought.served = served_name(outcome)
@@ -266,8 +267,8 @@ def _usage(reply: Reply, counter: Counter, call: Call) -> Usage:
     return Usage(usage.input_tokens, usage.output_tokens, usage.cached_tokens, counter.cost(usage), 1)
 
 
-def _outcome(reply: Reply, draws: tuple[Draw, ...], counter: Counter, call: Call) -> Outcome:
+def _outcome(reply: Reply, draws: tuple[Draw, ...], counter: Counter, call: Call, piece: Piece) -> Outcome:
     return Outcome(
         draws, _usage(reply, counter, call), reply.served_model, reply.fingerprint, counter.handover.name,
-        counter.handover.exact, not reply.is_counted,
+        piece.asked.exact, not reply.is_counted,
     )  # fmt: skip

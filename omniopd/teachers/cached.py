@@ -21,7 +21,7 @@ from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers.answers import Answers, Stored
 from omniopd.teachers.buying import served_name
 from omniopd.teachers.calls import Call, Leave, OnResult, Outcome, Watcher, ask
-from omniopd.teachers.identity import identity_of
+from omniopd.teachers.identity import beyond_text, identity_of
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
 MODES = ("record", "replay")
@@ -70,6 +70,8 @@ class CachedTeacher:
             self._identity, request.prompt.id, [dict(m) for m in request.prompt.messages], request.prefix,
             request.max_tokens, request.seed,
         ]  # fmt: skip
+        if (more := beyond_text(self.teacher, request)) is not None:
+            asked.append(more)
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def check_served(self, outcome: Outcome) -> None:

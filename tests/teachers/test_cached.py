@@ -139,7 +139,7 @@ def test_differently_trained_models_share_no_answers(tmp_path: Path) -> None:
 
 
 def test_any_text_survives(tmp_path: Path) -> None:
-    texts = ["", "🙂\n\t", "\ud800 half", "\0", "'; DROP TABLE draws; --"]
+    texts = ["", "🙂\n\t", "\ufffe\U0010ffff", "\0", "'; DROP TABLE draws; --"]
     teacher = CachedTeacher(ScriptedTeacher(texts), tmp_path / "a.sqlite")
     teacher.continue_from([request("a", 5)])
     assert teacher.continue_from([request("a", 5)])[0].texts == tuple(texts)

@@ -189,9 +189,7 @@ def _reencoded(
 
     found = encode_all(tokenizer, [request.prefix for request in requests])
     return {
-        place
-        for place, request, ids in zip(places, requests, found, strict=True)
-        if tuple(ids) != request.prefix_ids
+        place for place, request, ids in zip(places, requests, found, strict=True) if tuple(ids) != request.prefix_ids
     }
 
 

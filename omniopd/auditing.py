@@ -97,7 +97,8 @@ def audit(
                 answer = answers[place]
                 unanswered.append(Unanswered(fork, _problem(answer, samples) or "", answer.usage))
             else:
-                made = _compare(rollout, fork, whole[place], cut[place], own_cut.get(place), similarity)
+                chunk = _chunk(rollout, fork, tokenizer)
+                made = _compare(rollout, fork, chunk, whole[place], cut[place], own_cut.get(place), similarity)
                 audits.append(replace(made, reencodes=place in reencoded))
         audited.append(AuditedRollout(rollout, tuple(audits), tuple(unanswered)))
     return audited
@@ -200,10 +201,27 @@ def _problem(answer: Continuations, samples: int) -> str | None:
     return f"{len(answer.texts)} of {samples} texts"
 
 
+def _chunk(rollout: Rollout, fork: Fork, tokenizer: PreTrainedTokenizerBase | None) -> str:
+    """What the student wrote there, without a last character that goes on behind the chunk: whether that is ever
+    finished must not change the rest (a decoder gives up a whole run of byte tokens for one that is missing)."""
+    pieces = rollout.pieces[fork.start : fork.stop]
+    if tokenizer is None or pieces[-1]:
+        return "".join(pieces)
+    from omniopd.models.pieces import decode_whole
+
+    ids: list[int] = rollout.token_ids.tolist()
+    return decode_whole(tokenizer, ids[: fork.start], ids[fork.start : fork.stop])
+
+
 def _compare(
-    rollout: Rollout, fork: Fork, answer: Continuations, cut: _Cut, redrawn: _Cut | None, similarity: Similarity
+    rollout: Rollout,
+    fork: Fork,
+    chunk: str,
+    answer: Continuations,
+    cut: _Cut,
+    redrawn: _Cut | None,
+    similarity: Similarity,
 ) -> Audit:
-    chunk = "".join(rollout.pieces[fork.start : fork.stop])
     redraw_similarity = None
     if redrawn is not None:
         redraw_similarity = float(torch.stack([similarity(text, cut.texts).mean() for text in redrawn.texts]).mean())

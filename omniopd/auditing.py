@@ -7,7 +7,7 @@ tokens stay anchored and the reason is kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +18,7 @@ from omniopd.method.posterior import chunk_probability
 from omniopd.method.similarity import BY_NAME, powered
 from omniopd.method.targets import ForkEvidence
 from omniopd.teachers.asking import ask
+from omniopd.teachers.identity import check_token_ratio
 from omniopd.types import (
     Audit,
     AuditedRollout,
@@ -54,10 +55,12 @@ def audit(
     """Continue every fork's prefix `samples` times and compare with what the student wrote there.
 
     `forks` holds one list per rollout. All requests go to the teacher in one call, prefixes of a rollout ascending.
-    With the student's `tokenizer`, texts are cut to as many student tokens as the chunk has and given as tokens too;
-    without it they are compared as they come. A `tokens_per_student_token` other than 1 means another tokenizer: the
-    teacher is asked for a few tokens more, and of a text that was cut short only whole words become student tokens.
-    A text in a fork's answer that is missing, or a fork inside a character, leaves the fork in `unanswered`.
+    With the student's `tokenizer`, requests carry the prefix as the student's own ids, and texts are cut to as many
+    student tokens as the chunk has and given as tokens too; without it they are compared as they come. A
+    `tokens_per_student_token` other than 1 means another tokenizer: the teacher is asked for a few tokens more, and of
+    a text that was cut short only whole words become student tokens. A text in a fork's answer that is missing, or a
+    fork inside a character, leaves the fork in `unanswered`. Raises ConfigError where the teacher is known to have
+    another tokenizer and the ratio is 1.
     `redraws` > 0 has the `student` (as a Teacher) continue each fork K times as well: the mean similarity of those
     with the teacher's texts is the same-fork baseline.
     `on_result(i, continuations)` hears of each answer as it arrives. `first_row` numbers the first rollout: with the
@@ -65,14 +68,16 @@ def audit(
     """
     if len(rollouts) != len(forks):
         raise ValueError(f"{len(rollouts)} rollouts but forks for {len(forks)}: give one list of forks per rollout")
+    check_token_ratio(teacher, tokenizer, tokens_per_student_token, [rollout.text for rollout in rollouts])
     forks = [sorted(row, key=lambda fork: fork.start) for row in forks]
-    places, requests = _requests(rollouts, forks, samples, seed, tokens_per_student_token, first_row)
+    places, requests = _requests(rollouts, forks, samples, seed, tokens_per_student_token, first_row, tokenizer)
+    reencoded = _reencoded(places, requests, tokenizer)
     answers = dict(zip(places, ask(teacher, requests, on_result) if requests else [], strict=True))
     redrawn: dict[tuple[int, int], Continuations] = {}
     if redraws and student is not None and requests:
         # Draws after the teacher's own: a student that is its own teacher would otherwise repeat the very texts.
         own = [
-            ContinuationRequest(r.prompt, r.prefix, redraws, _tokens(forks[row][index]), samples, r.seed)
+            replace(r, samples=redraws, max_tokens=_tokens(forks[row][index]), first_sample=samples)
             for (row, index), r in zip(places, requests, strict=True)
         ]
         redrawn = dict(zip(places, ask(student, own), strict=True))
@@ -93,7 +98,9 @@ def audit(
                 answer = answers[place]
                 unanswered.append(Unanswered(fork, _problem(answer, samples) or "", answer.usage))
             else:
-                audits.append(_compare(rollout, fork, whole[place], cut[place], own_cut.get(place), similarity))
+                chunk = _chunk(rollout, fork, tokenizer)
+                made = _compare(rollout, fork, chunk, whole[place], cut[place], own_cut.get(place), similarity)
+                audits.append(replace(made, reencodes=place in reencoded))
         audited.append(AuditedRollout(rollout, tuple(audits), tuple(unanswered)))
     return audited
 
@@ -137,12 +144,17 @@ def _requests(
     seed: int,
     tokens_per_student_token: float,
     first_row: int,
+    tokenizer: PreTrainedTokenizerBase | None,
 ) -> tuple[list[tuple[int, int]], list[ContinuationRequest]]:
     from omniopd.models.decoding import row_seed
     from omniopd.models.pieces import ends_inside_character
+    from omniopd.models.vocabulary import tokenizer_mark
 
+    mark = "" if tokenizer is None else tokenizer_mark(tokenizer)
     places, requests = [], []
     for row, rollout in enumerate(rollouts):
+        ids: list[int] = rollout.token_ids.tolist()
+        in_thought = None if tokenizer is None else _in_thought(rollout, tokenizer)
         for index, fork in enumerate(forks[row]):
             if fork.stop > len(rollout) or fork.start < 0:
                 raise ValueError(f"fork [{fork.start}, {fork.stop}) lies outside a rollout of {len(rollout)} tokens")
@@ -153,8 +165,34 @@ def _requests(
             places.append((row, index))
             # By row and fork, so that two rollouts of one prompt do not share their draws.
             own_seed = row_seed(seed, first_row + row, fork.start)
-            requests.append(ContinuationRequest(rollout.prompt, prefix, samples, max_tokens, seed=own_seed))
+            asked = ContinuationRequest(rollout.prompt, prefix, samples, max_tokens, seed=own_seed)
+            if tokenizer is not None:
+                asked = replace(asked, prefix_ids=tuple(ids[: fork.start]), tokenizer=mark, in_thought=in_thought)
+            requests.append(asked)
     return places, requests
+
+
+def _in_thought(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the student's prompt ended in an open thought, so that its answer began inside one."""
+    from omniopd.teachers.handover.thinking import opens_thought
+
+    return opens_thought(str(tokenizer.decode(rollout.prompt_ids[-16:].tolist(), skip_special_tokens=False)))
+
+
+def _reencoded(
+    places: Sequence[tuple[int, int]],
+    requests: Sequence[ContinuationRequest],
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> set[tuple[int, int]]:
+    """The forks whose prefix, as a text, is encoded to other tokens than the student wrote."""
+    if tokenizer is None:
+        return set()
+    from omniopd.models.pieces import encode_all
+
+    found = encode_all(tokenizer, [request.prefix for request in requests])
+    return {
+        place for place, request, ids in zip(places, requests, found, strict=True) if tuple(ids) != request.prefix_ids
+    }
 
 
 def _problem(answer: Continuations, samples: int) -> str | None:
@@ -164,10 +202,27 @@ def _problem(answer: Continuations, samples: int) -> str | None:
     return f"{len(answer.texts)} of {samples} texts"
 
 
+def _chunk(rollout: Rollout, fork: Fork, tokenizer: PreTrainedTokenizerBase | None) -> str:
+    """What the student wrote there, without a last character that goes on behind the chunk: whether that is ever
+    finished must not change the rest (a decoder gives up a whole run of byte tokens for one that is missing)."""
+    pieces = rollout.pieces[fork.start : fork.stop]
+    if tokenizer is None or pieces[-1]:
+        return "".join(pieces)
+    from omniopd.models.pieces import decode_whole
+
+    ids: list[int] = rollout.token_ids.tolist()
+    return decode_whole(tokenizer, ids[: fork.start], ids[fork.start : fork.stop])
+
+
 def _compare(
-    rollout: Rollout, fork: Fork, answer: Continuations, cut: _Cut, redrawn: _Cut | None, similarity: Similarity
+    rollout: Rollout,
+    fork: Fork,
+    chunk: str,
+    answer: Continuations,
+    cut: _Cut,
+    redrawn: _Cut | None,
+    similarity: Similarity,
 ) -> Audit:
-    chunk = "".join(rollout.pieces[fork.start : fork.stop])
     redraw_similarity = None
     if redrawn is not None:
         redraw_similarity = float(torch.stack([similarity(text, cut.texts).mean() for text in redrawn.texts]).mean())

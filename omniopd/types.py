@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Message = dict[str, str]  # {"role": …, "content": …}
+HALF_CHARACTER = "a text holds half of a surrogate pair"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ class ContinuationRequest:
 
     Draws are numbered from `first_sample`, so that a later round (or a retry) asks for new ones. `max_tokens` counts
     the teacher's tokens. The same (request, seed) gives the same draws where the teacher can promise that.
+
+    `prefix_ids` are the tokens that the student wrote the prefix as, which need not be those that its text is encoded
+    to; `tokenizer` says whose ids they are (`models.vocabulary.tokenizer_mark`), and a teacher takes them only where
+    that is its own mark. None: nobody's, and the text is all. `in_thought` says whether the student's prompt ended in
+    an open `<think>`; None: not known.
     """
 
     prompt: Prompt
@@ -74,6 +80,9 @@ class ContinuationRequest:
     max_tokens: int
     first_sample: int = 0
     seed: int = 0
+    prefix_ids: tuple[int, ...] | None = None
+    tokenizer: str = ""
+    in_thought: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +110,12 @@ class Continuations:
     """A teacher's answer to one request. Fewer texts than asked for, or a `problem`: the fork is not audited.
 
     `stopped[i]` says that text i ended by itself (end of turn) and was not cut at `max_tokens`. `exact` says that the
-    teacher continued the very bytes of the prefix, not a paraphrase of the request. `echoes` counts answers that
-    began by repeating the prefix: what was repeated is cut off, or the text drawn again.
+    teacher continued the very tokens of the student (`prefix_ids`), not its text encoded anew, nor a paraphrase of the
+    request; where a request has no such tokens, that it continued the very text. `echoes` counts answers that began by
+    repeating the prefix: what was repeated is cut off, or the text drawn again.
+
+    A text with half of a surrogate pair is none: no file can hold it and no tokenizer read it. It is left out, and the
+    answer has a `problem`.
     """
 
     texts: tuple[str, ...]
@@ -115,6 +128,14 @@ class Continuations:
     cached: bool = False
     echoes: int = 0
 
+    def __post_init__(self) -> None:
+        kept = [place for place, text in enumerate(self.texts) if is_writable(text)]
+        if len(kept) < len(self.texts):
+            if self.stopped:
+                object.__setattr__(self, "stopped", tuple(self.stopped[place] for place in kept))
+            object.__setattr__(self, "texts", tuple(self.texts[place] for place in kept))
+            object.__setattr__(self, "problem", self.problem or HALF_CHARACTER)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Audit:
@@ -122,7 +143,8 @@ class Audit:
 
     `chunk` and `texts` are cut to the same number of student tokens. `continuation_ids[i]` are the student tokens of
     text i as they follow the prefix (the end-of-turn token closes one that stopped), or None where writing the text
-    down changes the tokens of the prefix itself: such texts give no token labels.
+    down changes the tokens of the prefix itself: such texts give no token labels. `reencodes` says that the prefix's
+    text, encoded anew, gives other tokens than those that the student wrote.
     """
 
     fork: Fork
@@ -133,6 +155,7 @@ class Audit:
     similarities: Float[Tensor, " continuation"]
     continuations: Continuations
     redraw_similarity: float | None = None
+    reencodes: bool = False
 
     @property
     def samples(self) -> int:
@@ -193,3 +216,12 @@ class Task(Protocol):
     def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]: ...
 
     def grade(self, prompt: Prompt, response: str) -> bool: ...
+
+
+def is_writable(text: str) -> bool:
+    """Whether a text can be written as UTF-8: files, requests and tokenizers hold no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

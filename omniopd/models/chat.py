@@ -8,7 +8,7 @@ special token is encoded apart, as plain bytes. Works with any fast tokenizer of
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
@@ -17,8 +17,10 @@ from omniopd.models.encoding import encode
 from omniopd.types import Message
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    """Token ids of a conversation up to where the assistant begins to write.
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], rewrite: Callable[[str], str] = str
+) -> list[int]:
+    """Token ids of a conversation up to where the assistant begins to write; `rewrite` is given the rendered text.
 
     Equal to ``apply_chat_template(messages, add_generation_prompt=True)`` unless a content spells a special token;
     there the template is written around placeholders, and each content is encoded by itself, special tokens split.
@@ -28,9 +30,9 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) 
         raise DataError(f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template: set "
                         "tokenizer.chat_template, or use an instruction-tuned checkpoint")  # fmt: skip
     if not any(spells_special(tokenizer, message["content"]) for message in messages):
-        return _encode(tokenizer, _rendered(tokenizer, messages), special=True)
+        return _encode(tokenizer, rewrite(_rendered(tokenizer, messages)), special=True)
     marks = [f"\ue000{number}\ue001" for number in range(len(messages))]
-    text = _rendered(tokenizer, [{**m, "content": mark} for m, mark in zip(messages, marks, strict=True)])
+    text = rewrite(_rendered(tokenizer, [{**m, "content": mark} for m, mark in zip(messages, marks, strict=True)]))
     ids: list[int] = []
     for piece in re.split("(\ue000\\d+\ue001)", text):
         if piece in marks:

@@ -16,13 +16,18 @@ _LOCKS: WeakKeyDictionary[PreTrainedTokenizerBase, threading.Lock] = WeakKeyDict
 _FINDING = threading.Lock()
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], special: bool) -> list[list[int]]:
-    """Token ids of each text, none added. `special`: what spells a special token is one; else it stays text."""
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], special: bool, whole: bool = False
+) -> list[list[int]]:
+    """Token ids of each text. `special`: what spells a special token is one; else it stays text.
+
+    `whole`: with what the tokenizer puts around a whole text by itself, as a server does; else nothing is added.
+    """
     if not texts:
         return []
     with _lock_of(tokenizer):
         encoded = tokenizer(
-            list(texts), add_special_tokens=False, split_special_tokens=not special, return_attention_mask=False
+            list(texts), add_special_tokens=whole, split_special_tokens=not special, return_attention_mask=False
         )
     return [list(ids) for ids in encoded.input_ids]
 

@@ -23,6 +23,7 @@ from omniopd.models.chat import text_ids
 from omniopd.models.encoding import encode
 
 INCOMPLETE = "\ufffd"
+_CONTEXT = 8  # tokens before others that a decoder may look at
 
 # Between a letter and a space before a letter every byte-level tokenizer in use starts a new word, whatever follows.
 _WORD_START = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_])")
@@ -34,10 +35,12 @@ def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str,
     A token after which a character is still incomplete has an empty piece, and the token that completes it brings
     everything held back; bytes that never become a character show as U+FFFD. A special token's piece is empty.
     """
-    found = _stream(tokenizer, ids)
-    rest = decode(tokenizer, ids)[sum(map(len, found)) :]
+    special = _special_ids(tokenizer)
+    found, text = _stream(tokenizer, ids), decode(tokenizer, ids)
+    if not text.startswith("".join(found)):
+        found = _against_the_whole(tokenizer, ids, text)
+    rest = text[sum(map(len, found)) :]
     if rest:
-        special = _special_ids(tokenizer)
         last = max(place for place, token in enumerate(ids) if token not in special)
         found[last] += rest
     return tuple(found)
@@ -69,9 +72,16 @@ def decode_whole(tokenizer: PreTrainedTokenizerBase, context: Sequence[int], ids
     byte_of = _byte_table(tokenizer)
     if byte_of is not None:
         return codecs.getincrementaldecoder("utf-8")("replace").decode(b"".join(map(byte_of, ids)))
-    # Other tokenizers drop the space before a first word: decode with a few tokens of context, and take those off.
-    context = list(context[-8:])
-    return decode(tokenizer, [*context, *ids])[len(decode(tokenizer, context)) :].rstrip(INCOMPLETE)
+    # Other tokenizers drop the space before a first word, and read a run of byte tokens as one: decode with the last
+    # tokens of the context, from where no run is cut in two, and take their text off.
+    special = _special_ids(tokenizer)
+    before, after = ([token for token in each if token not in special] for each in (context, ids))
+    before = before[_run_start(tokenizer, before, len(before) - _CONTEXT) :]
+    after = after[: max(0, len(after) - _cut_bytes(tokenizer, [*before, *after]))]
+    already, text = decode(tokenizer, before), decode(tokenizer, [*before, *after])
+    if not text.startswith(already):  # a byte that belongs nowhere has spoilt the run that the context ends in
+        already, text = "", decode(tokenizer, after)
+    return text[len(already) :].rstrip("" if _bytes_by_id(tokenizer) else INCOMPLETE)
 
 
 def encode_all(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
@@ -165,19 +175,76 @@ def _stream(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]
 
 
 def _stream_by_decoding(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """The same for any tokenizer: the text grows with each token, and what ends in U+FFFD waits for the next one."""
-    found: list[str] = []
-    start, shown = 0, 0  # tokens from `start` are decoded again each time; `shown` characters of them are out
-    special = _special_ids(tokenizer)
-    for place, token in enumerate(ids):
-        text = decode(tokenizer, ids[start : place + 1])
-        if token in special or text.endswith(INCOMPLETE):
-            found.append("")
+    """The same for any tokenizer: token after token is decoded behind the last few, and what ends in U+FFFD waits.
+
+    A run of byte tokens (`<0xE4>`) is decoded as one, since that is how decoders read it: one byte in it that belongs
+    to no character makes all of it U+FFFD. Such a run is held back to its end.
+    """
+    found, special = [""] * len(ids), _special_ids(tokenizer)
+    places = [place for place, token in enumerate(ids) if token not in special]
+    plain, byte_of = [ids[place] for place in places], _bytes_by_id(tokenizer)
+    start = at = 0  # plain[:start] are out, plain[start:at] wait for a character's end
+    while at < len(plain):
+        stop = at + 1
+        while plain[at] in byte_of and stop < len(plain) and plain[stop] in byte_of:
+            stop += 1
+        behind = _run_start(tokenizer, plain, start - _CONTEXT)
+        already, text = decode(tokenizer, plain[behind:start]), decode(tokenizer, plain[behind:stop])
+        added, at = text.removeprefix(already), stop
+        if added.endswith(INCOMPLETE) and plain[stop - 1] not in byte_of:
             continue
-        found.append(text[shown:])
-        start = max(start, place - 7)
-        shown = len(decode(tokenizer, ids[start : place + 1]))
+        characters = _characters([byte_of.get(token, b"\xff") for token in plain[start:stop]], added)
+        for place, piece in zip(places[start:stop], characters, strict=True):
+            found[place] = piece
+        start = stop
     return found
+
+
+def _characters(run: Sequence[bytes], text: str) -> list[str]:
+    """A run's text by its bytes, each character with its last one; all at the end where bytes and text do not agree."""
+    utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+    found = [utf8.decode(byte) for byte in run]
+    if "".join(found) == text and not utf8.getstate()[0]:
+        return found
+    return [*[""] * (len(run) - 1), text]
+
+
+def _against_the_whole(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> list[str]:
+    """The same by decoding every beginning: for decoders that look further ahead or back than a few tokens."""
+    found, shown, special = [], 0, _special_ids(tokenizer)
+    for stop, token in enumerate(ids, 1):
+        begun = "" if token in special else decode(tokenizer, ids[:stop])
+        agreed = len(begun) if text.startswith(begun) and not begun.endswith(INCOMPLETE) else 0
+        found.append(text[shown:agreed])
+        shown = max(shown, agreed)
+    return found
+
+
+def _run_start(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], at: int) -> int:
+    """The first token of the run of byte tokens that token `at` stands in, or `at` itself; 0 for what is before 0."""
+    byte_of, at = _bytes_by_id(tokenizer), max(0, at)
+    while 0 < at < len(ids) and ids[at] in byte_of and ids[at - 1] in byte_of:
+        at -= 1
+    return at
+
+
+def _cut_bytes(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:
+    """How many byte tokens at the end begin a character that is not there whole."""
+    byte_of = _bytes_by_id(tokenizer)
+    first = _run_start(tokenizer, ids, len(ids) - 1)
+    utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+    utf8.decode(b"".join(byte_of.get(token, b"") for token in ids[first:]))
+    return len(utf8.getstate()[0])
+
+
+@lru_cache(maxsize=16)
+def _bytes_by_id(tokenizer: PreTrainedTokenizerBase) -> dict[int, bytes]:
+    """The tokens that stand for one byte each (`<0x0A>`), where the decoder reads them so."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or backend.decoder is None or b'"ByteFallback"' not in backend.decoder.__getstate__():
+        return {}
+    named = ((byte, backend.token_to_id(f"<0x{byte:02X}>")) for byte in range(256))
+    return {token: bytes([byte]) for byte, token in named if token is not None}
 
 
 def _safe_start(tokenizer: PreTrainedTokenizerBase, prefix: str) -> int:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from omniopd.errors import TeacherError
 from omniopd.teachers.answers_file import UNCHECKED, WAY_OUT, Reading, Transaction, open_to_write
+from omniopd.types import is_writable
 
 log = logging.getLogger(__name__)
 _TYPES = {"text": str, "stopped": bool, "served": str, "handover": str, "exact": bool, "echoes": int}
@@ -126,7 +127,7 @@ class Answers:
         no text, which nobody could use: such draws are left out.
         """
         self._after_a_fork()
-        kept = {number: draw for number, draw in draws.items() if is_text(draw.text)}
+        kept = {number: draw for number, draw in draws.items() if is_writable(draw.text)}
         entry = _Entry(question, kept, teacher, served.encode(errors="replace").decode())
         with self._coming:
             self._waiting.append(entry)
@@ -195,15 +196,6 @@ class Answers:
         self.damaged.add(question)
 
 
-def is_text(text: str) -> bool:
-    """Whether a text can be written down: half of a surrogate pair cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _add(db: sqlite3.Connection, entry: _Entry) -> bool:
     """Whether the draws can be found now: where keys are damaged, rows no longer stand where they are looked for."""
     db.executemany(_ADD, _rows(entry))
@@ -232,7 +224,7 @@ def _stored(answer: object) -> Stored | None:
         return None
     if not isinstance(said, dict) or any(type(value) is not _TYPES.get(name) for name, value in said.items()):
         return None
-    if said.keys() | {"echoes"} != _TYPES.keys() or not is_text(said["text"]):
+    if said.keys() | {"echoes"} != _TYPES.keys() or not is_writable(said["text"]):
         return None
     return Stored(**said)
 

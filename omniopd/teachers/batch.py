@@ -78,6 +78,7 @@ class Batch:
         except Unaskable as refused:
             bought.problem = refused.reason
         else:
+            bought.exact = all(piece.asked.exact for piece in pieces)
             try:
                 await self._buy_all(pieces, bought)
             except asyncio.CancelledError:
@@ -140,7 +141,7 @@ class Batch:
             problem=problem,
             served_model=bought.served or self.teacher.served_model,
             handover=self.handover.name,
-            exact=self.handover.exact,
+            exact=bought.exact,
             echoes=sum(bought.echoes.values()),
         )
 

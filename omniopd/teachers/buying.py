@@ -74,6 +74,7 @@ class Bought:
     usage: Usage = field(default_factory=Usage)
     problem: str | None = None
     served: str = ""
+    exact: bool = True
 
 
 class Counter(Protocol):
@@ -193,10 +194,10 @@ async def _one_call(
             if counter.recognise(reply, again):
                 break
         except TeacherError:
-            await counter.over(call, _outcome(reply, (), counter, call))
+            await counter.over(call, _outcome(reply, (), counter, call, piece))
             raise
         # Asked once more, in the same slot: one stray answer is thrown away, two are another teacher.
-        await counter.over(call, _outcome(reply, (), counter, call))
+        await counter.over(call, _outcome(reply, (), counter, call, piece))
         bought.usage += counter.billed(reply, call)[0]
         if not await counter.may_send(call):
             return dict.fromkeys(run, OTHER_MODEL)
@@ -213,7 +214,7 @@ async def _one_call(
             problems[number] = read.problem
     if not reply.choices:
         problems = dict.fromkeys(run, NO_TEXT)
-    outcome = _outcome(reply, tuple(good), counter, call)
+    outcome = _outcome(reply, tuple(good), counter, call, piece)
     await counter.over(call, outcome)
     bought.usage += outcome.usage
     bought.served = served_name(outcome)
@@ -287,8 +288,8 @@ def draw_seed(base: int, number: int, reseed: int) -> int:
     return (base + number + max(0, reseed - 1) * _RESEED_STRIDE) % _LAST_SEED
 
 
-def _outcome(reply: Reply, draws: tuple[Draw, ...], counter: Counter, call: Call) -> Outcome:
+def _outcome(reply: Reply, draws: tuple[Draw, ...], counter: Counter, call: Call, piece: Piece) -> Outcome:
     usage, unsure = counter.billed(reply, call)
     return Outcome(
-        draws, usage, reply.served_model, reply.fingerprint, counter.handover.name, counter.handover.exact, unsure
+        draws, usage, reply.served_model, reply.fingerprint, counter.handover.name, piece.asked.exact, unsure
     )

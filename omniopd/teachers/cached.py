@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.errors import ConfigError
-from omniopd.teachers.answers import Answers, Stored, is_text
+from omniopd.teachers.answers import Answers, Stored
 from omniopd.teachers.asking import ask, checked
 from omniopd.teachers.buying import served_name
 from omniopd.teachers.calls import Call, Leave, OnResult, Outcome, Watcher, then
-from omniopd.teachers.identity import identity_of
-from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
+from omniopd.teachers.identity import beyond_text, identity_of
+from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage, is_writable
 
 MODES = ("record", "replay")
 NOT_RECORDED, DAMAGED, NO_CHARACTER = "not recorded", "damaged in the cache", "half of a character"
@@ -73,6 +73,8 @@ class CachedTeacher:
             self._identity, request.prompt.id, [dict(m) for m in request.prompt.messages], request.prefix,
             request.max_tokens, request.seed,
         ]  # fmt: skip
+        if (more := beyond_text(self.teacher, request)) is not None:
+            asked.append(more)
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def store(self, question: str, outcome: Outcome) -> Future[None]:
@@ -129,7 +131,7 @@ class _Lookup:
                 self.usage[question] = self.usage.get(question, Usage()) + answer.usage
                 if answer.problem is not None:
                     self.problems[question] = answer.problem
-                elif not all(map(is_text, answer.texts)):
+                elif not all(map(is_writable, answer.texts)):
                     self.problems[question] = NO_CHARACTER
                 self.pending[question] -= 1
                 if not self.pending[question]:

@@ -68,7 +68,8 @@ class HostedTeacher:
         self.traits = traits or traits_of(model)
         self.handover: Handover = handover_named(handover, self.traits, template, student_thinks)
         self.temperature, self.top_p = temperature, top_p
-        self._template = template if self.handover.name == "raw" else None
+        # Whose tokens the model reads, where that is known.
+        self.tokenizer = template.tokenizer if template is not None and self.handover.name == "raw" else None
         self.api_base = server_address(model, self.handover.name, api_base)
         self.concurrency = concurrency
         self.call_timeout_s, self.batch_deadline_s = call_timeout_s, batch_deadline_s
@@ -97,8 +98,12 @@ class HostedTeacher:
             "model": self.model,
             "handover": self.handover.name,
             "sampling": merged(self._sampling, self.traits.parameters, self.parameters),
-            **({"template": self._template.mark} if self._template else {}),
+            **self.handover.identity,
         }
+
+    def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
+        """What else than a request's texts changes what is sent (identity.py)."""
+        return self.handover.beyond_text(request)
 
     def continue_from(
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None

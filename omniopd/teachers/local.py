@@ -1,7 +1,8 @@
 """A transformers model as teacher: it sees the prefix itself, and shows nothing but texts.
 
-Draws are seeded per (request seed, prompt, prefix, number of the draw), so that a request gets the same texts alone or
-among others. All requests of a call are decoded together, each prefix read once.
+The prefix is given to it as the student's own ids, where the tokenizers are the same. Draws are seeded per (request
+seed, prompt, prefix, number of the draw), so that a request gets the same texts alone or among others. All requests of
+a call are decoded together, each prefix read once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,13 +19,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.models.branching import Branch, branch_ids
-from omniopd.models.chat import prompt_ids
 from omniopd.models.decoding import context_length, row_seed
 from omniopd.models.loading import end_ids
-from omniopd.models.pieces import decode_whole, encode_all
+from omniopd.models.pieces import decode_whole
+from omniopd.models.vocabulary import tokenizer_mark
 from omniopd.teachers.asking import checked
+from omniopd.teachers.handover.asked import WHITESPACE_NOT_RESTORED, Unaskable
+from omniopd.teachers.handover.template import ChatTemplate, Shown
 from omniopd.types import ContinuationRequest, Continuations, Usage
 
+TRIES = 6  # of a draw that has to restore white space
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +36,9 @@ class LocalTeacher:
     """Continues prefixes with `model`, sampled at `temperature` (0: greedy) and `top_p`.
 
     As much is decoded at once as memory allows: `batch_tokens` at most, halved when a GPU's memory is full. `name` is
-    what records call it. Usage counts the prompt and prefix once per request, and every token that was drawn.
+    what records call it. `student_thinks` is for requests that do not say themselves whether the student's own template
+    opens `<think>` (as `ChatTemplate` takes it). Usage counts the prompt and prefix once per request, and every token
+    that was drawn.
     """
 
     def __init__(
@@ -41,6 +49,7 @@ class LocalTeacher:
         top_p: float = 1.0,
         batch_tokens: int = 65536,
         name: str | None = None,
+        student_thinks: bool | None = None,
     ) -> None:
         if temperature < 0 or not 0 < top_p <= 1:
             raise ConfigError(
@@ -51,53 +60,75 @@ class LocalTeacher:
         self.temperature = temperature
         self.top_p = top_p
         self.batch_tokens = batch_tokens
+        self.student_thinks = student_thinks
         self.name = name or model.config._name_or_path or type(model).__name__
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Name, weights (a few numbers of each tensor) and sampling: what changes the texts."""
+        """Name, weights (a few numbers of each tensor), sampling, tokenizer and template: what changes the texts."""
         return {
             "kind": "local", "name": self.name, "weights": weights_mark(self.model), "temperature": self.temperature,
-            "top_p": self.top_p,
+            "top_p": self.top_p, "tokenizer": tokenizer_mark(self.tokenizer), "template": self._template.mark,
+            "ends": list(end_ids(self.model, self.tokenizer)),
         }  # fmt: skip
 
     def most_usd(self, request: ContinuationRequest) -> float:
         """What a request costs: a model that runs here sends no bill."""
         return 0.0
 
+    def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
+        """What else than a request's texts changes what the model reads (identity.py)."""
+        return self._template.beyond_text(request, takes_ids=True, vocabulary=self._vocabulary)
+
     def continue_from(
         self,
         requests: Sequence[ContinuationRequest],
         on_result: Callable[[int, Continuations], None] | None = None,
     ) -> list[Continuations]:
-        """One answer per request; a prompt and prefix that fill the model's context get none ("context")."""
-        results: list[Continuations | None] = [None] * len(requests)
+        """One answer per request; none ("context") to what fills the model's context, or cannot be shown to it."""
+        results: dict[int, Continuations] = {}
 
         def answer(index: int, continuations: Continuations) -> None:
             results[index] = continuations
             if on_result is not None:
                 on_result(index, continuations)
 
-        prefixes = self._prefixes(requests)
-        room = context_length(self.model)
-        fitting = [index for index, prefix in enumerate(prefixes) if len(prefix) < room]
-        for index in sorted(set(range(len(requests))) - set(fitting)):
-            answer(index, Continuations((), problem="context", served_model=self.name))
-        branches = [self._branch(requests[index], prefixes[index], room) for index in fitting]
-        stops = end_ids(self.model, self.tokenizer)
-        waiting = dict(zip(fitting, branches, strict=True))
+        room, stops = context_length(self.model), end_ids(self.model, self.tokenizer)
+        waiting: dict[int, _Draws] = {}
+        for index, request in enumerate(requests):
+            try:
+                shown = self._template.shown(request, self._vocabulary)
+            except Unaskable as refused:
+                answer(index, Continuations((), problem=refused.reason, served_model=self.name))
+                continue
+            if len(shown.ids) < room:
+                waiting[index] = _Draws(request, shown)
+            else:
+                answer(index, Continuations((), problem="context", served_model=self.name))
         while waiting:
-            places, asked = list(waiting), list(waiting.values())
+            places = list(waiting)
+            branches = [waiting[index].branch(room) for index in places]
             try:
                 for place, sampled in branch_ids(
-                    self.model, asked, temperature=self.temperature, top_p=self.top_p, eos_ids=stops,
+                    self.model, branches, temperature=self.temperature, top_p=self.top_p, eos_ids=stops,
                     pad_id=stops[0], batch_tokens=self.batch_tokens,
                 ):  # fmt: skip
-                    answer(places[place], self._continuations(asked[place].prefix, sampled, stops))
-                    del waiting[places[place]]
+                    draws = waiting.pop(places[place])
+                    if draws.take(self.tokenizer, sampled, stops):
+                        answer(places[place], draws.continuations(self.name))
+                    else:
+                        waiting[places[place]] = draws
             except torch.OutOfMemoryError as error:
-                self._ask_for_less(list(waiting.values()), error)
-        return checked(self, requests, results)
+                self._ask_for_less([draws.branch(room) for draws in waiting.values()], error)
+        return checked(self, requests, [results.get(index) for index in range(len(requests))])
+
+    @property
+    def _template(self) -> ChatTemplate:
+        return _template_of(self.tokenizer, self.tokenizer.chat_template, self.student_thinks)
+
+    @property
+    def _vocabulary(self) -> int:
+        return int(self.model.get_input_embeddings().num_embeddings)
 
     def _ask_for_less(self, waiting: Sequence[Branch], error: torch.OutOfMemoryError) -> None:
         """Half as many tokens at once, from now on; draws have seeds of their own, so that no text changes."""
@@ -113,27 +144,63 @@ class LocalTeacher:
             torch.cuda.empty_cache()
 
     def _prefixes(self, requests: Sequence[ContinuationRequest]) -> list[tuple[int, ...]]:
-        """The ids that the model continues: the prompt up to the assistant's turn, then the prefix as plain text."""
-        prompts = {id(request.prompt): request.prompt for request in requests}
-        before = {key: prompt_ids(self.tokenizer, prompt.messages) for key, prompt in prompts.items()}
-        after = encode_all(self.tokenizer, [request.prefix for request in requests])
-        return [(*before[id(request.prompt)], *ids) for request, ids in zip(requests, after, strict=True)]
+        """The ids that the model continues. Raises Unaskable."""
+        return [self._template.shown(request, self._vocabulary).ids for request in requests]
 
-    def _branch(self, request: ContinuationRequest, prefix: tuple[int, ...], room: int) -> Branch:
-        base = row_seed(request.seed, request.prompt.id, request.prefix)
-        draws = range(request.first_sample, request.first_sample + request.samples)
-        max_tokens = min(request.max_tokens, room - len(prefix))
-        return Branch(prefix, tuple(row_seed(base, draw) for draw in draws), max_tokens)
 
-    def _continuations(
-        self, prefix: tuple[int, ...], sampled: Sequence[Sequence[int]], stops: Sequence[int]
-    ) -> Continuations:
+@dataclass(slots=True)
+class _Draws:
+    """The draws of one request: those that count so far, and those still to be made, again where they did not.
+
+    A draw that does not restore the white space that was held back is no continuation, and is made anew.
+    """
+
+    request: ContinuationRequest
+    shown: Shown
+    texts: dict[int, tuple[str, bool]] = field(default_factory=dict)
+    tries: int = 0
+    tokens: int = 0
+
+    @property
+    def missing(self) -> list[int]:
+        first = self.request.first_sample
+        return [draw for draw in range(first, first + self.request.samples) if draw not in self.texts]
+
+    def branch(self, room: int) -> Branch:
+        """What is to be drawn, each draw by a seed of its own."""
+        base = row_seed(self.request.seed, self.request.prompt.id, self.request.prefix)
+        again = (self.tries,) if self.tries else ()
+        seeds = tuple(row_seed(base, draw, *again) for draw in self.missing)
+        longest = self.request.max_tokens + len(self.shown.unsent)
+        return Branch(self.shown.ids, seeds, min(longest, room - len(self.shown.ids)))
+
+    def take(self, tokenizer: PreTrainedTokenizerBase, sampled: Sequence[Sequence[int]], stops: Sequence[int]) -> bool:
+        """Keeps what counts; whether that was the last time."""
+        unsent = self.shown.unsent
+        for draw, ids in zip(self.missing, sampled, strict=True):
+            text = decode_whole(tokenizer, self.shown.ids, ids)
+            self.tokens += len(ids)
+            if text.startswith(unsent):
+                self.texts[draw] = text.removeprefix(unsent), bool(ids) and ids[-1] in stops
+        self.tries += 1
+        return not self.missing or self.tries >= TRIES
+
+    def continuations(self, name: str) -> Continuations:
+        found = [self.texts[draw] for draw in sorted(self.texts)]
         return Continuations(
-            texts=tuple(decode_whole(self.tokenizer, prefix, ids) for ids in sampled),
-            stopped=tuple(bool(ids) and ids[-1] in stops for ids in sampled),
-            usage=Usage(input_tokens=len(prefix), output_tokens=sum(map(len, sampled)), calls=1),
-            served_model=self.name,
+            texts=tuple(text for text, _ in found),
+            stopped=tuple(stopped for _, stopped in found),
+            usage=Usage(input_tokens=len(self.shown.ids), output_tokens=self.tokens, calls=1),
+            problem=WHITESPACE_NOT_RESTORED if self.missing else None,
+            served_model=name,
+            exact=self.shown.exact,
         )
+
+
+@lru_cache(maxsize=8)
+def _template_of(tokenizer: PreTrainedTokenizerBase, template: str | None, student_thinks: bool | None) -> ChatTemplate:
+    """One copy of a tokenizer for all teachers that share it; `template` is its own, which may be set anew."""
+    return ChatTemplate(tokenizer, student_thinks)
 
 
 def weights_mark(model: PreTrainedModel) -> str:

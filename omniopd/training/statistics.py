@@ -51,6 +51,8 @@ def audit_statistics(audited: Sequence[AuditedRollout], targets: Sequence[ForkTa
         "audited/answer_share": _mean(torch.tensor([i / max(1, n) for i, n in zip(inside, lengths, strict=True)])),
         "forks/per_rollout": len(audits) / max(1, len(audited)),
         "forks/unanswered": float(sum(len(item.unanswered) for item in audited)),
+        "forks/reencoded_share": _mean(torch.tensor([float(a.reencodes) for a in audits])),
+        "teacher/exact_share": _mean(torch.tensor([float(a.continuations.exact) for a in audits])),
         "teacher/echoes": float(sum(a.continuations.echoes for a in audits)),
         "entropy/forks": _mean(fork_entropies),
         "entropy/elsewhere": (float(all_entropies.sum()) - at_forks) / max(1, len(all_entropies) - len(audits)),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from omniopd.types import ContinuationRequest, Message
+from omniopd.types import HALF_CHARACTER, ContinuationRequest, Message, is_writable
 
 WHITESPACE_NOT_RESTORED = "whitespace not restored"
 PREFIX_NOT_RETURNED = "prefix not returned"
@@ -29,6 +29,7 @@ class Asked:
     `parameters` go into the call as they are. `unsent` is white space from the end of the prefix that the provider
     refuses: the answer has to restore it. `extra_tokens` are allowed on top of the continuation's (white space to
     restore, thinking). `prefix` is the text that was to be continued, `quoted` the tag around it in an instruction.
+    `exact`: what is continued are the student's own tokens (`Continuations.exact`).
     """
 
     messages: tuple[Mapping[str, Any], ...] | None = None
@@ -38,25 +39,40 @@ class Asked:
     extra_tokens: int = 0
     prefix: str = ""
     quoted: str = ""
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
     """The continuation in an answer's text; with a `problem` it is no continuation, and another is to be drawn.
 
-    `echoed` says that a repeated end of the prefix was cut off its beginning.
+    `echoed` says that a repeated end of the prefix was cut off its beginning. What no file can hold is no text.
     """
 
     text: str
     problem: str | None = None
     echoed: bool = False
 
+    def __post_init__(self) -> None:
+        if not is_writable(self.text):
+            object.__setattr__(self, "text", "")
+            object.__setattr__(self, "problem", self.problem or HALF_CHARACTER)
+
 
 class Handover(Protocol):
-    """How a prefix is shown to a model. `exact`: it continues the very bytes, not a paraphrase of the request."""
+    """How a prefix is shown to a model.
+
+    `exact`: what comes follows the very text, which the model takes for its own, and not a paraphrase of the request.
+    (Whether it follows the student's very tokens depends on the request: `Asked.exact`.)
+    """
 
     name: str
     exact: bool
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What changes where a request is written, or an answer read, in another way. Part of a cache's key."""
+        ...
 
     def ask(self, request: ContinuationRequest) -> Asked:
         """Raises Unaskable."""
@@ -64,7 +80,30 @@ class Handover(Protocol):
 
     def read(self, asked: Asked, text: str) -> Read: ...
 
+    def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
+        """What else than prompt and prefix, as texts, changes what is sent. Part of a cache's key."""
+        ...
+
 
 def conversation(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
     """The turns of a prompt: role and content alone."""
     return [{"role": message["role"], "content": message["content"]} for message in messages]
+
+
+def check_text(request: ContinuationRequest) -> None:
+    """Raises Unaskable for what cannot be written as UTF-8 (half of a surrogate pair)."""
+    if not all(map(is_writable, (request.prefix, *(message["content"] for message in request.prompt.messages)))):
+        raise Unaskable(f"{HALF_CHARACTER}, which no request can carry")
+
+
+def held_back(request: ContinuationRequest) -> tuple[str, str]:
+    """The prefix in two: what is sent, and white space from its end, which the answer has to bring back.
+
+    White space that a text ends in becomes a token which the student's need not have been, and after which a model only
+    ever writes what is rare there (a paragraph break: nothing but digits, with one tokenizer). Where the student's ids
+    cannot go over, the model writes that white space itself; answers that begin with it are draws of its own
+    distribution after the prefix. Without the student's ids the text is all there is, and is sent as it is.
+    """
+    prefix = request.prefix
+    sent = prefix if request.prefix_ids is None else prefix.rstrip()
+    return sent, prefix[len(sent) :]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omniopd.teachers.handover.asked import Unaskable, conversation
-from omniopd.teachers.handover.raw import check_text
+from omniopd.teachers.handover.asked import Unaskable, check_text, conversation
 from omniopd.teachers.handover.special_tokens import spelled_special
 from omniopd.teachers.handover.thinking import OPEN, inside_thought
 from omniopd.types import ContinuationRequest
@@ -29,6 +28,6 @@ def turns(request: ContinuationRequest, student_thinks: bool) -> list[dict[str, 
     for text in (request.prefix, *(message["content"] for message in messages)):
         if found := spelled_special(text):
             raise Unaskable(f"a text spells the special token {found!r}, and the provider takes no token ids")
-    if inside_thought(request.prefix, student_thinks):
+    if inside_thought(request.prefix, student_thinks if request.in_thought is None else request.in_thought):
         raise Unaskable(f"the prefix ends inside {OPEN}, and a chat message cannot hold half a thought")
     return messages

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 ECHO_CHARACTERS = 12
+VERSION = 1  # to be raised where the functions below come to read a text otherwise; patterns count by themselves
 
 _TASK = r"(?:help|assist|continue|provide|comply|answer|complete|do)\b"
 _PREAMBLE = re.compile(
@@ -30,6 +31,11 @@ _REFUSAL = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+
+
+def how_texts_are_cleaned() -> str:
+    """What changes with the rules of this file. Part of a cache's key, where cleaned texts are kept."""
+    return repr((VERSION, ECHO_CHARACTERS, _PREAMBLE.pattern, _REFUSAL.pattern))
 
 
 def without_echo(prefix: str, text: str) -> str:

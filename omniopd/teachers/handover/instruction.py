@@ -7,11 +7,13 @@ it. Knows no network.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 from omniopd.teachers.catalogue import ModelTraits
 from omniopd.teachers.handover.asked import PREAMBLE, REFUSAL, Asked, Read
 from omniopd.teachers.handover.chat import turns
-from omniopd.teachers.handover.cleaning import has_preamble, is_refusal, without_echo
+from omniopd.teachers.handover.cleaning import has_preamble, how_texts_are_cleaned, is_refusal, without_echo
 from omniopd.types import ContinuationRequest
 
 _INSTRUCTION = """
@@ -24,6 +26,8 @@ An answer to this has been begun. It stands between the two tags and breaks off,
 Continue that answer from exactly where it stops. Write only what follows its last character, starting with the very \
 next one (a space or a line break, if that comes next). Repeat nothing of it, do not start over, and put no remark, \
 quotation mark, tag or code fence around what you write."""
+# The digest of wording and cleaning that keys of a cache do not name; a changed wording names its own.
+_UNNAMED = "011bfbc965dcabaa"
 
 
 class Instruction:
@@ -35,6 +39,12 @@ class Instruction:
     def __init__(self, traits: ModelTraits, student_thinks: bool = False) -> None:
         self.traits = traits
         self.student_thinks = student_thinks
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The wording, where it is not the one that answers had been kept for without naming it."""
+        digest = hashlib.sha256(f"{_INSTRUCTION}\0{how_texts_are_cleaned()}".encode()).hexdigest()[:16]
+        return {} if digest == _UNNAMED else {"wording": digest}
 
     def ask(self, request: ContinuationRequest) -> Asked:
         messages = turns(request, self.student_thinks)
@@ -48,6 +58,7 @@ class Instruction:
             extra_tokens=self.traits.thinking_tokens,
             prefix=request.prefix,
             quoted=tag,
+            exact=False,
         )
 
     def read(self, asked: Asked, text: str) -> Read:
@@ -61,6 +72,9 @@ class Instruction:
             return Read(text, PREAMBLE)
         clean = without_echo(asked.prefix, text)
         return Read(clean, echoed=clean != text)
+
+    def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
+        return None
 
 
 def _tag(request: ContinuationRequest) -> str:

@@ -1,15 +1,16 @@
 """Handover by prefill: the last message is the assistant's, unfinished, and the model goes on with it.
 
-Exact where the provider keeps the bytes. White space at the end that it refuses is not sent and has to come back: the
+White space at the end that the provider refuses, or would encode in its own way, is not sent and has to come back: the
 answers that begin with it are draws of the model's own distribution after the whole prefix. Knows no network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from omniopd.teachers.catalogue import ModelTraits
-from omniopd.teachers.handover.asked import PREFIX_NOT_RETURNED, WHITESPACE_NOT_RESTORED, Asked, Read
+from omniopd.teachers.handover.asked import PREFIX_NOT_RETURNED, WHITESPACE_NOT_RESTORED, Asked, Read, held_back
 from omniopd.teachers.handover.chat import turns
 from omniopd.types import ContinuationRequest
 
@@ -19,6 +20,7 @@ class Prefill:
 
     name = "prefill"
     exact = True
+    identity: Mapping[str, Any] = {}
 
     def __init__(self, traits: ModelTraits, student_thinks: bool = False) -> None:
         self.traits = traits
@@ -27,9 +29,7 @@ class Prefill:
     def ask(self, request: ContinuationRequest) -> Asked:
         messages = turns(request, self.student_thinks)
         prefix = request.prefix
-        # An empty last message is refused, or filled with words by the adapter; white space alone counts as empty.
-        keeps_end = self.traits.trailing_whitespace and prefix.strip()
-        sent = prefix if keeps_end else prefix.rstrip()
+        sent = self._sent(held_back(request)[0])
         if sent:
             last: dict[str, Any] = {"role": "assistant", "content": sent}
             if self.traits.prefill_mark:
@@ -42,6 +42,7 @@ class Prefill:
             unsent=unsent,
             extra_tokens=len(unsent) + self.traits.thinking_tokens,
             prefix=prefix,
+            exact=not request.prefix_ids,  # whose tokens the provider makes of a text, nobody knows
         )
 
     def read(self, asked: Asked, text: str) -> Read:
@@ -54,3 +55,12 @@ class Prefill:
         if not text.startswith(asked.unsent):
             return Read(text, WHITESPACE_NOT_RESTORED)
         return Read(text.removeprefix(asked.unsent))
+
+    def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
+        """White space that is held back though the provider takes it."""
+        sent = self._sent(held_back(request)[0])
+        return None if sent == self._sent(request.prefix) else {"unsent": request.prefix[len(sent) :]}
+
+    def _sent(self, prefix: str) -> str:
+        # An empty last message is refused, or filled with words by the adapter; white space alone counts as empty.
+        return prefix if self.traits.trailing_whitespace and prefix.strip() else prefix.rstrip()

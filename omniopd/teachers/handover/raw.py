@@ -1,12 +1,15 @@
 """Handover by raw completion: the conversation rendered by us, the answer's beginning after it, the model goes on.
 
-Exact for any prefix. Knows no network.
+The student's own token ids where the server takes ids and reads them as the student does. Knows no network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from omniopd.teachers.catalogue import ModelTraits
-from omniopd.teachers.handover.asked import Asked, Read, Unaskable
+from omniopd.teachers.handover.asked import WHITESPACE_NOT_RESTORED, Asked, Read
 from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.types import ContinuationRequest
 
@@ -21,22 +24,26 @@ class RawCompletion:
         self.traits = traits
         self.render = render
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"template": self.render.mark}
+
     def ask(self, request: ContinuationRequest) -> Asked:
-        check_text(request)
-        messages, prefix = request.prompt.messages, request.prefix
-        prompt: str | tuple[int, ...]
-        prompt = self.render.ids(messages, prefix) if self.traits.takes_ids else self.render.text(messages, prefix)
-        return Asked(prompt=prompt, parameters=dict(self.traits.parameters), prefix=prefix)
+        shown = self.render.shown(request) if self.traits.takes_ids else self.render.written(request)
+        return Asked(
+            prompt=shown.ids if self.traits.takes_ids else shown.text,
+            parameters=dict(self.traits.parameters),
+            unsent=shown.unsent,
+            extra_tokens=len(shown.unsent),
+            prefix=request.prefix,
+            exact=shown.exact,
+        )
 
     def read(self, asked: Asked, text: str) -> Read:
-        """The text as it came, without a last character that the limit of tokens has cut."""
-        return Read(text.rstrip("\ufffd"))
+        """The text as it came, without the white space it restored, and a last character that the limit has cut."""
+        if not text.startswith(asked.unsent):
+            return Read(text, WHITESPACE_NOT_RESTORED)
+        return Read(text.removeprefix(asked.unsent).rstrip("\ufffd"))
 
-
-def check_text(request: ContinuationRequest) -> None:
-    """Raises Unaskable for what cannot be written as UTF-8 (half of a surrogate pair)."""
-    texts = [request.prefix, *(message["content"] for message in request.prompt.messages)]
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError as error:
-        raise Unaskable("a text holds half of a surrogate pair, which no request can carry") from error
+    def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
+        return self.render.beyond_text(request, self.traits.takes_ids)

@@ -1,7 +1,8 @@
 """A model's chat template, ours to render: a conversation and the beginning of an answer, as ids or as a text.
 
-Only ids keep the spelling of a special token plain text. A text is good for a server that takes no ids if the same
-tokenizer reads the same special tokens out of it, which is checked. Sends nothing.
+Only ids keep the spelling of a special token plain text, and only ids can be those that the student wrote. A text is
+good for a server that takes no ids if the same tokenizer reads the same special tokens out of it, which is checked.
+Sends nothing.
 """
 
 from __future__ import annotations
@@ -10,24 +11,44 @@ import copy
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError
 from omniopd.models.chat import prompt_ids, text_ids
-from omniopd.teachers.handover.asked import Unaskable
+from omniopd.models.encoding import encode
+from omniopd.models.vocabulary import tokenizer_mark
+from omniopd.teachers.handover.asked import Unaskable, check_text, held_back
 from omniopd.teachers.handover.special_tokens import spelled
 from omniopd.teachers.handover.thinking import CLOSE, OPEN, Joint, inside_thought, joint, opens_thought
-from omniopd.types import Message
+from omniopd.types import ContinuationRequest, Message
+
+_KEPT = 4096  # rendered conversations
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a model is given to continue, as ids or as a text; `unsent` is white space that its answer has to restore.
+
+    `exact`: the prefix stands there as the student's own tokens, or nothing says what those were.
+    """
+
+    ids: tuple[int, ...] = ()
+    text: str = ""
+    unsent: str = ""
+    exact: bool = True
 
 
 class ChatTemplate:
     """Renders for the model that `tokenizer` belongs to.
 
-    `student_thinks` says whether the student's own template opens `<think>` before the student writes; None: it does
-    what this one does (as it is where teacher and student share it). Raises ConfigError without a chat template.
+    `student_thinks` says whether the student's own template opens `<think>` before the student writes, for requests
+    that do not say so (`in_thought`); None: it does what this one does (as it is where teacher and student share it).
+    Raises ConfigError without a chat template.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, student_thinks: bool | None = None) -> None:
@@ -41,68 +62,151 @@ class ChatTemplate:
         self.tokenizer = copy.deepcopy(tokenizer)
         self._lock = threading.RLock()
         self.student_thinks = student_thinks
+        self._rendered_before: dict[str, str] = {}
+        self._special = {
+            token: added.content for token, added in self.tokenizer.added_tokens_decoder.items() if added.special
+        }
 
     @property
     def mark(self) -> str:
         """What changes where the same conversation and prefix are written otherwise."""
         written = [self.tokenizer.chat_template, self.tokenizer.bos_token, self.student_thinks]
+        if OPEN in str(self.tokenizer.chat_template):
+            written.append("thoughts joined as one text")  # as they are since answers were first kept, twice
         return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:16]
 
-    def ids(self, messages: Sequence[Message], prefix: str) -> tuple[int, ...]:
-        """Token ids of the conversation, up to and with the prefix; what a text spells stays text.
+    def shown(self, request: ContinuationRequest, vocabulary: int | None = None) -> Shown:
+        """What a model that takes ids is given: the student's own for the prefix, where they are this tokenizer's.
 
-        Raises Unaskable for a conversation that the template refuses, and for a thought that it knows nothing of.
+        Where they are not, the prefix's text is encoded, and white space at its end held back. `vocabulary`: how many
+        ids the model knows (a student may draw one that no token has, which the model's embedding holds all the same).
+        Raises Unaskable for a text that no request can carry, a conversation that the template refuses, and a thought
+        that it knows nothing of.
+        """
+        check_text(request)
+        own = self.own_ids(request, vocabulary)
+        sent, unsent = (request.prefix, "") if own is not None else held_back(request)
+        ids = self.ids(request.prompt.messages, sent, own, request.in_thought)
+        return Shown(ids, unsent=unsent, exact=own is not None or not request.prefix_ids)
+
+    def written(self, request: ContinuationRequest) -> Shown:
+        """What a server that encodes a text with this tokenizer is given. Raises Unaskable, as `shown` and `text`.
+
+        Where it would make other tokens of the prefix than the student wrote, white space at the end is held back.
+        """
+        check_text(request)
+        messages, own = request.prompt.messages, self.own_ids(request)
+        text = self.text(messages, request.prefix, request.in_thought)
+        if not request.prefix_ids:
+            return Shown(text=text)
+        if own is not None and self._as_served(text)[-len(own) :] == list(own):
+            return Shown(text=text)
+        sent, unsent = held_back(request)
+        if unsent:
+            text = self.text(messages, sent, request.in_thought)
+        return Shown(text=text, unsent=unsent, exact=False)
+
+    def beyond_text(
+        self, request: ContinuationRequest, takes_ids: bool, vocabulary: int | None = None
+    ) -> Mapping[str, Any] | None:
+        """What else than the texts of a request changes what is shown; None where they say all.
+
+        Where the student's ids are those that its text is encoded to, they are no news.
+        """
+        more: dict[str, Any] = {}
+        own = self.own_ids(request, vocabulary)
+        if own is None:
+            more["tokenizer"] = tokenizer_mark(self.tokenizer)
+        elif takes_ids and list(own) != self._prefix_ids(request.prefix):
+            more["prefix_ids"] = list(own)
+        if unsent := (self.shown(request, vocabulary) if takes_ids else self.written(request)).unsent:
+            more["unsent"] = unsent
+        rendered = self._rendered(request.prompt.messages)
+        if self._opened(rendered, request.in_thought) != self._opened(rendered, None):
+            more["in_thought"] = request.in_thought
+        return more or None
+
+    def own_ids(self, request: ContinuationRequest, vocabulary: int | None = None) -> tuple[int, ...] | None:
+        """The student's ids of the prefix, where they mean the same here; None where they do not, or there are none."""
+        ids = request.prefix_ids
+        if ids is None or request.tokenizer != tokenizer_mark(self.tokenizer):
+            return None
+        return ids if max(ids, default=-1) < (vocabulary or len(self.tokenizer)) else None
+
+    def ids(
+        self,
+        messages: Sequence[Message],
+        prefix: str,
+        prefix_ids: Sequence[int] | None = None,
+        in_thought: bool | None = None,
+    ) -> tuple[int, ...]:
+        """Token ids of the conversation, up to and with the prefix (as `prefix_ids`, or encoded); what a text spells
+        stays text. Raises Unaskable for a conversation that the template refuses, and for a thought that it knows
+        nothing of.
         """
         with self._lock:
             self._check_marks(messages, prefix)
-            at = self._joint(self._rendered(messages), prefix)
-            head = self._prompt_ids(messages)
-            if at.dropped:
-                tail = self._encode(at.dropped)
-                if head[-len(tail) :] != tail:
-                    raise Unaskable("the template's empty thought cannot be taken off its end")
-                head = head[: -len(tail)]
-            return (*head, *(self._encode(at.added) if at.added else ()), *self._prefix_ids(at.prefix))
+            head = self._prompt_ids(messages, self._joint(self._rendered(messages), prefix, in_thought))
+            return (*head, *(self._prefix_ids(prefix) if prefix_ids is None else prefix_ids))
 
-    def text(self, messages: Sequence[Message], prefix: str) -> str:
+    def text(self, messages: Sequence[Message], prefix: str, in_thought: bool | None = None) -> str:
         """The same as a text, for a server that encodes what it gets with this tokenizer.
 
         Raises Unaskable where that would read other special tokens than `ids` has.
         """
         with self._lock:
             rendered = self._rendered(messages)
-            at = self._joint(rendered, prefix)
-            text = rendered.removesuffix(at.dropped) + at.added + at.prefix
-            begin = self.tokenizer.bos_token
-            if begin and self.tokenizer("").input_ids[:1] == [self.tokenizer.bos_token_id]:
+            whole = text = self._joint(rendered, prefix, in_thought).rewrite(rendered) + prefix
+            wanted = self._named(self.ids(messages, prefix, in_thought=in_thought))
+            around, begin = self._as_served(""), self.tokenizer.bos_token
+            if begin and around[:1] == [self.tokenizer.bos_token_id]:
                 text = text.removeprefix(begin)  # the server writes it itself
-            if self._special(self.tokenizer(text).input_ids) != self._special(self.ids(messages, prefix)):
-                raise Unaskable("a text spells a special token, and the server takes no token ids")
-            return text
+            if self._named(self._as_served(text)) == wanted:
+                return text
+            if self._named(encode(self.tokenizer, [whole], special=True)[0]) == wanted:
+                names = " and ".join(map(repr, self.tokenizer.convert_ids_to_tokens(around)))
+                raise Unaskable(
+                    f"the server's tokenizer puts {names} around every text, which the teacher's chat template does "
+                    "not write, and the server takes no token ids"
+                )
+            raise Unaskable("a text spells a special token, and the server takes no token ids")
 
     def _rendered(self, messages: Sequence[Message]) -> str:
-        try:
-            return str(self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
-        except TemplateError as error:
-            raise Unaskable(f"the teacher's chat template refuses the conversation: {error}") from error
+        key = json.dumps(list(messages), sort_keys=True)
+        found = self._rendered_before.get(key)
+        if found is None:
+            try:
+                found = str(
+                    self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+                )
+            except TemplateError as error:
+                raise Unaskable(f"the teacher's chat template refuses the conversation: {error}") from error
+            if len(self._rendered_before) >= _KEPT:
+                self._rendered_before.clear()
+            self._rendered_before[key] = found
+        return found
 
-    def _prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+    def _prompt_ids(self, messages: Sequence[Message], at: Joint) -> list[int]:
         try:
-            return prompt_ids(self.tokenizer, messages)
+            return prompt_ids(self.tokenizer, messages, at.rewrite)
         except DataError as error:
             raise Unaskable(str(error)) from error
 
     def _check_marks(self, messages: Sequence[Message], prefix: str) -> None:
         """Raises Unaskable for a text with a mark of the template's that is no token, so that ids cannot tell it."""
-        special = {added.content for added in self.tokenizer.added_tokens_decoder.values() if added.special}
-        template = str(self.tokenizer.chat_template)
+        special, template = self._special.values(), str(self.tokenizer.chat_template)
         for text in (prefix, *(message["content"] for message in messages)):
             forged = [mark for mark in spelled(text) if mark in template and mark not in special]
             if forged:
                 raise Unaskable(f"a text spells {min(forged)!r}, which marks turns in the teacher's chat template")
 
-    def _joint(self, rendered: str, prefix: str) -> Joint:
-        opened = opens_thought(rendered) if self.student_thinks is None else self.student_thinks
+    def _opened(self, rendered: str, in_thought: bool | None) -> bool:
+        """Whether the student's own template had opened a thought before the prefix."""
+        said = self.student_thinks if in_thought is None else in_thought
+        return opens_thought(rendered) if said is None else said
+
+    def _joint(self, rendered: str, prefix: str, in_thought: bool | None) -> Joint:
+        opened = self._opened(rendered, in_thought)
         if inside_thought(prefix, opened) and OPEN not in str(self.tokenizer.chat_template):
             raise Unaskable(f"the prefix ends inside {OPEN}, which the teacher's chat template does not know")
         return joint(rendered, prefix, opened)
@@ -120,8 +224,12 @@ class ChatTemplate:
         return ids + text_ids(self.tokenizer, thought) + self._encode(close) + text_ids(self.tokenizer, rest)
 
     def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+        return encode(self.tokenizer, [text], special=True)[0]
 
-    def _special(self, ids: Sequence[int]) -> list[int]:
-        special = {token for token, added in self.tokenizer.added_tokens_decoder.items() if added.special}
-        return [token for token in ids if token in special]
+    def _as_served(self, text: str) -> list[int]:
+        """What a server makes of a text that it is sent as a prompt."""
+        return encode(self.tokenizer, [text], special=True, whole=True)[0]
+
+    def _named(self, ids: Sequence[int]) -> list[int]:
+        """The special tokens among ids: the skeleton of a conversation."""
+        return [token for token in ids if token in self._special]

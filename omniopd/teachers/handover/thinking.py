@@ -24,32 +24,33 @@ def opens_thought(rendered: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """How a prefix follows a rendered conversation: take `dropped` off its end, write `added`, then `prefix`."""
+    """How a prefix follows a rendered conversation: take `dropped` off its end, write `added`, then the prefix."""
 
-    prefix: str
     dropped: str = ""
     added: str = ""
 
+    def rewrite(self, rendered: str) -> str:
+        return rendered.removesuffix(self.dropped) + self.added
+
 
 def joint(rendered: str, prefix: str, opened: bool) -> Joint:
-    """What makes of conversation and prefix what the model itself would have written.
+    """What makes of conversation and prefix what the model itself would have written. The prefix stays as it is.
 
-    `opened` says that the student's own template had opened a thought before the prefix. An opening tag is not written
-    twice; a thought that the template opens and the student never had is closed empty, as templates write it.
+    `opened` says that the student's own template had opened a thought before the prefix. A tag that both the template
+    and the student wrote is the student's; a thought that the template opens and the student never had is closed empty,
+    as templates write it.
     """
     if rendered.endswith(_HARMONY):
-        return Joint(prefix, added=_FINAL)
-    thinks = opened or prefix.lstrip().startswith(OPEN)
+        return Joint(added=_FINAL)
+    begins = prefix.lstrip().startswith(OPEN)
     if opens_thought(rendered):
-        ends_line = rendered.endswith("\n")
-        if not thinks:
-            return Joint(prefix, added=("" if ends_line else "\n") + f"\n{CLOSE}\n\n")
         if opened:
-            return Joint(prefix)
-        rest = prefix.lstrip().removeprefix(OPEN)
-        return Joint(rest.removeprefix("\n") if ends_line else rest)
-    tail = rendered[rendered.rfind(OPEN) :] if rendered.rstrip().endswith(CLOSE) and OPEN in rendered else ""
-    if thinks:
+            return Joint()
+        if begins:
+            return Joint(dropped=rendered[rendered.rfind(OPEN) :])
+        return Joint(added=("" if rendered.endswith("\n") else "\n") + f"\n{CLOSE}\n\n")
+    if opened or begins:
         # A thought that the template wrote empty, since thinking is off, makes room for the student's own.
-        return Joint(prefix, dropped=tail, added=f"{OPEN}\n" if opened else "")
-    return Joint(prefix)
+        empty = rendered[rendered.rfind(OPEN) :] if rendered.rstrip().endswith(CLOSE) and OPEN in rendered else ""
+        return Joint(dropped=empty, added=f"{OPEN}\n" if opened else "")
+    return Joint()

@@ -12,6 +12,7 @@ from trl import GRPOConfig, GRPOTrainer
 from omniopd.models.chat import prompt_ids
 from omniopd.models.pieces import decode
 from omniopd.tasks.guarded import guarded_grade
+from omniopd.training.drawing import OwnDraws
 from omniopd.training.seeding import seed_global_generators
 from omniopd.training.whole import WholeCheckpoints
 from omniopd.types import Prompt, Task
@@ -19,7 +20,7 @@ from omniopd.types import Prompt, Task
 __all__ = ["GRPOConfig", "GraderTrainer", "grader_reward"]
 
 
-class GraderTrainer(WholeCheckpoints, GRPOTrainer):
+class GraderTrainer(OwnDraws, WholeCheckpoints, GRPOTrainer):
     """TRL's `GRPOTrainer` with the seeding and the whole checkpoints of `OmniOPDTrainer`."""
 
     _name = "GRPO"

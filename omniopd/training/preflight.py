@@ -85,6 +85,11 @@ def _check_sampling(args: OmniOPDConfig) -> None:
             f"repetition_penalty is {args.repetition_penalty}, which makes sampling off-policy: use 1, or set "
             "allow_off_policy"
         )
+    if args.generation_kwargs and not args.allow_off_policy:
+        raise ConfigError(
+            f"generation_kwargs is {args.generation_kwargs}, which `generate` would sample by and scoring would not "
+            "know: leave it out, or set allow_off_policy"
+        )
 
 
 @torch.no_grad()

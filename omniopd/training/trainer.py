@@ -27,6 +27,7 @@ from omniopd.models.scoring import as_reference, head_of, response_hidden, seque
 from omniopd.records import RolloutRecord, StepRecord
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.continuations import continuation_parts
+from omniopd.training.drawing import OwnDraws
 from omniopd.training.objective import Reference, micro_batch_loss
 from omniopd.training.preflight import check_batch, check_run
 from omniopd.training.probes import Probes
@@ -44,7 +45,7 @@ __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
 T = TypeVar("T")
 
 
-class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
+class OmniOPDTrainer(OwnDraws, WholeCheckpoints, DistillationTrainer):
     """Train a student on the texts of a teacher (paper.md §3).
 
     Args:

@@ -13,17 +13,23 @@ from omniopd.models.chat import prompt_ids
 from omniopd.models.pieces import decode
 from omniopd.tasks.guarded import guarded_grade
 from omniopd.training.drawing import OwnDraws
+from omniopd.training.preflight import hold_still
 from omniopd.training.seeding import seed_global_generators
+from omniopd.training.token_means import TokenMeans
 from omniopd.training.whole import WholeCheckpoints
 from omniopd.types import Prompt, Task
 
 __all__ = ["GRPOConfig", "GraderTrainer", "grader_reward"]
 
 
-class GraderTrainer(OwnDraws, WholeCheckpoints, GRPOTrainer):
+class GraderTrainer(OwnDraws, TokenMeans, WholeCheckpoints, GRPOTrainer):
     """TRL's `GRPOTrainer` with the seeding and the whole checkpoints of `OmniOPDTrainer`."""
 
     _name = "GRPO"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        hold_still(self.model, self.args)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         # TRL would read special tokens out of a prompt's text.

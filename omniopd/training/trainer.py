@@ -29,7 +29,7 @@ from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.continuations import continuation_parts
 from omniopd.training.drawing import OwnDraws
 from omniopd.training.objective import Reference, micro_batch_loss
-from omniopd.training.preflight import check_batch, check_run
+from omniopd.training.preflight import check_batch, check_run, hold_still
 from omniopd.training.probes import Probes
 from omniopd.training.recording import Recorder, rollout_records
 from omniopd.training.rollouts import as_prompts, as_rollouts, own_part, shared_from_main
@@ -37,6 +37,7 @@ from omniopd.training.seeding import generator_for, seed_for, seed_global_genera
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
 from omniopd.training.stopwatch import Stopwatch
 from omniopd.training.teaching import who_teaches
+from omniopd.training.token_means import TokenMeans
 from omniopd.training.whole import WholeCheckpoints
 from omniopd.types import AuditedRollout, Prompt, Rollout, Similarity, Teacher, Usage
 
@@ -45,7 +46,7 @@ __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
 T = TypeVar("T")
 
 
-class OmniOPDTrainer(OwnDraws, WholeCheckpoints, DistillationTrainer):
+class OmniOPDTrainer(OwnDraws, TokenMeans, WholeCheckpoints, DistillationTrainer):
     """Train a student on the texts of a teacher (paper.md §3).
 
     Args:
@@ -107,6 +108,7 @@ class OmniOPDTrainer(OwnDraws, WholeCheckpoints, DistillationTrainer):
             peft_config=peft_config,
         )
         self.tokenizer = tokenizer
+        hold_still(self.model, args)
         if args.redraws and self.accelerator.distributed_type in ("FSDP", "DEEPSPEED"):
             raise ConfigError(
                 f"redraws is {args.redraws} under {self.accelerator.distributed_type.value}: one process alone cannot "

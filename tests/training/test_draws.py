@@ -63,8 +63,9 @@ def checkpoint(tmp_path_factory):
     tiny_model().save_pretrained(folder)
     TOKENIZER.save_pretrained(folder)
     file = folder / "generation_config.json"
-    bent = {"do_sample": True, "eos_token_id": ENDS, "suppress_tokens": list(range(9, 150)), "sequence_bias": [[[5], 9.0]]}
-    file.write_text(json.dumps(bent | {"min_p": 0.5, "top_k": 3, "top_p": 0.2, "repetition_penalty": 2.0}))
+    bent = {"do_sample": True, "min_p": 0.5, "top_k": 3, "top_p": 0.2, "repetition_penalty": 2.0}
+    bent |= {"suppress_tokens": list(range(9, 150)), "sequence_bias": [[[5], 9.0]]}
+    file.write_text(json.dumps(bent | {"eos_token_id": ENDS}))
     return folder
 
 

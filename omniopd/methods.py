@@ -197,6 +197,7 @@ def _grpo(parts: _Parts) -> Trainer:
         **_sampling(recipe),
         num_generations=recipe.training.group,
         beta=recipe.objective.anchor_weight,
+        disable_dropout=True,
     )
     prompts, failures = build_train_set(recipe), Counter[str]()
     check_prompt_count(prompts, args.generation_batch_size // args.num_generations)

@@ -19,7 +19,7 @@ from trl import DistillationTrainer
 from omniopd.errors import ConfigError
 from omniopd.records import StepRecord
 from omniopd.training.arguments import OmniOPDConfig
-from omniopd.training.preflight import check_run
+from omniopd.training.preflight import check_run, hold_still
 from omniopd.training.probes import Probes
 from omniopd.training.recording import rollout_records
 from omniopd.training.rollouts import as_prompts
@@ -78,11 +78,12 @@ class WhiteBoxTrainer(OmniOPDTrainer):
             callbacks=callbacks,
             peft_config=peft_config,
         )
+        hold_still(self.model, args)
 
     def _audit_batch(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
         """Nobody is asked. Where the rollouts are to be recorded, they are scored as OmniOPD's are."""
-        lengths = output["completion_mask"].sum(-1).float()
-        self._metrics["train"]["length/mean"].append(float(lengths.mean()))
+        lengths = self._gathered(output["completion_mask"].sum(-1).tolist())
+        self._metrics["train"]["length/mean"].append(sum(lengths) / len(lengths))
         # Its forward reads every answer once, with its prompt.
         self._teacher_read += int(output["prompt_mask"].sum() + output["completion_mask"].sum())
         self._own = {}
@@ -103,7 +104,7 @@ class WhiteBoxTrainer(OmniOPDTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         is_step = self.model.training and "loss" in logs
-        DistillationTrainer.log(self, logs, start_time)
+        super(OmniOPDTrainer, self).log(logs, start_time)  # not of audits, of which it has none
         if not is_step or self.recorder is None:
             return
         step = self.state.global_step

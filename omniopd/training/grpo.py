@@ -9,20 +9,38 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
+from omniopd.errors import ConfigError
 from omniopd.models.chat import prompt_ids
 from omniopd.models.pieces import decode
 from omniopd.tasks.guarded import guarded_grade
+from omniopd.training.drawing import OwnDraws
+from omniopd.training.preflight import hold_still
+from omniopd.training.reference import adapter_off_is_start
 from omniopd.training.seeding import seed_global_generators
+from omniopd.training.token_means import TokenMeans
 from omniopd.training.whole import WholeCheckpoints
 from omniopd.types import Prompt, Task
 
 __all__ = ["GRPOConfig", "GraderTrainer", "grader_reward"]
 
 
-class GraderTrainer(WholeCheckpoints, GRPOTrainer):
+class GraderTrainer(OwnDraws, TokenMeans, WholeCheckpoints, GRPOTrainer):
     """TRL's `GRPOTrainer` with the seeding and the whole checkpoints of `OmniOPDTrainer`."""
 
     _name = "GRPO"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        hold_still(self.model, self.args)
+        if self.ref_model is not None and self.accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
+            # TRL reads it from the folder that the student came from, which need not hold the student as it is.
+            self.accelerator.unwrap_model(self.ref_model).load_state_dict(self.model.state_dict())
+        if kwargs.get("peft_config") is not None and self.beta and not adapter_off_is_start(self.model):
+            raise ConfigError(
+                f"beta is {self.beta}, which pulls towards the model with its adapter off, and with this adapter that "
+                "is not the starting student: let it start as nothing and train no other weights "
+                '(init_lora_weights=True, bias="none"), or set beta=0'
+            )
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         # TRL would read special tokens out of a prompt's text.

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError, TeacherError
 from omniopd.models.backbone import check_head
 from omniopd.models.chat import prompt_ids
+from omniopd.models.dropout import check_still, remove_dropout
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.types import AuditedRollout
 
@@ -41,6 +43,14 @@ def check_prompt_count(dataset: Any, of_a_step: int) -> None:
             f"the training data holds {len(dataset)} prompts, and a step takes {of_a_step}: give more, or lower the "
             "rollouts of a step (training.rollouts; per_device_train_batch_size × gradient_accumulation_steps)"
         )
+
+
+def hold_still(model: nn.Module, args: Any) -> None:
+    """After TRL has made its student: without dropout of any kind, where `args.disable_dropout` says so, and proven."""
+    if args.disable_dropout:
+        remove_dropout(model)
+        if not getattr(args, "allow_off_policy", False):
+            check_still(model)
 
 
 def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig, first: bool) -> None:
@@ -84,6 +94,16 @@ def _check_sampling(args: OmniOPDConfig) -> None:
         raise ConfigError(
             f"repetition_penalty is {args.repetition_penalty}, which makes sampling off-policy: use 1, or set "
             "allow_off_policy"
+        )
+    if args.generation_kwargs and not args.allow_off_policy:
+        raise ConfigError(
+            f"generation_kwargs is {args.generation_kwargs}, which `generate` would sample by and scoring would not "
+            "know: leave it out, or set allow_off_policy"
+        )
+    if args.neftune_noise_alpha and not args.allow_off_policy:
+        raise ConfigError(
+            f"neftune_noise_alpha is {args.neftune_noise_alpha}, noise that only training would see: leave it out, or "
+            "set allow_off_policy"
         )
 
 

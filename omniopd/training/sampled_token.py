@@ -47,9 +47,10 @@ class SampledTokenTrainer(OmniOPDTrainer):
         output["row_id"] = torch.arange(first, first + len(rollouts), device=mask.device)
         self._own = {first + i: (AuditedRollout(r, ()), []) for i, r in enumerate(rollouts)}
         self._audited, self._anchor_kl = [AuditedRollout(r, ()) for r in self._gathered(rollouts)], {}
-        everything = torch.cat(weights)
+        everything = torch.tensor(self._gathered(torch.cat(weights).tolist()))
+        lengths = self._gathered([*map(len, rollouts)])
         metrics = self._metrics["train"]
-        metrics["length/mean"].append(sum(map(len, rollouts)) / len(rollouts))
+        metrics["length/mean"].append(sum(lengths) / len(lengths))
         metrics["target/mean"].append(float(everything.mean()))
         metrics["target/std"].append(float(everything.std()))
         metrics["target/negative_share"].append(float((everything < 0).float().mean()))

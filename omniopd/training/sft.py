@@ -19,6 +19,7 @@ from omniopd.models.chat import prompt_ids, text_ids
 from omniopd.records import StepRecord
 from omniopd.teachers.asking import ask
 from omniopd.training.recording import Recorder
+from omniopd.training.token_means import TokenMeans
 from omniopd.training.whole import WholeCheckpoints
 from omniopd.types import ContinuationRequest, Prompt, Teacher, Usage
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["SFTConfig", "StepLog", "TeacherAnswersTrainer", "teacher_answers"]
 
 
-class TeacherAnswersTrainer(WholeCheckpoints, SFTTrainer):
+class TeacherAnswersTrainer(TokenMeans, WholeCheckpoints, SFTTrainer):
     """TRL's `SFTTrainer` with whole checkpoints."""
 
     _name = "SFT on teacher answers"

@@ -7,6 +7,7 @@ whole. Knows no files of a run: records go to a `recorder`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -23,28 +24,32 @@ from omniopd.models.batching import target_batch
 from omniopd.models.chat import prompt_ids
 from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
 from omniopd.models.pieces import whole_characters
-from omniopd.models.scoring import as_reference, head_of, response_hidden, sequence_statistics
+from omniopd.models.scoring import as_reference, check_head, head_of, response_hidden, sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.continuations import continuation_parts
+from omniopd.training.drawing import OwnDraws
 from omniopd.training.objective import Reference, micro_batch_loss
-from omniopd.training.preflight import check_batch, check_run
+from omniopd.training.preflight import check_batch, check_run, hold_still
 from omniopd.training.probes import Probes
 from omniopd.training.recording import Recorder, rollout_records
+from omniopd.training.reference import adapter_off_is_start, check_start, said
 from omniopd.training.rollouts import as_prompts, as_rollouts, own_part, shared_from_main
 from omniopd.training.seeding import generator_for, seed_for, seed_global_generators
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
 from omniopd.training.stopwatch import Stopwatch
 from omniopd.training.teaching import who_teaches
+from omniopd.training.token_means import TokenMeans
 from omniopd.training.whole import WholeCheckpoints
 from omniopd.types import AuditedRollout, Prompt, Rollout, Similarity, Teacher, Usage
 
 __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
-class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
+class OmniOPDTrainer(OwnDraws, TokenMeans, WholeCheckpoints, DistillationTrainer):
     """Train a student on the texts of a teacher (paper.md §3).
 
     Args:
@@ -53,7 +58,8 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
         args: `OmniOPDConfig`.
         train_dataset: rows with a `prompt` (text or chat messages); `id` and `answer` travel into the records.
         processing_class: the student's tokenizer.
-        peft_config: LoRA; the reference is then the model with its adapter off, else a frozen copy of the student.
+        peft_config: LoRA; the reference is then the model with its adapter off, where that is the starting student;
+            else a frozen copy of it.
         similarity: replaces the one named in `args`.
         recorder: gets a `StepRecord` per step, and the rollouts every `args.record_every` steps.
         probes: prompts answered and audited whenever rollouts are recorded, and never learnt from.
@@ -82,7 +88,7 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
             model = load_model(model, **(args.model_init_kwargs or {}))
         tokenizer = processing_class or load_tokenizer(model.config._name_or_path)
         check_run(model, tokenizer, args, train_dataset, adapter=peft_config is not None)
-        reference = frozen_copy(model) if peft_config is None else None
+        reference, given = (frozen_copy(model), None) if peft_config is None else (None, said(model))
         self.teacher = who_teaches(teacher, args.control, model if reference is None else reference, tokenizer)
         self.similarity = similarity or similarity_named(args.similarity, args.power, args.embedding_model)
         self.recorder = recorder
@@ -106,6 +112,13 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
             peft_config=peft_config,
         )
         self.tokenizer = tokenizer
+        hold_still(self.model, args)
+        if given is not None:
+            check_head(self.model)
+            check_start(self.model, given)
+            if not adapter_off_is_start(self.model):
+                _log.warning("this adapter off is not the starting student: a frozen copy of it is the reference")
+                self.teacher_model = self.accelerator.prepare_model(frozen_copy(self.model), evaluation_mode=True)
         if args.redraws and self.accelerator.distributed_type in ("FSDP", "DEEPSPEED"):
             raise ConfigError(
                 f"redraws is {args.redraws} under {self.accelerator.distributed_type.value}: one process alone cannot "

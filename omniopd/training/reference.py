@@ -1,0 +1,74 @@
+"""What the anchor pulls towards with an adapter: the student as it starts.
+
+The cheap reference is the model with its adapter switched off. That is the starting student only where the adapter
+starts as nothing and takes everything that learns with it: an initialisation that moves weights into the adapter
+(PiSSA, OLoRA), or a trained bias of the model's own, makes it another model, which the check here finds by its numbers.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from omniopd.errors import ConfigError
+from omniopd.models.backbone import head_of, sequence_hidden
+from omniopd.models.decoding import evaluating
+
+_PROBE = (2, 16)
+_SAME = {torch.float32: 1e-5, torch.float64: 1e-9}  # nats per token; 16 bits round more
+_SAME_IN_16_BITS = 1e-2
+
+
+def said(model: nn.Module) -> Float[Tensor, "batch time vocab"]:
+    """Log-probabilities of every token after each of a few fixed ones: what a model is known by here."""
+    ids = _probe(model)
+    with evaluating(model):
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+    return logits.double().log_softmax(-1) if logits.device.type != "mps" else logits.float().log_softmax(-1)
+
+
+def check_start(model: nn.Module, given: Float[Tensor, "batch time vocab"]) -> None:
+    """Raises ConfigError where the student, with its new adapter, does not start as the model that was `given`."""
+    off = _divergence(given, said(model))
+    if not off <= _tolerance(model):
+        raise ConfigError(
+            f"with its new adapter the student starts {off:.3g} nats per token away from the model that was given, and "
+            "a resumed run could not know where: let the adapter start as nothing (init_lora_weights=True), or save "
+            "that start as a model and give it"
+        )
+
+
+def adapter_off_is_start(model: nn.Module) -> bool:
+    """Whether the model with its adapter off says what it says now, and will: nothing that learns is left in it."""
+    learning = [p for p in model.parameters() if p.requires_grad]
+    now = said(model)
+    with model.disable_adapter(), torch.enable_grad():
+        off = _divergence(said(model), now)
+        training = model.training
+        model.eval()
+        for parameter in learning:  # PEFT freezes what it switches off, used or not
+            parameter.requires_grad_(True)
+        ids, head = _probe(model), head_of(model)
+        used = sequence_hidden(model, ids, torch.ones_like(ids)).float().sum()
+        used = used + sum(p.float().sum() for p in (head.weight, head.bias) if p is not None)
+        left = torch.autograd.grad(used, learning, allow_unused=True) if used.requires_grad else ()
+        model.train(training)
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    return off <= _tolerance(model) and all(gradient is None for gradient in left)
+
+
+def _divergence(p: Tensor, q: Tensor) -> float:
+    """The mean KL(p‖q) of log-probabilities, in nats."""
+    return float((p.exp() * (p - q)).sum(-1).mean())
+
+
+def _tolerance(model: nn.Module) -> float:
+    return _SAME.get(head_of(model).weight.dtype, _SAME_IN_16_BITS)
+
+
+def _probe(model: nn.Module) -> Tensor:
+    device = next(model.parameters()).device
+    count = _PROBE[0] * _PROBE[1]
+    return (7 * torch.arange(count, device=device)).view(_PROBE) % model.config.get_text_config().vocab_size

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from omniopd.models.decoding import evaluating
+from omniopd.models.probing import evaluating
 from omniopd.models.scoring import sequence_statistics
 from omniopd.types import Rollout
 

@@ -49,7 +49,9 @@ _SIZES: dict[str, Any] = {
 }  # fmt: skip
 _ALL_HEADS = {"num_key_value_heads": 4}
 _OWN: dict[str, dict[str, Any]] = {
-    "axk1": _ALL_HEADS, "bailing_hybrid": _ALL_HEADS, "deepseek_v2": _ALL_HEADS, "deepseek_v3": _ALL_HEADS,
+    "axk1": _ALL_HEADS, "axk2": _ALL_HEADS, "bailing_hybrid": {**_ALL_HEADS, "layer_group_size": 2},
+    "bamba": {"attn_layer_indices": [1, 3]}, "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "deepseek_v2": _ALL_HEADS, "deepseek_v3": _ALL_HEADS,
     "deepseek_v32": _ALL_HEADS, "dots3_note_text": _ALL_HEADS, "glm4_moe_lite": _ALL_HEADS, "glm_moe_dsa": _ALL_HEADS,
     "kimi_linear": _ALL_HEADS, "longcat_flash": _ALL_HEADS, "youtu": _ALL_HEADS, "minicpm3": _ALL_HEADS,
     "bloom": {"n_layer": 4}, "cohere": {"logit_scale": 0.25}, "cohere2": {"logit_scale": 0.25},
@@ -59,7 +61,10 @@ _OWN: dict[str, dict[str, Any]] = {
                      "hidden_size_per_layer_input": 8, "altup_num_inputs": 2, "activation_sparsity_pattern": [0.0] * 4,
                      "layer_types": ["sliding_attention", "full_attention"] * 2},
     "gemma4_text": {"vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8},
-    "lfm2": {"layer_types": ["conv", "full_attention"] * 2}, "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0}, "ffn_config": {"ffn_hidden_size": 64}},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "zamba": {"num_hidden_layers": 6, "n_mamba_heads": 2}, "zaya": {"num_experts_per_tok": 1},
     "zamba2": {"layers_block_type": ["linear_attention", "hybrid"] * 2, "n_mamba_heads": 8, "adapter_rank": 4},
     "gemma2": {"final_logit_softcapping": 5.0, "attn_logit_softcapping": 10.0},

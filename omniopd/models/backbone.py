@@ -21,7 +21,7 @@ from omniopd.models.probing import bare, evaluating, first_line, kind, measured,
 # How configurations name a factor on the logits (Granite and MiniCPM divide by theirs, HyperCLOVA X multiplies), and
 # the bound of their tanh.
 _FACTORS = ("logit_scale", "output_multiplier", "lm_head_multiplier")
-_SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap")
+_SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
 
 def head_of(model: nn.Module) -> Head:

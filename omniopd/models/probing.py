@@ -94,7 +94,8 @@ def texts(model: nn.Module) -> tuple[list[int], list[int], int]:
     named = (getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos"))
     special = {token for found in named for token in (found if isinstance(found, list) else [found])}
     lengths = [min(length, room * length // max(LENGTHS)) for length in LENGTHS]
-    count, tokens = sum(lengths) + 1, []
+    count = sum(lengths) + 1
+    tokens: list[int] = []
     for step in range(count + len(special)):
         token = (config.vocab_size // 3 + 7 * step) % config.vocab_size
         if token not in special and len(tokens) < count:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -86,7 +87,7 @@ def left_padded(prefixes: Sequence[Sequence[int]], pad_id: int, device: torch.de
 @measured
 def _first_right(model: nn.Module) -> Way | None:
     ways = _WAYS[-1:] if selects_tokens(model) else _WAYS
-    return next((way for way in ways if works(lambda way=way: _is_right(model, way))), None)
+    return next((way for way in ways if works(partial(_is_right, model, way))), None)
 
 
 def _is_right(model: nn.Module, way: Way) -> bool:

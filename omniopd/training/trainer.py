@@ -25,6 +25,7 @@ from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
 from omniopd.models.pieces import whole_characters
 from omniopd.models.scoring import as_reference, head_of, response_hidden, sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
+from omniopd.training.architecture import measure
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.continuations import continuation_parts
 from omniopd.training.objective import Reference, micro_batch_loss
@@ -105,6 +106,7 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
             optimizers=optimizers,
             peft_config=peft_config,
         )
+        measure(self.model)  # with its adapter, while the weights are whole
         self.tokenizer = tokenizer
         if args.redraws and self.accelerator.distributed_type in ("FSDP", "DEEPSPEED"):
             raise ConfigError(

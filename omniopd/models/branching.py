@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omniopd.models.cache import roomy_cache
-from omniopd.models.decoding import Sampling, accepted_inputs, choose, continue_ids, evaluating, uniforms
+from omniopd.models.decoding import Sampling, choose, continue_ids, uniforms
+from omniopd.models.probing import accepted_inputs, evaluating
 from omniopd.models.trees import supports_trees, tree_mask
 
 # Tokens at its end in which a prefix may differ from the trunk: a text cut short may be encoded differently there.

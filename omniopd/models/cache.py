@@ -7,17 +7,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DYNAMIC_LAYER_TYPE_MAPPING, DynamicIndexedLayer, DynamicLayer
 
 _ROOM = 64
+# All tokens, the last ones, a state of them.
+_KNOWN = {*DYNAMIC_LAYER_TYPE_MAPPING.values()} - {DynamicIndexedLayer}
 
 
 def sees_all(model: nn.Module) -> bool:
     """Whether every layer keeps and sees all earlier tokens: no sliding window, no recurrent state."""
-    layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
+    layers = _layers(model)
     return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+
+
+def selects_tokens(model: nn.Module) -> bool:
+    """Whether a layer chooses what it looks at, by an index or in blocks. Padding, width and caches change its choice,
+    in texts that are longer than it only (thousands of tokens), so that a short text does not tell."""
+    return any(type(layer) not in _KNOWN for layer in _layers(model))
 
 
 def roomy_cache(model: nn.Module) -> DynamicCache | None:
@@ -27,6 +36,14 @@ def roomy_cache(model: nn.Module) -> DynamicCache | None:
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))
     cache.layers = [_RoomyLayer() for _ in cache.layers]
     return cache
+
+
+def _layers(model: nn.Module) -> list[Any]:
+    try:
+        layers: list[Any] = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
+    except (AttributeError, KeyError, TypeError, ValueError):  # a configuration that transformers' cache does not know
+        return []
+    return layers
 
 
 class _RoomyLayer(DynamicLayer):
@@ -50,11 +67,27 @@ class _RoomyLayer(DynamicLayer):
         self._filled = stop
         return self._show()
 
-    def batch_select_indices(self, indices: Tensor) -> None:
+    def reorder_cache(self, beam_idx: Tensor) -> None:
         """Take these rows of the batch; a row may be taken more than once."""
-        self._buffers = [buffer.index_select(0, indices) for buffer in self._buffers]
+        self._buffers = [buffer.index_select(0, beam_idx) for buffer in self._buffers]
         self._show()
 
     def _show(self) -> tuple[Tensor, Tensor]:
         self.keys, self.values = (buffer[..., : self._filled, :] for buffer in self._buffers)
         return self.keys, self.values
+
+
+class Reread:
+    """In the place of a cache: the text so far, which is read again for every token."""
+
+    def __init__(self) -> None:
+        self.ids: Tensor | None = None
+
+    def add(self, ids: Tensor) -> Tensor:
+        """The whole text, with these columns behind it."""
+        self.ids = ids if self.ids is None else torch.cat([self.ids, ids], dim=1)
+        return self.ids
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Take these rows of the batch; a row may be taken more than once."""
+        self.ids = self.ids.index_select(0, beam_idx)

@@ -8,12 +8,9 @@ another batch may change a logit in its last bits). Knows models as functions fr
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +18,10 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from omniopd.models.cache import roomy_cache
+from omniopd.models.probing import context_length, evaluating
+from omniopd.models.reading import Way, left_padded, next_logits, way_of
+
+__all__ = ["Sampling", "choose", "context_length", "continue_ids", "row_seed", "uniforms"]
 
 # Logits turned into cumulative sums at a time, so that a large vocabulary does not need gigabytes in float64.
 _DRAW_NUMBERS = 32_000_000
@@ -88,36 +88,13 @@ def continue_ids(
     limits = [max_tokens] * len(prefixes) if isinstance(max_tokens, int) else list(max_tokens)
     found: list[list[int]] = [[] for _ in prefixes]
     stops, how = frozenset(eos_ids), Sampling(temperature, top_p, top_k)
+    way = way_of(model)
     with evaluating(model):
-        for rows in _batches(prefixes, limits, batch_tokens):
+        for rows in _batches(prefixes, limits, batch_tokens, way.padded):
             batch = _Rows([prefixes[r] for r in rows], [seeds[r] for r in rows], [limits[r] for r in rows])
-            for row, ids in zip(rows, _decode(model, batch, stops, pad_id, how), strict=True):
+            for row, ids in zip(rows, _decode(model, way, batch, stops, pad_id, how), strict=True):
                 found[row] = ids
     return found
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside; the model's own mode afterwards."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
-
-
-def context_length(model: nn.Module) -> int:
-    """How many tokens the model can read; very large where its configuration names no limit."""
-    config = model.config.get_text_config()
-    return int(getattr(config, "max_position_embeddings", None) or 2**31)
-
-
-def accepted_inputs(model: nn.Module) -> frozenset[str]:
-    """The names of the arguments of the model's own forward, inside a PEFT wrapper too."""
-    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return frozenset(inspect.signature(bare.forward).parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +104,13 @@ class _Rows:
     limits: list[int]
 
 
-def _decode(model: nn.Module, rows: _Rows, eos_ids: frozenset[int], pad_id: int, sampling: Sampling) -> list[list[int]]:
+def _decode(
+    model: nn.Module, way: Way, rows: _Rows, eos_ids: frozenset[int], pad_id: int, sampling: Sampling
+) -> list[list[int]]:
     device = next(model.parameters()).device
-    accepted = accepted_inputs(model)
     distinct = {prefix: place for place, prefix in enumerate(dict.fromkeys(map(tuple, rows.prefixes)))}
-    ids, mask = _left_padded(list(distinct), pad_id, device)
-    logits, cache = _forward(model, accepted, ids, mask, roomy_cache(model))
+    ids, mask = left_padded(list(distinct), pad_id, device)
+    logits, cache = next_logits(model, ids, mask, way.empty_cache(model))
     # `line[i]` is the line of the batch that `alive[i]`, a row, goes on from: at first the one of its prefix.
     alive = np.array([row for row, limit in enumerate(rows.limits) if limit > 0], dtype=np.int64)
     line = torch.tensor([distinct[tuple(rows.prefixes[row])] for row in alive], device=device, dtype=torch.long)
@@ -155,25 +133,14 @@ def _decode(model: nn.Module, rows: _Rows, eos_ids: frozenset[int], pad_id: int,
         # First the prefixes' lines are spread over the rows; later the lines of ended rows are dropped, not at once:
         # that copies the cache.
         if position == 1 or alive.size < _WORTH_KEEPING * mask.shape[0]:
-            cache.batch_select_indices(line)
+            cache.reorder_cache(line)
             mask = mask[line]
             line = torch.arange(alive.size, device=device)
         mask = torch.cat([mask, mask.new_ones(mask.shape[0], 1)], dim=1)
         ids = mask.new_full((mask.shape[0], 1), pad_id)
         ids[line, 0] = drawn
-        logits, cache = _forward(model, accepted, ids, mask, cache)
+        logits, cache = next_logits(model, ids, mask, cache)
     return found
-
-
-def _forward(model: nn.Module, accepted: frozenset[str], ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
-    """Logits of the last column, and the cache that now holds all columns."""
-    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
-    if "position_ids" in accepted:
-        inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    if "logits_to_keep" in accepted:
-        inputs["logits_to_keep"] = 1
-    out = model(**inputs)
-    return out.logits[:, -1], out.past_key_values
 
 
 def _inverse(logits: Tensor, numbers: Tensor, sampling: Sampling) -> Tensor:
@@ -200,24 +167,20 @@ def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     return probabilities.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), 0.0)
 
 
-def _left_padded(prefixes: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    longest = max(map(len, prefixes))
-    ids = torch.full((len(prefixes), longest), pad_id, dtype=torch.long)
-    mask = torch.zeros(len(prefixes), longest, dtype=torch.long)
-    for line, prefix in enumerate(prefixes):
-        ids[line, longest - len(prefix) :] = torch.tensor(list(prefix))
-        mask[line, longest - len(prefix) :] = 1
-    return ids.to(device), mask.to(device)
-
-
-def _batches(prefixes: Sequence[Sequence[int]], limits: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Rows by length, equal prefixes side by side, so that little is padded and nothing is read twice."""
-    order = sorted(range(len(prefixes)), key=lambda row: (len(prefixes[row]) + limits[row], tuple(prefixes[row])))
+def _batches(
+    prefixes: Sequence[Sequence[int]], limits: Sequence[int], batch_tokens: int, padded: bool
+) -> Iterator[list[int]]:
+    """Rows by length, equal prefixes side by side, so that little is padded and nothing is read twice; prefixes of one
+    length to a batch where none may be `padded`."""
+    apart = [0 if padded else len(prefix) for prefix in prefixes]
+    order = sorted(
+        range(len(prefixes)), key=lambda row: (apart[row], len(prefixes[row]) + limits[row], tuple(prefixes[row]))
+    )
     batch: list[int] = []
     width = 0
     for row in order:
         width = max(width, len(prefixes[row]) + limits[row])
-        if batch and width * (len(batch) + 1) > batch_tokens:
+        if batch and (apart[row] != apart[batch[0]] or width * (len(batch) + 1) > batch_tokens):
             yield batch
             batch, width = [], len(prefixes[row]) + limits[row]
         batch.append(row)

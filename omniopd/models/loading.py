@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 import omniopd
 from omniopd.errors import ConfigError
+from omniopd.models.probing import share_answers
 
 EMBEDDED = "embedded:"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -82,6 +83,7 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     for parameter in twin.parameters():
         parameter.requires_grad_(False)
         parameter.grad = None
+    share_answers(model, twin)
     return twin
 
 

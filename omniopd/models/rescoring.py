@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from omniopd.models.decoding import evaluating
+from omniopd.errors import DataError
+from omniopd.models.backbone import check_head
+from omniopd.models.probing import context_length, evaluating
 from omniopd.models.scoring import sequence_statistics
 from omniopd.types import Rollout
 
@@ -27,7 +29,12 @@ def score(
 
     Over the full vocabulary and by one forward without gradient. `reference` is a frozen model with the same
     vocabulary, or `model` itself where it has a LoRA adapter to switch off; without one, `anchor_kl` stays as it is.
+    Raises ConfigError for a model whose logits are not understood, DataError for a text beyond its context.
     """
+    for each in (model, reference):
+        if each is not None:
+            check_head(each)
+            _check_room(each, rollouts)
     scored = list(rollouts)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     with evaluating(model):
@@ -47,6 +54,17 @@ def score(
                     anchor_kl=kl,
                 )
     return scored
+
+
+def _check_room(model: nn.Module, rollouts: Sequence[Rollout]) -> None:
+    room = context_length(model)
+    for rollout in rollouts:
+        length = len(rollout.prompt_ids) + len(rollout)
+        if length > room:
+            raise DataError(
+                f"prompt {rollout.prompt.id!r} and its answer have {length} tokens, and the model reads {room}: "
+                "shorten the answer, or leave it out"
+            )
 
 
 def _padded(rollouts: Sequence[Rollout], pad: int) -> tuple[Tensor, Tensor, int]:

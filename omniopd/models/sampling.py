@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import DataError
+from omniopd.models.backbone import check_head
 from omniopd.models.chat import prompt_ids
 from omniopd.models.decoding import context_length, continue_ids, row_seed
 from omniopd.models.loading import end_ids
@@ -37,8 +38,10 @@ def sample(
 
     Log-probabilities and entropies (nats) are those of softmax(logits / temperature) over the full vocabulary, before
     top-p and top-k, and those of temperature 1 for greedy answers (temperature 0). Two prompts with one id and one text
-    get the same answers. Raises DataError for a prompt that fills the model's context.
+    get the same answers. Raises DataError for a prompt that fills the model's context,
+    and ConfigError for a model whose logits are not understood.
     """
+    check_head(model)
     sampled = sample_ids(
         model, tokenizer, prompts, max_tokens, temperature, seed, samples, top_p, top_k, batch_tokens=batch_tokens
     )

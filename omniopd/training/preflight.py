@@ -12,9 +12,10 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError, TeacherError
-from omniopd.models.backbone import check_head
 from omniopd.models.chat import prompt_ids
 from omniopd.models.dropout import check_still, remove_dropout
+from omniopd.models.probing import context_length
+from omniopd.training.architecture import check_architecture
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.types import AuditedRollout
 
@@ -29,7 +30,7 @@ def check_run(
     """Raises ConfigError or DataError for what cannot work; logs a warning for what should not. `adapter`: only
     adapters are trained."""
     _check_sampling(args)
-    check_head(model)
+    check_architecture(model, generates=not args.use_vllm)
     _check_end_of_turn(model, tokenizer)
     _check_prompts(model, tokenizer, args, dataset)
     if not adapter:
@@ -157,7 +158,7 @@ def _check_prompts(
         raise DataError("the training data holds images, and audits read text: drop the columns image and images")
     if not hasattr(dataset, "__len__"):
         return
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = context_length(model)
     for row, prompt in enumerate(dataset["prompt"]):
         chat = not isinstance(prompt, str)
         if chat and tokenizer.chat_template is None:
@@ -171,7 +172,7 @@ def _check_prompts(
                 "prompts as chats where the student itself is asked (control self_teacher, redraws)"
             )
         length = len(prompt_ids(tokenizer, prompt)) if chat else len(tokenizer(prompt).input_ids)
-        if context is not None and length + args.max_completion_length > context:
+        if length + args.max_completion_length > context:
             raise DataError(
                 f"prompt {row} has {length} tokens, with answers of {args.max_completion_length} more than the "
                 f"model's context ({context}): drop it, or lower max_completion_length"

@@ -26,6 +26,7 @@ from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
 from omniopd.models.pieces import whole_characters
 from omniopd.models.scoring import as_reference, check_head, head_of, response_hidden, sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
+from omniopd.training.architecture import measure
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.continuations import continuation_parts
 from omniopd.training.drawing import OwnDraws
@@ -111,6 +112,7 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, WholeCheckpoints, DistillationTrainer
             optimizers=optimizers,
             peft_config=peft_config,
         )
+        measure(self.model)  # with its adapter, while the weights are whole
         self.tokenizer = tokenizer
         hold_still(self.model, args)
         if given is not None:

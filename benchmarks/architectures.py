@@ -1,0 +1,75 @@
+"""Every causal language model of the installed transformers, small: is it right, refused in a sentence, or wrong?
+
+Scores, entropies and KL of a padded batch, draws of samples and of trees, and the gradient of a step against slow twins
+(`tests/trials.py`), in float64. `python benchmarks/architectures.py [TYPE ...]`; a line each, then the counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from collections import Counter
+
+import torch
+
+from omniopd.models.decoding import context_length
+from omniopd.models.reading import way_of
+from omniopd.models.trees import supports_trees
+from tests.architectures import NAMES, build
+from tests.trials import REFUSED, try_branches, try_draws, try_gradient, try_scores
+
+torch.set_num_threads(1)
+COLUMNS = ("scores", "draws", "trees", "gradient")
+
+
+def main() -> None:
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    counts: dict[str, Counter[str]] = {column: Counter() for column in COLUMNS}
+    for name in sys.argv[1:] or NAMES:
+        started = time.perf_counter()
+        try:
+            model, reference = (build(name, seed, exact=True) for seed in (0, 1))
+            with torch.no_grad():
+                model(input_ids=torch.tensor([[5, 6, 7]]))
+        except Exception as error:  # not built so, or not of text alone
+            print(f"{name:24s} is not tried: {type(error).__name__}: {str(error).splitlines()[0][:90]}", flush=True)
+            continue
+        tried = {
+            "scores": lambda: try_scores(model, reference),  # noqa: B023
+            "draws": lambda: [try_draws(model, t) for t in (1.0, 0.0)],  # noqa: B023
+            "trees": lambda: [try_branches(model, t) for t in (1.0, 0.0)],  # noqa: B023
+            "gradient": lambda: try_gradient(model, reference),  # noqa: B023
+        }
+        words, sentences = [], set()
+        for column, trial in tried.items():
+            try:
+                trial()
+                word = "right"
+            except REFUSED as error:
+                word = "refused"
+                sentences.add(str(error))
+            except Exception as error:
+                word = "WRONG"
+                sentences.add(f"{column}: {type(error).__name__}: {str(error).strip().splitlines()[0][:150]}")
+            counts[column][word] += 1
+            words.append(f"{word:8s}")
+        try:
+            usual = build(name)
+            way = way_of(usual)
+            how = f"{'padded' if way.padded else 'even'}/{way.cache}/{'tree' if supports_trees(usual) else 'rows'}"
+        except REFUSED:
+            how = "-"
+        context = context_length(model)
+        print(f"{name:24s} {' '.join(words)} {how:18s} {'no limit' if context == 2**31 else context} "
+              f"{time.perf_counter() - started:.1f} s", flush=True)  # fmt: skip
+        for sentence in sorted(sentences):
+            print(f"    {sentence}", flush=True)
+    for column, words_of in counts.items():
+        print(f"{column}: " + ", ".join(f"{word} {count}" for word, count in sorted(words_of.items())))
+
+
+if __name__ == "__main__":
+    main()

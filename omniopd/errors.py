@@ -12,9 +12,20 @@ One message is one sentence or two: the value, the place, the way out. A failed 
 (`Continuations.problem`), its tokens fall back to the anchor and the record counts it.
 """
 
+from __future__ import annotations
+
+from omniopd.texts import whole
+
 
 class OmniOPDError(Exception):
-    """Base of all errors raised on purpose; the command line prints it without a traceback."""
+    """Base of all errors raised on purpose; the command line prints it without a traceback.
+
+    A message can be written wherever it goes: half a surrogate pair in it, which a provider may have sent, is its
+    escape.
+    """
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(whole(word) if isinstance(word, str) else word for word in words))
 
 
 class ConfigError(OmniOPDError, ValueError):

@@ -1,43 +1,48 @@
 """The main job: a run from its first evaluation to its last, and from where it was stopped.
 
-    create the run → measure student and teacher → train → save the student → measure it again
+    look at all that is known → create the run → measure student and teacher → train → save the student → measure it
 
-Everything is written as records while it happens; what is recorded already is not done again by a resumed run. Names
-become objects in `build.py`; this file knows their order.
+Everything is written as records while it happens; what is recorded already is not done again by a resumed run. A run in
+which nothing could begin leaves no folder. Names become objects in `build.py`; this file knows their order.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from omniopd.build import LocalModel, build_student, build_task, build_teacher, build_teacher_model, device_of
+from omniopd.build import ANSWERS, LocalModel, build_student, build_task, build_teacher, build_teacher_model, device_of
 from omniopd.config import Recipe
-from omniopd.errors import ConfigError, OmniOPDError, RunError
+from omniopd.errors import ConfigError, DataError, OmniOPDError, Refused, RunError, TeacherError
+from omniopd.evaluation.best import read_best
 from omniopd.evaluation.callback import AtSteps, EvaluationCallback
 from omniopd.evaluation.evaluate import evaluate
 from omniopd.evaluation.tables import CONTROL
 from omniopd.methods import build_trainer
 from omniopd.models.loading import load_model
 from omniopd.progress import Progress
+from omniopd.readiness import ASKS_FOR_TEXTS, require_ready
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
-from omniopd.runs.status import GOING_ON
-from omniopd.runs.store import Run, create_run, open_run
+from omniopd.runs.claims import claim, release
+from omniopd.runs.resettled import resettled, write_settings
+from omniopd.runs.store import Run, create_run, take_up
+from omniopd.saving import from_checkpoint, save_student
 from omniopd.stopping import Stopper
-from omniopd.tracking import Tracker, require_tracker, tracking
+from omniopd.teachers.ledger import FILE as LEDGER
+from omniopd.teachers.ledger import spent
+from omniopd.tracking import Tracker, tracking
 from omniopd.training.checkpoints import newest_valid, step_of
 from omniopd.types import Task, Teacher
 
 STUDENT, TEACHER = "student", "teacher"
 UNFINISHED = "evaluating.jsonl"  # problems that an evaluation has finished, until all are
-ASKS_FOR_TEXTS = ("omniopd", "continuations", "sft")
+_log = logging.getLogger(__name__)
 
 
 def run_training(
@@ -49,43 +54,82 @@ def run_training(
     merge: bool = False,
     teacher: Teacher | None = None,
 ) -> Run:
-    """A new run of a recipe inside `folder`, to its end; returns it.
+    """A new run of a recipe inside `folder`, to its end; returns it. What cannot work is said first (`readiness.py`).
 
     `show`: a line of progress. `merge`: save a LoRA student merged into its model, not as an adapter.
     `teacher` takes the place of the recipe's. Ctrl-C and SIGTERM leave a run that `resume_training` continues, as any
     error does; its status says which.
     """
-    require_tracker(recipe.training.report_to)
+    require_ready(recipe, teacher)
     return carry_out(create_run(folder, recipe, name, command), show, merge, teacher)
 
 
-def resume_training(path: str | Path, show: bool = True, merge: bool = False, teacher: Teacher | None = None) -> Run:
+def resume_training(
+    path: str | Path,
+    show: bool = True,
+    merge: bool = False,
+    teacher: Teacher | None = None,
+    settings: Sequence[str] = (),
+) -> Run:
     """Continue a run from its newest whole checkpoint (or from its beginning) to its end; returns it.
 
-    What was recorded after that checkpoint is set aside. Raises RunError for a folder that is no run, for a run that is
-    still going on and for one that has finished.
+    What was recorded after that checkpoint is set aside. `settings` are `key=value` words for what may change then
+    (`runs/resettled.py`). Raises RunError for a folder that is no run, for a run that is still going on and for one
+    that has finished; ConfigError for settings.
     """
-    run = open_run(path)
-    if run.state in GOING_ON:
-        raise RunError(f"{run.path} is being run by process {run.status.pid}: stop that one first, or wait for it")
-    if run.state == "finished":
-        raise RunError(f"{run.path} has finished: there is nothing to resume; start a new run")
-    return carry_out(run, show, merge, teacher)
+    return carry_out(gone_on_with(path, settings, teacher), show, merge, teacher)
+
+
+def gone_on_with(
+    path: str | Path,
+    settings: Sequence[str] = (),
+    teacher: Teacher | None = None,
+    agreed: Callable[[Run], object] = lambda run: None,
+) -> Run:
+    """The stopped run in a folder, in this process's hand from before anything of it was looked at, for `carry_out`.
+
+    `agreed(run)` may raise what the run is not gone on with for; it is as it was then. Raises as `resume_training`.
+    """
+    run = take_up(path)
+    try:
+        run = resettled(run, settings)
+        require_ready(run.recipe, teacher)
+        agreed(run)
+        write_settings(run)
+    except BaseException:
+        release(run.path)
+        raise
+    return run
 
 
 def carry_out(run: Run, show: bool = True, merge: bool = False, teacher: Teacher | None = None) -> Run:
-    """Everything that a run still lacks; `run_training` and `resume_training` come here. Returns the run."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("this command runs in one process: for several, use OmniOPDTrainer under accelerate launch")
-    recipe = run.recipe
-    checkpoint = newest_valid(run.checkpoints)
-    done = 0 if checkpoint is None else step_of(checkpoint)
-    run.set_aside_after(done)
-    progress = Progress(recipe.training.steps, done) if show else None
-    stopper = Stopper()
-    run.set_status(state="running", step=done, steps=recipe.training.steps, message="starting")
-    with _status_kept(run, progress), tracking(run) as tracker, stopper.listening():
-        _Job(run, recipe, progress, stopper, tracker).carry_out(checkpoint, merge, teacher)
+    """Everything that a run still lacks; `run_training` and `resume_training` come here. Returns the run.
+
+    Raises RunError where another process carries it out. A new run that cannot begin is no run: its folder goes.
+    """
+    claim(run.path)
+    try:
+        recipe = run.recipe
+        checkpoint = newest_valid(run.checkpoints)
+        done = 0 if checkpoint is None else step_of(checkpoint)
+        run.set_aside_after(done)
+        is_new = checkpoint is None and not run.evals()
+        _tell_gaps(run, done)
+        progress = Progress(recipe.training.steps, done) if show else None
+        stopper = Stopper()
+        run.set_status(state="running", step=done, steps=recipe.training.steps, message="starting")
+        job = _Job(run, recipe, progress, stopper)
+        try:
+            with _status_kept(run, progress), stopper.listening():
+                job.prepare(teacher)
+                with tracking(run) as job.tracker:
+                    job.carry_out(checkpoint, merge)
+        except (ConfigError, DataError, Refused, TeacherError):
+            if is_new and not job.has_begun and not any(spend.calls for spend in spent(run.path / LEDGER)):
+                run.discard(also=(ANSWERS, LEDGER))
+            raise
+    finally:
+        release(run.path)
     return run
 
 
@@ -138,23 +182,33 @@ class _Job:
     progress: Progress | None
     stopper: Stopper
     tracker: Tracker | None = None
+    has_begun: bool = False
+    student: LocalModel = field(init=False)
+    teacher: Teacher | LocalModel | None = None
+    trainer: Any = None
 
-    def carry_out(self, checkpoint: Path | None, merge: bool, own_teacher: Teacher | None) -> None:
-        recipe, steps = self.recipe, self.recipe.training.steps
+    def prepare(self, own_teacher: Teacher | None) -> None:
+        """Load and build everything, so that what cannot work is said before anything is measured."""
+        recipe = self.recipe
+        read_best(self.run.path)  # what a later evaluation could not read
         if recipe.training.threads:
             torch.set_num_threads(recipe.training.threads)
-        student, teacher = build_student(recipe), None if own_teacher else build_teacher_model(recipe)
-        if teacher is None and own_teacher is None and recipe.method in ASKS_FOR_TEXTS:
+        self.student, local = build_student(recipe), None if own_teacher else build_teacher_model(recipe)
+        if local is None and own_teacher is None and recipe.method in ASKS_FOR_TEXTS:
             # One for training and controls alike: what it was paid for stands in the run.
             own_teacher = build_teacher(recipe, folder=self.run.path)
-        # Built before anything is measured: what cannot work is said in the first seconds.
-        trainer = build_trainer(
-            recipe, self.run.checkpoints, self, student, own_teacher or teacher, [self.stopper, *self._between(student)]
-        )
-        if checkpoint is None and (recipe.evaluation.before or 0 in recipe.evaluation.at):
+        self.teacher = own_teacher or local
+        callbacks = [self.stopper, *self._between(self.student)]
+        self.trainer = build_trainer(recipe, self.run.checkpoints, self, self.student, self.teacher, callbacks)
+
+    def carry_out(self, checkpoint: Path | None, merge: bool) -> None:
+        recipe, steps, student, trainer = self.recipe, self.recipe.training.steps, self.student, self.trainer
+        self.has_begun = True
+        # What is recorded already is not measured again; what got lost is, the student being untrained still.
+        if recipe.evaluation.before or 0 in recipe.evaluation.at:
             self._measure(STUDENT, student, 0)
-        if teacher is not None and recipe.evaluation.before:
-            self._measure(TEACHER, teacher, 0)
+        if isinstance(self.teacher, LocalModel) and recipe.evaluation.before:
+            self._measure(TEACHER, self.teacher, 0)
         if checkpoint is None or step_of(checkpoint) < steps:
             self._doing("training")
             with self.stopper.patiently():
@@ -164,15 +218,15 @@ class _Job:
                     f"training ended after step {trainer.state.global_step} of {steps}: the data ran out; give more "
                     "prompts (task.prompts), or train fewer steps (training.steps)"
                 )
-        if not self.run.student.exists():
-            trained = trainer.accelerator.unwrap_model(trainer.model)
-            if checkpoint is not None and step_of(checkpoint) == steps:
-                trained = _from_checkpoint(trained, checkpoint, recipe)
-            save_student(trained, student.tokenizer, self.run.student, merge)
+        # Anew, whatever stands there: a checkpoint knows whether it is whole, a model folder does not.
+        trained = trainer.accelerator.unwrap_model(trainer.model)
+        if checkpoint is not None and step_of(checkpoint) == steps:
+            trained = from_checkpoint(trained, checkpoint, recipe)
+        save_student(trained, student.tokenizer, self.run.student, merge)
         after = load_model(str(self.run.student), recipe.student.dtype, device_of(recipe))
         self._measure(STUDENT, LocalModel(student.name, after, student.tokenizer), steps)
         for name in recipe.evaluation.controls:
-            self._control(name, own_teacher or teacher)
+            self._control(name, self.teacher)
 
     def append(self, record: StepRecord | EvalRecord) -> None:
         self.run.append(record)
@@ -203,7 +257,7 @@ class _Job:
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         model = trainer.accelerator.unwrap_model(trainer.model)
         if checkpoint is not None and step_of(checkpoint) == steps:
-            model = _from_checkpoint(model, checkpoint, recipe).to(device_of(recipe))
+            model = from_checkpoint(model, checkpoint, recipe).to(device_of(recipe))
         trained = LocalModel(student.name, model.eval(), student.tokenizer)
         for temperature in e.temperatures:
             self._evaluate(who, trained, steps, temperature, 1)
@@ -273,30 +327,12 @@ class _Job:
             self.progress.doing(what)
 
 
-def save_student(model: Any, tokenizer: Any, folder: Path, merge: bool = False) -> None:
-    """A plain folder that `from_pretrained` loads; it appears whole or not at all. `merge`: LoRA into the weights."""
-    if merge and hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    beside = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        model.save_pretrained(beside)
-        tokenizer.save_pretrained(beside)
-    except OSError as error:
-        raise RunError(
-            f"{folder} could not be written ({error.strerror or error}): free some space and resume the run, whose "
-            "last checkpoint holds the same weights"
-        ) from error
-    os.replace(beside, folder)
-
-
-def _from_checkpoint(model: Any, checkpoint: Path, recipe: Recipe) -> Any:
-    """The trained student of a run that was stopped between its last step and its end."""
-    if recipe.student.lora_rank:
-        from peft import PeftModel
-
-        return PeftModel.from_pretrained(model.unload(), checkpoint)
-    return load_model(str(checkpoint), dtype=recipe.student.dtype)
+def _tell_gaps(run: Run, done: int) -> None:
+    """Steps before the checkpoint whose records are gone are not trained again; the log says so."""
+    missing = sorted(set(range(1, done + 1)) - {record.step for record in run.steps()})
+    if missing:
+        what = "%s: of the %d steps done %d have no record, step %d first"
+        _log.warning(what, run.path, done, len(missing), missing[0])
 
 
 @contextmanager

@@ -1,20 +1,22 @@
 """What a run writes and a view shows: numbers and strings, no torch.
 
 Each record is one JSON object with a `schema` number and a `kind`; unknown fields of a newer writer are ignored by
-`read_record`, a missing one takes its default. Positions count response tokens from 0; nats; US dollars; seconds.
+`read_record`, a missing one takes its default, and one of another type makes the line no record. Positions count
+response tokens from 0; nats; US dollars; seconds.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+from omniopd.fields import read_fields
+from omniopd.texts import HALF
+
 SCHEMA = 1
-_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,11 @@ def one_a_temperature(evals: Iterable[EvalRecord]) -> list[EvalRecord]:
 
 @dataclass(frozen=True, slots=True)
 class RunManifest:
-    """What a run is: enough to start it again. No keys, no environment beyond versions and hardware."""
+    """What a run is: enough to start it again. No keys, no environment beyond versions and hardware.
+
+    `recipe` is what it is run with now; `changes` are those of its settings that were changed when it was gone on with,
+    each with the time, the step and, by setting, the old value and the new one.
+    """
 
     kind: ClassVar[str] = "manifest"
     name: str
@@ -223,6 +229,7 @@ class RunManifest:
     hardware: Mapping[str, Any]
     commit: str | None = None
     command: tuple[str, ...] = ()
+    changes: tuple[Mapping[str, Any], ...] = ()
     schema: int = SCHEMA
 
 
@@ -237,39 +244,38 @@ def record_json(record: Record) -> str:
     may send and no file can hold, becomes its escape."""
     data = {"kind": record.kind, **_plain(asdict(record))}
     line = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return line if _HALF.search(line) is None else json.dumps(data, separators=(",", ":"))
+    return line if HALF.search(line) is None else json.dumps(data, separators=(",", ":"))
 
 
 def read_record(line: str) -> Record:
-    """The record in one line of JSON. Raises ValueError for a line that holds none, or a newer schema."""
-    data = json.loads(line)
-    if not isinstance(data, dict) or data.get("kind") not in _KINDS:
+    """The record in one line of JSON. Raises ValueError for a line that holds none, one whose fields are not what they
+    should be, or a newer schema."""
+    try:
+        data = json.loads(line)
+    except RecursionError as error:
+        raise ValueError(f"no record in {line[:80]!r}: it is nested too deep") from error
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f"no record in {line[:80]!r}: 'kind' must be one of {', '.join(sorted(_KINDS))}")
-    if data.get("schema", SCHEMA) > SCHEMA:
-        raise ValueError(f"a record of schema {data['schema']}, newer than {SCHEMA}: update omniopd to read it")
-    record: Record = _build(_KINDS[data["kind"]], data)
+    record: Record = read_fields(_KINDS[kind], data)
+    if record.schema > SCHEMA:
+        raise ValueError(f"a record of schema {record.schema}, newer than {SCHEMA}: update omniopd to read it")
+    if isinstance(record, StepRecord | EvalRecord | RolloutRecord) and record.step < 0:
+        raise ValueError(f"step is {record.step}: steps are counted from 0")
+    if isinstance(record, EvalRecord):
+        for problem in record.problems:
+            require_possible(problem)
     return record
+
+
+def require_possible(result: ProblemResult) -> None:
+    """Raises ValueError for a result that nothing can be: without answers, or with more right ones than answers."""
+    if result.samples < 1 or not 0 <= result.right <= result.samples:
+        raise ValueError(f"{result.right} of {result.samples} answers to {result.prompt_id!r} are right: it cannot be")
 
 
 def _answers(record: EvalRecord) -> int:
     return sum(problem.samples for problem in record.problems)
-
-
-def _build(cls: type[Any], data: Mapping[str, Any]) -> Any:
-    values = {f.name: data[f.name] for f in fields(cls) if f.name in data}
-    if cls is RolloutRecord:
-        values["audits"] = tuple(_build(AuditRecord, a) for a in values.get("audits", ()))
-    if cls is EvalRecord:
-        values["problems"] = tuple(_build(ProblemResult, p) for p in values.get("problems", ()))
-    if cls is StepRecord:
-        values |= {name: math.nan for name in ("loss", "chunk_loss", "anchor_loss") if values.get(name, 0.0) is None}
-        metrics = values.get("metrics", {})
-        values["metrics"] = {name: math.nan if value is None else value for name, value in metrics.items()}
-    return cls(**{name: _frozen(value) for name, value in values.items()})
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

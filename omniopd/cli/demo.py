@@ -27,10 +27,12 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.launch import launch, watch
     from omniopd.outcome import loading_lines, outcome
     from omniopd.progress import Progress
+    from omniopd.readiness import require_ready
     from omniopd.reporting import html_page
     from omniopd.runs.store import create_run
 
     recipe = override(load_recipe("embedded"), options.settings)
+    require_ready(recipe)
     priced = price_first(recipe, yes=options.yes, way_out=WAY_OUT)
     made = create_run(options.runs, recipe)
     print(f"The run, with its notebook and its records: {made.path}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from omniopd.cli.price import price_first
@@ -21,7 +22,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe to change")
     command.add_argument("--runs", default="runs", metavar="DIR", help="where the new run's folder is made (runs)")
     command.add_argument("--name", help="the new run's folder (by default time and recipe)")
-    command.add_argument("--resume", metavar="RUN", help="continue this run from its newest whole checkpoint")
+    command.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="continue this run from its newest whole checkpoint; "
+        "key=value then changes how it is measured, what it may cost, how long is waited",
+    )
     command.add_argument("--merge", action="store_true", help="save a LoRA student merged into its model")
     command.add_argument("--yes", action="store_true", help="whatever the teacher's texts will cost")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -31,44 +37,51 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     from omniopd.cli.quiet import quiet_libraries
 
+    settings = list(options.settings or ())
+    if options.resume is not None and "=" in (options.recipe or ""):
+        settings, options.recipe = [options.recipe, *settings], None  # no recipe's name, but what shall change
     if (options.recipe is None) == (options.resume is None):
         raise ConfigError("train needs a recipe or --resume RUN, and not both: `omniopd recipes` lists recipes")
     quiet_libraries()
     if options.resume is not None:
-        return _resumed(options)
+        return _resumed(options, settings)
     from omniopd.config import load_recipe, override
+    from omniopd.job import carry_out
+    from omniopd.readiness import require_ready
+    from omniopd.runs.store import create_run
 
     recipe = override(load_recipe(options.recipe), options.settings)
+    require_ready(recipe)
     price_first(recipe, yes=options.yes, way_out=WAY_OUT)
-    from omniopd.job import carry_out
-    from omniopd.runs.store import create_run
-    from omniopd.tracking import require_tracker
-
-    require_tracker(recipe.training.report_to)
     made = create_run(options.runs, recipe, options.name)
     print(made.path, file=sys.stderr)
     return finished_or_told(made, lambda: carry_out(made, show=not options.quiet, merge=options.merge))
 
 
-def _resumed(options: argparse.Namespace) -> int:
-    from omniopd.job import resume_training
-    from omniopd.runs.store import open_run
+def _resumed(options: argparse.Namespace, settings: Sequence[str]) -> int:
+    from omniopd.job import carry_out, gone_on_with
+    from omniopd.records import EvalRecord
+    from omniopd.runs.lines import whole_records
+    from omniopd.runs.store import EVALS, Run
 
-    made = open_run(options.resume)
-    price_first(
-        made.recipe, yes=options.yes, steps_done=made.status.step, evals=made.evals(), way_out=WAY_OUT
-    )
-    return finished_or_told(made, lambda: resume_training(made.path, not options.quiet, options.merge))
+    def agreed(run: Run) -> None:
+        evals = whole_records(run.path / EVALS, EvalRecord)
+        price_first(run.recipe, yes=options.yes, steps_done=run.status.step, evals=evals, way_out=WAY_OUT)
+
+    # This process's own from here on: nothing that was looked at changes any more.
+    made = gone_on_with(options.resume, settings, agreed=agreed)
+    return finished_or_told(made, lambda: carry_out(made, show=not options.quiet, merge=options.merge))
 
 
 def finished_or_told(made: Any, work: Any) -> int:
-    """Do the work and print what came of it; where it stops early, print how to go on, and let the reason pass."""
+    """Do the work and print what came of it; where it stops early, print how to go on (a run that could not begin has
+    left no folder), and let the reason pass."""
     from omniopd.outcome import loading_lines, outcome
 
     try:
         work()
     except BaseException:
-        if made.state not in ("queued", "running", "finished"):
+        if made.path.is_dir() and made.state not in ("queued", "running", "finished"):
             print(f"\n{stopped_words(made)}", file=sys.stderr)
         raise
     print(outcome(made))

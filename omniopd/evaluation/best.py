@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from omniopd.errors import RunError
+from omniopd.fields import read_fields
 from omniopd.records import EvalRecord
 
 FOLDER, NOTE = "best", "best.json"
@@ -36,10 +37,10 @@ class Best:
 def read_best(folder: Path) -> Best | None:
     """The note in `folder`, or None where no student has been kept. Raises RunError for one that cannot be read."""
     try:
-        return Best(**json.loads((folder / NOTE).read_text(encoding="utf-8")))
+        return read_fields(Best, json.loads((folder / NOTE).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(
             f"{folder / NOTE} cannot be read ({error}): remove it, and the next evaluation keeps anew"
         ) from error

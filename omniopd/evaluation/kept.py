@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from omniopd.errors import RunError
-from omniopd.records import ProblemResult
+from omniopd.fields import read_fields
+from omniopd.records import ProblemResult, require_possible
 
 
 class Kept:
@@ -71,9 +72,8 @@ def _line(result: ProblemResult) -> str:
 
 def _result(line: str) -> ProblemResult | None:
     try:
-        data = json.loads(line)
-        known: dict[str, Any] = {f.name: data[f.name] for f in fields(ProblemResult)}
-    except (ValueError, KeyError, TypeError):
+        result = read_fields(ProblemResult, json.loads(line))
+        require_possible(result)
+    except (ValueError, RecursionError):
         return None
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
-    return ProblemResult(**values)
+    return result

@@ -31,8 +31,9 @@ from omniopd.launch.estimates import in_words
 from omniopd.launch.starting import package_folders
 from omniopd.launch.study import Planned
 from omniopd.runs.atomic import write_text
-from omniopd.runs.status import GOING_ON, read_status, state_of
-from omniopd.runs.store import LAUNCHED, MANIFEST, STATUS, open_run
+from omniopd.runs.claims import is_claimed as has_holder
+from omniopd.runs.status import GOING_ON
+from omniopd.runs.store import LAUNCHED, MANIFEST, open_run
 
 PAUSE_S = 0.2
 NOT_STARTED = "not started"
@@ -217,12 +218,8 @@ def _started(planned: Planned, path: Path, device: str, held: IO[Any]) -> subpro
 def _state(path: Path) -> str:
     if (path / MANIFEST).exists():
         return open_run(path).state
-    # A folder is a run once it has a manifest; one that is being made already has a status.
-    return state_of(read_status(path / STATUS)) if _being_made(path) else NOT_STARTED
-
-
-def _being_made(path: Path) -> bool:
-    return (path / STATUS).exists() and state_of(read_status(path / STATUS)) in GOING_ON
+    # A folder is a run once it has a manifest; whoever makes one has claimed it already.
+    return "running" if has_holder(path) else NOT_STARTED
 
 
 def _why(path: Path, child: subprocess.Popen[bytes]) -> str:

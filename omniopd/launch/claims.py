@@ -1,42 +1,33 @@
-"""Whose a run is while no record tells: a lock on a file beside its folder, held by the process that carries it out.
+"""Whose a run is while it has no folder yet: a lock on a file beside it, held by who starts it and by its process.
 
-A run's process loads for seconds before its folder says that it is going on; without the lock two sweeps would start it
-twice. The system takes the lock away when the last process that holds it ends, however it ends. Where the system has no
-such locks (Windows) everything may be claimed.
+A run's process loads for seconds before its folder says that it goes on, and holds another lock (`runs/claims.py`);
+without this one two sweeps would start it twice.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from omniopd.errors import RunError
+from omniopd.locks import is_locked, lock
 from omniopd.runs.atomic import make_folder
 
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]
 
-
-def claim(path: Path) -> IO[Any] | None:
+def claim(path: Path) -> IO[bytes] | None:
     """The claim on the run in `path`, held while it is open, here or in a child that inherits it; None where another
-    process holds it."""
+    process holds it. Raises RunError where it cannot be written."""
     make_folder(path.parent)
-    file = open(path.with_name(f"{path.name}.lock"), "ab")  # noqa: SIM115 - the lock lives as long as the open file
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-    return file
+    try:
+        return lock(_beside(path))
+    except OSError as error:
+        raise RunError(f"{_beside(path)} cannot be locked ({error.strerror or error}): check the folder") from error
 
 
 def is_claimed(path: Path) -> bool:
     """Whether some process holds the run in `path`."""
-    if not path.with_name(f"{path.name}.lock").exists():
-        return False
-    own = claim(path)
-    if own is not None:
-        own.close()
-    return own is None
+    return is_locked(_beside(path))
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")

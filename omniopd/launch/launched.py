@@ -22,12 +22,15 @@ from omniopd.launch.folder import (
     Launch,
     Process,
     is_launched,
+    lock_of,
     read_launch,
     read_process,
     want,
     wanted,
 )  # fmt: skip
-from omniopd.runs.status import GOING_ON, LOST, Status, changed, is_alive, read_status, state_of, write_status
+from omniopd.locks import is_locked
+from omniopd.runs.claims import LOCK, claimed_by
+from omniopd.runs.status import GOING_ON, Status, changed, is_alive, read_status, start_of, state_of, write_status
 from omniopd.runs.store import MANIFEST, STATUS, Run, open_run
 
 PAUSE_S = 0.05
@@ -66,21 +69,26 @@ class Launched:
 
     @property
     def status(self) -> Status:
-        return read_status(self.path / STATUS)
+        """As `Run.status`, also of a notebook that has made no run (yet)."""
+        try:
+            return read_status(self.path / STATUS)
+        except RunError as error:
+            with suppress(RunError):
+                return open_run(self.path).status
+            return Status("running", message=str(error).partition(": is ")[0])
 
     @property
     def state(self) -> str:
         """As `Run.state`; a run whose kernel was killed a moment ago is running until its process has said so."""
-        state = state_of(self.status)
-        return "running" if state == LOST and self.is_running() else state
+        return state_of(self.status, self.path)
 
     @property
     def exit_code(self) -> int | None:
         """None while it goes on; 1 where the process was gone without a word."""
-        process = self.process
-        if is_alive(process.pid, process.pid_started):
+        if self.is_running():
             return None
-        return 1 if process.exit_code is None else process.exit_code
+        code = self.process.exit_code
+        return 1 if code is None else code
 
     @property
     def wanted(self) -> str:
@@ -88,9 +96,13 @@ class Launched:
         return wanted(self.path)
 
     def is_running(self) -> bool:
-        """Whether the process that executes the notebook lives, waiting in the queue included."""
+        """Whether the process that executes the notebook lives, waiting in the queue included: whether it holds its
+        lock. Where the system has no locks its number and its start tell."""
+        with suppress(OSError):
+            if lock_of(self.path).is_file() and is_locked(lock_of(self.path)):
+                return True
         process = self.process
-        return is_alive(process.pid, process.pid_started)
+        return process.exit_code is None and is_alive(process.pid, process.pid_started)
 
     def stop(self) -> None:
         """Ask the training to end after its step, with a checkpoint; where none is going on, end the cell at once."""
@@ -158,22 +170,23 @@ def end_run(path: str | Path, how: str = STOP) -> None:
     Raises RunError where there is nothing to end.
     """
     path = Path(path)
-    status = read_status(path / STATUS) if not is_launched(path) else None
-    going_on = Launched(path).is_running() if status is None else state_of(status) in GOING_ON
-    if not going_on:
-        state = state_of(status) if status is not None else Launched(path).state
-        raise RunError(f"{path} is not going on: it is {state}")
-    if status is None:
+    if is_launched(path) and Launched(path).is_running():
         launched = Launched(path)
         {STOP: launched.stop, INTERRUPT: launched.interrupt, KILL: launched.kill}[how]()
-    elif how == KILL:
-        kill_tree(status.pid, status.pid_started)
-    else:
-        for _ in range(1 if how == STOP else 2):
-            with suppress(ProcessLookupError):
-                os.kill(status.pid, signal.SIGINT)
-            # Two signals at once would be one.
-            time.sleep(0.0 if how == STOP else 0.5)
+        return
+    status, state = (of := Launched(path) if is_launched(path) else open_run(path)).status, of.state
+    if state not in GOING_ON:
+        raise RunError(f"{path} is not going on: it is {state}")
+    # The lock knows whose the run is even where the status was lost.
+    pid = claimed_by(path / LOCK) or status.pid
+    if how == KILL:
+        kill_tree(pid, start_of(pid))
+        return
+    for _ in range(1 if how == STOP else 2):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
+        # Two signals at once would be one.
+        time.sleep(0.0 if how == STOP else 0.5)
 
 
 def kill_tree(pid: int, started: float) -> None:

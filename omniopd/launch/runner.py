@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omniopd.errors import OmniOPDError, RunError
 from omniopd.launch.cleaning import places_of
@@ -36,7 +36,9 @@ from omniopd.launch.folder import (
     write_process,
 )  # fmt: skip
 from omniopd.launch.queue import ordinal, turn
-from omniopd.runs.status import Status, changed, first_status, read_status, write_status
+from omniopd.locks import lock
+from omniopd.runs.claims import held_words
+from omniopd.runs.status import Status, changed, first_status, read_status, start_of, write_status
 from omniopd.runs.store import STATUS
 
 if TYPE_CHECKING:
@@ -52,13 +54,21 @@ class Left(Exception):
     """Asked to end while waiting for the device."""
 
 
-def main(folder: str) -> int:
-    """Execute what was launched into a folder; returns the exit code, which `launch/process.json` keeps as well."""
+def main(folder: str, inherited: str = "") -> int:
+    """Execute what was launched into a folder; returns the exit code, which `launch/process.json` keeps as well.
+
+    `inherited` is the number of the open file by which whoever started this process has locked the folder.
+    """
     path = Path(folder)
-    with open(lock_of(path), "w") as lock:
-        if not _taken(lock):
-            print(f"{path} is being executed by another process", file=sys.stderr)
-            return FAILED
+    held = os.fdopen(int(inherited), "rb+", buffering=0) if inherited else lock(lock_of(path))
+    if held is None:
+        print(held_words(path), file=sys.stderr)
+        return FAILED
+    with held:
+        with suppress(OSError):  # a full disk
+            os.truncate(held.fileno(), 0)
+            os.pwrite(held.fileno(), str(os.getpid()).encode(), 0)  # whose it is from now on
+        os.set_inheritable(held.fileno(), False)  # the kernel is no holder
         return _Runner(path, read_launch(path)).run()
 
 
@@ -157,7 +167,7 @@ class _Runner:
 
     def _on_change(self, kernel_pid: int, cell: int, cells: int) -> None:
         if kernel_pid != self.process.kernel_pid:
-            self.process = replace(self.process, kernel_pid=kernel_pid, kernel_started=_started(kernel_pid))
+            self.process = replace(self.process, kernel_pid=kernel_pid, kernel_started=start_of(kernel_pid))
         self.process = replace(self.process, cell=cell, cells=cells)
         write_process(self.path, self.process)
 
@@ -192,29 +202,8 @@ class _Runner:
             self._status(state, message)
 
 
-def _taken(lock: Any) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _this_process() -> Process:
-    return Process(pid=os.getpid(), pid_started=_started(os.getpid()))
-
-
-def _started(pid: int) -> float:
-    import psutil
-
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return 0.0
+    return Process(pid=os.getpid(), pid_started=start_of(os.getpid()))
 
 
 def _cause(code: int | None) -> str:
@@ -231,4 +220,4 @@ def _sentence(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

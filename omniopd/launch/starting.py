@@ -13,21 +13,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import omniopd
 from omniopd.errors import ConfigError, Refused, RunError
 from omniopd.launch.devices import device_environment, device_named
-from omniopd.launch.folder import LOG, Launch, forget_wanted, part, read_process, source_of, write_launch
+from omniopd.launch.folder import LOG, Launch, forget_wanted, lock_of, part, read_process, source_of, write_launch
 from omniopd.launch.launched import Launched, attach
 from omniopd.launch.notebooks import notebook_path
 from omniopd.launch.parameters import checked, parameters_of
+from omniopd.locks import lock
 from omniopd.runs.atomic import make_folder
+from omniopd.runs.claims import LOCK, claimed_by, held_words, release
+from omniopd.runs.folders import LAUNCHED, STATUS, named_folder, new_folder, refuse_taken
 from omniopd.runs.manifest import is_secret, now
 from omniopd.runs.status import changed, first_status, write_status
-from omniopd.runs.store import LAUNCHED, STATUS, Run, named_folder, new_folder
+from omniopd.runs.store import Run
+
+_ORPHAN_S = 10.0  # a kernel looks every second whether the process that started it lives
 
 
 def launch(
@@ -57,13 +63,17 @@ def launch(
         path = run.path
     else:
         path = named_folder(Path(folder), name) if name is not None else new_folder(Path(folder), source.stem)
-    make_folder(part(path))
-    shutil.copyfile(source, source_of(path))
-    if run is None:
-        write_status(path / STATUS, changed(first_status(0), state="queued", message="starting"))
-    # Last, because a folder is a launched run once it has this file.
-    write_launch(path, Launch(source.name, values, str(Path.cwd()), device, now()))
-    return _started(Launched(path))
+    with _lock(path) as held:
+        if run is None:
+            refuse_taken(path)  # by a process that was quicker
+        shutil.copyfile(source, source_of(path))
+        if run is None:
+            write_status(path / STATUS, changed(first_status(0), state="queued", message="starting"))
+        # Last, because a folder is a launched run once it has this file.
+        write_launch(path, Launch(source.name, values, str(Path.cwd()), device, now()))
+        if run is not None:
+            release(path)  # the notebook's kernel carries it out
+        return _started(Launched(path), held)
 
 
 def resume(path: str | Path, device: str | None = None) -> Launched:
@@ -72,19 +82,19 @@ def resume(path: str | Path, device: str | None = None) -> Launched:
     What it had shown before is kept in launch/. Raises RunError for a run that goes on or has finished.
     """
     launched = attach(path)
-    if launched.is_running():
-        raise RunError(f"{path} is being run by process {launched.process.pid}: stop that one first, or wait for it")
-    if launched.state == "finished":
-        raise RunError(f"{path} has finished: there is nothing to resume; launch the notebook anew")
-    if device is not None:
-        device_named(device)
-        old = launched.launch
-        write_launch(launched.path, Launch(old.notebook, old.parameters, old.cwd, device, old.created))
-    if launched.notebook.exists():
-        attempt = len(list(part(launched.path).glob("attempt_*.ipynb"))) + 1
-        os.replace(launched.notebook, part(launched.path) / f"attempt_{attempt}.ipynb")
-    forget_wanted(launched.path)
-    return _started(launched)
+    with _lock(launched.path) as held:
+        _await_orphan(launched.path)
+        if launched.status.state == "finished":
+            raise RunError(f"{path} has finished: there is nothing to resume; launch the notebook anew")
+        if device is not None:
+            device_named(device)
+            old = launched.launch
+            write_launch(launched.path, Launch(old.notebook, old.parameters, old.cwd, device, old.created))
+        if launched.notebook.exists():
+            attempt = len(list(part(launched.path).glob("attempt_*.ipynb"))) + 1
+            os.replace(launched.notebook, part(launched.path) / f"attempt_{attempt}.ipynb")
+        forget_wanted(launched.path)
+        return _started(launched, held)
 
 
 def refuse_secrets(parameters: Mapping[str, Any]) -> None:
@@ -117,15 +127,40 @@ def child_environment(path: Path, launch: Launch) -> dict[str, str]:
 _KERNELS_OWN = {"MPLBACKEND", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PAGER", "GIT_PAGER", LAUNCHED}
 
 
-def _started(launched: Launched) -> Launched:
-    """Start the process and wait until it has taken the run in hand."""
+@contextmanager
+def _lock(path: Path) -> Iterator[IO[bytes]]:
+    """The lock of whoever executes what is launched into a folder: taken before anything there is looked at, and passed
+    on to the process that is started. Raises RunError where another process has it."""
+    make_folder(part(path))
+    try:
+        held = lock(lock_of(path))
+    except OSError as error:
+        raise RunError(f"{lock_of(path)} cannot be locked ({error.strerror or error}): check the folder") from error
+    if held is None:
+        raise RunError(held_words(path))
+    with held:
+        yield held
+
+
+def _await_orphan(path: Path) -> None:
+    """Until the kernel of a process that was killed has noticed. Raises RunError where something else has the run."""
+    deadline = time.monotonic() + _ORPHAN_S
+    while claimed_by(path / LOCK) is not None:
+        if time.monotonic() > deadline:
+            raise RunError(held_words(path))
+        time.sleep(0.1)
+
+
+def _started(launched: Launched, held: IO[bytes]) -> Launched:
+    """Start the process, which inherits the lock, and wait until it has taken the run in hand."""
     path, launch = launched.path, launched.launch
     # -P: a file called queue.py beside the notebook is no part of Python.
     words = [sys.executable, "-P", "-m", "omniopd.launch.runner", str(path.resolve())]
+    inherited = (held.fileno(),) if os.name == "posix" else ()
     with open(path / LOG, "ab") as log:
         child = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            cwd=launch.cwd, env=child_environment(path, launch),
+            [*words, *map(str, inherited)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            cwd=launch.cwd, env=child_environment(path, launch), pass_fds=inherited,
         )  # fmt: skip
     # Reaped when it ends: until then a process that has ended looks like one that sleeps.
     threading.Thread(target=child.wait, daemon=True, name=f"reaper of {child.pid}").start()

@@ -12,18 +12,20 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omniopd.errors import ConfigError, RunError
+from omniopd.launch.claims import claim
 from omniopd.launch.devices import device_named
 from omniopd.launch.folder import is_launched, part
 from omniopd.launch.launched import Launched, attach
 from omniopd.launch.parameters import checked, parameters_of
 from omniopd.launch.starting import launch, refuse_secrets, resume
 from omniopd.runs.atomic import make_folder, write_text
-from omniopd.runs.store import STATUS
+from omniopd.runs.folders import STATUS
 
 PLAN = "sweep.json"
 PAUSE_S = 0.5
@@ -96,13 +98,17 @@ def sweep(
             for device in [device for device in devices if device not in going_on]:
                 while waiting and device not in going_on:
                     member = waiting.pop(0)
-                    launched = _take_up(notebook, path, member, device)
+                    with claim(path / member.name) or nullcontext() as held:
+                        if held is None:  # another sweep of this plan starts it now
+                            waiting.insert(0, member)
+                            break
+                        launched = _take_up(notebook, path, member, device)
                     if launched is None:
                         states[member.name] = "finished"
                     else:
                         say(f"{member.name}: started ({len(states) + len(going_on) + 1} of {len(plan)})")
                         going_on[device] = member, launched
-            time.sleep(PAUSE_S if going_on else 0)
+            time.sleep(PAUSE_S if going_on or waiting else 0)
             for device, (member, launched) in list(going_on.items()):
                 if not launched.is_running():
                     states[member.name] = launched.state

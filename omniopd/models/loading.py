@@ -57,7 +57,7 @@ def load_model(
     if kind is None:
         raise ConfigError(f"dtype {dtype!r} is unknown: it must be one of {', '.join(DTYPES)}")
     place = resolve(name)
-    _check_folder(name, place)
+    check_folder(name, place)
     try:
         model = AutoModelForCausalLM.from_pretrained(place, dtype=kind, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -120,7 +120,8 @@ def lora_config(rank: int, alpha: int = 16) -> Any:
     return LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def _check_folder(name: str, place: str) -> None:
+def check_folder(name: str, place: str) -> None:
+    """Raises ConfigError for a folder that holds no model: neither configuration and weights nor an adapter."""
     folder = Path(place)
     if not folder.is_dir():
         return

@@ -1,7 +1,7 @@
 """Writing files so that a crash, a kill or a full disk leaves the old content or the new, and never half of it.
 
 A whole file is written beside its place and renamed onto it; a line is appended, or taken back. Both reach the disk
-before they return. Knows nothing of what the text means. One writer per file at a time.
+before they return, in the one encoding of `texts.encoded`. Knows nothing of what the text means. One writer per file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from omniopd.errors import RunError
+from omniopd.texts import encoded
 
 TEMPORARY = ".tmp"  # how the name of a file that is not yet in its place ends
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -24,8 +25,8 @@ def write_text(path: Path, text: str) -> None:
     beside = temporary(path)
     with _explained(path):
         try:
-            with open(beside, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            with open(beside, "wb") as file:
+                file.write(encoded(text))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(beside, path)
@@ -42,7 +43,7 @@ def overwrite_text(path: Path, text: str) -> None:
     A crash in between may leave a half; what a file system's block holds already needs no space. Raises RunError.
     """
     with _explained(path), open(path, "r+b", buffering=0) as file:
-        data = text.encode()
+        data = encoded(text)
         file.write(data)
         file.truncate(len(data))
         os.fsync(file.fileno())
@@ -50,7 +51,7 @@ def overwrite_text(path: Path, text: str) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Append one line and its end. Raises RunError where it cannot be written; what was there stays as it was."""
-    data = (line + "\n").encode()
+    data = encoded(line + "\n")
     with _explained(path), open(path, "ab", buffering=0) as file:
         before = os.fstat(file.fileno()).st_size
         try:

@@ -6,13 +6,11 @@ shorter or other ones, and the follower reads them again from their beginning an
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omniopd.errors import RunError
 from omniopd.records import EvalRecord, StepRecord, read_record
 from omniopd.runs.status import GOING_ON, Status, state_of
 from omniopd.runs.store import EVALS, STEPS, Run, open_run
@@ -26,7 +24,7 @@ class Update:
     """What is new since the last look.
 
     After `restarted` the steps and evaluations given before no longer count: `steps` and `evals` begin anew.
-    `rollout_steps` are all that exist now. `problems` are lines that could not be read. `status` is None where the file
+    `rollout_steps` are all that exist now. `problems` are lines that could not be read. `status` is None where the run
     is gone; `state` is as `Run.state`.
     """
 
@@ -55,9 +53,7 @@ class Follower:
 
     def look(self) -> Update:
         """What came since the last look; returns at once."""
-        status: Status | None = None
-        with contextlib.suppress(RunError):
-            status = self.run.status
+        status = self.run.status if self.run.path.is_dir() else None
         restarted = any(place.restart_if_other() for place in self._files.values())
         if restarted:
             # Both from the beginning: a step belongs beside the evaluations of its own past.
@@ -71,7 +67,7 @@ class Follower:
         self.evals += evals
         return Update(
             tuple(steps), tuple(evals), tuple(self.run.rollout_steps()), status,
-            state_of(status) if status else "", restarted, tuple(problems),
+            state_of(status, self.run.path) if status else "", restarted, tuple(problems),
         )  # fmt: skip
 
 
@@ -126,7 +122,7 @@ class _Place:
             self.line += 1
             try:
                 record = read_record(text.decode())
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 problems.append(f"line {self.line} of {self.path.name} cannot be read: {error}")
                 continue
             if isinstance(record, kind):

@@ -35,7 +35,7 @@ def collect(recipe: Recipe, name: str | None = None, command: Sequence[str] | No
     """The manifest of a run that starts now. `command`: the words that started it (this process's by default)."""
     return RunManifest(
         name=name or recipe.name,
-        recipe=_without_secrets(recipe.as_dict()),
+        recipe=without_secrets(recipe.as_dict()),
         seed=recipe.seed,
         created=now(),
         versions=versions(),
@@ -132,10 +132,10 @@ def _struck_out(words: Sequence[str]) -> list[str]:
     return kept
 
 
-def _without_secrets(value: Any) -> Any:
+def without_secrets(value: Any) -> Any:
     """The value as JSON will hold it, keys struck out."""
     if isinstance(value, Mapping):
-        return {key: _without_secrets(inner) for key, inner in value.items()}
+        return {key: without_secrets(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_secrets(inner) for inner in value]
+        return [without_secrets(inner) for inner in value]
     return _SECRET_VALUE.sub(HIDDEN, value) if isinstance(value, str) else value

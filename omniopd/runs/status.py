@@ -1,30 +1,39 @@
-"""How far a run has come, in one small file that is replaced as a whole; and whether its process still lives.
+"""How far a run has come, in one small file that is replaced as a whole; and whether somebody has the run in hand.
 
-Knows processes of this machine only: a folder shared between machines shows a run of another one as lost.
+The file is a convenience: where it is missing or damaged a status is made from the run's records (`store.Run.status`).
+Whether a run goes on its lock says (`claims.py`), not a clock.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omniopd.errors import RunError
+from omniopd.fields import read_fields
 from omniopd.runs.atomic import overwrite_text, write_text
+from omniopd.runs.claims import is_claimed
 from omniopd.runs.manifest import now
+from omniopd.texts import encoded
 
 STATES = ("queued", "running", "finished", "failed", "interrupted", "stopped")
 GOING_ON = ("queued", "running")  # a process has the run in hand
-LOST = "lost"  # never written: what `state_of` calls a run that says that it goes on and whose process is gone
+LOST = "lost"  # never written: what `state_of` calls a run that says that it goes on and that nobody has in hand
 _BLOCK = 4096  # bytes that a small file takes on a disk anyway
 _SLACK_S = 2.0  # two readings of one process's start may differ by a clock's correction
+_SINCE_1970 = 1e9  # a start above this many seconds was written by the clock; below, since the machine was started
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a run stands. `step` of `steps` optimizer steps are done; times are UTC; `message` is for people."""
+    """Where a run stands. `step` of `steps` optimizer steps are done; times are UTC; `message` is for people.
+
+    `pid_started` is when the process began, in seconds since the machine was started where the system says so (since
+    1970 elsewhere, and in older runs).
+    """
 
     state: str = "running"
     pid: int = 0
@@ -58,40 +67,64 @@ def write_status(path: Path, status: Status) -> None:
     try:
         write_text(path, text)
     except RunError:
-        if not path.exists() or len(text.encode()) > _BLOCK:
+        if not path.is_file() or len(encoded(text)) > _BLOCK:
             raise
         overwrite_text(path, text)
 
 
 def read_status(path: Path) -> Status:
-    """The status in a file. Raises RunError where there is none; unknown fields of a newer writer are ignored."""
+    """The status in a file. Raises RunError where it holds none; unknown fields of a newer writer are ignored."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return Status(**{f.name: data[f.name] for f in fields(Status) if f.name in data})
-    except (OSError, ValueError, TypeError) as error:
+        status = read_fields(Status, json.loads(path.read_text(encoding="utf-8")))
+        if status.state not in STATES or min(status.pid, status.step, status.steps) < 0:
+            raise ValueError(f"state {status.state!r}, process {status.pid}, step {status.step} of {status.steps}")
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} holds no status ({error}): is {path.parent} a run?") from error
+    return status
 
 
-def state_of(status: Status) -> str:
-    """The state, or "lost" where a run says that it goes on and its process is gone (killed, or a power cut)."""
-    return LOST if status.state in GOING_ON and not is_alive(status.pid, status.pid_started) else status.state
+def state_of(status: Status, folder: Path) -> str:
+    """The state, or "lost" where a run says that it goes on and nobody has it in hand (killed, or a power cut)."""
+    if status.state not in GOING_ON:
+        return status.state
+    claimed = is_claimed(folder)
+    going_on = is_alive(status.pid, status.pid_started) if claimed is None else claimed
+    return status.state if going_on else LOST
 
 
 def is_alive(pid: int, started: float) -> bool:
-    """Whether the process that began at `started` (seconds since 1970) still runs; a zombie does not."""
+    """Whether the process that began at `started` (as `start_of` says) still runs; a zombie does not."""
     import psutil
 
+    if pid <= 0:
+        return False
     try:
         process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < _SLACK_S
+        began = process.create_time() if started > _SINCE_1970 else start_of(pid)
+        same = abs(began - started) < (_SLACK_S if started > _SINCE_1970 else 0.05)
         return same and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except (psutil.NoSuchProcess, ValueError):
+    except (psutil.NoSuchProcess, ValueError, OverflowError):
         return False
     except psutil.AccessDenied:
         return True
 
 
-def _of_this_process(status: Status) -> Status:
+def start_of(pid: int) -> float:
+    """When a process began: seconds since the machine was started, which no clock moves, where the system tells; else
+    seconds since 1970. 0 where there is no such process."""
     import psutil
 
-    return replace(status, pid=os.getpid(), pid_started=psutil.Process().create_time())
+    try:
+        # The name stands in brackets and may hold spaces and brackets; the start is the 20th field behind it.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        pass
+    try:
+        return psutil.Process(pid).create_time()
+    except (psutil.NoSuchProcess, ValueError, OverflowError):
+        return 0.0
+
+
+def _of_this_process(status: Status) -> Status:
+    return replace(status, pid=os.getpid(), pid_started=start_of(os.getpid()))

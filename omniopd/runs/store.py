@@ -1,13 +1,14 @@
 """A run directory: typed append, typed read. One layout for every way of starting a run.
 
-    manifest.json   recipe.toml   status.json
+    manifest.json   recipe.toml   status.json   run.lock (claims.py: whose the run is)
     steps.jsonl     one StepRecord a line                 evals.jsonl   one EvalRecord a line
     rollouts/step_000005.jsonl    the RolloutRecords of a step, audits inside, written at once
     checkpoints/    student/      the trainer's; a plain model folder at the end
     set_aside/<time>/             what a resumed run had written past its checkpoint; a torn line
 
 Notebooks and logs of a run may stand beside them. Knows nothing of training and of views: one writes here, the others
-read (`following.py` while it is written). A line is on the disk when `append` returns. One writer at a time.
+read (`following.py` while it is written). A line is on the disk when `append` returns. One writer at a time: the process
+that has claimed the run. Folders are named in `folders.py`, lines are read in `lines.py`.
 """
 
 from __future__ import annotations
@@ -15,67 +16,128 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omniopd.config import Recipe, recipe_from, recipe_toml
 from omniopd.errors import RunError
 from omniopd.records import EvalRecord, RolloutRecord, RunManifest, StepRecord, read_record, record_json
+from omniopd.runs import claims
 from omniopd.runs.atomic import append_line, make_folder, sync_folder, write_text
+from omniopd.runs.claims import claim, release
+from omniopd.runs.folders import (
+    CHECKPOINTS,
+    EVALS,
+    LAUNCHED,
+    MANIFEST,
+    RECIPE,
+    ROLLOUTS,
+    SET_ASIDE,
+    STATUS,
+    STEPS,
+    STUDENT,
+    aside,
+    launched_folder,
+    named_folder,
+    new_folder,
+    refuse_taken,
+    require_usable,
+)
+from omniopd.runs.lines import is_torn, read_lines, record_in, whole_records
 from omniopd.runs.manifest import collect
-from omniopd.runs.status import Status, changed, first_status, read_status, state_of, write_status
+from omniopd.runs.status import GOING_ON, Status, changed, first_status, read_status, state_of, write_status
 
-MANIFEST, RECIPE, STATUS, STEPS, EVALS = "manifest.json", "recipe.toml", "status.json", "steps.jsonl", "evals.jsonl"
-ROLLOUTS, CHECKPOINTS, STUDENT, SET_ASIDE = "rollouts", "checkpoints", "student", "set_aside"
-LAUNCHED = "OMNIOPD_RUN_FOLDER"  # the environment variable that says where a launched notebook's run shall stand
+__all__ = [
+    "CHECKPOINTS", "EVALS", "LAUNCHED", "MANIFEST", "RECIPE", "ROLLOUTS", "SET_ASIDE", "STATUS", "STEPS", "STUDENT",
+    "Run", "create_run", "open_run", "take_up",
+]  # fmt: skip
 
 
 def create_run(
     folder: str | Path, recipe: Recipe, name: str | None = None, command: Sequence[str] | None = None
 ) -> Run:
-    """A new run directory inside `folder`, called `name`, or by the time and the recipe's name.
+    """A new run directory inside `folder`, called `name`, or by the time and the recipe's name; this process's own.
 
     An empty directory is taken over; one that holds anything is refused. `command`: the words that started the run
     (this process's by default). In a notebook that was launched (`omniopd.launch`) the first run without a name gets
     the folder made for it; when that notebook is executed again, the same run comes back to go on. Raises RunError.
     """
     folder = Path(folder)
-    launched = os.environ.pop(LAUNCHED, None) if name is None else None
-    if launched is not None and (Path(launched) / MANIFEST).exists():
+    launched = launched_folder() if name is None else None
+    if launched is not None and (launched / MANIFEST).exists():
+        claim(launched)
         return _same_run(open_run(launched), recipe)
     if (folder / MANIFEST).exists():
         raise RunError(f"{folder} is a run itself: give the folder that shall hold the new run, or resume this one")
     if launched is not None:
-        path = Path(launched)
+        path = launched
     else:
         path = named_folder(folder, name) if name is not None else new_folder(folder, recipe.name)
-    for part in (ROLLOUTS, CHECKPOINTS):
-        make_folder(path / part)
-    manifest = collect(recipe, name or path.name, command)
-    write_text(path / RECIPE, recipe_toml(recipe))
-    write_status(path / STATUS, first_status(recipe.training.steps))
-    # Last, because a directory is a run once it has a manifest.
-    write_text(path / MANIFEST, json.dumps(json.loads(record_json(manifest)), ensure_ascii=False, indent=1) + "\n")
-    return Run(path, manifest)
+    claim(path)
+    try:
+        if launched is None:
+            refuse_taken(path)  # by a process that was quicker
+        for part in (ROLLOUTS, CHECKPOINTS):
+            make_folder(path / part)
+        run = Run(path, collect(recipe, name or path.name, command))
+        write_text(path / RECIPE, recipe_toml(recipe))
+        write_status(path / STATUS, first_status(recipe.training.steps))
+        # Last, because a directory is a run once it has a manifest.
+        write_manifest(run)
+    except BaseException:
+        release(path)
+        raise
+    return run
 
 
 def open_run(path: str | Path) -> Run:
     """The run in a directory, running or over. Raises RunError where there is none."""
     path = Path(path)
     file = path / MANIFEST
-    if not file.is_file():
+    if not os.path.lexists(file):
         inside = sorted(p.parent.name for p in path.glob(f"*/{MANIFEST}"))
         hint = f"it holds {len(inside)}, the last is {inside[-1]}" if inside else "give the folder of a manifest.json"
+        if (path / RECIPE).is_file() and (path / STATUS).exists():
+            hint = f"its {MANIFEST} is missing, without which none goes on; begin anew with {path / RECIPE}"
         raise RunError(f"{path} is no run: {hint}")
     try:
         manifest = read_record(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{file} cannot be read: {error}") from error
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{file} cannot be read ({error}), and without it the run cannot go on: begin anew with {path / RECIPE}"
+        ) from error
     if not isinstance(manifest, RunManifest):
         raise RunError(f"{file} holds a record of kind {manifest.kind!r}: a run's manifest was expected")
     return Run(path, manifest)
+
+
+def take_up(path: str | Path) -> Run:
+    """The stopped run in a directory, from now on this process's own, its folders and status whole.
+
+    Raises RunError for a folder that is no run, for a run that is still going on, for one that has finished, and where
+    a file of it cannot be read or written; it is nobody's then.
+    """
+    path = Path(path)
+    open_run(path)  # no lock is left in a folder that is none
+    claims.take_up(path)
+    try:
+        run = open_run(path)
+        if run.state == "finished":
+            raise RunError(f"{path} has finished: there is nothing to resume; start a new run")
+        require_usable(path)
+        write_status(path / STATUS, run.status)
+    except BaseException:
+        release(path)
+        raise
+    return run
+
+
+def write_manifest(run: Run) -> None:
+    """Put the manifest of a run into its place. Raises RunError."""
+    text = json.dumps(json.loads(record_json(run.manifest)), ensure_ascii=False, indent=1)
+    write_text(run.path / MANIFEST, text + "\n")
 
 
 class Run:
@@ -110,20 +172,24 @@ class Run:
 
     @property
     def status(self) -> Status:
-        return read_status(self.path / STATUS)
+        """Where it stands, as its status.json says; where that cannot be read, as its records say."""
+        try:
+            return read_status(self.path / STATUS)
+        except RunError as error:
+            return self._status_of_records(str(error).partition(": is ")[0])
 
     @property
     def state(self) -> str:
-        """`status.state`, or "lost" where the process is gone without a word."""
-        return state_of(self.status)
+        """`status.state`, or "lost" where nobody has the run in hand although it says that it goes on."""
+        return state_of(self.status, self.path)
 
     def steps(self) -> list[StepRecord]:
         """All step records, in the order of writing; a line being written is left out. RunError for a damaged one."""
-        return _read(self.path / STEPS, StepRecord)
+        return read_lines(self.path / STEPS, StepRecord)
 
     def evals(self) -> list[EvalRecord]:
         """All evaluations, in the order of writing. Raises RunError as `steps` does."""
-        return _read(self.path / EVALS, EvalRecord)
+        return read_lines(self.path / EVALS, EvalRecord)
 
     def rollout_steps(self) -> list[int]:
         """The steps whose rollouts were written, ascending."""
@@ -136,7 +202,7 @@ class Run:
             have = self.rollout_steps()
             hint = f"the nearest is {min(have, key=lambda s: abs(s - step))}" if have else "no step of it has any"
             raise RunError(f"{self.path} has no rollouts of step {step}: {hint}")
-        return _read(file, RolloutRecord)
+        return read_lines(file, RolloutRecord)
 
     def append(self, record: StepRecord | EvalRecord) -> None:
         """Write a record; it is on the disk when this returns. RunError (a full disk) leaves the rest as it was."""
@@ -144,8 +210,8 @@ class Run:
             raise RunError(f"a {type(record).__name__} cannot be appended: only step and eval records can")
         file = self.path / (STEPS if isinstance(record, StepRecord) else EVALS)
         if file not in self._whole:
-            if _torn(file):
-                self._split(file, lambda _: True, _aside(self.path))
+            if is_torn(file):
+                self._split(file, lambda _: True, aside(self.path))
             self._whole.add(file)
         append_line(file, record_json(record))
 
@@ -154,9 +220,14 @@ class Run:
         write_text(self._rollout_file(step), "".join(record_json(record) + "\n" for record in records))
 
     def set_status(self, **changes: Any) -> Status:
-        """Change `state`, `step`, `steps` or `message`. "running" makes this process the run's own. Raises RunError."""
+        """Change `state`, `step`, `steps` or `message`. "running" makes this process the run's own until it says another
+        state or ends. Raises RunError, also where another process has the run in hand."""
+        if changes.get("state") in GOING_ON:
+            claim(self.path)
         status = changed(self.status, **changes)
         write_status(self.path / STATUS, status)
+        if status.state not in GOING_ON:
+            release(self.path)
         return status
 
     def set_aside_after(self, step: int) -> Path | None:
@@ -165,7 +236,7 @@ class Run:
         For a run resumed from its checkpoint of `step`. Returns that folder, or None where there was nothing to move.
         A kill in between loses nothing: records are copied before they are taken away.
         """
-        folder = _aside(self.path)
+        folder = aside(self.path)
         for name in (STEPS, EVALS):
             self._split(self.path / name, lambda record: record.step <= step, folder)
             self._whole.add(self.path / name)
@@ -180,15 +251,34 @@ class Run:
             sync_folder(self.path / ROLLOUTS)
         return folder if folder.exists() else None
 
+    def discard(self, also: Sequence[str] = ()) -> bool:
+        """Remove the folder of a run in which nothing was recorded; False, and nothing is removed, where it holds a file
+        beyond those of a new run and `also`."""
+        new = {MANIFEST, RECIPE, STATUS, claims.LOCK}
+        files = [str(file.relative_to(self.path)) for file in self.path.rglob("*") if not file.is_dir()]
+        if any(file not in new and not file.startswith(tuple(also or "/")) for file in files):
+            return False
+        shutil.rmtree(self.path, ignore_errors=True)
+        return True
+
     def _rollout_file(self, step: int) -> Path:
         return self.path / ROLLOUTS / f"step_{step:06d}.jsonl"
+
+    def _status_of_records(self, message: str) -> Status:
+        """What records tell of a run whose status is missing or damaged; nobody has the run in hand, as far as they
+        know."""
+        step = max((record.step for record in whole_records(self.path / STEPS, StepRecord)), default=0)
+        training = self.manifest.recipe.get("training")
+        steps = training.get("steps") if isinstance(training, Mapping) else 0
+        steps = steps if isinstance(steps, int) else 0
+        return Status("running", step=step, steps=steps, started=self.manifest.created, message=message)
 
     def _split(self, file: Path, keep: Callable[[Any], bool], folder: Path) -> None:
         """Keep the lines that hold a wanted record; write the others to `folder` first."""
         kept: list[bytes] = []
         others: list[bytes] = []
         for line in file.read_bytes().splitlines(keepends=True) if file.exists() else []:
-            record = _record(line) if line.endswith(b"\n") else None
+            record = record_in(line) if line.endswith(b"\n") else None
             (kept if record is not None and keep(record) else others).append(line)
         if not others:
             return
@@ -197,57 +287,9 @@ class Run:
         write_text(file, b"".join(kept).decode())
 
 
-def _read(file: Path, kind: type[Any]) -> list[Any]:
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise RunError(f"{file} cannot be read: {error.strerror}") from error
-    records: list[Any] = []
-    # What follows the last line end is being written, or was torn by a crash.
-    for number, line in enumerate(data.split(b"\n")[:-1], 1):
-        try:
-            record = read_record(line.decode())
-        except (ValueError, TypeError) as error:
-            raise RunError(
-                f"line {number} of {file} cannot be read ({error}): resuming the run sets it aside"
-            ) from error
-        if not isinstance(record, kind):
-            raise RunError(f"line {number} of {file} is a record of kind {record.kind!r}: {kind.kind!r} was expected")
-        records.append(record)
-    return records
-
-
-def _record(line: bytes) -> Any:
-    try:
-        return read_record(line.decode())
-    except (ValueError, TypeError):
-        return None
-
-
-def _torn(file: Path) -> bool:
-    if not file.exists() or file.stat().st_size == 0:
-        return False
-    with open(file, "rb") as handle:
-        handle.seek(-1, os.SEEK_END)
-        return handle.read(1) != b"\n"
-
-
 def _step_of(file: Path) -> int | None:
     match = re.fullmatch(r"step_(\d+)\.jsonl", file.name)
     return int(match[1]) if match else None
-
-
-def named_folder(folder: Path, name: str) -> Path:
-    if not re.fullmatch(r"[\w][\w .+=-]*", name):
-        raise RunError(f"{name!r} cannot name a run: use letters, digits, spaces, and . _ - + =")
-    path = folder / name
-    if (path / MANIFEST).exists():
-        raise RunError(f"{path} is a run already: resume it, or give the new run another name")
-    if path.is_dir() and any(path.iterdir()):
-        raise RunError(f"{path} holds files that are no run's: give an empty folder or another name")
-    return make_folder(path)
 
 
 def _same_run(run: Run, recipe: Recipe) -> Run:
@@ -257,32 +299,3 @@ def _same_run(run: Run, recipe: Recipe) -> Run:
             "resuming its run"
         )
     return run
-
-
-def new_folder(parent: Path, name: str) -> Path:
-    """A new folder inside `parent`, called by the time (UTC) and a name. Raises RunError."""
-    name = f"{_stamp()}_{_slug(name)}"
-    make_folder(parent)
-    for attempt in range(1, 1000):
-        try:
-            return make_folder(parent / (name if attempt == 1 else f"{name}_{attempt}"), exist_ok=False)
-        except FileExistsError:
-            continue
-    raise RunError(f"{parent / name} and 998 like it exist already: give the run a name")
-
-
-def _aside(path: Path) -> Path:
-    """A name below set_aside/ that is not taken; the folder is made when something goes there."""
-    stamp, attempt = _stamp(), 1
-    while (path / SET_ASIDE / (name := stamp if attempt == 1 else f"{stamp}_{attempt}")).exists():
-        attempt += 1
-    return path / SET_ASIDE / name
-
-
-def _stamp() -> str:
-    # Colons are not allowed in file names everywhere.
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "run"

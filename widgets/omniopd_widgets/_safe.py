@@ -13,18 +13,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# C0, C1, soft hyphen, Arabic letter mark, Hangul fillers, Mongolian vowel separator, zero-width, direction and
-# separator marks, invisible operators, variation selectors' neighbours, BOM, tags. Not: tab, newline.
-UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
-)
-_HALF = re.compile("[\ud800-\udfff]")
+from omniopd.texts import HALF, UNSEEN, visible
+
+__all__ = [
+    "UNSEEN", "SafeHTML", "element", "escape", "fit", "join", "redact", "shorten", "table", "visible", "wire",
+]  # fmt: skip
 _HALF_SHIFT = 0x100000  # halves of surrogate pairs travel as characters of the last private plane
-_CONTROLS = (
-    "NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "TAB", "LF", "VT", "FF", "CR", "SO", "SI", "DLE",
-    "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US",
-)  # fmt: skip
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"\b(sk|pk|hf|gh[pousr]|xox[abp]|AIza|AKIA)[-_]?[A-Za-z0-9_-]{16,}")
 
@@ -39,7 +33,7 @@ def wire(value: Any) -> Any:
     """`value` as JSON can carry it: tuples as lists, NaN and infinities as None, and half a surrogate pair (which no
     UTF-8 can hold) moved to the last private plane, from where the page's `visible` shows it as what it is."""
     if isinstance(value, str):
-        return _HALF.sub(lambda m: chr(ord(m[0]) + _HALF_SHIFT), value)
+        return HALF.sub(lambda m: chr(ord(m[0]) + _HALF_SHIFT), value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -55,11 +49,6 @@ def redact(text: str) -> str:
         if _SECRET_NAME.search(name) and len(value) >= 8:
             text = text.replace(value, f"[{name}]")
     return _SECRET_VALUE.sub("[a key]", text)
-
-
-def visible(text: str) -> str:
-    """`text` in which every character without a shape is a sign: ⟨NUL⟩, or ⟨U+202E⟩ for a direction override."""
-    return UNSEEN.sub(lambda m: _sign(ord(m[0])), text)
 
 
 def shorten(text: str, limit: int) -> str:
@@ -113,12 +102,6 @@ def fit(parts: Sequence[SafeHTML], limit: int) -> SafeHTML:
             break
         kept.append(part)
     return join(kept)
-
-
-def _sign(code: int) -> str:
-    # Letters, since few fonts have the control pictures.
-    name = _CONTROLS[code] if code < len(_CONTROLS) else "DEL" if code == 0x7F else f"U+{code:04X}"
-    return f"⟨{name}⟩"
 
 
 def _checked(part: SafeHTML) -> SafeHTML:

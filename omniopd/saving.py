@@ -1,0 +1,45 @@
+"""The trained student as a plain model folder, and from a run's last checkpoint. Knows models and files, no run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from omniopd.config import Recipe
+from omniopd.errors import RunError
+from omniopd.models.loading import load_model
+
+
+def save_student(model: Any, tokenizer: Any, folder: Path, merge: bool = False) -> None:
+    """A plain folder that `from_pretrained` loads; it appears whole or not at all, in place of what was there.
+
+    `merge`: LoRA into the weights. Raises RunError where it cannot be written.
+    """
+    if merge and hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    beside = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        model.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+    except OSError as error:
+        raise RunError(
+            f"{folder} could not be written ({error.strerror or error}): free some space and resume the run, whose "
+            "last checkpoint holds the same weights"
+        ) from error
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
+    elif os.path.lexists(folder):
+        folder.unlink()
+    os.replace(beside, folder)
+
+
+def from_checkpoint(model: Any, checkpoint: Path, recipe: Recipe) -> Any:
+    """The trained student of a run that was stopped between its last step and its end."""
+    if recipe.student.lora_rank:
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(model.unload(), checkpoint)
+    return load_model(str(checkpoint), dtype=recipe.student.dtype)

@@ -1,7 +1,7 @@
 """A comparison as tables: everything for a file, what fits a page, and GitHub's Markdown for a README or a log.
 
-Accuracies in percent with 95% intervals, over seeds, or over problems where seeds show no spread. Deterministic: the same
-runs give the same bytes.
+Accuracies in percent with 95% intervals, over seeds, or over problems where seeds show no spread. Deterministic: the
+same runs give the same bytes.
 """
 
 from __future__ import annotations

@@ -46,9 +46,7 @@ def check(recipe: Recipe) -> Recipe:
             f"objective.depth is {objective.depth}, deeper than a chunk ({audit.chunk_tokens}): "
             "lower it, or raise audit.chunk_tokens"
         )
-    check_objective(
-        objective.target, objective.concentration, objective.anchor_weight, objective.continuation_weight, "objective."
-    )
+    check_objective(objective.target, objective.concentration, objective.continuation_weight, "objective.")
     if training.rollouts % training.micro_batch and training.rollouts > training.micro_batch:
         raise ConfigError(
             f"training.rollouts is {training.rollouts}, no multiple of training.micro_batch ({training.micro_batch}): "
@@ -63,15 +61,8 @@ def check(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def check_objective(
-    target: str, concentration: float, anchor_weight: float, continuation_weight: float, where: str = ""
-) -> None:
+def check_objective(target: str, concentration: float, continuation_weight: float, where: str = "") -> None:
     """ConfigError for an objective that would learn nothing, or something else; `where` goes before the names."""
-    if min(concentration, anchor_weight, continuation_weight) < 0:
-        raise ConfigError(
-            f"{where}concentration, anchor_weight and continuation_weight are {concentration}, {anchor_weight} and "
-            f"{continuation_weight}: they are weights, and none may be negative"
-        )
     if target == "posterior_kl" and concentration == 0:
         raise ConfigError(
             f'{where}target is "posterior_kl" and {where}concentration is 0: without a prior the divergence to a '

@@ -67,7 +67,7 @@ class OmniOPDConfig(DistillationConfig):
         super().__post_init__()
         for name, key in _AS_IN_A_RECIPE.items():
             check_setting(key, getattr(self, name), said=name)
-        check_objective(self.target, self.concentration, self.anchor_weight, self.continuation_weight)
+        check_objective(self.target, self.concentration, self.continuation_weight)
         strategy = IntervalStrategy(self.logging_strategy).value
         if (strategy, self.logging_steps) != ("steps", 1):
             raise ConfigError(

@@ -27,6 +27,7 @@ from omniopd.models.scoring import as_reference, head_of, response_hidden, seque
 from omniopd.records import RolloutRecord, StepRecord
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.continuations import continuation_parts
+from omniopd.training.data import as_dataset
 from omniopd.training.objective import Reference, micro_batch_loss
 from omniopd.training.preflight import check_batch, check_run
 from omniopd.training.probes import Probes
@@ -51,7 +52,8 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
         model: the student, a model or an id or folder.
         teacher: a `Teacher`; or a name: a folder, a hub id, or a model behind an API as litellm writes it.
         args: `OmniOPDConfig`.
-        train_dataset: rows with a `prompt` (text or chat messages); `id` and `answer` travel into the records.
+        train_dataset: rows with a `prompt` (text or chat messages), a data set or any iterable of dicts; `id` and
+            `answer` travel into the records.
         processing_class: the student's tokenizer.
         peft_config: LoRA; the reference is then the model with its adapter off, else a frozen copy of the student.
         similarity: replaces the one named in `args`.
@@ -81,6 +83,7 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
             processing_class = processing_class or load_tokenizer(model)
             model = load_model(model, **(args.model_init_kwargs or {}))
         tokenizer = processing_class or load_tokenizer(model.config._name_or_path)
+        train_dataset = as_dataset(train_dataset)
         check_run(model, tokenizer, args, train_dataset, adapter=peft_config is not None)
         reference = frozen_copy(model) if peft_config is None else None
         self.teacher = who_teaches(teacher, args.control, model if reference is None else reference, tokenizer)

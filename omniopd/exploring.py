@@ -13,7 +13,7 @@ from typing import Any
 
 from omniopd.auditing import audit, evidence, similarity_named
 from omniopd.build import LocalModel, build_student, build_task, build_teacher, build_teacher_model
-from omniopd.config import Recipe, load_recipe
+from omniopd.config import Recipe, check, load_recipe
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.method.forks import schedule, teacher_tokens
 from omniopd.method.targets import fork_targets
@@ -72,7 +72,7 @@ class Exploration:
         teacher: Teacher | None = None,
         **settings: Any,
     ) -> None:
-        self.recipe = load_recipe(recipe, **settings) if isinstance(recipe, str) else recipe
+        self.recipe = load_recipe(recipe, **settings) if isinstance(recipe, str) else check(recipe)
         self.task = build_task(self.recipe)
         self.student = student or build_student(self.recipe)
         local = None if teacher is not None else build_teacher_model(self.recipe)

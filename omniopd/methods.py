@@ -27,6 +27,7 @@ from omniopd.build import (
 from omniopd.config import Recipe
 from omniopd.errors import ConfigError
 from omniopd.models.loading import lora_config
+from omniopd.tasks.rows import require_answers
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -199,10 +200,13 @@ def _grpo(parts: _Parts) -> Trainer:
         beta=recipe.objective.anchor_weight,
         disable_dropout=True,
     )
+    task = build_task(recipe)
+    asked = task.prompts(recipe.task.train_split, recipe.task.prompts or None, recipe.seed)
+    require_answers(task, asked, 'method "grpo"')
     prompts, failures = build_train_set(recipe), Counter[str]()
     check_prompt_count(prompts, args.generation_batch_size // args.num_generations)
     return GraderTrainer(
-        reward_funcs=[grader_reward(build_task(recipe), tokenizer, failures)],
+        reward_funcs=[grader_reward(task, tokenizer, failures)],
         args=args,
         train_dataset=prompts,
         callbacks=[StepLog(parts.recorder, failures=failures)],

@@ -11,7 +11,7 @@ from typing import Any
 
 from omniopd.charts import WIDTH, number, picture, shortened, ticks, words
 from omniopd.comparison.results import Comparison
-from omniopd.evaluation.compare import MARGIN, Interval
+from omniopd.evaluation.compare import MARGIN, Interval, shows
 
 BETTER, WORSE, NEITHER = "#2f62a8", "#d2601a", "#666"
 REACH = 20.0  # points: the axis goes no farther, and what lies beyond becomes an arrow, so that −3 and 0 stay apart
@@ -36,7 +36,8 @@ class Forest:
         """The figure as a static picture, which runs and loads nothing."""
         left = 24 + 6.4 * max((len(shortened(name)) for name, _ in self.rows), default=0)
         right, bottom = WIDTH - 130, _TOP + _ROW * len(self.rows)
-        ends = [100 * value for _, found in self.rows for value in (found.low, found.mean, found.high)]
+        every = [100 * value for _, found in self.rows for value in (found.low, found.mean, found.high)]
+        ends = [value for value in every if math.isfinite(value)]
         marks = ticks(max(-REACH, min([-2 - 100 * MARGIN, *ends])), min(REACH, max([2.0, *ends])), 6)
 
         def at(points: float) -> float:
@@ -76,8 +77,9 @@ def forest(comparison: Comparison, budget: int | None = None) -> Forest:
 
 
 def _dot(found: Interval, y: float, at: Any) -> str:
-    colour = BETTER if found.low > 0 else WORSE if found.high < 0 else NEITHER
-    low, mean, high = (at(100 * value) for value in (found.low, found.mean, found.high))
+    colour = {"better": BETTER, "worse": WORSE}.get(shows(found).partition(",")[0], NEITHER)
+    ends = (found.low, found.high) if math.isfinite(found.low) else (found.mean, found.mean)
+    low, mean, high = (at(100 * value) for value in (ends[0], found.mean, ends[1]))
     caps = "".join(
         f'<line x1="{x}" y1="{y - 4}" x2="{x}" y2="{y + 4}" stroke="{colour}" stroke-width="1.5"/>' for x in (low, high)
     )
@@ -104,5 +106,5 @@ def _upright(x: float, top: float, bottom: float, colour: str, width: float = 1,
 
 def _said(found: Interval) -> str:
     if not math.isfinite(found.low):
-        return f"{100 * found.mean:+.1f}".replace("-", "−")
+        return f"{100 * found.mean:+.1f}, {found.undetermined}".replace("-", "−")
     return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]".replace("-", "−")

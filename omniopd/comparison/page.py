@@ -44,7 +44,7 @@ def comparison_page(
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{len(comparison.arms)} arms, {runs} runs; {html.escape(comparison.reference.name)} is the reference. "
         "Accuracies are those of the temperature that suits each student best: sharpening alone cannot raise them. "
-        "Intervals hold 95%, over seeds where an arm has several and over problems where it has one; they are not "
+        "Intervals hold 95%, over seeds where an arm has several that differ, else over problems; they are not "
         "corrected for how many there are.</p>",
         *(["<h2>Left out, or missing</h2>", _list(comparison.problems)] if comparison.problems else []),
         "<h2>Pictures</h2>",

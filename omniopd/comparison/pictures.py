@@ -34,8 +34,8 @@ def pictures(comparison: Comparison) -> list[Chart | Forest]:
 
 
 def learning_curves(comparison: Comparison) -> Chart:
-    """Accuracy at the best temperature against student samples; bands are 95% over seeds (over problems where an arm
-    has one)."""
+    """Accuracy at the best temperature against student samples; bands are 95% over seeds (over problems where
+    these show no spread)."""
     frame = comparison.curve()
     rows = [(str(a), float(x), Interval(m, low, high, 0.95, 0)) for a, x, m, low, high, _ in frame.itertuples(False)]
     return _chart(

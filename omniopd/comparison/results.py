@@ -1,6 +1,6 @@
 """Arms beside each other at budgets of student samples: accuracies, paired differences, what a control keeps.
 
-Seeds are the units where two arms share several, problems where they share one. A difference is always the reference
+Seeds are the units where two arms share several that differ, problems elsewhere. A difference is always the reference
 (or whoever is named first) minus the other, at the temperature that suits each student best. Intervals hold 95% each
 and are not corrected for their number. Draws nothing.
 """
@@ -8,15 +8,17 @@ and are not corrected for their number. Draws nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from omniopd.comparison.arms import Arm, arms_of
 from omniopd.comparison.seeds import Measurement, Seed, best_of
-from omniopd.comparison.shares import Share, share
+from omniopd.comparison.shares import Share, pooled_share
 from omniopd.errors import DataError
-from omniopd.evaluation.compare import MASS, Interval, seed_interval, share_interval, verdict
+from omniopd.evaluation.compare import Interval, pooled_interval, verdict
 from omniopd.runs.store import Run
 
 if TYPE_CHECKING:
@@ -47,15 +49,12 @@ class Comparison:
         raise DataError(f"no arm is called {name!r}: there are {', '.join(arm.name for arm in self.arms)}")
 
     def accuracy(self, arm: Arm, budget: int, temperature: float | None = None) -> Interval | None:
-        """Mean over the arm's seeds with its interval (over problems where one seed was measured); None: not measured.
+        """Mean over the arm's seeds with its interval, over problems where seeds show no spread; None: not measured.
 
         `temperature` None is the best one of each seed. Ends stay within what an accuracy can be.
         """
         found = [m for one in arm.seeds if (m := _measured(one, budget, temperature)) is not None]
-        if len(found) > 1:
-            interval = seed_interval([m.accuracy for m in found])
-            return replace(interval, low=max(0.0, interval.low), high=min(1.0, interval.high))
-        return _over_problems(found[0]) if found else None
+        return pooled_interval(np.stack([m.shares for m in found]), difference=False) if found else None
 
     def ranked(self) -> list[Arm]:
         """Arms by accuracy after the most samples, descending; where it was not measured, by that after fewer."""
@@ -69,16 +68,12 @@ class Comparison:
     def difference(self, arm: Arm, budget: int | None = None, ours: Arm | None = None) -> Interval | None:
         """Best-temperature accuracy of `ours` (the reference) minus that of `arm` at a budget (the last they share).
 
-        Paired by seed, or by problem where they share one seed; None where they share none.
+        Paired by seed, or by problem where they share one seed or all came out equal; None where they share none.
         """
         ours = ours or self.reference
         budget = self.last_budget(arm, ours) if budget is None else budget
         pairs = self._pairs(ours, arm, budget)
-        if len(pairs) > 1:
-            return seed_interval([a.accuracy - b.accuracy for a, b in pairs])
-        if pairs and len(pairs[0][0].problems) > 1:
-            return pairs[0][0].minus(pairs[0][1])
-        return None
+        return pooled_interval(np.stack([a.shares - b.shares for a, b in pairs])) if pairs else None
 
     def last_budget(self, arm: Arm, ours: Arm | None = None) -> int | None:
         """The most student samples after which a seed of both was measured; None where there are none."""
@@ -103,7 +98,7 @@ class Comparison:
 
     def share(self, arm: Arm, budget: int | None = None) -> Share | None:
         """Which share of the reference's rise over the untrained student an arm has, over the seeds (or the problems of
-        the one seed) that both have; None where the untrained student was not measured."""
+        seeds that came out equal) that both have; None where the untrained student was not measured."""
         budget = self.last_budget(arm) if budget is None else budget
         if budget is None:
             return None
@@ -113,12 +108,9 @@ class Comparison:
             for s in self.shared_seeds(arm, budget)
             if (part := theirs[s].rise_at(budget)) is not None and (whole := mine[s].rise_at(budget)) is not None
         ]
-        if len(rises) > 1:
-            return share([float(part.mean()) for part, _ in rises], [float(whole.mean()) for _, whole in rises])
-        if not rises or len(rises[0][0]) < 2:
+        if not rises:
             return None
-        [(part, whole)] = rises
-        return share(part.tolist(), whole.tolist())
+        return pooled_share(np.stack([part for part, _ in rises]), np.stack([whole for _, whole in rises]))
 
     def shares(self) -> list[str]:
         """A sentence per control beside a reference that is none: what it keeps of the rise, nobody having taught."""
@@ -131,17 +123,17 @@ class Comparison:
             for budget in self._shared_budgets(self.reference, arm):
                 kept = self.share(arm, budget)
                 if kept is not None:
-                    units = _units(len(self.shared_seeds(arm, budget)))
+                    units = _units(kept, len(self.shared_seeds(arm, budget)))
                     said.append(
                         f"{arm.name} (control: {arm.control}) keeps of the rise of {self.reference.name} at "
-                        f"{budget:,} samples: {kept} ({units})"
+                        f"{budget:,} samples: {kept}{units}"
                     )
         return said
 
     def curve(self) -> pandas.DataFrame:
         """One row an arm and budget, 0 (untrained) first: arm, samples, mean, low, high (shares), seeds.
 
-        Accuracy at the best temperature; the interval is over seeds, or over problems where there is one.
+        Accuracy at the best temperature; the interval is over seeds, or over problems where they show no spread.
         """
         import pandas
 
@@ -168,8 +160,8 @@ class Comparison:
         for budget in self._shared_budgets(ours, theirs):
             found = self.difference(theirs, budget, ours)
             if found is not None:
-                units = _units(len(self.shared_seeds(theirs, budget, ours)))
-                said.append(f"{both} at {budget:,} samples: {verdict(found)} ({units})")
+                units = _units(found, len(self.shared_seeds(theirs, budget, ours)))
+                said.append(f"{both} at {budget:,} samples: {verdict(found)}{units}")
         return said or [f"{both}: they were measured after no equal number of student samples, so nothing can be said"]
 
     def _shared_budgets(self, ours: Arm, theirs: Arm) -> list[int]:
@@ -201,11 +193,10 @@ def _measured(one: Seed, budget: int, temperature: float | None) -> Measurement 
     return best_of(at) if at else None
 
 
-def _over_problems(one: Measurement) -> Interval:
-    if len(one.problems) < 2:
-        return Interval(one.accuracy, float("nan"), float("nan"), MASS, 1)
-    return share_interval(one.shares.tolist())
-
-
-def _units(seeds: int) -> str:
-    return f"{seeds} seeds are the units" if seeds > 1 else "one seed: problems are the units"
+def _units(found: Interval | Share, seeds: int) -> str:
+    if found.undetermined:
+        return ""  # it names its units itself
+    if found.unit == "seed":
+        return f" ({seeds} seeds are the units)"
+    alone = "one seed" if seeds == 1 else f"{seeds} seeds came out equal"
+    return f" ({alone}: problems are the units)"

@@ -15,7 +15,6 @@ import numpy as np
 
 from omniopd.config import Recipe
 from omniopd.errors import RunError
-from omniopd.evaluation.compare import Interval, difference_interval
 from omniopd.records import EvalRecord
 from omniopd.runs.store import Run
 from omniopd.runs.totals import Totals, totals
@@ -50,10 +49,6 @@ class Measurement:
     @cached_property
     def accuracy(self) -> float:
         return float(self.shares.mean())
-
-    def minus(self, other: Measurement) -> Interval:
-        """The difference in accuracy with its interval, problem by problem; both have the same problems."""
-        return difference_interval((self.shares - other.shares).tolist())
 
 
 Measured = Mapping[float, Measurement]

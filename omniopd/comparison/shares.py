@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from scipy import stats
 
 from omniopd.errors import DataError
-from omniopd.evaluation.compare import MASS
+from omniopd.evaluation.compare import ALIKE, MASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,25 @@ class Share:
     high: float
     mass: float
     units: int
+    unit: str = "value"
+    equal: bool = False  # part is the same share of whole in every unit: nothing shows how much another would differ
+
+    @property
+    def undetermined(self) -> str:
+        """Why nothing can be concluded, in a few words; "" where the data say something."""
+        if self.units < 2:
+            return f"one {self.unit}"
+        return f"all {self.units} {self.unit}s came out equal" if self.equal else ""
 
     def __str__(self) -> str:
+        if self.undetermined:
+            return f"no share can be told ({self.undetermined})"
         if not math.isfinite(self.low):
             return "no share can be told (the rise itself may be 0)"
         return f"{100 * self.value:.0f}% [{100 * self.low:.0f}, {100 * self.high:.0f}]"
 
 
-def share(part: Sequence[float], whole: Sequence[float], mass: float = MASS) -> Share:
+def share(part: Sequence[float], whole: Sequence[float], mass: float = MASS, unit: str = "value") -> Share:
     """The ratio of two means over the same units, with Fieller's interval (1954).
 
     It holds every s for which Student's t test, over the units, does not tell part − s · whole from 0: pairs stay
@@ -39,6 +51,9 @@ def share(part: Sequence[float], whole: Sequence[float], mass: float = MASS) -> 
     p, w = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
     if p.shape != w.shape or p.size < 2 or not np.isfinite([p, w]).all():
         raise DataError(f"a share needs two or more pairs of finite values, not {p.size} beside {w.size}")
+    value = _ratio(p, w)
+    if np.ptp(p - (value if math.isfinite(value) else 0.0) * w) < ALIKE:
+        return Share(value, math.nan, math.nan, mass, p.size, unit, equal=True)
     reach = float(stats.t.ppf((1 + mass) / 2, p.size - 1)) ** 2 / p.size
     covariance = np.cov(p, w)
     # mean(p − s w)² ≤ reach · var(p − s w), as a s² − 2 b s + c ≤ 0
@@ -46,7 +61,23 @@ def share(part: Sequence[float], whole: Sequence[float], mass: float = MASS) -> 
     b = p.mean() * w.mean() - reach * covariance[0, 1]
     c = p.mean() ** 2 - reach * covariance[0, 0]
     if a <= 1e-15:
-        value = float(p.mean() / w.mean()) if w.mean() else math.nan
-        return Share(value, -math.inf, math.inf, mass, p.size)
+        return Share(value, -math.inf, math.inf, mass, p.size, unit)
     root = math.sqrt(max(0.0, b * b - a * c))
-    return Share(float(p.mean() / w.mean()), float((b - root) / a), float((b + root) / a), mass, p.size)
+    return Share(value, float((b - root) / a), float((b + root) / a), mass, p.size, unit)
+
+
+def pooled_share(
+    part: Float[np.ndarray, "seed problem"], whole: Float[np.ndarray, "seed problem"], mass: float = MASS
+) -> Share:
+    """`share` with seeds as units where they differ; elsewhere problems, each at its mean over the seeds."""
+    if len(part) > 1:
+        found = share(part.mean(axis=1).tolist(), whole.mean(axis=1).tolist(), mass, "seed")
+        if not found.equal or part.shape[1] < 2:
+            return found
+    if part.shape[1] < 2:
+        return Share(_ratio(part, whole), math.nan, math.nan, mass, 1, "problem")
+    return share(part.mean(axis=0).tolist(), whole.mean(axis=0).tolist(), mass, "problem")
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> float:
+    return float(part.mean() / whole.mean()) if whole.mean() else math.nan

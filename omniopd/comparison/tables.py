@@ -1,7 +1,7 @@
 """A comparison as tables: everything for a file, what fits a page, and GitHub's Markdown for a README or a log.
 
-Accuracies in percent with 95% intervals, over seeds, or over problems where there is one seed. Deterministic: the same
-runs give the same bytes.
+Accuracies in percent with 95% intervals, over seeds, or over problems where seeds show no spread. Deterministic: the
+same runs give the same bytes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from omniopd.comparison.arms import Arm
 from omniopd.comparison.cost import cost_of
 from omniopd.comparison.results import Comparison
 from omniopd.config import Recipe
 from omniopd.config.settings import LABELLED, AuditConfig, ObjectiveConfig
-from omniopd.evaluation.compare import MARGIN, Interval, seed_interval
+from omniopd.evaluation.compare import MARGIN, Interval, pooled_interval, shows
 from omniopd.evaluation.tables import NOTHING
 from omniopd.runs.totals import Totals
 
@@ -137,13 +139,7 @@ def in_words(recipe: Recipe) -> str:
 
 def short_verdict(difference: Interval | None, margin: float = MARGIN) -> str:
     """`evaluation.compare.verdict` in a few words."""
-    if difference is None:
-        return "nothing can be said"
-    if difference.low > 0:
-        return "better"
-    if difference.high < 0:
-        return f"worse, by less than {100 * margin:g} points" if difference.low > -margin else "worse"
-    return "no difference shown" + ("; not worse" if difference.low > -margin else "")
+    return "nothing can be said" if difference is None else shows(difference, margin)
 
 
 def readable(value: object) -> str:
@@ -156,13 +152,13 @@ def readable(value: object) -> str:
 def _row(comparison: Comparison, arm: Arm) -> dict[str, Any]:
     own, last = arm is comparison.reference, arm.budgets[-1]
     difference = None if own else comparison.difference(arm)
-    rises = [float(rise.mean()) for one in arm.seeds if (rise := one.rise_at(one.budgets[-1])) is not None]
+    rises = [rise for one in arm.seeds if (rise := one.rise_at(one.budgets[-1])) is not None]
     return {
         "arm": arm.name,
         "method": in_words(arm.seeds[0].recipe),
         "seeds": len(arm.seeds),
         **{f"best T at {b:,}, %": _shown(comparison.accuracy(arm, b)) for b in comparison.budgets},
-        "rise, points": _points(rises),
+        "rise, points": _shown(pooled_interval(np.stack(rises)) if rises else None),
         "greedy, %": _shown(comparison.accuracy(arm, last, 0.0)),
         "T=1, %": _shown(comparison.accuracy(arm, last, 1.0)),
         f"{comparison.reference.name} minus this": "" if own else _shown(difference),
@@ -182,21 +178,14 @@ def _mean_totals(arm: Arm) -> dict[str, float]:
 
 
 def _intervals(comparison: Comparison) -> str:
-    several = sum(len(arm.seeds) > 1 for arm in comparison.arms)
-    over = "seeds" if several == len(comparison.arms) else "seeds, or over problems where there is one seed"
-    return f"with 95% intervals over {over if several else 'problems'}"
+    found = (comparison.accuracy(arm, budget) for arm in comparison.arms for budget in comparison.budgets)
+    units = {interval.unit for interval in found if interval is not None}
+    over = "seeds, or over problems where seeds show no spread" if len(units) > 1 else f"{max(units)}s"
+    return f"with 95% intervals over {over}"
 
 
 def _shown(interval: Interval | None) -> str:
-    if interval is None:
-        return NOTHING
-    return str(interval) if interval.low == interval.low else f"{100 * interval.mean:.1f}"
-
-
-def _points(values: Sequence[float]) -> str:
-    if not values:
-        return NOTHING
-    return str(seed_interval(values)) if len(values) > 1 else f"{100 * values[0]:.1f}"
+    return NOTHING if interval is None else str(interval)
 
 
 def _code(name: str) -> str:

@@ -1,5 +1,6 @@
 """A recipe: everything a run is asked to do, as frozen dataclasses ⇄ TOML. What they build is `build.py`'s."""
 
+from omniopd.config.bounds import SETTINGS, Setting, allowed, check_setting, every_setting
 from omniopd.config.checks import check
 from omniopd.config.reading import (
     assigned,
@@ -17,6 +18,7 @@ from omniopd.config.settings import (
     SCHEDULERS,
     SIMILARITIES,
     TARGETS,
+    TASKS,
     AuditConfig,
     EvaluationConfig,
     ObjectiveConfig,
@@ -32,18 +34,24 @@ __all__ = [
     "HANDOVERS",
     "METHODS",
     "SCHEDULERS",
+    "SETTINGS",
     "SIMILARITIES",
     "TARGETS",
+    "TASKS",
     "AuditConfig",
     "EvaluationConfig",
     "ObjectiveConfig",
     "Recipe",
+    "Setting",
     "StudentConfig",
     "TaskConfig",
     "TeacherConfig",
     "TrainingConfig",
+    "allowed",
     "assigned",
     "check",
+    "check_setting",
+    "every_setting",
     "load_recipe",
     "override",
     "recipe_from",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from omniopd.config.bounds import every_setting, in_words, shown
 from omniopd.config.checks import check
 from omniopd.config.settings import Recipe
 from omniopd.errors import ConfigError
@@ -24,7 +26,7 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text)["recipe"] if path.suffix == ".json" else tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path} is no recipe: {error}; compare it with a shipped one (`omniopd recipes`)") from error
     for key, value in overrides.items():
         _set(data, key, value)
@@ -90,8 +92,10 @@ def recipe_toml(recipe: Recipe) -> str:
 
 def _read(cls: type[Any], data: Any, place: str, path: str) -> Any:
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{path.rstrip('.') or 'the recipe'} in {place} is {data!r}: it must be a table of settings")
-    hints: dict[str, Any] = get_type_hints(cls)
+        raise ConfigError(
+            f"{path.rstrip('.') or 'the recipe'} in {place} is {shown(data)}: it must be a table of settings"
+        )
+    hints = get_type_hints(cls)
     known = {f.name: f for f in fields(cls)}
     values: dict[str, Any] = {}
     for key, value in data.items():
@@ -110,19 +114,14 @@ def _cast(hint: Any, value: Any, key: str, place: str) -> Any:
     if get_origin(hint) is tuple and isinstance(value, (list, tuple)):
         return tuple(_cast(get_args(hint)[0], v, key, place) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) < 2**1000 else math.inf
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    words = {str: "text", float: "a number", int: "a whole number", bool: "true or false"}
-    wanted = f"a list, each {words[get_args(hint)[0]]}" if get_origin(hint) is tuple else words[hint]
-    raise ConfigError(f"{key} in {place} is {value!r}: it must be {wanted}")
+    raise ConfigError(f"{key} in {place} is {shown(value)}: it must be {in_words(hint)}")
 
 
 def _nearest(key: str) -> str:
-    every = []
-    for f in fields(Recipe):
-        hint = get_type_hints(Recipe)[f.name]
-        every += [f"{f.name}.{g.name}" for g in fields(hint)] if is_dataclass(hint) else [f.name]
+    every = list(every_setting())
     sections = [f.name for f in fields(Recipe)]
     same_end = [k for k in every if k.split(".")[-1] == key.split(".")[-1]]
     near = (
@@ -145,7 +144,7 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML; a number of too many digits; a list of lists of lists…
         return text
 
 

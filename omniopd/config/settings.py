@@ -16,6 +16,11 @@ SIMILARITIES = ("characters", "tokens", "rouge1", "exact", "embedding")
 TARGETS = ("paper", "centred", "labels", "posterior_kl", "prefix_credit", "none")
 LABELLED = ("labels", "posterior_kl")  # targets that name tokens of the teacher's
 CONTROLS = ("none", "constant", "shuffled", "prior_only", "self_teacher")
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+PRECISIONS = ("float32", "bfloat16")
+SCHEDULES = ("constant", "cosine", "linear")
+TASKS = ("stories", "gsm8k", "jsonl", "math", "code")
 TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 

@@ -24,6 +24,7 @@ from omniopd.models.pieces import decode
 from omniopd.models.sampling import sample_ids
 from omniopd.records import EvalRecord, ProblemResult
 from omniopd.tasks.guarded import guarded_grade
+from omniopd.tasks.rows import require_answers
 from omniopd.types import Prompt, Task
 
 TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 1.0)
@@ -76,6 +77,7 @@ def evaluate(
     prompts = task.prompts(split, limit, PROBLEM_SEED)
     if not prompts:
         raise DataError(f"the split {split!r} of {task.name} has no problems: evaluate on another split")
+    require_answers(task, prompts, f"the evaluation on {split!r}")
     ends = frozenset(end_ids(model, tokenizer))
     together = max(1, batch // samples)
     settings = {"model": name, "step": step, "task": task.name, "split": split, "temperature": float(temperature)}

@@ -173,14 +173,14 @@ def _compared(after: EvalRecord, before: EvalRecord) -> str:
 
 
 def _accuracy(record: EvalRecord, mass: float) -> Interval:
-    if len(record.problems) < 2:
-        return Interval(record.accuracy, math.nan, math.nan, mass, len(record.problems))
+    if not record.problems:
+        return Interval(record.accuracy, math.nan, math.nan, mass, 0, "problem")
     return accuracy_interval(record, mass)
 
 
 def _pass_at_k(record: EvalRecord, k: int, mass: float) -> Interval:
-    if len(record.problems) < 2 or any(problem.samples < k for problem in record.problems):
-        return Interval(math.nan, math.nan, math.nan, mass, len(record.problems))
+    if not record.problems or any(problem.samples < k for problem in record.problems):
+        return Interval(math.nan, math.nan, math.nan, mass, 0, "problem")
     return share_interval(per_problem_pass_at_k(record, k), mass)
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import DataError
+from omniopd.models.conversation import conversation
 from omniopd.models.encoding import encode
 from omniopd.types import Message
 
@@ -27,8 +29,9 @@ def prompt_ids(
     Raises DataError where the tokenizer has no chat template, or one that does not show a content as it is.
     """
     if tokenizer.chat_template is None:
-        raise DataError(f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template: set "
-                        "tokenizer.chat_template, or use an instruction-tuned checkpoint")  # fmt: skip
+        raise DataError(f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template: use "
+                        "an instruction-tuned checkpoint, or set tokenizer.chat_template in Python")  # fmt: skip
+    messages = conversation(messages, "a prompt")
     if not any(spells_special(tokenizer, message["content"]) for message in messages):
         return _encode(tokenizer, rewrite(_rendered(tokenizer, messages)), special=True)
     marks = [f"\ue000{number}\ue001" for number in range(len(messages))]
@@ -56,7 +59,14 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
-    return str(tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+    except TemplateError as error:  # roles that it does not know, or not in this order
+        roles = ", ".join(message["role"] for message in messages)
+        raise DataError(
+            f"the chat template of {tokenizer.name_or_path or 'this model'} cannot write messages of {roles[:80]} "
+            f"({str(error)[:120]}): give roles that it knows"
+        ) from error
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> list[int]:

@@ -2,25 +2,26 @@
 
     {"prompt": "What is 12 * 12?", "answer": "144"}
 
-A prompt is a string, which becomes one user message, or a list of chat messages. Answers are graded by `grading.grade`.
+A prompt is a string, which becomes one user message, or a list of chat messages. Answers are graded by `grading.grade`;
+rows without one serve where nothing is graded.
 Knows nothing of models; what it reads is data only, and whatever is wrong with it is one `DataError`.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from omniopd.errors import DataError
 from omniopd.tasks.grading import final_answer, grade
-from omniopd.types import Message, Prompt
+from omniopd.tasks.rows import nearest, rows_as_prompts
+from omniopd.types import Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Jsonl:
     held_out: float = 0.1
     instruction: str = ""  # appended to the last user message
     name: str = "jsonl"
+    grades_by_answer: ClassVar[bool] = True
 
     def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]:
         """`count` prompts of a split in a seeded order (None: all); a longer list begins with the shorter one."""
@@ -55,7 +57,9 @@ class Jsonl:
 
     def _read(self, file: Path) -> list[Prompt]:
         columns = self.prompt_column, self.answer_column
-        return rows_as_prompts(read_rows(file), *columns, f"{self.name}/{file.stem}", str(file), self.instruction)
+        return rows_as_prompts(
+            read_rows(file), *columns, f"{self.name}/{file.stem}", str(file), self.instruction, answers=False
+        )
 
     def _divided(self, split: str) -> list[Prompt]:
         if split not in ("train", "test"):
@@ -84,7 +88,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as problem:
+        except (ValueError, RecursionError) as problem:  # also a number of more digits than Python reads
             raise DataError(f"{path}, line {number} is not JSON ({problem}): write one JSON object a line") from problem
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number} is a JSON {type(row).__name__}, not an object: "
@@ -93,32 +97,6 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not rows:
         raise DataError(f"{path} holds no rows: give a file with one JSON object a line")
     return rows
-
-
-def rows_as_prompts(
-    rows: Sequence[Mapping[str, Any]],
-    prompt_column: str,
-    answer_column: str,
-    id_prefix: str,
-    place: str,
-    instruction: str = "",
-) -> list[Prompt]:
-    """One prompt a row; its id is `id_prefix`/row, counted from 1. Raises DataError naming `place` and the row."""
-    if not rows:
-        raise DataError(f"{place} holds no rows: check the data set and the split")
-    prompts = []
-    for number, row in enumerate(rows, start=1):
-        here = f"{place}, row {number}"
-        messages = _messages(_column(row, prompt_column, here), here)
-        if instruction:
-            last = messages[-1]
-            messages = (*messages[:-1], {**last, "content": f"{last['content']}\n{instruction}"})
-        answer = _column(row, answer_column, here)
-        if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip():
-            raise DataError(f"{here}: column {answer_column!r} is {answer!r}, which cannot be an answer: "
-                            "give a text or a number")
-        prompts.append(Prompt(f"{id_prefix}/{number}", messages, str(answer)))
-    return prompts
 
 
 def draw(prompts: Sequence[Prompt], count: int | None, seed: int, place: str) -> list[Prompt]:
@@ -137,7 +115,7 @@ def split_file(folder: Path, split: str) -> Path:
     file = folder / f"{split}.jsonl"
     if not file.is_file():
         splits = sorted(path.stem for path in folder.glob("*.jsonl"))
-        raise DataError(f"{folder} has no {split}.jsonl: {_nearest(split, splits)}")
+        raise DataError(f"{folder} has no {split}.jsonl: {nearest(split, splits)}")
     return file
 
 
@@ -146,35 +124,6 @@ def grade_prompt(prompt: Prompt, response: str) -> bool:
     if prompt.answer is None:
         raise DataError(f"prompt {prompt.id!r} has no answer to grade with: take prompts from the task itself")
     return grade(response, prompt.answer)
-
-
-def _column(row: Mapping[str, Any], column: str, here: str) -> Any:
-    if column not in row:
-        raise DataError(
-            f"{here} has no column {column!r}: {_nearest(column, row)} "
-            "(task.prompt_column and task.answer_column name the columns)"
-        )
-    return row[column]
-
-
-def _nearest(wanted: str, present: Iterable[str]) -> str:
-    present = list(present)
-    near = difflib.get_close_matches(wanted.lower(), [name.lower() for name in present], n=1, cutoff=0.5)
-    guess = next((f"did you mean {name!r}? " for name in present if near and name.lower() == near[0]), "")
-    return f"{guess}There is {', '.join(map(repr, present)) or 'nothing'}"
-
-
-def _messages(prompt: Any, here: str) -> tuple[Message, ...]:
-    if isinstance(prompt, str) and prompt.strip():
-        return ({"role": "user", "content": prompt},)
-    if isinstance(prompt, list) and prompt and all(_is_message(message) for message in prompt):
-        return tuple({"role": message["role"], "content": message["content"]} for message in prompt)
-    raise DataError(f"{here}: the prompt is {str(prompt)[:80]!r}: give a text, or a list of messages such as "
-                    '{"role": "user", "content": "…"}')
-
-
-def _is_message(message: Any) -> bool:
-    return isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
 
 
 def _digest(prompt: Prompt) -> str:

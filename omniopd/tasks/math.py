@@ -24,7 +24,8 @@ from typing import Any
 
 from omniopd.errors import DataError
 from omniopd.tasks.grading import final_answer
-from omniopd.tasks.jsonl import draw, grade_prompt, rows_as_prompts
+from omniopd.tasks.jsonl import draw, grade_prompt
+from omniopd.tasks.rows import rows_as_prompts
 from omniopd.tasks.sources import Rows, rows_of
 from omniopd.types import Prompt
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omniopd.config import Recipe
+from omniopd.config import TASKS, Recipe
 from omniopd.errors import ConfigError
 from omniopd.tasks.code import Code
 from omniopd.tasks.gsm8k import Gsm8k
@@ -10,8 +10,6 @@ from omniopd.tasks.jsonl import Jsonl
 from omniopd.tasks.math import Mathematics
 from omniopd.tasks.stories import Stories
 from omniopd.types import Task
-
-TASKS = ("stories", "gsm8k", "jsonl", "math", "code")
 
 
 def build_task(recipe: Recipe) -> Task:

@@ -8,9 +8,20 @@ from typing import Any
 from transformers.trainer_utils import IntervalStrategy
 from trl import DistillationConfig
 
-from omniopd.config import CONTROLS, SCHEDULERS, SIMILARITIES, TARGETS
+from omniopd.config import CONTROLS, SCHEDULERS, SIMILARITIES, TARGETS, check_setting
 from omniopd.config.checks import check_objective
 from omniopd.errors import ConfigError
+
+# Where the bounds of a setting stand that a recipe has too.
+_AS_IN_A_RECIPE = {
+    **{name: f"audit.{name}" for name in ("forks", "samples", "chunk_tokens", "scheduler", "similarity", "power")},
+    **{name: f"objective.{name}" for name in ("target", "control", "concentration", "anchor_weight", "anchor_on")},
+    **{name: f"objective.{name}" for name in ("depth", "continuation_weight", "redraws")},
+    "embedding_model": "audit.embedding_model", "normaliser_length": "objective.length",
+    "tokens_per_student_token": "teacher.tokens_per_student_token", "record_every": "training.record_every",
+    "keep_checkpoints": "training.keep", "max_unanswered_share": "training.max_unanswered_share",
+    "allow_off_policy": "student.allow_off_policy",
+}  # fmt: skip
 
 
 @dataclass
@@ -54,19 +65,9 @@ class OmniOPDConfig(DistillationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value, allowed in (
-            ("scheduler", self.scheduler, SCHEDULERS),
-            ("similarity", self.similarity, SIMILARITIES),
-            ("target", self.target, TARGETS),
-            ("control", self.control, CONTROLS),
-            ("anchor_on", self.anchor_on, ("unaudited", "all")),
-        ):
-            if value not in allowed:
-                raise ConfigError(f"{name} is {value!r}: it must be one of {', '.join(allowed)}")
-        for name in ("forks", "samples", "chunk_tokens", "depth"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        check_objective(self.target, self.concentration, self.anchor_weight, self.continuation_weight)
+        for name, key in _AS_IN_A_RECIPE.items():
+            check_setting(key, getattr(self, name), said=name)
+        check_objective(self.target, self.concentration, self.continuation_weight)
         strategy = IntervalStrategy(self.logging_strategy).value
         if (strategy, self.logging_steps) != ("steps", 1):
             raise ConfigError(

@@ -19,6 +19,7 @@ from trl import DistillationTrainer
 from omniopd.errors import ConfigError
 from omniopd.records import StepRecord
 from omniopd.training.arguments import OmniOPDConfig
+from omniopd.training.data import as_dataset
 from omniopd.training.preflight import check_run, hold_still
 from omniopd.training.probes import Probes
 from omniopd.training.recording import rollout_records
@@ -56,6 +57,7 @@ class WhiteBoxTrainer(OmniOPDTrainer):
         teacher_temperature: float = 1.0,
         probes: Sequence[Prompt] = (),
     ) -> None:
+        train_dataset = as_dataset(train_dataset)
         check_run(model, processing_class, args, train_dataset, adapter=peft_config is not None)
         self.recorder = recorder
         self.probes = Probes(probes, ask=False)

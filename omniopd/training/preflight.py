@@ -13,10 +13,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError, TeacherError
 from omniopd.models.chat import prompt_ids
+from omniopd.models.conversation import conversation
 from omniopd.models.dropout import check_still, remove_dropout
 from omniopd.models.probing import context_length
 from omniopd.training.architecture import check_architecture
 from omniopd.training.arguments import OmniOPDConfig
+from omniopd.training.data import named
 from omniopd.types import AuditedRollout
 
 MOST_AUDITED = 0.6
@@ -63,7 +65,7 @@ def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig, first: b
         most = max(set(failed), key=failed.count)
         raise TeacherError(
             f"{len(failed)} of {asked} forks got no answer in this step, most often {most!r}: mend the teacher and "
-            f"resume, or raise max_unanswered_share ({args.max_unanswered_share})"
+            f"resume, or raise training.max_unanswered_share ({args.max_unanswered_share})"
         )
     handovers = {a.continuations.handover for item in audited for a in item.audits}
     if first and args.tokens_per_student_token == 1 and handovers & {"prefill", "instruction"}:
@@ -75,7 +77,8 @@ def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig, first: b
     inside = sum(a.fork.stop - a.fork.start for item in audited for a in item.audits)
     if first and tokens and inside / tokens > MOST_AUDITED:
         _log.warning(
-            "%.0f%% of the response tokens are audited, so the anchor holds few: lower forks (%d) or chunk_tokens (%d)",
+            "%.0f%% of the response tokens are audited, so the anchor holds few: lower audit.forks (%d) or "
+            "audit.chunk_tokens (%d)",
             100 * inside / tokens, args.forks, args.chunk_tokens,
         )  # fmt: skip
 
@@ -89,7 +92,8 @@ def _check_sampling(args: OmniOPDConfig) -> None:
     ) and not args.allow_off_policy:
         raise ConfigError(
             f"student sampling is temperature {args.temperature}, top_p {args.top_p}, top_k {args.top_k}, "
-            f"min_p {args.min_p}, which sharpens the student by itself: use 1, 1, 0 and none, or set allow_off_policy"
+            f"min_p {args.min_p}, which sharpens the student by itself: use 1, 1, 0 and none, or set "
+            "student.allow_off_policy (allow_off_policy in Python)"
         )
     if args.repetition_penalty != 1.0 and not args.allow_off_policy:
         raise ConfigError(
@@ -143,7 +147,7 @@ def _check_prompts(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: OmniOPDConfig, dataset: Any
 ) -> None:
     if dataset is None:
-        raise DataError("train_dataset is missing: give rows with a `prompt` column")
+        raise DataError("the training data is missing: give rows with a `prompt` column (train_dataset)")
     if args.chat_template_kwargs:
         raise ConfigError(
             f"chat_template_kwargs is {args.chat_template_kwargs}, which teachers, probes and evaluations would not "
@@ -159,23 +163,28 @@ def _check_prompts(
     if not hasattr(dataset, "__len__"):
         return
     context = context_length(model)
-    for row, prompt in enumerate(dataset["prompt"]):
+    prompts = dataset["prompt"]
+    ids = dataset["id"] if "id" in (columns or ()) else [None] * len(prompts)
+    for number, (prompt, name) in enumerate(zip(prompts, ids, strict=True), start=1):
+        row = named({"id": name}, number)
+        conversation(prompt, row)
         chat = not isinstance(prompt, str)
         if chat and tokenizer.chat_template is None:
             raise DataError(
-                f"row {row} is a chat, and the tokenizer of {tokenizer.name_or_path!r} has no chat template: "
-                "set tokenizer.chat_template, or give prompts as text (and a teacher that has a template)"
+                f"{row} is a chat, and the tokenizer of {tokenizer.name_or_path!r} has no chat template: use an "
+                "instruction-tuned student (student.model); in Python, set tokenizer.chat_template, or give prompts as "
+                "text (and a teacher that has a template)"
             )
         if not chat and (args.control == "self_teacher" or args.redraws):
             raise DataError(
-                f"row {row} is a text, which the student reads as it is and a teacher as a user's message: give "
+                f"{row} is a text, which the student reads as it is and a teacher as a user's message: give "
                 "prompts as chats where the student itself is asked (control self_teacher, redraws)"
             )
         length = len(prompt_ids(tokenizer, prompt)) if chat else len(tokenizer(prompt).input_ids)
         if length + args.max_completion_length > context:
             raise DataError(
-                f"prompt {row} has {length} tokens, with answers of {args.max_completion_length} more than the "
-                f"model's context ({context}): drop it, or lower max_completion_length"
+                f"{row} has {length} tokens, with answers of {args.max_completion_length} more than the model's "
+                f"context ({context}): drop it, or lower student.max_tokens (max_completion_length in Python)"
             )
     of_a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     check_prompt_count(dataset, of_a_step)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from omniopd.method.targets import ForkTarget
+from omniopd.models.conversation import conversation
 from omniopd.models.pieces import pieces
 from omniopd.types import AuditedRollout, Prompt, Rollout
 
@@ -25,8 +26,7 @@ def as_prompts(rows: Sequence[Mapping[str, Any]]) -> list[Prompt]:
     """The prompts of a data set's rows; a plain text is a user's message, a missing id a hash of the messages."""
     found = []
     for row in rows:
-        prompt = row["prompt"]
-        messages = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else tuple(dict(m) for m in prompt)
+        messages = conversation(row["prompt"], "a prompt of the training data")
         answer = row.get("answer")
         name = row.get("id") or hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).hexdigest()[:16]
         found.append(Prompt(str(name), messages, None if answer is None else str(answer)))

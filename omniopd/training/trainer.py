@@ -29,6 +29,7 @@ from omniopd.records import RolloutRecord, StepRecord
 from omniopd.training.architecture import measure
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.continuations import continuation_parts
+from omniopd.training.data import as_dataset
 from omniopd.training.drawing import OwnDraws
 from omniopd.training.objective import Reference, micro_batch_loss
 from omniopd.training.preflight import check_batch, check_run, hold_still
@@ -57,7 +58,8 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, WholeCheckpoints, DistillationTrainer
         model: the student, a model or an id or folder.
         teacher: a `Teacher`; or a name: a folder, a hub id, or a model behind an API as litellm writes it.
         args: `OmniOPDConfig`.
-        train_dataset: rows with a `prompt` (text or chat messages); `id` and `answer` travel into the records.
+        train_dataset: rows with a `prompt` (text or chat messages), a data set or any iterable of dicts; `id` and
+            `answer` travel into the records.
         processing_class: the student's tokenizer.
         peft_config: LoRA; the reference is then the model with its adapter off, where that is the starting student;
             else a frozen copy of it.
@@ -88,6 +90,7 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, WholeCheckpoints, DistillationTrainer
             processing_class = processing_class or load_tokenizer(model)
             model = load_model(model, **(args.model_init_kwargs or {}))
         tokenizer = processing_class or load_tokenizer(model.config._name_or_path)
+        train_dataset = as_dataset(train_dataset)
         check_run(model, tokenizer, args, train_dataset, adapter=peft_config is not None)
         reference, given = (frozen_copy(model), None) if peft_config is None else (None, said(model))
         self.teacher = who_teaches(teacher, args.control, model if reference is None else reference, tokenizer)

@@ -82,8 +82,8 @@ def test_grading_compares_with_the_prompts_answer(sums):
         (b"", r"bad\.jsonl holds no rows"),
         (b'{"Prompts": "1?", "answer": "1"}\n', r"row 1 has no column 'prompt': did you mean 'Prompts'\?"),
         (b'{"prompt": "1?", "anwser": "1"}\n', r"row 1 has no column 'answer': did you mean 'anwser'\?"),
-        (b'{"prompt": "1?", "answer": null}\n', r"row 1: column 'answer' is None"),
-        (b'{"prompt": ["1?"], "answer": "1"}\n', r"row 1: the prompt is \"\['1\?'\]\""),
+        (b'{"prompt": "1?", "answer": []}\n', r"row 1: column 'answer' is \[\]"),
+        (b'{"prompt": ["1?"], "answer": "1"}\n', r"row 1: the prompt is \['1\?'\]: give a text"),
         (b"[" * 100_000, r"line 1 is not JSON"),
     ],
 )

@@ -237,7 +237,7 @@ def test_evaluation_never_asks_the_teacher(lab, tmp_path):
         ({"redraws": 2}, "same-fork baseline"),
         ({"target": "none"}, "nothing would be learnt"),
         ({"target": "posterior_kl", "concentration": 0.0}, "is infinite"),
-        ({"anchor_weight": -0.1}, "none may be negative"),
+        ({"anchor_weight": -0.1}, "anchor_weight is -0.1: it must be at least 0"),
         ({"logging_steps": 10}, "logging_steps 10: a record is written of every step"),
         ({"logging_strategy": "no"}, "logging_strategy is 'no'"),
         ({"disable_dropout": False}, "disable_dropout is False"),
@@ -268,7 +268,7 @@ def test_data_that_cannot_work_is_refused_before_the_first_step(lab, tmp_path, r
 def test_texts_are_refused_where_the_student_itself_is_asked(lab, tmp_path):
     texts = Dataset.from_list([{"prompt": "Hello"}] * 4)
     args = settings(tmp_path, control="self_teacher")
-    with pytest.raises(DataError, match=r"row 0 is a text, which the student reads as it is .*control self_teacher"):
+    with pytest.raises(DataError, match=r"row 1 is a text, which the student reads as it is .*control self_teacher"):
         OmniOPDTrainer(lab.student, ScriptedTeacher(["x"]), args, texts, processing_class=lab.tokenizer)
 
 

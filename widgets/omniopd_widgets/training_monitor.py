@@ -244,7 +244,7 @@ def _findings(evals: Sequence[EvalRecord], split: str) -> list[str]:
 
 def _sharper(rows: Mapping[str, Sequence[EvalRecord]]) -> list[str]:
     """Whether a gain at temperature 1 is more than less random sampling, as far as the intervals show it."""
-    from omniopd.evaluation.compare import best_temperature, paired_difference
+    from omniopd.evaluation.compare import best_temperature, paired_difference, shows
     from omniopd.evaluation.tables import AFTER, BEFORE
 
     before, after = rows.get(BEFORE, []), rows.get(AFTER, [])
@@ -256,9 +256,9 @@ def _sharper(rows: Mapping[str, Sequence[EvalRecord]]) -> list[str]:
         at_one = paired_difference(hot[0][0], hot[1][0])
     except DataError:
         return []
-    if at_best.low > 0:
+    if shows(at_best) == "better":
         return ["Only sharper? No: there are more right answers at the best temperature too."]
-    if at_one.low > 0:
+    if shows(at_one) == "better":
         return ["Only sharper? Nothing more is shown: the gain at temperature 1 is none at the best temperature."]
     return []
 

@@ -17,6 +17,7 @@ from omniopd.config.settings import (
     Recipe,
 )
 from omniopd.errors import ConfigError
+from omniopd.redaction import redact
 
 
 def check(recipe: Recipe) -> Recipe:
@@ -43,6 +44,11 @@ def check(recipe: Recipe) -> Recipe:
             f"untrained student) to {training.steps}, or none (evaluation.at=[])"
         )
     _one_of("teacher.handover", recipe.teacher.handover, HANDOVERS)
+    if redact(recipe.teacher.api_base) != recipe.teacher.api_base:
+        raise ConfigError(
+            f"teacher.api_base ({redact(recipe.teacher.api_base)}) holds a key or a password, and a recipe is a file "
+            "to show: put it into an environment variable and name that (teacher.key_variable)"
+        )
     _one_of("training.schedule", training.schedule, ("constant", "cosine", "linear"))
     _one_of("training.report_to", training.report_to, TRACKERS)
     for key, value, least in (

@@ -24,8 +24,9 @@ from omniopd.launch.folder import LOG, Launch, forget_wanted, part, read_process
 from omniopd.launch.launched import Launched, attach
 from omniopd.launch.notebooks import notebook_path
 from omniopd.launch.parameters import checked, parameters_of
+from omniopd.redaction import is_secret
 from omniopd.runs.atomic import make_folder
-from omniopd.runs.manifest import is_secret, now
+from omniopd.runs.manifest import now
 from omniopd.runs.status import changed, first_status, write_status
 from omniopd.runs.store import LAUNCHED, STATUS, Run, named_folder, new_folder
 

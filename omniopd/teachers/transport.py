@@ -18,6 +18,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from omniopd.errors import ConfigError
+from omniopd.redaction import redact
 from omniopd.teachers.inline import building
 from omniopd.teachers.usage import UNTOLD, Taken, read_usage
 
@@ -38,8 +39,6 @@ _BUILT_AT_ONCE = (
 )
 FOR_ALL = (UNAUTHORISED, UNKNOWN_MODEL, OUT_OF_QUOTA)
 _CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str | None], Any]] = WeakKeyDictionary()
-_SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
-_SECRET = re.compile(r"\b(?:sk|pk|hf|AIza|AKIA|gsk|xai)[-_]?[A-Za-z0-9_-]{12,}|(?i:bearer)\s+\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +161,8 @@ async def close_connections() -> None:
 
 
 def without_secrets(text: str, limit: int = 300) -> str:
-    """The text without values of the environment's keys and without anything that looks like one, cut to `limit`."""
-    for name, value in os.environ.items():
-        if len(value) >= 8 and _SECRET_NAME.search(name):
-            text = text.replace(value, "(hidden)")
-    return _SECRET.sub("(hidden)", text)[:limit]
+    """The beginning of the text, at most `limit` characters, without anything that is or looks like a key."""
+    return redact(text[: 8 * limit])[:limit]
 
 
 def _reply(answer: Any) -> Reply | Failure:

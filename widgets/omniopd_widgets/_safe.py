@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import html
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from omniopd import redaction
 
 # C0, C1, soft hyphen, Arabic letter mark, Hangul fillers, Mongolian vowel separator, zero-width, direction and
 # separator marks, invisible operators, variation selectors' neighbours, BOM, tags. Not: tab, newline.
@@ -25,8 +26,6 @@ _CONTROLS = (
     "NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "TAB", "LF", "VT", "FF", "CR", "SO", "SI", "DLE",
     "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US",
 )  # fmt: skip
-_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"\b(sk|pk|hf|gh[pousr]|xox[abp]|AIza|AKIA)[-_]?[A-Za-z0-9_-]{16,}")
 
 
 class SafeHTML(str):
@@ -37,9 +36,10 @@ class SafeHTML(str):
 
 def wire(value: Any) -> Any:
     """`value` as JSON can carry it: tuples as lists, NaN and infinities as None, and half a surrogate pair (which no
-    UTF-8 can hold) moved to the last private plane, from where the page's `visible` shows it as what it is."""
+    UTF-8 can hold) moved to the last private plane, from where the page's `visible` shows it as what it is. What was
+    read as a key in this process is struck out."""
     if isinstance(value, str):
-        return _HALF.sub(lambda m: chr(ord(m[0]) + _HALF_SHIFT), value)
+        return _HALF.sub(lambda m: chr(ord(m[0]) + _HALF_SHIFT), redaction.hide_kept(value, "[a key]"))
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -50,11 +50,10 @@ def wire(value: Any) -> Any:
 
 
 def redact(text: str) -> str:
-    """`text` without the values of environment variables that are named like secrets, or what looks like a key."""
-    for name, value in os.environ.items():
-        if _SECRET_NAME.search(name) and len(value) >= 8:
-            text = text.replace(value, f"[{name}]")
-    return _SECRET_VALUE.sub("[a key]", text)
+    """`text` without what is or looks like a key."""
+    for value, name in redaction.named_like_secrets().items():
+        text = text.replace(value, f"[{name}]")
+    return redaction.redact(text, "[a key]")
 
 
 def visible(text: str) -> str:

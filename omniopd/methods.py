@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omniopd.build import (
-    EMBEDDED,
-    LOCAL,
     LocalModel,
     build_probes,
     build_student,
@@ -27,6 +25,7 @@ from omniopd.build import (
 from omniopd.config import Recipe
 from omniopd.errors import ConfigError
 from omniopd.models.loading import lora_config
+from omniopd.teachers.catalogue import EMBEDDED, LOCAL
 
 if TYPE_CHECKING:
     from transformers import Trainer

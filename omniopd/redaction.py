@@ -30,9 +30,7 @@ from typing import Any, NamedTuple
 HIDDEN = "(hidden)"
 _RUN, _ENCODED_RUN = 8, 15  # characters of a key in a row that are too many; of its encodings
 _SETTING = re.compile(r"(^|[._-])(api[_-]?key|key|secret|password|passwd|token|credentials?)$", re.IGNORECASE)
-_VARIABLE = re.compile(
-    r"(^|_)(API_?KEY|[A-Z0-9]*KEY|TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIALS?)(_|\d|$)", re.IGNORECASE
-)
+_VARIABLE = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIALS?)(_|\d|$)", re.IGNORECASE)
 _NO_VARIABLE = re.compile(r"_(FILE|PATH|DIR|URL|HOME|SOCK|ID|NAME)$", re.IGNORECASE)
 _PREFIXES = (
     "sk-", "sk_", "pk-", "pk_", "rk_", "gsk_", "xai-", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_",

@@ -36,13 +36,16 @@ def require_reachable(name: str, api_base: str = "") -> None:
     an id of the hub without `local:` before it. Asks nobody, and what has a price needs no look at litellm."""
     from omniopd.teachers.transport import knows_provider
 
+    if name.startswith(SERVERS) or price_of(name) is not None:
+        return
     path = Path(name).expanduser()
     if _PATH.match(name) or path.exists():
         what = "is a file, and a teacher is a folder" if path.is_file() else "does not exist as a folder"
         if path.is_dir():
             what = "is written with ~, which only a shell understands: write the folder out"
-        raise ConfigError(f"teacher.model is {name!r}, which {what}{_near(name)}")
-    if name.startswith(SERVERS) or price_of(name) is not None or knows_provider(name, api_base):
+        hint = _near(name) or ": give the folder of a saved model"
+        raise ConfigError(f"teacher.model is {name!r}, which {what}{hint}")
+    if knows_provider(name, api_base):
         return
     hint = _near(name)
     if not hint and _HUB_ID.fullmatch(name):

@@ -18,7 +18,7 @@ from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.models.loading import load_model, load_tokenizer
 from omniopd.tasks.named import build_task
-from omniopd.teachers.catalogue import EMBEDDED, LOCAL, runs_here, traits_of
+from omniopd.teachers.catalogue import LOCAL, runs_here, traits_of
 from omniopd.teachers.local import LocalTeacher
 
 if TYPE_CHECKING:
@@ -76,16 +76,11 @@ def build_teacher(recipe: Recipe, local: LocalModel | None = None, folder: Path 
 def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
     """The teacher behind an API alone: no cache, no budget. Raises ConfigError for a name that litellm cannot reach."""
     from omniopd.teachers.hosted import HostedTeacher
+    from omniopd.teachers.named import require_reachable
     from omniopd.teachers.prices import price_for
-    from omniopd.teachers.transport import knows_provider
 
     t = recipe.teacher
-    if not knows_provider(t.model, t.api_base):
-        raise ConfigError(
-            f"teacher.model is {t.model!r}, no folder has that name, and litellm knows no provider of it: give "
-            f"{EMBEDDED}teacher, a folder, {LOCAL}<id on the hub>, or a model behind an API with its provider in front "
-            '("anthropic/claude-haiku-4-5", "hosted_vllm/Qwen/Qwen3-32B")'
-        )
+    require_reachable(t.model, t.api_base)
     handover = "" if t.handover == "auto" else t.handover
     return HostedTeacher(
         t.model,

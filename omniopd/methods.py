@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omniopd.build import (
-    EMBEDDED,
-    LOCAL,
     LocalModel,
     build_probes,
     build_student,
@@ -28,6 +26,7 @@ from omniopd.config import Recipe
 from omniopd.errors import ConfigError
 from omniopd.models.loading import lora_config
 from omniopd.tasks.rows import require_answers
+from omniopd.teachers.catalogue import EMBEDDED, LOCAL
 
 if TYPE_CHECKING:
     from transformers import Trainer

@@ -15,6 +15,7 @@ from omniopd.models.loading import load_tokenizer
 from omniopd.tasks.named import build_task
 from omniopd.teachers.catalogue import runs_here, traits_of
 from omniopd.teachers.estimate import LATENCY_S, Estimate, estimate
+from omniopd.teachers.named import require_reachable
 from omniopd.teachers.prices import price_for
 
 _PROMPTS = 64
@@ -31,6 +32,7 @@ def estimate_of(
     t = recipe.teacher
     if runs_here(t.model) or t.replay:
         return None
+    require_reachable(t.model, t.api_base)
     traits = traits_of(t.model)
     handover = traits.handover if t.handover == "auto" else t.handover
     return estimate(

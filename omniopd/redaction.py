@@ -16,19 +16,21 @@ import binascii
 import bisect
 import html
 import json
+import logging
 import os
 import re
+import sys
+import traceback
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from types import TracebackType
+from typing import Any, NamedTuple
 
 HIDDEN = "(hidden)"
 _RUN, _ENCODED_RUN = 8, 15  # characters of a key in a row that are too many; of its encodings
 _SETTING = re.compile(r"(^|[._-])(api[_-]?key|key|secret|password|passwd|token|credentials?)$", re.IGNORECASE)
-_VARIABLE = re.compile(
-    r"(^|_)(API_?KEY|[A-Z0-9]*KEY|TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIALS?)(_|\d|$)", re.IGNORECASE
-)
+_VARIABLE = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIALS?)(_|\d|$)", re.IGNORECASE)
 _NO_VARIABLE = re.compile(r"_(FILE|PATH|DIR|URL|HOME|SOCK|ID|NAME)$", re.IGNORECASE)
 _PREFIXES = (
     "sk-", "sk_", "pk-", "pk_", "rk_", "gsk_", "xai-", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_",
@@ -49,7 +51,7 @@ _FORM = re.compile(
     r"|(?P<basic>(?i:\bbasic)\s+)(?P<pair>[A-Za-z0-9+/_-]{4,}=*)"
     r"|(?P<url>://(?:[^\s/@:]*:)?)[^\s/]+@"
 )
-_TOO_OFTEN = 1000
+_TOO_OFTEN, _SHORT, _HEAD = 1000, 4000, 4
 _GAP = re.compile(r"(?:\s|\\[nrt])+")
 _KEPT: dict[str, None] = {}
 
@@ -58,6 +60,7 @@ def keep(value: str | None) -> None:
     """From now on `value` is a secret: it was read as a key, or is a password. Nothing and empty texts are none."""
     if value and value.strip():
         _KEPT[value.strip()] = None
+        _guard_logs()
 
 
 def redact(text: str, mark: str = HIDDEN) -> str:
@@ -76,18 +79,27 @@ def redact(text: str, mark: str = HIDDEN) -> str:
 
 def hide(text: str, mark: str = HIDDEN) -> str:
     """The text with `mark` in the place of what is known to be a secret, eight characters or longer."""
-    kept, named = tuple(v for v in _KEPT if len(v) >= _RUN), tuple(_named_like_secrets())
-    if not (kept or named):
-        return text
-    for whole in _wholes(kept + named):
+    text = hide_kept(text, mark)
+    for whole in _wholes(tuple(named_like_secrets())):
         if whole in text:
             text = text.replace(whole, mark)
-    return _without_runs(text, _needles(kept), mark) if kept else text
+    return text
+
+
+def hide_kept(text: str, mark: str = HIDDEN) -> str:
+    """The text with `mark` in the place of what was read as a key, and of nothing else."""
+    kept = tuple(value for value in _KEPT if len(value) >= _RUN)
+    if not kept:
+        return text
+    for whole in _wholes(kept):
+        if whole in text:
+            text = text.replace(whole, mark)
+    return _without_runs(text, _needles(kept), mark)
 
 
 def holds_secret(text: str) -> bool:
     """Whether something that was read as a key stands in the text."""
-    return bool(_KEPT) and hide(text) != text
+    return hide_kept(text) != text
 
 
 def redacted(value: Any, mark: str = HIDDEN) -> Any:
@@ -117,6 +129,39 @@ def struck_out(words: Iterable[str], mark: str = HIDDEN) -> list[str]:
     return kept
 
 
+def guard_tracebacks() -> None:
+    """The traceback of an error that ends this process is redacted like any message."""
+
+    def shown(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        print(redact("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+
+    sys.excepthook = shown
+
+
+def _guard_logs() -> None:
+    """Redacts what this process logs from now on, whoever logs it, where it is made: handlers are many."""
+    made = logging.getLogRecordFactory()
+    if getattr(made, "redacts", False):
+        return
+
+    def redacting(*words: Any, **more: Any) -> logging.LogRecord:
+        record = made(*words, **more)
+        try:
+            said = record.getMessage()
+        except Exception:  # whoever handles the record says so
+            return record
+        if (clean := redact(said)) != said:
+            record.msg, record.args = clean, ()
+        if record.exc_info and record.exc_info[1] is not None:
+            told = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            if (clean := redact(told)) != told:
+                record.exc_info, record.exc_text = None, clean
+        return record
+
+    redacting.redacts = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(redacting)
+
+
 def _struck(found: re.Match[str], mark: str) -> str:
     if found["before"] is not None:
         return found[0] if mark.startswith(found["value"]) else found["before"] + mark
@@ -135,12 +180,13 @@ def _is_pair(text: str) -> bool:
         return False
 
 
-def _named_like_secrets() -> list[str]:
-    return [
-        value
+def named_like_secrets() -> dict[str, str]:
+    """Values of environment variables that are named like secrets, with their names; what they name is no file."""
+    return {
+        value: name
         for name, value in os.environ.items()
         if len(value) >= _RUN and _VARIABLE.search(name) and not _NO_VARIABLE.search(name) and value[0] not in "/~."
-    ]
+    }
 
 
 @lru_cache(maxsize=64)
@@ -164,10 +210,16 @@ def _ways(value: str) -> tuple[set[str], set[str]]:
     return plain, {way for way in encoded if len(way) >= _RUN}
 
 
+class _Needles(NamedTuple):
+    """For each way of writing some values: what it is, how long a run of it is too long, and short parts with their
+    places, one of which stands in every such run. `heads` are what the parts begin with."""
+
+    ways: list[tuple[str, int, list[tuple[str, int]]]]
+    heads: frozenset[str]
+
+
 @lru_cache(maxsize=64)
-def _needles(values: tuple[str, ...]) -> tuple[tuple[str, int, tuple[tuple[str, int], ...]], ...]:
-    """For each way of writing the values: what it is, how long a run of it is too long, and short parts with their
-    places, one of which stands in every such run."""
+def _needles(values: tuple[str, ...]) -> _Needles:
     found = []
     for value in values:
         plain, encoded = _ways(value)
@@ -175,15 +227,18 @@ def _needles(values: tuple[str, ...]) -> tuple[tuple[str, int, tuple[tuple[str, 
             part = (run + 1) // 2
             for way in (_GAP.sub("", text) for text in ways):
                 starts = range(0, len(way) - part + 1, part)
-                found.append((way, min(run, len(way)), tuple((way[i : i + part], i) for i in starts)))
-    return tuple(found)
+                found.append((way, min(run, len(way)), [(way[i : i + part], i) for i in starts]))
+    return _Needles(found, frozenset(part[:_HEAD] for _, _, parts in found for part, _ in parts))
 
 
-def _without_runs(text: str, needles: tuple[tuple[str, int, tuple[tuple[str, int], ...]], ...], mark: str) -> str:
+def _without_runs(text: str, needles: _Needles, mark: str) -> str:
     """The text without runs of the needles, wherever lines are broken in between."""
-    flat = _GAP.sub("", text)
+    flat = _GAP.sub("", text) if "\\" in text else "".join(text.split())
+    # In a short text looking for all of them at once is quicker.
+    if len(flat) < _SHORT and needles.heads.isdisjoint(flat[i : i + _HEAD] for i in range(len(flat) - _HEAD + 1)):
+        return text
     spans = list[tuple[int, int]]()
-    for way, run, parts in needles:
+    for way, run, parts in needles.ways:
         spans += _runs(flat, way, run, parts)
         if len(spans) > _TOO_OFTEN:
             return mark  # no message says it so often: nothing of it is worth the time
@@ -207,7 +262,7 @@ def _without_runs(text: str, needles: tuple[tuple[str, int, tuple[tuple[str, int
     return "".join([*pieces, text[done:]])
 
 
-def _runs(flat: str, way: str, run: int, parts: tuple[tuple[str, int], ...]) -> set[tuple[int, int]]:
+def _runs(flat: str, way: str, run: int, parts: list[tuple[str, int]]) -> set[tuple[int, int]]:
     """Runs of `way` in the text, as long as each goes on."""
     seen, spans, size = set[int](), set[tuple[int, int]](), len(way)
     for part, offset in parts:

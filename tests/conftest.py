@@ -19,6 +19,22 @@ os.environ.update(
     HF_HUB_DISABLE_TELEMETRY="1",
     LITELLM_LOCAL_MODEL_COST_MAP="True",
     OMNIOPD_QUEUE=tempfile.mkdtemp(prefix="omniopd-queue-"),  # no test waits for a run that is no test's
+    XDG_CONFIG_HOME=tempfile.mkdtemp(prefix="omniopd-config-"),  # nor sends what its user once allowed
+    # Keys of nobody go to servers on this machine.
+    OMNIOPD_SEND_KEYS=" ".join(
+        f"{name}_API_KEY@127.0.0.1"
+        for name in (
+            "ANTHROPIC",
+            "DEEPSEEK",
+            "GEMINI",
+            "MISTRAL",
+            "MOONSHOT",
+            "OPENAI",
+            "OPENROUTER",
+            "PERPLEXITY",
+            "XAI",
+        )
+    ),
 )
 
 import jaxtyping

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import omniopd
 from omniopd.errors import OmniOPDError
+from omniopd.redaction import guard_tracebacks, redact
 
 COMMANDS = ("demo", "train", "run", "sweep", "stop", "evaluate", "teacher", "recipes", "report", "runs", "notebooks")
 MISTAKE, INTERRUPTED = 2, 130
@@ -23,13 +24,14 @@ MISTAKE, INTERRUPTED = 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; `arguments` are the process's own by default. Returns the exit code."""
     options = _parsed(arguments)
+    guard_tracebacks()
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(Once())
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:
         return int(options.run(options) or 0)
     except OmniOPDError as error:
-        print(f"omniopd: {error}", file=sys.stderr)
+        print(f"omniopd: {redact(str(error))}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -1,6 +1,7 @@
 """What a run of a recipe will cost, said before it is started; above a set sum it is asked for, or refused.
 
-The same words for the command line and for notebooks. A teacher that runs here costs nothing and gets no word.
+Before that it is asked whether a key may go where the recipe sends it. The same words for the command line and for
+notebooks. A teacher that runs here costs nothing and gets no word.
 """
 
 from __future__ import annotations
@@ -37,12 +38,15 @@ def price_first(
     from omniopd.pricing import estimate_of
     from omniopd.teachers.estimate import require_accepted
 
+    keys_first(recipe)
     found = estimate_of(recipe, steps_done, _controls_left(recipe, evals))
     if found is None or not found.calls:
         return None
     print(f"The teacher {recipe.teacher.model} will take {found}.", file=sys.stderr)
     if yes or (found.usd is None and recipe.teacher.allow_unknown_price):
         return found
+    if found.usd is None and not recipe.teacher.api_base:
+        way_out += f"; a model of the hub is written local:{recipe.teacher.model}"
     accepted = accept_usd if accept_usd is not None else recipe.teacher.budget_usd or None
     try:
         require_accepted(found, recipe.teacher.ask_above_usd, accepted, way_out)
@@ -50,6 +54,32 @@ def price_first(
         if accept_usd is not None or not _agreed_at_a_terminal():
             raise
     return found
+
+
+def keys_first(recipe: Recipe) -> None:
+    """Ask for leave where a recipe sends the user's key to a host that it does not belong to; it is remembered.
+
+    No flag is such a word, since a recipe may be a stranger's: where nobody can answer, Refused names the pair and how
+    to allow it once. Raises ConfigError for an address or a variable that is none.
+    """
+    from omniopd.teachers.catalogue import runs_here
+    from omniopd.teachers.keys import allow, require_leave, sent_by_recipe
+    from omniopd.teachers.named import require_reachable
+
+    t = recipe.teacher
+    if runs_here(t.model) or t.replay:
+        return
+    require_reachable(t.model, t.api_base)
+    sent = sent_by_recipe(t)
+    try:
+        require_leave(sent, t.model)
+    except Refused:
+        if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        print(f"The recipe {recipe.name} sends the key in {sent.variable} to {sent.host}.", file=sys.stderr)
+        if not _agreed_at_a_terminal("May it go there, from now on?"):
+            raise
+        print(f"Remembered in {allow(sent.variable, sent.host)}.", file=sys.stderr)
 
 
 def _controls_left(recipe: Recipe, evals: Iterable[EvalRecord]) -> list[str]:
@@ -60,8 +90,8 @@ def _controls_left(recipe: Recipe, evals: Iterable[EvalRecord]) -> list[str]:
     return [c for c in recipe.evaluation.controls if measured[CONTROL + c] != len(recipe.evaluation.temperatures)]
 
 
-def _agreed_at_a_terminal() -> bool:
+def _agreed_at_a_terminal(question: str = "Start it?") -> bool:
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print("Start it? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

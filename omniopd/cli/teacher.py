@@ -1,4 +1,7 @@
-"""`omniopd teacher check MODEL`: try a teacher out with some twenty calls. Exit code 0: usable, 1: not, and why."""
+"""`omniopd teacher check MODEL`: try a teacher out with some twenty calls. Exit code 0: usable, 1: not, and why.
+
+`omniopd teacher allow VARIABLE HOST`: let the key in an environment variable go to a host that is not its provider's.
+"""
 
 from __future__ import annotations
 
@@ -36,16 +39,40 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--known", choices=("words", "stories"), help="what it is asked: to count, spell and copy (words), or the "
         "embedded world's sums, which the embedded teacher knows (stories)",
     )  # fmt: skip
+    check.set_defaults(action=_check)
+    allow = actions.add_parser(
+        "allow", help="let a key go to a host that is not its provider's",
+        description="Remembered for this user, in no recipe and no run: recipes may send the key in VARIABLE to HOST.",
+        epilog="example: omniopd teacher allow OPENAI_API_KEY gateway.example.org",
+    )  # fmt: skip
+    allow.add_argument("variable", metavar="VARIABLE", help="the environment variable's name, not the key")
+    allow.add_argument("host", metavar="HOST", help="as the question names it, or an address")
+    allow.set_defaults(action=_allow)
     return command
 
 
 def run(options: argparse.Namespace) -> int:
+    code: int = options.action(options)
+    return code
+
+
+def _allow(options: argparse.Namespace) -> int:
+    from omniopd.teachers.keys import allow
+
+    path = allow(options.variable, options.host)
+    print(f"The key in {options.variable} may go to {options.host}; remembered in {path}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from omniopd.cli.price import keys_first
     from omniopd.cli.quiet import quiet_libraries
     from omniopd.config import load_recipe, override
 
     quiet_libraries()
     recipe = override(load_recipe(options.recipe or "embedded"), options.settings)
     recipe = replace(recipe, teacher=replace(recipe.teacher, model=options.model))
+    keys_first(recipe)
     report = checked(recipe, options.known or ("stories" if options.model.startswith("embedded:") else "words"))
     print(report)
     if options.recipe and report.usable:

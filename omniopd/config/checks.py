@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from omniopd.config.bounds import check_settings
 from omniopd.config.settings import CONTROLS, LABELLED, EvaluationConfig, Recipe
 from omniopd.errors import ConfigError
+from omniopd.redaction import redact
 
 
 def check(recipe: Recipe) -> Recipe:
@@ -26,6 +27,11 @@ def check(recipe: Recipe) -> Recipe:
             f"untrained student) to {training.steps}, or none (evaluation.at=[])"
         )
     _check_evaluation(recipe.evaluation)
+    if redact(recipe.teacher.api_base) != recipe.teacher.api_base:
+        raise ConfigError(
+            f"teacher.api_base ({redact(recipe.teacher.api_base)}) holds a key or a password, and a recipe is a file "
+            "to show: put it into an environment variable and name that (teacher.key_variable)"
+        )
     if recipe.method == "grpo" and (training.group < 2 or training.micro_batch % training.group):
         raise ConfigError(
             f"training.group is {training.group}: grpo compares at least 2 answers of a prompt, and "

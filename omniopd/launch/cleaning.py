@@ -1,4 +1,4 @@
-"""An executed notebook without what belongs to this machine: papermill's notes, the state of widgets, paths.
+"""An executed notebook without what belongs to this machine: papermill's notes, the state of widgets, paths, keys.
 
 Knows notebooks as dictionaries. What a cell shows stays, apart from folders that only this machine has.
 """
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from omniopd.redaction import redact
 
 
 def cleaned(notebook: Any, places: Mapping[str, str]) -> Any:
@@ -53,7 +55,7 @@ def _rewritten(text: Any, places: Mapping[str, str]) -> Any:
         # The longest first: a run stands inside the working directory, and that one inside the home.
         for place in sorted(places, key=len, reverse=True):
             text = text.replace(place, places[place])
-        return text
+        return redact(text)
     if isinstance(text, Sequence):
         return [_rewritten(line, places) for line in text]
     return text

@@ -26,10 +26,11 @@ from omniopd.launch.launched import Launched, attach
 from omniopd.launch.notebooks import notebook_path
 from omniopd.launch.parameters import checked, parameters_of
 from omniopd.locks import lock
+from omniopd.redaction import is_secret
 from omniopd.runs.atomic import make_folder
 from omniopd.runs.claims import LOCK, claimed_by, held_words, release
 from omniopd.runs.folders import LAUNCHED, STATUS, named_folder, new_folder, refuse_taken
-from omniopd.runs.manifest import is_secret, now
+from omniopd.runs.manifest import now
 from omniopd.runs.status import changed, first_status, write_status
 from omniopd.runs.store import Run
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,27 +20,26 @@ from typing import Any
 import omniopd
 from omniopd.config import Recipe
 from omniopd.records import RunManifest
+from omniopd.redaction import redacted, struck_out
 
 PACKAGES = (
     "torch", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors", "tokenizers", "litellm",
     "rapidfuzz", "sentence-transformers", "math-verify", "numpy", "vllm", "papermill",
 )  # fmt: skip
 HIDDEN = "(not kept)"
-_SECRET_NAME = re.compile(r"(^|[._-])(api[_-]?key|key|secret|password|passwd|token|credentials?)$", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"\b(sk|pk|hf|gh[pousr]|xox[abp]|AIza|AKIA)[-_]?[A-Za-z0-9_-]{16,}")
 
 
 def collect(recipe: Recipe, name: str | None = None, command: Sequence[str] | None = None) -> RunManifest:
     """The manifest of a run that starts now. `command`: the words that started it (this process's by default)."""
     return RunManifest(
         name=name or recipe.name,
-        recipe=without_secrets(recipe.as_dict()),
+        recipe=redacted(recipe.as_dict(), HIDDEN),
         seed=recipe.seed,
         created=now(),
         versions=versions(),
         hardware=hardware(),
         commit=commit(),
-        command=tuple(_struck_out(this_command() if command is None else command)),
+        command=tuple(struck_out(this_command() if command is None else command, HIDDEN)),
     )
 
 
@@ -100,11 +98,6 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def is_secret(name: str, value: Any = None) -> bool:
-    """Whether a setting is named like a key or a password, or its value looks like one."""
-    return bool(_SECRET_NAME.search(name)) or (isinstance(value, str) and bool(_SECRET_VALUE.search(value)))
-
-
 def _git(root: Path, *words: str) -> str | None:
     try:
         done = subprocess.run(
@@ -118,24 +111,3 @@ def _git(root: Path, *words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _struck_out(words: Sequence[str]) -> list[str]:
-    kept: list[str] = []
-    for word in words:
-        name, equals, _ = word.partition("=")
-        after_a_secret_flag = bool(kept) and kept[-1].startswith("--") and bool(_SECRET_NAME.search(kept[-1]))
-        if equals and _SECRET_NAME.search(name):
-            kept.append(f"{name}={HIDDEN}")
-        else:
-            kept.append(HIDDEN if after_a_secret_flag else _SECRET_VALUE.sub(HIDDEN, word))
-    return kept
-
-
-def without_secrets(value: Any) -> Any:
-    """The value as JSON will hold it, keys struck out."""
-    if isinstance(value, Mapping):
-        return {key: without_secrets(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_secrets(inner) for inner in value]
-    return _SECRET_VALUE.sub(HIDDEN, value) if isinstance(value, str) else value

@@ -13,8 +13,9 @@ from typing import Any
 
 from omniopd.config import assigned, recipe_toml, with_settings
 from omniopd.errors import ConfigError
+from omniopd.redaction import redacted
 from omniopd.runs.atomic import write_text
-from omniopd.runs.manifest import now, without_secrets
+from omniopd.runs.manifest import HIDDEN, now
 from omniopd.runs.store import RECIPE, Run, write_manifest
 
 # Key, or section with a dot behind it, and why it changes nothing of what is trained.
@@ -67,8 +68,8 @@ def resettled(run: Run, words: Sequence[str]) -> Run:
     change = {"time": now(), "step": run.status.step, "settings": new}
     manifest = replace(
         run.manifest,
-        recipe=without_secrets(recipe.as_dict()),
-        changes=(*run.manifest.changes, without_secrets(change)),
+        recipe=redacted(recipe.as_dict(), HIDDEN),
+        changes=(*run.manifest.changes, redacted(change, HIDDEN)),
     )
     return Run(run.path, manifest)
 

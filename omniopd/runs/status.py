@@ -14,6 +14,7 @@ from typing import Any
 
 from omniopd.errors import RunError
 from omniopd.fields import read_fields
+from omniopd.redaction import redact
 from omniopd.runs.atomic import overwrite_text, write_text
 from omniopd.runs.claims import is_claimed
 from omniopd.runs.manifest import now
@@ -55,6 +56,8 @@ def changed(status: Status, **changes: Any) -> Status:
     unknown = set(changes) - {"state", "step", "steps", "message"}
     if unknown:
         raise RunError(f"{', '.join(sorted(unknown))} is no part of a status: it has state, step, steps and message")
+    if "message" in changes:
+        changes["message"] = redact(str(changes["message"]))
     status = replace(status, **changes, updated=now())
     if status.state not in STATES:
         raise RunError(f"state is {status.state!r}: it must be one of {', '.join(STATES)}")

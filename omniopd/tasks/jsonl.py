@@ -63,8 +63,10 @@ class Jsonl:
 
     def _divided(self, split: str) -> list[Prompt]:
         if split not in ("train", "test"):
-            raise DataError(f"{self.path} is one file, divided into 'train' and 'test', and has no split {split!r}: "
-                            f"ask for one of these, or give a folder that holds {split}.jsonl")
+            raise DataError(
+                f"{self.path} is one file, divided into 'train' and 'test', and has no split {split!r}: "
+                f"ask for one of these, or give a folder that holds {split}.jsonl"
+            )
         everything = self._read(Path(self.path))
         order = sorted({_digest(prompt) for prompt in everything})
         test = set(order[: math.ceil(self.held_out * len(order))])
@@ -79,8 +81,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"cannot read {path} ({problem.strerror}): check the path") from problem
     except UnicodeDecodeError as problem:
         number = problem.object.count(b"\n", 0, problem.start) + 1
-        raise DataError(f"{path}, line {number} is not UTF-8 (byte {problem.object[problem.start]:#04x}): "
-                        "save the file as UTF-8") from problem
+        raise DataError(
+            f"{path}, line {number} is not UTF-8 (byte {problem.object[problem.start]:#04x}): save the file as UTF-8"
+        ) from problem
     rows = []
     # Only \n ends a row: str.splitlines would also cut at U+2028, which JSON strings may hold.
     for number, line in enumerate(text.split("\n"), start=1):
@@ -91,8 +94,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError) as problem:  # also a number of more digits than Python reads
             raise DataError(f"{path}, line {number} is not JSON ({problem}): write one JSON object a line") from problem
         if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number} is a JSON {type(row).__name__}, not an object: "
-                            'write it as {"prompt": …, "answer": …}')
+            raise DataError(
+                f"{path}, line {number} is a JSON {type(row).__name__}, not an object: "
+                'write it as {"prompt": …, "answer": …}'
+            )
         rows.append(row)
     if not rows:
         raise DataError(f"{path} holds no rows: give a file with one JSON object a line")

@@ -22,10 +22,11 @@ from omniopd.teachers.buying import Patience, Piece
 from omniopd.teachers.calls import Call, OnResult, Watcher
 from omniopd.teachers.catalogue import ModelTraits, traits_of
 from omniopd.teachers.handover import ChatTemplate, Handover, handover_named
+from omniopd.teachers.keys import require_leave, sent_by, without_keys
 from omniopd.teachers.pacing import pacer_for
 from omniopd.teachers.prices import STANDARD, Price, price_of
 from omniopd.teachers.transport import Failure, Reply, prepare, send
-from omniopd.teachers.wire import call_parameters, likely_tokens, merged, most_tokens, sampling, server_address
+from omniopd.teachers.wire import base_of, call_parameters, likely_tokens, merged, most_tokens, sampling, server_address
 from omniopd.types import ContinuationRequest, Continuations
 
 _LOG = logging.getLogger(__name__)
@@ -80,6 +81,9 @@ class HostedTeacher:
         self.served_model, self.fingerprints = "", list[str]()
         self._sampling = sampling(self.traits, self.handover.name, temperature, top_p)
         self._key_variable = key_variable
+        if "api_key" not in self.parameters:
+            sent = self.traits.completion_model if self.handover.name == "raw" else model
+            require_leave(sent_by(sent, self.api_base or base_of(self.parameters), key_variable), model)
         self._pacer = pacer_for(model, self.api_base or "", requests_per_minute, tokens_per_minute)
         self._slots: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
         self._lock = threading.Lock()
@@ -161,6 +165,8 @@ class HostedTeacher:
             key_variable=self._key_variable, more=merged(self._sampling, self.parameters),
         )  # fmt: skip
         reply = await send(parameters, self.call_timeout_s)
+        if isinstance(reply, Reply):
+            reply = without_keys(reply)
         if isinstance(reply, Reply) and reply.is_counted:
             most = self.call_for(piece, samples)
             taken = min(reply.taken.read, most.input_tokens) + min(reply.taken.written, most.output_tokens)

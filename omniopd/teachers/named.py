@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from omniopd.teachers.catalogue import LOCAL, runs_here
+import difflib
+import re
+from pathlib import Path
+
+from omniopd.errors import ConfigError
+from omniopd.teachers.catalogue import EMBEDDED, LOCAL, SERVERS, runs_here
+from omniopd.teachers.prices import price_of
 from omniopd.types import Teacher
+
+_SHIPPED = (f"{EMBEDDED}teacher", f"{EMBEDDED}student")
+_PATH = re.compile(r"[./~]|[A-Za-z]:[\\/]|.*\\")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def teacher_named(name: str) -> Teacher:
@@ -11,11 +21,48 @@ def teacher_named(name: str) -> Teacher:
     here. What litellm can reach ("anthropic/claude-haiku-4-5"): one behind an API. Raises ConfigError."""
     from omniopd.teachers.hosted import HostedTeacher
     from omniopd.teachers.local import LocalTeacher
-    from omniopd.teachers.transport import knows_provider
 
-    if not runs_here(name) and knows_provider(name):
+    if not runs_here(name):
+        require_reachable(name)
         return HostedTeacher(name)
     from omniopd.models.loading import load_model, load_tokenizer
 
     name = name.removeprefix(LOCAL)
     return LocalTeacher(load_model(name), load_tokenizer(name), name=name)
+
+
+def require_reachable(name: str, api_base: str = "") -> None:
+    """Raises ConfigError for a teacher that does not run here and that litellm cannot reach either: a mistyped folder,
+    an id of the hub without `local:` before it. Asks nobody, and what has a price needs no look at litellm."""
+    from omniopd.teachers.transport import knows_provider
+
+    if name.startswith(SERVERS) or price_of(name) is not None:
+        return
+    path = Path(name).expanduser()
+    if _PATH.match(name) or path.exists():
+        what = "is a file, and a teacher is a folder" if path.is_file() else "does not exist as a folder"
+        if path.is_dir():
+            what = "is written with ~, which only a shell understands: write the folder out"
+        hint = _near(name) or ": give the folder of a saved model"
+        raise ConfigError(f"teacher.model is {name!r}, which {what}{hint}")
+    if knows_provider(name, api_base):
+        return
+    hint = _near(name)
+    if not hint and _HUB_ID.fullmatch(name):
+        hint = f': did you mean "{LOCAL}{name}", a model of the hub?'
+    raise ConfigError(
+        f"teacher.model is {name!r}, no folder has that name, and litellm knows no provider of it{hint or ':'} give "
+        f"{EMBEDDED}teacher, a folder, {LOCAL}<id on the hub>, or a model behind an API with its provider in front "
+        '("anthropic/claude-haiku-4-5", "hosted_vllm/Qwen/Qwen3-32B")'
+    )
+
+
+def _near(name: str) -> str:
+    """A folder, or a model that is shipped, with almost that name."""
+    path = Path(name)
+    try:
+        beside = [str(path.parent / p.name) for p in path.parent.iterdir() if p.is_dir()]
+    except OSError:
+        beside = []
+    found = difflib.get_close_matches(str(path), [*beside, *_SHIPPED], 1, 0.75)
+    return f": did you mean {found[0]!r}?" if found else ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from omniopd.errors import ConfigError
+from omniopd.redaction import redact
 from omniopd.teachers.failures import FOR_ALL, NO_ANSWER, RATE_LIMITED, UNREADABLE, Failure, failure_of
 from omniopd.teachers.finish import LENGTH, STOP, UNSAID, Ending, endings, parsed
 from omniopd.teachers.guard import Traffic, install, watching
@@ -49,8 +49,6 @@ _BUILT_AT_ONCE = (
 TOKEN_CHARACTERS = 256
 _FRAME_BYTES, _TOKEN_BYTES, _UNLIMITED = 1024 * 1024, 2048, 1 << 20
 _CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str | None], Any]] = WeakKeyDictionary()
-_SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
-_SECRET = re.compile(r"\b(?:sk|pk|hf|AIza|AKIA|gsk|xai)[-_]?[A-Za-z0-9_-]{12,}|(?i:bearer)\s+\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +173,8 @@ async def close_connections() -> None:
 
 
 def without_secrets(text: str, limit: int = 300) -> str:
-    """The text without values of the environment's keys and without anything that looks like one, cut to `limit`."""
-    for name, value in os.environ.items():
-        if len(value) >= 8 and _SECRET_NAME.search(name):
-            text = text.replace(value, "(hidden)")
-    return _SECRET.sub("(hidden)", text)[:limit]
+    """The beginning of the text, at most `limit` characters, without anything that is or looks like a key."""
+    return redact(text[: 8 * limit])[:limit]
 
 
 def _reply(answer: Any, traffic: Traffic, most_tokens: int) -> Reply | Failure:

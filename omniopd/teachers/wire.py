@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from omniopd.errors import ConfigError
+from omniopd.redaction import keep
 from omniopd.teachers.catalogue import SERVERS, ModelTraits
 from omniopd.teachers.handover import Asked
+from omniopd.teachers.keys import require_leave, sent_by
 
 
 def sampling(traits: ModelTraits, handover: str, temperature: float, top_p: float) -> dict[str, Any]:
@@ -79,12 +81,17 @@ def call_parameters(
         words["n"] = samples
     if api_base:
         words["api_base"] = api_base
-    if key_variable:
-        words["api_key"] = os.environ.get(key_variable, "none")
-    elif is_raw and api_base:
-        # OpenAI's key, which litellm would send with a completion, is nobody else's business.
-        words["api_key"] = os.environ.get("HOSTED_VLLM_API_KEY", "none")
+    if "api_key" in words:
+        keep(words["api_key"])
+    elif (key := require_leave(sent_by(words["model"], base_of(words), key_variable), traits.model).value) is not None:
+        # Said in so many words: litellm would look for OpenAI's key, which is nobody else's business.
+        words["api_key"] = key
     return words
+
+
+def base_of(parameters: Mapping[str, Any]) -> str | None:
+    """The address in the parameters of a call, if they have one."""
+    return parameters.get("api_base") or parameters.get("base_url")
 
 
 def server_address(model: str, handover: str, api_base: str | None) -> str | None:

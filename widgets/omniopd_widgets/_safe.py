@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import html
 import math
-import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from omniopd import redaction
 from omniopd.texts import HALF, UNSEEN, visible
 
 __all__ = [
     "UNSEEN", "SafeHTML", "element", "escape", "fit", "join", "redact", "shorten", "table", "visible", "wire",
 ]  # fmt: skip
 _HALF_SHIFT = 0x100000  # halves of surrogate pairs travel as characters of the last private plane
-_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"\b(sk|pk|hf|gh[pousr]|xox[abp]|AIza|AKIA)[-_]?[A-Za-z0-9_-]{16,}")
 
 
 class SafeHTML(str):
@@ -31,9 +28,10 @@ class SafeHTML(str):
 
 def wire(value: Any) -> Any:
     """`value` as JSON can carry it: tuples as lists, NaN and infinities as None, and half a surrogate pair (which no
-    UTF-8 can hold) moved to the last private plane, from where the page's `visible` shows it as what it is."""
+    UTF-8 can hold) moved to the last private plane, from where the page's `visible` shows it as what it is. What was
+    read as a key in this process is struck out."""
     if isinstance(value, str):
-        return HALF.sub(lambda m: chr(ord(m[0]) + _HALF_SHIFT), value)
+        return HALF.sub(lambda m: chr(ord(m[0]) + _HALF_SHIFT), redaction.hide_kept(value, "[a key]"))
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -44,11 +42,10 @@ def wire(value: Any) -> Any:
 
 
 def redact(text: str) -> str:
-    """`text` without the values of environment variables that are named like secrets, or what looks like a key."""
-    for name, value in os.environ.items():
-        if _SECRET_NAME.search(name) and len(value) >= 8:
-            text = text.replace(value, f"[{name}]")
-    return _SECRET_VALUE.sub("[a key]", text)
+    """`text` without what is or looks like a key."""
+    for value, name in redaction.named_like_secrets().items():
+        text = text.replace(value, f"[{name}]")
+    return redaction.redact(text, "[a key]")
 
 
 def shorten(text: str, limit: int) -> str:

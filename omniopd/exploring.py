@@ -1,58 +1,51 @@
 """Looking before training: a student, a teacher and a task at hand, one answer at a time.
 
 Sampling and auditing are the very functions of a training step; what comes back are records, so that a view shows what
-training would do. A teacher's texts are remembered: the second look asks nobody, a longer one asks for the rest only.
+training would do. A teacher's texts are remembered, as long as the exploration lives: the second look asks nobody, a
+longer one asks for the rest only, and what that takes is known before.
 """
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from omniopd.auditing import audit, evidence, similarity_named
-from omniopd.build import LocalModel, build_student, build_task, build_teacher, build_teacher_model
-from omniopd.config import Recipe, check, load_recipe
+from omniopd.build import ANSWERS, LocalModel, build_student, build_task, build_teacher, build_teacher_model
+from omniopd.config import Recipe, check, load_recipe, with_settings
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.method.forks import schedule, teacher_tokens
+from omniopd.method.forks import schedule
+from omniopd.method.similarity import exact_similarity
 from omniopd.method.targets import fork_targets
 from omniopd.models.pieces import whole_characters
 from omniopd.models.sampling import sample
+from omniopd.quoting import Asking, Unasked, inside, quote
 from omniopd.records import RolloutRecord
+from omniopd.teachers.asking import ask
+from omniopd.teachers.cached import CachedTeacher
+from omniopd.teachers.calls import OnResult, SellsCalls
 from omniopd.teachers.local import LocalTeacher
-from omniopd.teachers.prices import price_for
 from omniopd.training.recording import rollout_records
-from omniopd.types import Audit, AuditedRollout, Fork, Prompt, Rollout, Teacher, Usage
+from omniopd.types import (
+    Audit,
+    AuditedRollout,
+    ContinuationRequest,
+    Continuations,
+    Fork,
+    Prompt,
+    Rollout,
+    Similarity,
+    Teacher,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """What asking would take: a teacher that runs here takes `seconds` (None: not measured yet), another one tokens and
-    dollars (None: nobody knows the price)."""
-
-    forks: int
-    texts: int
-    input_tokens: int = 0
-    output_tokens: int = 0
-    usd: float | None = 0.0
-    seconds: float | None = 0.0
-
-    @property
-    def is_free(self) -> bool:
-        return self.texts == 0
-
-    @property
-    def is_paid(self) -> bool:
-        return self.input_tokens > 0
-
-    def __str__(self) -> str:
-        if self.is_free:
-            return "free: at hand"
-        if not self.is_paid:
-            return "local seconds" if self.seconds is None else f"about {max(0.1, self.seconds):.1f} s here"
-        money = "price unknown" if self.usd is None else f"${self.usd:.4f}"
-        return f"≈ {self.input_tokens:,} teacher tokens read + {self.output_tokens:,} written, {money}"
+# Settings of a teacher that change how it is reckoned with, and not who answers.
+_RECKONING = ("tokens_per_student_token", "ask_above_usd", "usd_per_million_input", "usd_per_million_output")
 
 
 class Exploration:
@@ -75,9 +68,12 @@ class Exploration:
         self.recipe = load_recipe(recipe, **settings) if isinstance(recipe, str) else check(recipe)
         self.task = build_task(self.recipe)
         self.student = student or build_student(self.recipe)
-        local = None if teacher is not None else build_teacher_model(self.recipe)
-        self.teacher = teacher if teacher is not None else build_teacher(self.recipe, local)
-        self.is_local = isinstance(self.teacher, LocalTeacher)
+        self._folder = Path(tempfile.mkdtemp(prefix="omniopd-exploration-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._was_given = teacher is not None
+        self._local: LocalModel | None = None
+        self._loaded: tuple[str, str] | None = None
+        self._takes(teacher if teacher is not None else self._built(self.recipe))
         self.rollout: Rollout | None = None
         self._seconds: float | None = None  # the last asking took, per text
         self._audits: dict[tuple[int, int], Audit] = {}
@@ -108,9 +104,7 @@ class Exploration:
 
     def forks(self) -> list[Fork]:
         """Where the recipe's scheduler would audit this answer."""
-        rollout, settings = self._at_hand(), self.recipe.audit
-        allowed = whole_characters(rollout.pieces)
-        return schedule(settings.scheduler, rollout.entropies, settings.forks, settings.chunk_tokens, allowed=allowed)
+        return self._forks(self.recipe)
 
     def fork_at(self, start: int) -> Fork:
         """The chunk that begins at a token, shorter at the end of the answer. Raises ConfigError outside of it."""
@@ -126,24 +120,16 @@ class Exploration:
         A fork that has as many texts already is not asked about again. Raises TeacherError where no place got an
         answer; a single one that got none is among the record's `unanswered`.
         """
-        rollout, settings = self._at_hand(), self.recipe.audit
         for fork in forks:  # looked at last, shown first where chunks overlap
             if (known := self._audits.pop((fork.start, fork.stop), None)) is not None:
                 self._audits[fork.start, fork.stop] = known
-        missing = self._missing(forks)
+        settings, missing = self.recipe.audit, self._missing(forks, self.recipe)
         if missing:
-            since = time.perf_counter()
-            [audited] = audit(
-                [rollout],
-                [missing],
-                self.teacher,
-                similarity_named(settings.similarity, settings.power, settings.embedding_model),
-                settings.samples,
-                tokenizer=self.student.tokenizer,
-                seed=seed,
-                tokens_per_student_token=self.recipe.teacher.tokens_per_student_token,
-            )
-            self._seconds = (time.perf_counter() - since) / (len(missing) * settings.samples)
+            since, price = time.perf_counter(), self.price(missing, seed)
+            similarity = similarity_named(settings.similarity, settings.power, settings.embedding_model)
+            audited = self._audited(missing, self.recipe, self._asked, similarity, seed)
+            if price.texts:
+                self._seconds = (time.perf_counter() - since) / price.texts
             found = {(a.fork.start, a.fork.stop): a for a in audited.audits}
             self._audits = {place: a for place, a in self._audits.items() if place not in found} | found
             self._unanswered |= {u.fork.start: u.problem for u in audited.unanswered}
@@ -156,21 +142,14 @@ class Exploration:
                 )
         return self.record()
 
-    def price(self, forks: Sequence[Fork]) -> Asking:
+    def price(self, forks: Sequence[Fork], seed: int = 0) -> Asking:
         """What asking about these places would take; nothing where the texts are at hand."""
-        rollout, settings = self._at_hand(), self.recipe.audit
-        missing = self._missing(forks)
-        texts = len(missing) * settings.samples
-        if self.is_local or not missing:
-            seconds = 0.0 if not missing else None if self._seconds is None else texts * self._seconds
-            return Asking(len(missing), texts, seconds=seconds)
-        # The student's tokens stand for the teacher's; each text is taken to be a call that reads the prefix.
-        read = settings.samples * sum(len(rollout.prompt_ids) + fork.start for fork in missing)
-        ratio = self.recipe.teacher.tokens_per_student_token
-        written = settings.samples * sum(teacher_tokens(fork.stop - fork.start, ratio) for fork in missing)
-        price = price_for(self.recipe.teacher)
-        usd = None if price is None else price.of(Usage(read, written))
-        return Asking(len(missing), texts, read, written, usd)
+        return self._price(forks, self.recipe, seed)
+
+    def price_with(self, **settings: Any) -> Asking:
+        """What asking at all forks would take under other settings (as `with_settings` takes them)."""
+        other = self._with(settings)
+        return self._price(self._forks(other), other, 0)
 
     def record(self) -> RolloutRecord:
         """The answer with every audit so far of the recipe's present chunk length, under its present target, as a
@@ -188,13 +167,77 @@ class Exploration:
 
     def with_settings(self, **settings: Any) -> None:
         """Change settings of the recipe, in dotted names (`audit.samples`). Audits of other chunk lengths are kept
-        aside until their length is chosen again. Raises ConfigError, and changes nothing then."""
-        from omniopd.config import override
+        aside until their length is chosen again; another teacher is asked anew. Raises ConfigError for what is refused,
+        and for another student, which takes an exploration of its own, and changes nothing then."""
+        other = self._with(settings)
+        if other.task != self.recipe.task:
+            self.task = build_task(other)
+        if self._reckoned(other) != self.recipe.teacher:
+            self._takes(self._built(other))
+            self._seconds, self._audits, self._unanswered = None, {}, {}
+        self.recipe = other
 
-        self.recipe = override(self.recipe, [f"{name}={value}" for name, value in settings.items()])
+    def _with(self, settings: Mapping[str, Any]) -> Recipe:
+        named = {name.replace("__", "."): value for name, value in settings.items()}
+        other = with_settings(self.recipe, named, "the exploration's settings")
+        for name in named:
+            if name in ("student.model", "student.dtype", "student.lora_rank", "training.device"):
+                raise ConfigError(
+                    f"{name} is {named[name]!r}, and the student is loaded already: explore another recipe"
+                )
+        if self._was_given and self._reckoned(other) != self.recipe.teacher:
+            changed = ", ".join(name for name in named if name.startswith("teacher."))
+            raise ConfigError(f"{changed} cannot be changed where the teacher was given as an object: give another one")
+        return other
 
-    def _missing(self, forks: Sequence[Fork]) -> list[Fork]:
-        wanted = self.recipe.audit.samples
+    def _reckoned(self, other: Recipe) -> Any:
+        """The other recipe's teacher, reckoned with as this one."""
+        return replace(other.teacher, **{name: getattr(self.recipe.teacher, name) for name in _RECKONING})
+
+    def _built(self, recipe: Recipe) -> Teacher:
+        """The recipe's teacher; its network is loaded once."""
+        loaded = recipe.teacher.model, recipe.teacher.dtype
+        if self._loaded != loaded:
+            self._local, self._loaded = build_teacher_model(recipe), loaded
+        return build_teacher(recipe, self._local)
+
+    def _takes(self, teacher: Teacher) -> None:
+        self.teacher, self.is_local = teacher, isinstance(teacher, LocalTeacher)
+        known = inside(teacher, CachedTeacher)
+        told = teacher if isinstance(teacher, SellsCalls) else _Told(teacher)
+        self._memory = CachedTeacher(told, self._folder / ANSWERS) if known is None else known
+        self._asked: Teacher = self._memory if known is None else teacher
+
+    def _forks(self, recipe: Recipe) -> list[Fork]:
+        rollout, settings = self._at_hand(), recipe.audit
+        allowed = whole_characters(rollout.pieces)
+        return schedule(settings.scheduler, rollout.entropies, settings.forks, settings.chunk_tokens, allowed=allowed)
+
+    def _audited(
+        self, forks: Sequence[Fork], recipe: Recipe, teacher: Teacher, similarity: Similarity, seed: int
+    ) -> AuditedRollout:
+        [audited] = audit(
+            [self._at_hand()],
+            [forks],
+            teacher,
+            similarity,
+            recipe.audit.samples,
+            tokenizer=self.student.tokenizer,
+            seed=seed,
+            tokens_per_student_token=recipe.teacher.tokens_per_student_token,
+        )
+        return audited
+
+    def _price(self, forks: Sequence[Fork], recipe: Recipe, seed: int) -> Asking:
+        unasked = Unasked()
+        self._audited(self._missing(forks, recipe), recipe, unasked, exact_similarity, seed)
+        rollout = self._at_hand()
+        starts = {"".join(rollout.pieces[: fork.start]): fork.start for fork in forks}
+        read = [len(rollout.prompt_ids) + starts[request.prefix] for request in unasked.requests]
+        return quote(unasked.requests, read, self._memory, recipe, self._seconds)
+
+    def _missing(self, forks: Sequence[Fork], recipe: Recipe) -> list[Fork]:
+        wanted = recipe.audit.samples
         at_hand = {place for place, known in self._audits.items() if known.samples >= wanted}
         return [fork for fork in forks if (fork.start, fork.stop) not in at_hand]
 
@@ -209,6 +252,23 @@ class Exploration:
         if self.rollout is None:
             raise ConfigError("there is no answer to look at yet: have the student answer a problem first")
         return self.rollout
+
+
+class _Told:
+    """A teacher of one's own, as a memory wants it: it says who it is, and tells of each answer as it stands."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.teacher = teacher
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        identity = getattr(self.teacher, "identity", None)
+        return identity if isinstance(identity, Mapping) else {"kind": type(self.teacher).__name__}
+
+    def continue_from(
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
+    ) -> list[Continuations]:
+        return ask(self.teacher, requests, on_result)
 
 
 def _apart(audits: Sequence[Audit]) -> list[Audit]:

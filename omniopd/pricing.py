@@ -20,7 +20,7 @@ from omniopd.teachers.prices import price_for
 
 _PROMPTS = 64
 # What an instruction says around a prefix, in tokens.
-_INSTRUCTION_TOKENS = 120.0
+INSTRUCTION_TOKENS = 120.0
 
 
 def estimate_of(
@@ -41,7 +41,7 @@ def estimate_of(
         latency_s or LATENCY_S,
         t.concurrency,
         prompt_tokens=prompt_tokens(recipe),
-        extra_input=_INSTRUCTION_TOKENS if handover == "instruction" else 0.0,
+        extra_input=INSTRUCTION_TOKENS if handover == "instruction" else 0.0,
         extra_output=float(traits.thinking_tokens),
         samples_per_call=traits.most_samples,
         requests_per_minute=t.requests_per_minute,

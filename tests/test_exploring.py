@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from omniopd.build import LocalModel
@@ -121,3 +123,31 @@ def test_a_token_outside_the_answer_and_a_missing_answer_are_named() -> None:
         explore.fork_at(99)
     with pytest.raises(ConfigError, match="have the student answer a problem first"):
         Exploration(small_recipe(), STUDENT, ScriptedTeacher(numbered)).forks()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("evaluation.before", True), ("evaluation.before", False), ("seed", 7), ("objective.anchor_weight", 1),
+        ("objective.anchor_weight", 0.25), ("task.path", "1"), ("task.path", "true"), ("task.path", ""),
+        ("student.temperature", 1), ("evaluation.temperatures", [0.0, 0.5]), ("evaluation.temperatures", []),
+        ("task.path", 'a "b" = c'), ("method", "omniopd"),
+    ],
+)  # fmt: skip
+def test_settings_keep_their_types(name: str, value: Any) -> None:
+    explore = exploration()
+    explore.with_settings(**{name: value})
+    part: Any = explore.recipe
+    for step in name.split("."):
+        part = getattr(part, step)
+    assert part == (tuple(value) if isinstance(value, list) else value)
+    assert type(part) in (type(value), tuple, float)
+
+
+@pytest.mark.parametrize("value", [None, "1", True, [4], 1.5])
+def test_a_setting_of_another_type_is_refused_and_changes_nothing(value: Any) -> None:
+    explore = exploration()
+    before = explore.recipe
+    with pytest.raises(ConfigError, match=r"audit\.samples"):
+        explore.with_settings(**{"audit.samples": value})
+    assert explore.recipe is before

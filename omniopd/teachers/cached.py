@@ -67,6 +67,12 @@ class CachedTeacher:
         """The same, with every call that is made shown to `watcher`."""
         return _Lookup(self, requests, on_result).carry_out(watcher)
 
+    def missing(self, request: ContinuationRequest) -> list[tuple[int, int]]:
+        """The draws that asking would buy now, as runs of numbers: (first, how many)."""
+        if self.mode == "replay":
+            return []
+        return _runs(set(_numbers(request)) - set(self.answers.of(self.question(request))))
+
     def question(self, request: ContinuationRequest) -> str:
         """What a draw is found by, but for its number, as one hash."""
         asked = [

@@ -235,3 +235,29 @@ def test_hostile_problems_and_names_are_shown_and_not_obeyed(mount) -> None:
         mounted.settle()
     assert len(mounted.find("option").all()) >= len(texts)
     mounted.assert_quiet()
+
+
+def test_an_order_is_priced_by_what_the_teacher_would_be_asked_and_not_by_the_forks_shown(mount) -> None:
+    """One fork is at hand, and not the highest: one fork of five texts is quoted as the five of another fork."""
+    teacher = ScriptedTeacher([f"text {n} of it" for n in range(9)])
+    bench = workbench(teacher, teacher__model="anthropic/claude-haiku-4-5", audit__forks=2)
+    low = min(bench.exploration.forks(), key=lambda fork: fork.entropy)
+    bench.ask(low.start)
+    bench.wait()
+    mounted = mount(bench.posterior)
+    mounted.click("details.oopd-posterior-paid summary")
+    badge = mounted.find(".oopd-posterior-paid .oopd-price")
+    for forks, samples in ((1, 3), (2, 5), (1, 2), (2, 3)):
+        mounted.find("[data-name=forks]").fill(str(forks))
+        mounted.find("[data-name=samples]").fill(str(samples))
+        mounted.settle()
+        quoted = bench.exploration.price_with(audit__forks=forks, audit__samples=samples)
+        assert badge.inner_text() == str(quoted)
+        asked = len(teacher.requests)
+        mounted.press("Enter")
+        bench.wait()
+        assert sum(r.samples for r in teacher.requests[asked:]) == quoted.texts
+        assert bench.bar.problem == ""
+        mounted.settle()
+    assert [r.samples for r in teacher.requests] == [3, 3, 2, 2]
+    bench.close()

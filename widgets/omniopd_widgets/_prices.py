@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from omniopd.records import AuditRecord
 
@@ -50,6 +50,13 @@ class Price:
         money = "dollars unknown" if self.cost_usd is None else dollars(self.cost_usd)
         read = f"{self.input_tokens:,} teacher tokens read + " if self.input_tokens else ""
         return f"≈ {read}{self.output_tokens:,} {'' if read else 'teacher tokens '}written, {money}"
+
+
+class Quoted(Protocol):
+    """What somebody who asks the teacher says that it would take; its text is shown as it stands."""
+
+    @property
+    def is_free(self) -> bool: ...
 
 
 def dollars(amount: float) -> str:

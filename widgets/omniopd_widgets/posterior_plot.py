@@ -2,7 +2,8 @@
 
 α, N and the centring are recomputed in the page from similarities that travelled once; another similarity compares the
 texts at hand again, here. Neither asks a teacher. What would cost something (more texts than at hand, other forks,
-another chunk length) is priced while it is typed and only handed over, on Enter, to whoever called `on_pay`.
+another chunk length) is priced while it is typed and only handed over, on Enter, to whoever called `on_pay`. Who knows
+better than the records what is at hand says so with `price_with`: then that is shown, and it is what is paid.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe, validate
+from traitlets import Bool, Dict, Enum, Float, Int, List, TraitError, Unicode, observe, validate
 
-from omniopd.errors import ConfigError
+from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.method.plain_similarity import PLAIN_BY_NAME
 from omniopd.method.what_if import posterior_of, shares, spread_interval_of, subsample_spread
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
 from omniopd_widgets._base import View
-from omniopd_widgets._prices import Price, Usage, quote, usage_of
+from omniopd_widgets._prices import Price, Quoted, Usage, quote, usage_of
 from omniopd_widgets._safe import SafeHTML, element, table, wire
 
 RECORDED = "recorded"
 CENTRINGS = ("none", "others", "these")
 LABEL_CHARACTERS = 120
+
+WANTED = ("forks", "samples", "chunk_tokens")
 
 Compare = Callable[[str, Sequence[str]], Sequence[float]]
 
@@ -36,7 +39,7 @@ class Order:
     forks: int
     samples: int
     chunk_tokens: int
-    price: Price
+    price: Quoted
 
 
 class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"):
@@ -63,6 +66,9 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
     centring = Enum(CENTRINGS, default_value="none").tag(sync=True)
     selected = Int(-1).tag(sync=True)
     order = Dict().tag(sync=True)
+    typed = Dict().tag(sync=True)
+    told = Dict().tag(sync=True)
+    priced_elsewhere = Bool(False).tag(sync=True)
 
     def __init__(
         self,
@@ -78,6 +84,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         self._seconds: dict[str, float] = {}
         self._usage = Usage()
         self._payers: list[Callable[[Order], Any]] = []
+        self._quoter: Callable[[int, int, int], Quoted] | None = None
         super().__init__()
         self.show(record, others)
         for name, value in traits.items():
@@ -94,7 +101,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         selected = self.selected
         with self.hold_sync():
             self.forks = [_fork(a) for a in self._audits]
-            self.usage = self._usage.as_dict()
+            self.usage, self.typed, self.told = self._usage.as_dict(), {}, {}
             self.samples = max((len(a.similarities) for a in self._audits), default=0)
             self.order = {}
             self._compare_again()
@@ -107,6 +114,10 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         self._payers.append(act)
         return lambda: self._payers.remove(act)
 
+    def price_with(self, quoter: Callable[[int, int, int], Quoted]) -> None:
+        """Have `quoter(forks, samples, chunk_tokens)` say what other settings would take."""
+        self._quoter, self.priced_elsewhere = quoter, True
+
     def results(self) -> list[dict[str, Any]]:
         """Per fork, what is on screen: start, posterior mean, the shares of data and prior, intervals, weight."""
         rows = self._numbers()
@@ -114,15 +125,15 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
             row["nominal"] = Posterior(row["agree"], row["disagree"]).interval()
         return rows
 
-    def price(self, forks: int | None = None, samples: int | None = None, chunk_tokens: int | None = None) -> Price:
+    def price(self, forks: int | None = None, samples: int | None = None, chunk_tokens: int | None = None) -> Quoted:
         """What other settings would cost beyond the texts at hand."""
         usage = self._usage
-        return quote(
-            usage,
+        wanted = (
             usage.forks if forks is None else forks,
             usage.samples if samples is None else samples,
             usage.chunk_tokens if chunk_tokens is None else chunk_tokens,
         )
+        return quote(usage, *wanted) if self._quoter is None else self._quoter(*wanted)
 
     def summary(self) -> str:
         if not self._audits:
@@ -204,15 +215,37 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         self._seconds[name] = time.perf_counter() - start
         return ""
 
+    @observe("typed")
+    def _tell(self, _: Any = None) -> None:
+        """What the settings that are being typed would take."""
+        wanted = {key: self.typed.get(key) for key in WANTED}
+        if not all(type(value) is int and 0 < value <= 1e6 for value in wanted.values()):
+            return
+        try:
+            price = self.price(**wanted)
+            text, kind = str(price), "free" if price.is_free else "paid"
+        except OmniOPDError as error:
+            text, kind = str(error), "refused"
+        self.told = {**wanted, "text": wire(text), "kind": kind}
+
     @observe("order")
     def _hand_over(self, _: Any) -> None:
         """An order from the page; its price is computed here, so that what is paid is what the records say."""
         if not self.order:
             return
-        forks, samples, chunk_tokens = (int(self.order[key]) for key in ("forks", "samples", "chunk_tokens"))
-        price = self.price(forks, samples, chunk_tokens)
-        if price.is_free:
+        forks, samples, chunk_tokens = (int(self.order[key]) for key in WANTED)
+        try:
+            price = self.price(forks, samples, chunk_tokens)
+        except OmniOPDError:
+            price = Price()  # whoever takes the order says why not
+        if price.is_free and self._quoter is None:
             return
+        before = self.told
+        if before and [before[key] for key in WANTED] == [forks, samples, chunk_tokens]:
+            self._tell()
+            if self.told["kind"] == "paid" and self.told["text"] != before["text"]:
+                self.problem = f"This takes {self.told['text']} by now: press Enter again to have it."
+                return
         for act in tuple(self._payers):
             act(Order(forks, samples, chunk_tokens, price))
         if not self._payers:

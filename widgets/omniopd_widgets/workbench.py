@@ -15,6 +15,7 @@ import ipywidgets
 
 from omniopd.errors import OmniOPDError
 from omniopd.exploring import Exploration
+from omniopd.quoting import Asking
 from omniopd.records import RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._stack import Stack
@@ -81,6 +82,7 @@ class Workbench(Stack):
         self.bar.observe(self._settings_changed, "settings")
         self.rollout.observe(lambda change: self._opened(change["new"]), "opened")
         self.rollout.observe(lambda change: self._selected(change["new"]), "selected")
+        self.posterior.price_with(self._quoted)
         self.posterior.on_pay(self._ordered)
         self.posterior.observe(lambda change: self._select(change["new"]), "selected")
         self.ledger.observe(lambda change: self._select(change["new"]), "selected")
@@ -152,9 +154,14 @@ class Workbench(Stack):
         else:
             self.ask(position)
 
+    def _quoted(self, forks: int, samples: int, chunk_tokens: int) -> Asking:
+        if self.exploration.rollout is None:
+            return Asking(0, 0)
+        return self.exploration.price_with(**_audit_settings(forks, samples, chunk_tokens))
+
     def _ordered(self, order: Order) -> None:
         """More texts, more forks or other chunks, priced in the posterior plot and paid for there with Enter."""
-        wanted = {"audit.forks": order.forks, "audit.samples": order.samples, "audit.chunk_tokens": order.chunk_tokens}
+        wanted = _audit_settings(order.forks, order.samples, order.chunk_tokens)
 
         def work() -> None:
             # One piece of work: settings that are refused must not be paid for as the old ones.
@@ -182,7 +189,7 @@ class Workbench(Stack):
 
     def _use(self) -> None:
         if self.launcher is None:
-            self.bar.problem = "this workbench has no launcher: make it with runs=\"runs\""
+            self.bar.problem = 'this workbench has no launcher: make it with runs="runs"'
             return
         if self._recipe is None:
             self.bar.problem = (
@@ -278,6 +285,10 @@ class Workbench(Stack):
         from omniopd_widgets.launcher import Launcher
 
         return Launcher("train", runs=runs)
+
+
+def _audit_settings(forks: int, samples: int, chunk_tokens: int) -> dict[str, Any]:
+    return {"audit.forks": forks, "audit.samples": samples, "audit.chunk_tokens": chunk_tokens}
 
 
 _EMPTY = RolloutRecord(0, 0, "", (), (), (), ())

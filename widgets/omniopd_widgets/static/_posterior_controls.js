@@ -1,7 +1,7 @@
 // The posterior plot's controls, each with its price: free, local seconds, or a teacher's tokens and dollars.
 // What a teacher would have to be asked for is priced while it is typed, and assigned to `order` on Enter only.
 
-import { assign, clear, count, dollars, h, on, plain } from "./_common.js";
+import { assign, clear, count, dollars, h, later, on, plain } from "./_common.js";
 import { quote } from "./_posterior.js";
 
 export function makeControls(model, root, { change, signal }) {
@@ -86,8 +86,19 @@ function makePaid(model, signal) {
   let usage = null;
   const wanted = () => Object.fromEntries(fields.map((input) => [input.dataset.name, Math.round(Number(input.value))]));
   const valid = () => fields.every((input) => Number(input.value) >= 1 && Number(input.value) <= 1e6);
+  // Who asks the teacher may know better than the records what is at hand, and says so by `told`.
+  const elsewhere = () => model.get("priced_elsewhere");
+  const isTold = (told) => Object.entries(wanted()).every(([name, value]) => told[name] === value);
   function show() {
     if (!valid()) return void (cost.textContent = "whole numbers from 1 on");
+    if (elsewhere()) {
+      const told = model.get("told") ?? {};
+      cost.dataset.kind = isTold(told) && told.kind === "free" ? "free" : "paid";
+      cost.textContent = isTold(told) ? plain(told.text) : "…";
+      if (isTold(told) || JSON.stringify(model.get("typed")) === JSON.stringify(wanted())) return;
+      model.set("typed", wanted());
+      return void model.save_changes();
+    }
     const found = quote(usage, wanted());
     const free = found.input + found.output === 0;
     const money = found.cost === null ? "dollars unknown" : dollars(found.cost);
@@ -99,12 +110,13 @@ function makePaid(model, signal) {
     on(input, "keydown", (event) => {
       if (event.key !== "Enter" || event.repeat || !valid()) return;
       event.preventDefault();
-      const found = quote(usage, wanted());
-      if (found.input + found.output === 0) return;
+      const { input: read, output: written } = quote(usage, wanted());
+      if (elsewhere() ? !isTold(model.get("told") ?? {}) : read + written === 0) return;
       model.set("order", { ...wanted(), serial: (model.get("order")?.serial ?? 0) + 1 });
       model.save_changes();
     }, { signal });
   }
+  later(model, ["told"], show, signal);
   function update() {
     if (usage === model.get("usage")) return;
     usage = model.get("usage");

@@ -16,8 +16,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from omniopd.errors import ConfigError
-from omniopd.teachers.failures import FOR_ALL, NO_ANSWER, RATE_LIMITED, UNREADABLE, Failure, failure_of
-from omniopd.teachers.finish import LENGTH, STOP, UNSAID, Ending, endings, parsed
+from omniopd.teachers.failures import FOR_ALL, NO_ANSWER, RATE_LIMITED, UNGUARDED, UNREADABLE, Failure, failure_of
+from omniopd.teachers.finish import LENGTH, STOP, UNSAID, Ending, endings, read
 from omniopd.teachers.guard import Traffic, install, watching
 from omniopd.teachers.inline import building
 
@@ -44,9 +44,10 @@ _BUILT_AT_ONCE = (
     "openai/",
     "text-completion-openai/",
 )
+_UNWATCHED = "aiohttp_openai/"  # the one way of litellm's that passes by httpx, and follows every redirect
 # No tokenizer has longer tokens; a text that has more is cut before anything looks at it.
 TOKEN_CHARACTERS = 256
-_FRAME_BYTES, _TOKEN_BYTES, _UNLIMITED = 1024 * 1024, 2048, 1 << 20
+_FRAME_BYTES, _CHOICE_BYTES, _TOKEN_BYTES, _UNLIMITED = 64 * 1024, 4 * 1024, 64, 1 << 16
 _CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str | None], Any]] = WeakKeyDictionary()
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 _SECRET = re.compile(r"\b(?:sk|pk|hf|AIza|AKIA|gsk|xai)[-_]?[A-Za-z0-9_-]{12,}|(?i:bearer)\s+\S+")
@@ -113,13 +114,17 @@ async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failu
     """One call with litellm's `parameters` ("messages" for a chat, "prompt" for a completion), given up after
     `timeout_s`. Never raises for what a provider or a network did."""
     litellm = prepare()
+    model = str(parameters["model"])
+    if model.startswith(_UNWATCHED):
+        instead = model.replace(_UNWATCHED, "openai/")
+        return Failure(UNGUARDED, is_final=True, said=f"its calls cannot be kept to one address: name it {instead!r}")
     entrance = litellm.atext_completion if "prompt" in parameters else litellm.acompletion
     most_tokens = int(parameters.get("max_tokens") or 0)
-    traffic = Traffic(_most_bytes(parameters, most_tokens))
+    traffic = Traffic(_most_bytes(parameters, most_tokens), read)
     try:
         if "prompt" in parameters and "api_base" in parameters:
             parameters = {**parameters, "client": _completion_client(parameters["api_base"], parameters.get("api_key"))}
-        with building(at_once=str(parameters["model"]).startswith(_BUILT_AT_ONCE)), watching(traffic):
+        with building(at_once=model.startswith(_BUILT_AT_ONCE)), watching(traffic):
             # litellm's own timeout does not cover every way of hanging.
             answer = await asyncio.wait_for(
                 entrance(**parameters, max_retries=0, timeout=timeout_s + 5, drop_params=False), timeout_s
@@ -135,7 +140,8 @@ async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failu
 
 def _most_bytes(parameters: Mapping[str, Any], most_tokens: int) -> int:
     """What an honest answer can take: its texts, escaped and with their thoughts, and whatever is put around them."""
-    return _FRAME_BYTES + int(parameters.get("n") or 1) * max(most_tokens, 1) * _TOKEN_BYTES
+    texts = int(parameters.get("n") or 1)
+    return _FRAME_BYTES + texts * (_CHOICE_BYTES + (most_tokens or _UNLIMITED) * _TOKEN_BYTES)
 
 
 def _completion_client(base: str, key: str | None) -> Any:
@@ -172,7 +178,7 @@ def without_secrets(text: str, limit: int = 300) -> str:
 
 
 def _reply(answer: Any, traffic: Traffic, most_tokens: int) -> Reply | Failure:
-    ends = endings(parsed(traffic.body))
+    ends = endings(traffic.answer) or []
     try:
         usage = answer.usage
         details = getattr(usage, "prompt_tokens_details", None)
@@ -184,8 +190,6 @@ def _reply(answer: Any, traffic: Traffic, most_tokens: int) -> Reply | Failure:
             output_tokens=getattr(usage, "completion_tokens", 0) or 0,
             cached_tokens=getattr(details, "cached_tokens", 0) or 0,
         )
-        if ends is None:
-            return Failure(UNREADABLE, is_final=True, unsure=True, said="its form does not say how a text ended")
         if len(ends) != len(answer.choices):
             return Failure(UNREADABLE, unsure=True, said=f"{len(ends)} texts of which {len(answer.choices)} were read")
         used_up = 0 < most_tokens * len(ends) <= reply.output_tokens

@@ -82,7 +82,7 @@ def read(body: bytes) -> tuple[Mapping[str, Any], bytes]:
     return answer, _plain(answer) if "choices" in answer else body
 
 
-_NAMES = ("id", "object", "model", "system_fingerprint")
+_NAMES = ("id", "object", "model", "system_fingerprint", "service_tier")
 _THOUGHTS = ("reasoning_content", "reasoning")
 
 
@@ -111,7 +111,8 @@ def _counts(usage: Any) -> bool:
 def _is_count(name: str, value: Any) -> bool:
     if name.endswith("details"):
         return isinstance(value, Mapping | list | None)
-    return "token" not in name or isinstance(value, int | None) or (isinstance(value, float) and value.is_integer())
+    is_number = isinstance(value, int | str | None) or (isinstance(value, float) and value.is_integer())
+    return is_number or "token" not in name
 
 
 def parsed(body: bytes) -> Any:

@@ -111,18 +111,21 @@ def _guarded_sync(send: Any) -> Any:
 
     @functools.wraps(send)
     def handle_request(self: Any, request: Any) -> Any:
-        if _CALL.get() is None:
+        traffic = _CALL.get()
+        if traffic is None:
             return send(self, request)
         request.headers["accept-encoding"] = _ENCODINGS
         response = send(self, request)
+        aside = Traffic(ERROR_BYTES * 16, lambda body: (None, body))
         try:
-            aside = Traffic(ERROR_BYTES * 16, lambda body: (None, body))
             body = _begun(aside, response)
             for chunk in response.iter_raw():
                 if not body.add(chunk):
                     break
         finally:
             response.close()
+            if aside.redirected:
+                traffic.status, traffic.redirected = aside.status, aside.redirected
         return _whole(aside, response, body, request)
 
     return handle_request

@@ -133,7 +133,7 @@ async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failu
         return Failure(NO_ANSWER, unsure=True)
     except Exception as error:
         return failure_of(error, traffic, without_secrets)
-    if not 200 <= traffic.status < 300:
+    if traffic.answer is None:
         return failure_of(None, traffic, without_secrets)  # litellm makes answers of some errors
     return _reply(answer, traffic, most_tokens)
 

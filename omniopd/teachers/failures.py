@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from omniopd.teachers.finish import parsed
+from omniopd.teachers.finish import parsed, words
 from omniopd.teachers.guard import Traffic
 
 RATE_LIMITED, OVERLOADED, SERVER_ERROR, CONNECTION = "rate limited", "overloaded", "server error", "connection lost"
@@ -71,14 +71,14 @@ def failure_of(error: Exception | None, traffic: Traffic, hide: Callable[[str], 
     if traffic.unsent and 200 <= status < 300:
         return Failure(UNGUARDED, is_final=True, unsure=True, said=hide(_line(traffic.unsent)))
     if traffic.broken:
-        return Failure(UNREADABLE, unsure=True, said=hide(traffic.broken))
+        return Failure(UNREADABLE, unsure=True, said=hide(_line(traffic.broken)))
     if not traffic.requests:
         return _of_litellm(error, hide)
-    if not status:
-        return Failure(CONNECTION, unsure=True, said=hide(_line(str(error))))
+    if not status or (traffic.lost and status < 400):
+        return Failure(CONNECTION, unsure=True, said=hide(_line(traffic.lost)))
     if 200 <= status < 300:
-        return Failure(UNREADABLE, unsure=True, said=hide(words(traffic.body)))
-    said = hide(words(traffic.body) or _line(str(error)))
+        return Failure(UNREADABLE, unsure=True)
+    said = hide(_words(traffic.body) or f"HTTP {status}")
     return of_status(status, said, error, traffic)
 
 
@@ -115,25 +115,12 @@ def _of_litellm(error: Exception | None, hide: Callable[[str], str]) -> Failure:
     return Failure(_FINAL.get(known, REFUSED_REQUEST), is_final=True, said=said)
 
 
-def words(body: bytes) -> str:
-    """The sentence in which a provider says what is wrong; "" where there is none."""
-    start = _start(body)
-    found = _sentence(parsed(body))
+def _words(body: bytes) -> str:
+    """The provider's own sentence; "" where there is none."""
+    found, start = words(parsed(body)), _start(body)
     if not found and not start.lstrip().startswith(("<", "{", "[")):
         found = start.strip().split("\n", 1)[0]
     return _line(found)
-
-
-def _sentence(answer: Any, depth: int = 0) -> str:
-    if isinstance(answer, str):
-        return answer
-    if isinstance(answer, list):
-        return next((found for part in answer[:3] if (found := _sentence(part, depth + 1))), "") if depth < 4 else ""
-    if isinstance(answer, Mapping) and depth < 4:
-        for name in ("error", "message", "detail", "msg", "title"):
-            if found := _sentence(answer.get(name), depth + 1):
-                return found
-    return ""
 
 
 def _has_no_money(answer: Any) -> bool:

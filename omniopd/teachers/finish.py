@@ -66,26 +66,87 @@ class Ending:
     word: str = ""
 
 
+def read(body: bytes) -> tuple[Mapping[str, Any], bytes]:
+    """An answer, of a form that says how its texts ended, and what litellm is to see of it.
+
+    Raises ValueError for anything else: what litellm cannot read, it searches for keys, for seconds. Of choices it sees
+    the fields that are used here.
+    """
+    answer = parsed(body)
+    if not isinstance(answer, Mapping):
+        raise ValueError("it is no JSON object")
+    if endings(answer) is None:
+        raise ValueError(words(answer) or "its form does not say how a text ended")
+    if not _counts(answer.get("usage", answer.get("usageMetadata"))):
+        raise ValueError("its usage is no count of tokens")
+    return answer, _plain(answer) if "choices" in answer else body
+
+
+_NAMES = ("id", "object", "model", "system_fingerprint", "service_tier")
+_THOUGHTS = ("reasoning_content", "reasoning")
+
+
+def _plain(answer: Mapping[str, Any]) -> bytes:
+    choices = []
+    for number, choice in enumerate(answer["choices"]):
+        said = choice.get("message")
+        if said is None:
+            texts: dict[str, Any] = {"text": choice.get("text")}
+        else:
+            thoughts = {name: said[name] for name in _THOUGHTS if isinstance(said.get(name), str)}
+            texts = {"message": {"role": "assistant", "content": said.get("content"), **thoughts}}
+        choices.append({"index": number, "finish_reason": "stop", "logprobs": None, **texts})
+    names = {name: answer[name] for name in _NAMES if isinstance(answer.get(name), str)}
+    usage = {"usage": answer["usage"]} if answer.get("usage") is not None else {}
+    return json.dumps({"created": 0, **names, "choices": choices, **usage}).encode()
+
+
+def _counts(usage: Any) -> bool:
+    """Whether what an answer says of its tokens, if anything, are numbers."""
+    if not isinstance(usage, Mapping | None):
+        return False
+    return all(_is_count(name.lower(), value) for name, value in (usage or {}).items())
+
+
+def _is_count(name: str, value: Any) -> bool:
+    if name.endswith("details"):
+        return isinstance(value, Mapping | list | None)
+    is_number = isinstance(value, int | str | None) or (isinstance(value, float) and value.is_integer())
+    return is_number or "token" not in name
+
+
 def parsed(body: bytes) -> Any:
-    """An answer's JSON; None where it is none."""
+    """A body's JSON; None where it is none."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
 
 
-def endings(answer: Any) -> list[Ending] | None:
+def words(answer: Any, depth: int = 0) -> str:
+    """The sentence in which an answer says what is wrong; "" where there is none."""
+    if isinstance(answer, str):
+        return answer
+    if isinstance(answer, list) and depth < 4:
+        return next((found for part in answer[:3] if (found := words(part, depth + 1))), "")
+    if isinstance(answer, Mapping) and depth < 4:
+        for name in ("error", "message", "detail", "msg", "title"):
+            if found := words(answer.get(name), depth + 1):
+                return found
+    return ""
+
+
+def endings(answer: Mapping[str, Any]) -> list[Ending] | None:
     """The end of each text of an answer, in its order; None for an answer of no known form."""
-    if not isinstance(answer, Mapping):
-        return None
     if isinstance(answer.get("choices"), list):
-        return [_of_choice(choice) for choice in answer["choices"]]
+        choices = answer["choices"]
+        return [_of_choice(choice) for choice in choices] if all(map(_is_choice, choices)) else None
     if isinstance(answer.get("candidates"), list) or "promptFeedback" in answer:
         return _of_gemini(answer)
     if "stopReason" in answer:
         return [_ending(None, answer["stopReason"], _CONVERSE)]
     if "stop_reason" in answer or answer.get("type") == "message":
-        return [_ending(None, answer.get("stop_reason"), _ANTHROPIC)]
+        return [_ending(None, answer.get("stop_reason"), _ANTHROPIC)] if _is_list(answer.get("content")) else None
     if "done" in answer or "done_reason" in answer:
         return [_ending(None, answer.get("done_reason"), _OLLAMA)]
     if "finish_reason" in answer:
@@ -95,15 +156,26 @@ def endings(answer: Any) -> list[Ending] | None:
     return None
 
 
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)
+
+
+def _is_choice(choice: Any) -> bool:
+    if not isinstance(choice, Mapping):
+        return False
+    message = choice.get("message")
+    if message is None:
+        return isinstance(choice.get("text"), str | None)
+    return isinstance(message, Mapping) and isinstance(message.get("content"), str | list | None)
+
+
 def _ending(index: Any, word: Any, meaning: Mapping[str, str]) -> Ending:
     is_word = isinstance(word, str) and 0 < len(word) <= 40 and word.isascii() and word.isprintable()
     number = index if isinstance(index, int) and not isinstance(index, bool) else None
     return Ending(number, meaning.get(word, UNSAID) if is_word else UNSAID, word if is_word else "")
 
 
-def _of_choice(choice: Any) -> Ending:
-    if not isinstance(choice, Mapping):
-        return Ending(None, BROKEN)
+def _of_choice(choice: Mapping[str, Any]) -> Ending:
     ending = _ending(choice.get("index"), choice.get("finish_reason"), _CHOICES)
     message = choice.get("message")
     said = message if isinstance(message, Mapping) else {}
@@ -118,17 +190,17 @@ def _of_choice(choice: Any) -> Ending:
     return ending
 
 
-def _of_gemini(answer: Mapping[str, Any]) -> list[Ending]:
+def _of_gemini(answer: Mapping[str, Any]) -> list[Ending] | None:
     candidates = answer.get("candidates")
     if not isinstance(candidates, list) or not candidates:
         feedback = answer.get("promptFeedback")
         blocked = isinstance(feedback, Mapping) and feedback.get("blockReason")
         return [Ending(None, REFUSED, "blocked")] if blocked else []
+    if not _is_list(candidates):
+        return None
     found = []
     for candidate in candidates:
-        if not isinstance(candidate, Mapping):
-            found.append(Ending(None, BROKEN))
-        elif "content" in candidate or "finishReason" in candidate:  # litellm leaves others out
+        if "content" in candidate or "finishReason" in candidate:  # litellm leaves others out
             ending = _ending(candidate.get("index"), candidate.get("finishReason"), _GEMINI)
             called = any(isinstance(part, Mapping) and part.get("functionCall") for part in _parts(candidate))
             found.append(Ending(ending.index, BROKEN, "functionCall") if called else ending)

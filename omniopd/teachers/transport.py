@@ -16,8 +16,8 @@ from weakref import WeakKeyDictionary
 
 from omniopd.errors import ConfigError
 from omniopd.redaction import redact
-from omniopd.teachers.failures import FOR_ALL, NO_ANSWER, RATE_LIMITED, UNREADABLE, Failure, failure_of
-from omniopd.teachers.finish import LENGTH, STOP, UNSAID, Ending, endings, parsed
+from omniopd.teachers.failures import FOR_ALL, NO_ANSWER, RATE_LIMITED, UNGUARDED, UNREADABLE, Failure, failure_of
+from omniopd.teachers.finish import LENGTH, STOP, UNSAID, Ending, endings, read
 from omniopd.teachers.guard import Traffic, install, watching
 from omniopd.teachers.inline import building
 from omniopd.teachers.usage import UNTOLD, Taken, read_usage
@@ -45,9 +45,10 @@ _BUILT_AT_ONCE = (
     "openai/",
     "text-completion-openai/",
 )
+_UNWATCHED = "aiohttp_openai/"  # the one way of litellm's that passes by httpx, and follows every redirect
 # No tokenizer has longer tokens; a text that has more is cut before anything looks at it.
 TOKEN_CHARACTERS = 256
-_FRAME_BYTES, _TOKEN_BYTES, _UNLIMITED = 1024 * 1024, 2048, 1 << 20
+_FRAME_BYTES, _CHOICE_BYTES, _TOKEN_BYTES, _UNLIMITED = 64 * 1024, 4 * 1024, 64, 1 << 16
 _CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str | None], Any]] = WeakKeyDictionary()
 
 
@@ -122,13 +123,17 @@ async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failu
     """One call with litellm's `parameters` ("messages" for a chat, "prompt" for a completion), given up after
     `timeout_s`. Never raises for what a provider or a network did."""
     litellm = prepare()
+    model = str(parameters["model"])
+    if model.startswith(_UNWATCHED):
+        instead = model.replace(_UNWATCHED, "openai/")
+        return Failure(UNGUARDED, is_final=True, said=f"its calls cannot be kept to one address: name it {instead!r}")
     entrance = litellm.atext_completion if "prompt" in parameters else litellm.acompletion
     most_tokens = int(parameters.get("max_tokens") or 0)
-    traffic = Traffic(_most_bytes(parameters, most_tokens))
+    traffic = Traffic(_most_bytes(parameters, most_tokens), read)
     try:
         if "prompt" in parameters and "api_base" in parameters:
             parameters = {**parameters, "client": _completion_client(parameters["api_base"], parameters.get("api_key"))}
-        with building(at_once=str(parameters["model"]).startswith(_BUILT_AT_ONCE)), watching(traffic):
+        with building(at_once=model.startswith(_BUILT_AT_ONCE)), watching(traffic):
             # litellm's own timeout does not cover every way of hanging.
             answer = await asyncio.wait_for(
                 entrance(**parameters, max_retries=0, timeout=timeout_s + 5, drop_params=False), timeout_s
@@ -137,14 +142,15 @@ async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failu
         return Failure(NO_ANSWER, unsure=True)
     except Exception as error:
         return failure_of(error, traffic, without_secrets)
-    if not 200 <= traffic.status < 300:
+    if traffic.answer is None:
         return failure_of(None, traffic, without_secrets)  # litellm makes answers of some errors
     return _reply(answer, traffic, most_tokens)
 
 
 def _most_bytes(parameters: Mapping[str, Any], most_tokens: int) -> int:
     """What an honest answer can take: its texts, escaped and with their thoughts, and whatever is put around them."""
-    return _FRAME_BYTES + int(parameters.get("n") or 1) * max(most_tokens, 1) * _TOKEN_BYTES
+    texts = int(parameters.get("n") or 1)
+    return _FRAME_BYTES + texts * (_CHOICE_BYTES + (most_tokens or _UNLIMITED) * _TOKEN_BYTES)
 
 
 def _completion_client(base: str, key: str | None) -> Any:
@@ -178,7 +184,7 @@ def without_secrets(text: str, limit: int = 300) -> str:
 
 
 def _reply(answer: Any, traffic: Traffic, most_tokens: int) -> Reply | Failure:
-    ends = endings(parsed(traffic.body))
+    ends = endings(traffic.answer) or []
     try:
         reply = Reply(
             choices=(),
@@ -186,8 +192,6 @@ def _reply(answer: Any, traffic: Traffic, most_tokens: int) -> Reply | Failure:
             fingerprint=getattr(answer, "system_fingerprint", None) or "",
             taken=read_usage(answer),
         )
-        if ends is None:
-            return Failure(UNREADABLE, is_final=True, unsure=True, said="its form does not say how a text ended")
         if len(ends) != len(answer.choices):
             return Failure(UNREADABLE, unsure=True, said=f"{len(ends)} texts of which {len(answer.choices)} were read")
         used_up = 0 < most_tokens * len(ends) <= reply.output_tokens

@@ -22,8 +22,8 @@ CHAT = {
     CUT: ["length", "max_tokens", "stop_sequence"],
     FILTERED: ["content_filter", "refusal", "safety", "recitation", "sensitive"],
     NONE: ["abort", "error", "insufficient_system_resource", "model_length", "network_error", "repetition",
-           "tool_calls", "function_call", "pause_turn", "timeout", "", None, MISSING, "another_word", "STOP", "stop ", 7,
-           ["stop"]],
+           "tool_calls", "function_call", "pause_turn", "timeout", "", None, MISSING, "another_word", "STOP", "stop ",
+           7, ["stop"]],
 }  # fmt: skip
 ANTHROPIC = {
     ENDED: ["end_turn"],
@@ -98,7 +98,7 @@ def test_a_text_broken_off_is_none_even_at_its_limit(name: str) -> None:
 def test_a_text_longer_than_its_tokens_can_be_is_cut_before_anything_looks_at_it() -> None:
     """A server that ignores the limit: 256 characters a token are more than any tokenizer has."""
     for name, wire in WIRES.items():
-        [answer] = told(name, [Said(texts=["x y" * 30_000], words=[wire.stop], written=3)])
+        [answer] = told(name, [Said(texts=["x y" * 10_000], words=[wire.stop], written=3)])
         assert ([len(t) for t in answer.texts], answer.stopped) == ([LIMIT * 256], (False,)), name
 
 

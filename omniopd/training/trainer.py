@@ -8,6 +8,7 @@ whole. Knows no files of a run: records go to a `recorder`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -25,6 +26,7 @@ from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
 from omniopd.models.pieces import whole_characters
 from omniopd.models.scoring import as_reference, head_of, response_hidden, sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
+from omniopd.teachers.identity import check_token_ratio
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.continuations import continuation_parts
 from omniopd.training.objective import Reference, micro_batch_loss
@@ -84,6 +86,8 @@ class OmniOPDTrainer(WholeCheckpoints, DistillationTrainer):
         check_run(model, tokenizer, args, train_dataset, adapter=peft_config is not None)
         reference = frozen_copy(model) if peft_config is None else None
         self.teacher = who_teaches(teacher, args.control, model if reference is None else reference, tokenizer)
+        some = [m["content"] for prompt in as_prompts([*islice(train_dataset, 200)]) for m in prompt.messages]
+        check_token_ratio(self.teacher, tokenizer, args.tokens_per_student_token, some)
         self.similarity = similarity or similarity_named(args.similarity, args.power, args.embedding_model)
         self.recorder = recorder
         self.probes = Probes(probes)

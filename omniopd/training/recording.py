@@ -86,6 +86,7 @@ def audit_record(
         problem=answer.problem,
         text_pieces=text_pieces,
         echoes=answer.echoes,
+        reencodes=audit.reencodes,
     )
 
 

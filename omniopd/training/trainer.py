@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -26,6 +27,7 @@ from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
 from omniopd.models.pieces import whole_characters
 from omniopd.models.scoring import as_reference, check_head, head_of, response_hidden, sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
+from omniopd.teachers.identity import check_token_ratio
 from omniopd.training.architecture import measure
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.continuations import continuation_parts
@@ -94,6 +96,8 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, WholeCheckpoints, DistillationTrainer
         check_run(model, tokenizer, args, train_dataset, adapter=peft_config is not None)
         reference, given = (frozen_copy(model), None) if peft_config is None else (None, said(model))
         self.teacher = who_teaches(teacher, args.control, model if reference is None else reference, tokenizer)
+        some = [m["content"] for prompt in as_prompts([*islice(train_dataset, 200)]) for m in prompt.messages]
+        check_token_ratio(self.teacher, tokenizer, args.tokens_per_student_token, some)
         self.similarity = similarity or similarity_named(args.similarity, args.power, args.embedding_model)
         self.recorder = recorder
         self.probes = Probes(probes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -18,7 +19,7 @@ from omniopd.teachers.handover import (
     Unaskable,
     handover_named,
 )
-from omniopd.types import ContinuationRequest, Prompt
+from omniopd.types import HALF_CHARACTER, ContinuationRequest, Prompt
 from tests.builders import request, tiny_tokenizer
 from tests.wire.families import family
 
@@ -68,6 +69,34 @@ def test_a_beginning_that_the_server_writes_itself_is_not_sent_twice() -> None:
     finally:
         adds.post_processor = before
     assert "<|begin_of_text|>" + added.prompt == plain.prompt
+
+
+@pytest.mark.parametrize(("adds", "said"), [("<s> $A", "'<s>'"), ("<s> $A </s>", "'<s>' and '</s>'")])
+def test_what_only_the_servers_tokenizer_puts_around_a_text_is_named_as_the_reason(adds: str, said: str) -> None:
+    from tokenizers import processors
+
+    tokenizer = copy.deepcopy(family("Mistral"))
+    tokenizer.chat_template = tokenizer.chat_template.removeprefix("<s>")
+    around = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("<s>", "</s>")]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single=adds, special_tokens=around)
+    text = handover_named("raw", traits_of("text-completion-openai/x"), ChatTemplate(tokenizer))
+    with pytest.raises(Unaskable, match=f"tokenizer puts {said} around every text, which the teacher's chat template"):
+        text.ask(request("a"))
+    with pytest.raises(Unaskable, match="spells a special token"):
+        text.ask(request("a</s>"))
+    assert handover_named("raw", traits_of("hosted_vllm/x"), ChatTemplate(tokenizer)).ask(request("a</s>")).prompt
+
+
+@pytest.mark.parametrize("name", ["raw", "prefill", "instruction"])
+def test_a_text_with_half_of_a_surrogate_pair_is_no_continuation(name: str) -> None:
+    handover = handover_named(name, traits_of("hosted_vllm/x"), ChatTemplate(tiny_tokenizer()))
+    asked = handover.ask(request("the cat"))
+    assert (handover.read(asked, " sat \ud83d").text, handover.read(asked, " \ude42 sat").problem) == (
+        "",
+        HALF_CHARACTER,
+    )
+    for odd in ("\0", "\ufffe", "\U0010ffff", "\u202e", "\ue000", "🙂"):
+        assert handover.read(asked, f" sat{odd}.").text == f" sat{odd}."
 
 
 def test_a_character_that_the_limit_cut_is_left_out() -> None:

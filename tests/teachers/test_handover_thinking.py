@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+import copy
+from dataclasses import replace
 
+import pytest
+import torch
+
+from omniopd.auditing import audit
+from omniopd.method.similarity import exact_similarity
+from omniopd.models.chat import prompt_ids
+from omniopd.models.pieces import pieces
+from omniopd.models.vocabulary import tokenizer_mark
 from omniopd.teachers.catalogue import traits_of
 from omniopd.teachers.handover import ChatTemplate, Unaskable, handover_named
-from tests.builders import request
+from omniopd.teachers.local import LocalTeacher
+from omniopd.types import Fork, Rollout
+from tests.builders import prompt, request, tiny_model
 from tests.wire.families import family, special_tokens, thinking
 
 START = "<|im_start|>assistant\n"
@@ -20,6 +31,14 @@ def told(thoughts: str, prefix: str, student_thinks: bool | None = None) -> str:
     text = handover_named("raw", traits_of("text-completion-openai/x"), template).ask(request(prefix)).prompt
     decoded = tokenizer.decode(list(ids))
     assert decoded == text
+    # A model that runs here reads the same; and so does each where the request itself says whether the student thinks.
+    assert LocalTeacher(tiny_model(), tokenizer, student_thinks=student_thinks)._prefixes([request(prefix)]) == [ids]
+    said = replace(request(prefix), in_thought=thoughts == "open" if student_thinks is None else student_thinks)
+    assert LocalTeacher(tiny_model(), tokenizer)._prefixes([said]) == [ids]
+    # Nor does it change anything that the prefix comes as the student's own ids.
+    own = tuple(tokenizer(prefix, add_special_tokens=False).input_ids)
+    said = replace(said, prefix_ids=own, tokenizer=tokenizer_mark(tokenizer))
+    assert ChatTemplate(tokenizer).shown(said).ids == ids
     return decoded.split(START)[1]
 
 
@@ -79,3 +98,62 @@ def test_a_model_that_names_channels_answers_in_the_final_one() -> None:
     ids = handover_named("raw", traits_of("hosted_vllm/x"), ChatTemplate(tokenizer)).ask(request("It is")).prompt
     assert tokenizer.decode(list(ids)).endswith("<|start|>assistant<|channel|>final<|message|>It is")
     assert special_tokens(tokenizer, list(ids))[-3:] == ["<|start|>", "<|channel|>", "<|message|>"]
+
+
+def test_thoughts_join_to_an_empty_one_as_the_template_writes_it_token_by_token() -> None:
+    """`<think>`, a blank line as one token, `</think>`: that a text was put together must not show in its ids."""
+    opens, off = thinking("open"), thinking("off")
+    asked = request("It is")
+    joined = ChatTemplate(opens, False).ids(asked.prompt.messages, asked.prefix)
+    assert joined == ChatTemplate(off).ids(asked.prompt.messages, asked.prefix)
+
+
+def thinking_student(opened: bool, text: str, seed: int = 0) -> tuple[Rollout, Fork]:
+    """A student's answer by a template that opens a thought or does not, and a fork at its end."""
+    own = thinking("open" if opened else "own")
+    ids = own(text, add_special_tokens=False).input_ids
+    before, plain = torch.tensor(prompt_ids(own, prompt().messages)), torch.zeros(len(ids))
+    student = Rollout(prompt(), before, torch.tensor(ids), plain, plain, pieces(own, ids))
+    return student, Fork(len(ids) - 1, len(ids), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("opened", "teachers", "text", "expected"),
+    [
+        (False, "open", "The answer is 5", "<think>\n\n</think>\n\nThe answer is "),
+        (True, "own", "hm, 2 plus 3", "<think>\nhm, 2 plus "),
+        (True, "open", "hm, 2 plus 3", "<think>\nhm, 2 plus "),
+        (True, "off", "hm</think>It is 5", "<think>\nhm</think>It is "),
+    ],
+)
+def test_an_audit_tells_every_teacher_whether_the_student_thinks(
+    opened: bool, teachers: str, text: str, expected: str
+) -> None:
+    student, fork = thinking_student(opened, text)
+    heard: list[str] = []
+
+    class Listening(LocalTeacher):
+        def continue_from(self, requests, on_result=None):
+            heard.extend(self.tokenizer.decode(ids) for ids in self._prefixes(requests))
+            return super().continue_from(requests, on_result)
+
+    own = thinking("open" if opened else "own")
+    teacher = Listening(wide(), thinking(teachers))
+    [item] = audit([student], [[fork]], teacher, exact_similarity, 1, tokenizer=own)
+    assert heard[0].split(START)[1] == expected
+    assert item.audits[0].continuations.exact
+
+
+def wide() -> torch.nn.Module:
+    model = copy.deepcopy(tiny_model())
+    model.resize_token_embeddings(310)
+    return model
+
+
+def test_a_local_teacher_without_thoughts_leaves_half_of_one_unaudited_and_says_why() -> None:
+    student, fork = thinking_student(True, "hm, 2 plus 3")
+    teacher = LocalTeacher(wide(), family("ChatML"))
+    [item] = audit(
+        [student], [[fork]], teacher, exact_similarity, 1, tokenizer=thinking("open"), tokens_per_student_token=1.1
+    )
+    assert "which the teacher's chat template does not know" in item.unanswered[0].problem

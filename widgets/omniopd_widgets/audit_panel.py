@@ -169,7 +169,11 @@ def _inert(audit: AuditRecord) -> list[SafeHTML]:
 
 def _handed(audit: AuditRecord) -> str:
     way = f"prefix handed over as {audit.handover or 'unknown'}"
-    return f"{way} ({'exact' if audit.exact else 'not exact: the teacher was asked to go on in a sentence'})"
+    if audit.exact:
+        return f"{way} (exact)"
+    asked = audit.handover == "instruction"
+    loose = "was asked to go on in a sentence" if asked else "read it in other tokens than the student wrote"
+    return f"{way} (not exact: the teacher {loose})"
 
 
 def _known(value: float | None) -> float:

@@ -27,7 +27,7 @@ from omniopd.teachers.handover.special_tokens import spelled
 from omniopd.teachers.handover.thinking import CLOSE, OPEN, Joint, inside_thought, joint, opens_thought
 from omniopd.types import ContinuationRequest, Message
 
-_KEPT = 4096  # rendered conversations
+_KEPT = 1024  # conversations
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,9 @@ class ChatTemplate:
         self.tokenizer = copy.deepcopy(tokenizer)
         self._lock = threading.RLock()
         self.student_thinks = student_thinks
-        self._rendered_before: dict[str, str] = {}
+        # Rendered conversations, and their ids: every prefix of an answer follows the same one.
+        self._texts: dict[str, str] = {}
+        self._ids: dict[tuple[str, Joint], list[int]] = {}
         self._special = {
             token: added.content for token, added in self.tokenizer.added_tokens_decoder.items() if added.special
         }
@@ -121,7 +123,8 @@ class ChatTemplate:
             more["prefix_ids"] = list(own)
         if unsent := (self.shown(request, vocabulary) if takes_ids else self.written(request)).unsent:
             more["unsent"] = unsent
-        rendered = self._rendered(request.prompt.messages)
+        with self._lock:
+            rendered = self._rendered(request.prompt.messages)
         if self._opened(rendered, request.in_thought) != self._opened(rendered, None):
             more["in_thought"] = request.in_thought
         return more or None
@@ -172,25 +175,23 @@ class ChatTemplate:
             raise Unaskable("a text spells a special token, and the server takes no token ids")
 
     def _rendered(self, messages: Sequence[Message]) -> str:
-        key = json.dumps(list(messages), sort_keys=True)
-        found = self._rendered_before.get(key)
-        if found is None:
+        key = _key(messages)
+        if key not in self._texts:
             try:
-                found = str(
-                    self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
-                )
+                text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
             except TemplateError as error:
                 raise Unaskable(f"the teacher's chat template refuses the conversation: {error}") from error
-            if len(self._rendered_before) >= _KEPT:
-                self._rendered_before.clear()
-            self._rendered_before[key] = found
-        return found
+            _keep(self._texts, key, str(text))
+        return self._texts[key]
 
     def _prompt_ids(self, messages: Sequence[Message], at: Joint) -> list[int]:
-        try:
-            return prompt_ids(self.tokenizer, messages, at.rewrite)
-        except DataError as error:
-            raise Unaskable(str(error)) from error
+        key = _key(messages), at
+        if key not in self._ids:
+            try:
+                _keep(self._ids, key, prompt_ids(self.tokenizer, messages, at.rewrite))
+            except DataError as error:
+                raise Unaskable(str(error)) from error
+        return self._ids[key]
 
     def _check_marks(self, messages: Sequence[Message], prefix: str) -> None:
         """Raises Unaskable for a text with a mark of the template's that is no token, so that ids cannot tell it."""
@@ -233,3 +234,13 @@ class ChatTemplate:
     def _named(self, ids: Sequence[int]) -> list[int]:
         """The special tokens among ids: the skeleton of a conversation."""
         return [token for token in ids if token in self._special]
+
+
+def _key(messages: Sequence[Message]) -> str:
+    return json.dumps(list(messages), sort_keys=True)
+
+
+def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(kept) >= _KEPT:
+        kept.clear()
+    kept[key] = value

@@ -40,7 +40,7 @@ export function forkDetail(place, forks, model, signal) {
 function facts(fork, k, many) {
   const found = [`fork ${k + 1} of ${many}`, `${fork.stop - fork.start > 1 ? "tokens" : "token"} ${tokensAt(fork.start, fork.stop)}`, `entropy ${number(fork.entropy, 2)} nats`];
   if (!missing(fork.posterior_mean)) found.push(`π̄ ${number(fork.prior, 3)}`, `k ${number(fork.soft_count, 2)} of ${fork.texts.length}`, `π̂ ${number(fork.posterior_mean, 3)}`);
-  if (!fork.exact) found.push("the teacher was asked in a sentence, not with the very prefix");
+  if (!fork.exact) found.push("the teacher did not continue the student's very tokens");
   return found;
 }
 

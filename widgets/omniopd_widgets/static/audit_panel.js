@@ -94,7 +94,8 @@ function render({ model, el, signal }) {
       ["k", `${number(k, 2)} of ${f.samples}`], ["π̄", number(f.prior, 3)], ["α", number(f.concentration, 2)], ["π̂", number(trust(f, name), 3)],
     ];
     if (name !== "recorded") facts.push(["π̂ as recorded", number(f.posterior_mean, 3)]);
-    const light = f.exact ? ["exact", "✓ exact: the teacher continued the very prefix"] : ["loose", "≈ not exact: the teacher was asked in a sentence to go on, so the estimate means something else"];
+    const loose = f.handover === "instruction" ? "was asked in a sentence to go on, so the estimate means something else" : "read the prefix as a text, in other tokens than the student wrote";
+    const light = f.exact ? ["exact", "✓ exact: the teacher continued the very prefix"] : ["loose", `≈ not exact: the teacher ${loose}`];
     const spent = [f.served_model || null, f.input_tokens || f.output_tokens ? `${count(f.input_tokens)} + ${count(f.output_tokens)} tokens` : null, f.cost_usd ? dollars(f.cost_usd) : null, f.cached ? "from the cache" : null].filter(Boolean);
     clear(head,
       h("dl", { class: "oopd-numbers" }, facts.map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value)))),

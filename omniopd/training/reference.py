@@ -7,14 +7,18 @@ starts as nothing and takes everything that learns with it: an initialisation th
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from omniopd.errors import ConfigError
-from omniopd.models.backbone import head_of, sequence_hidden
+from omniopd.models.backbone import check_head, head_of, sequence_hidden
 from omniopd.models.decoding import evaluating
+from omniopd.models.loading import frozen_copy
 
+_log = logging.getLogger(__name__)
 _PROBE = (2, 16)
 _SAME = {torch.float32: 1e-5, torch.float64: 1e-9}  # nats per token; 16 bits round more
 _SAME_IN_16_BITS = 1e-2
@@ -28,8 +32,12 @@ def said(model: nn.Module) -> Float[Tensor, "batch time vocab"]:
     return logits.double().log_softmax(-1) if logits.device.type != "mps" else logits.float().log_softmax(-1)
 
 
-def check_start(model: nn.Module, given: Float[Tensor, "batch time vocab"]) -> None:
-    """Raises ConfigError where the student, with its new adapter, does not start as the model that was `given`."""
+def start_beside(model: nn.Module, given: Float[Tensor, "batch time vocab"]) -> nn.Module | None:
+    """A frozen copy of the starting student, where the model with its adapter off is not it; None where it is.
+
+    `given` is what was `said` before the adapter came. Raises ConfigError where the student starts as another model.
+    """
+    check_head(model)
     off = _divergence(given, said(model))
     if not off <= _tolerance(model):
         raise ConfigError(
@@ -37,6 +45,10 @@ def check_start(model: nn.Module, given: Float[Tensor, "batch time vocab"]) -> N
             "a resumed run could not know where: let the adapter start as nothing (init_lora_weights=True), or save "
             "that start as a model and give it"
         )
+    if adapter_off_is_start(model):
+        return None
+    _log.warning("the model with this adapter off is not the starting student, so a copy of it is kept as reference")
+    return frozen_copy(model)
 
 
 def adapter_off_is_start(model: nn.Module) -> bool:

@@ -7,7 +7,6 @@ whole. Knows no files of a run: records go to a `recorder`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any, TypeVar
@@ -25,7 +24,7 @@ from omniopd.models.batching import target_batch
 from omniopd.models.chat import prompt_ids
 from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
 from omniopd.models.pieces import whole_characters
-from omniopd.models.scoring import as_reference, check_head, head_of, response_hidden, sequence_statistics
+from omniopd.models.scoring import as_reference, head_of, response_hidden, sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
 from omniopd.teachers.identity import check_token_ratio
 from omniopd.training.architecture import measure
@@ -37,7 +36,7 @@ from omniopd.training.objective import Reference, micro_batch_loss
 from omniopd.training.preflight import check_batch, check_run, hold_still
 from omniopd.training.probes import Probes
 from omniopd.training.recording import Recorder, rollout_records
-from omniopd.training.reference import adapter_off_is_start, check_start, said
+from omniopd.training.reference import said, start_beside
 from omniopd.training.rollouts import as_prompts, as_rollouts, own_part, shared_from_main
 from omniopd.training.seeding import generator_for, seed_for, seed_global_generators
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
@@ -50,7 +49,6 @@ from omniopd.types import AuditedRollout, Prompt, Rollout, Similarity, Teacher, 
 __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
 
 
 class OmniOPDTrainer(OwnDraws, TokenMeans, WholeCheckpoints, DistillationTrainer):
@@ -122,12 +120,9 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, WholeCheckpoints, DistillationTrainer
         measure(self.model)  # with its adapter, while the weights are whole
         self.tokenizer = tokenizer
         hold_still(self.model, args)
-        if given is not None:
-            check_head(self.model)
-            check_start(self.model, given)
-            if not adapter_off_is_start(self.model):
-                _log.warning("this adapter off is not the starting student: a frozen copy of it is the reference")
-                self.teacher_model = self.accelerator.prepare_model(frozen_copy(self.model), evaluation_mode=True)
+        start = None if given is None else start_beside(self.model, given)
+        if start is not None:
+            self.teacher_model = self.accelerator.prepare_model(start, evaluation_mode=True)
         if args.redraws and self.accelerator.distributed_type in ("FSDP", "DEEPSPEED"):
             raise ConfigError(
                 f"redraws is {args.redraws} under {self.accelerator.distributed_type.value}: one process alone cannot "

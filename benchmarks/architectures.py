@@ -18,10 +18,10 @@ from omniopd.models.decoding import context_length
 from omniopd.models.reading import way_of
 from omniopd.models.trees import supports_trees
 from tests.architectures import NAMES, build
-from tests.trials import REFUSED, try_branches, try_draws, try_gradient, try_scores
+from tests.trials import REFUSED, try_branches, try_draws, try_gradient, try_rollouts, try_scores
 
 torch.set_num_threads(1)
-COLUMNS = ("scores", "draws", "trees", "gradient")
+COLUMNS = ("scores", "draws", "trees", "gradient", "training")
 
 
 def main() -> None:
@@ -39,11 +39,13 @@ def main() -> None:
             continue
         tried = {
             "scores": lambda: try_scores(model, reference),  # noqa: B023
-            "draws": lambda: [try_draws(model, t) for t in (1.0, 0.0)],  # noqa: B023
-            "trees": lambda: [try_branches(model, t) for t in (1.0, 0.0)],  # noqa: B023
+            "draws": lambda: try_draws(model),  # noqa: B023
+            "trees": lambda: try_branches(model),  # noqa: B023
             "gradient": lambda: try_gradient(model, reference),  # noqa: B023
+            "training": lambda: try_rollouts(build(name)),  # noqa: B023
         }
-        words, sentences = [], set()
+        words: list[str] = []
+        sentences: set[str] = set()
         for column, trial in tried.items():
             try:
                 trial()

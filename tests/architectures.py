@@ -61,7 +61,8 @@ _OWN: dict[str, dict[str, Any]] = {
                      "hidden_size_per_layer_input": 8, "altup_num_inputs": 2, "activation_sparsity_pattern": [0.0] * 4,
                      "layer_types": ["sliding_attention", "full_attention"] * 2},
     "gemma4_text": {"vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0}, "ffn_config": {"ffn_hidden_size": 64}},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
+             "ffn_config": {"ffn_hidden_size": 64}},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
@@ -73,7 +74,11 @@ _OWN: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 8, "head_dim": 8}, "xlstm": {"num_heads": 4},
     "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 32, "logits_soft_cap": 5.0},
 }  # fmt: skip
-NAMES = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
+# Those of pictures, sounds and bytes have parts that no text needs; their text models have names of their own.
+NAMES = tuple(
+    name for name in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    if name in ("dbrx", "mpt") or not getattr(CONFIG_MAPPING[name], "sub_configs", None)
+)
 
 
 def build(name: str, seed: int = 0, exact: bool = False, **changes: Any) -> PreTrainedModel:

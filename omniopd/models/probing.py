@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -103,9 +103,15 @@ def texts(model: nn.Module) -> tuple[list[int], list[int], int]:
     return tokens[: lengths[0]], tokens[lengths[0] : -1], tokens[-1]
 
 
-def row(model: nn.Module, ids: list[int]) -> Tensor:
+def row(model: nn.Module, ids: Sequence[int]) -> Tensor:
     """One text as a batch."""
-    return torch.tensor([ids], device=next(model.parameters()).device)
+    return torch.tensor([list(ids)], device=next(model.parameters()).device)
+
+
+def plain_logits(model: nn.Module, texts: Sequence[Sequence[int]]) -> Tensor:
+    """The model's own logits behind each text, one at a time: no padding, no cache."""
+    extra = {"use_cache": False} if "use_cache" in accepted_inputs(model) else {}
+    return torch.cat([model(input_ids=row(model, ids), **extra).logits[:, -1] for ids in texts])
 
 
 def works(attempt: Callable[[], bool]) -> bool:

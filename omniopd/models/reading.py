@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from omniopd.errors import ConfigError
 from omniopd.models.cache import Reread, roomy_cache, selects_tokens
-from omniopd.models.probing import accepted_inputs, bare, kind, measured, row, same, texts, works
+from omniopd.models.probing import accepted_inputs, bare, kind, measured, plain_logits, row, same, texts, works
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +101,12 @@ def _is_right(model: nn.Module, way: Way) -> bool:
     ids, mask = left_padded([first[:-3], second[:-3]], pad, next(model.parameters()).device)
     found = [next_logits(model, ids, mask, cache)]
     rows = [first[:-3], second[:-3]]
-    wanted = [_plain(model, rows)]
+    wanted = [plain_logits(model, rows)]
     for lines, tokens in (([1, 0, 1], new[:3]), ([2, 1], new[3:5]), ([1, 0], new[5:7])):
         cache, line = found[-1][1], torch.tensor(lines, device=ids.device)
         cache.reorder_cache(line)
         mask = torch.cat([mask[line], mask.new_ones(len(lines), 1)], dim=1)
         rows = [[*rows[place], token] for place, token in zip(lines, tokens, strict=True)]
         found.append(next_logits(model, row(model, tokens).T, mask, cache))
-        wanted.append(_plain(model, rows))
+        wanted.append(plain_logits(model, rows))
     return all(same(model, logits, plain) for (logits, _), plain in zip(found, wanted, strict=True))
-
-
-def _plain(model: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
-    """The model's own logits behind each row, one at a time: no padding, no cache."""
-    return torch.cat([model(input_ids=row(model, list(ids))).logits[:, -1] for ids in rows])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from omniopd.models.backbone import own_hidden
 from omniopd.models.cache import roomy_cache, sees_all
-from omniopd.models.probing import accepted_inputs, measured, row, same, texts, works
+from omniopd.models.probing import accepted_inputs, measured, plain_logits, row, same, texts, works
 
 # Columns put between a tree and what it grew from: a window that no configuration tells is found up to here.
 _GAP = 4096
@@ -67,5 +67,4 @@ def _grown(model: nn.Module, text: list[int], other: list[int]) -> bool:
         input_ids=row(model, [text[trunk], other[0]]), position_ids=row(model, [trunk, fork]),
         attention_mask=tree_mask(model, sees[None, None]), past_key_values=cache, use_cache=True,
     ).logits[0]  # fmt: skip
-    wanted = [model(input_ids=row(model, alone)).logits[0, -1] for alone in (text, [*text[:fork], other[0]])]
-    return same(model, found, torch.stack(wanted))
+    return same(model, found, plain_logits(model, [text, [*text[:fork], other[0]]]))

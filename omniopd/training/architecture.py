@@ -6,12 +6,12 @@ Training works on padded batches: transformers (through TRL) samples them, and b
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import GenerationConfig
 
 from omniopd.errors import ConfigError
 from omniopd.models.backbone import check_head, ignores_padding
-from omniopd.models.probing import bare, first_line, kind, measured, row, same, texts
+from omniopd.models.probing import bare, first_line, kind, measured, plain_logits, same, texts
 from omniopd.models.reading import left_padded
 from omniopd.models.trees import supports_trees
 
@@ -54,15 +54,11 @@ def _sampling_problem(model: nn.Module) -> str | None:
         out = model.generate(input_ids=ids, attention_mask=mask, generation_config=asked)
         new = out.sequences[:, ids.shape[1] :].tolist()
         found = torch.stack(out.logits, dim=1)
-        wanted = torch.stack([_plain(model, prompt, tokens) for prompt, tokens in zip(prompts, new, strict=True)])
+        grown = [[[*prompt, *tokens[:place]] for prompt, tokens in zip(prompts, new, strict=True)]
+                 for place in range(len(new[0]))]  # fmt: skip
+        wanted = torch.stack([plain_logits(model, rows) for rows in grown], dim=1)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever an architecture raises
         return f"transformers cannot sample them from it ({type(error).__name__}: {first_line(error)})"
     return None if same(model, found, wanted) else "transformers samples them from other logits than those of each row"
-
-
-def _plain(model: nn.Module, prompt: list[int], tokens: list[int]) -> Tensor:
-    """The logits that say each of `tokens` behind `prompt`, each from a reading of its own."""
-    grown = [[*prompt, *tokens[:place]] for place in range(len(tokens))]
-    return torch.cat([model(input_ids=row(model, ids)).logits[:, -1] for ids in grown])

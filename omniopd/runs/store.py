@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omniopd.config import Recipe, recipe_from, recipe_toml
+from omniopd.config import Recipe, check, recipe_from, recipe_toml
 from omniopd.errors import RunError
 from omniopd.records import EvalRecord, RolloutRecord, RunManifest, StepRecord, read_record, record_json
 from omniopd.runs import claims
@@ -62,8 +62,10 @@ def create_run(
 
     An empty directory is taken over; one that holds anything is refused. `command`: the words that started the run
     (this process's by default). In a notebook that was launched (`omniopd.launch`) the first run without a name gets
-    the folder made for it; when that notebook is executed again, the same run comes back to go on. Raises RunError.
+    the folder made for it; when that notebook is executed again, the same run comes back to go on. Raises RunError, and
+    ConfigError for a recipe made in Python that no file could hold.
     """
+    check(recipe)
     folder = Path(folder)
     launched = launched_folder() if name is None else None
     if launched is not None and (launched / MANIFEST).exists():
@@ -186,6 +188,10 @@ class Run:
     def steps(self) -> list[StepRecord]:
         """All step records, in the order of writing; a line being written is left out. RunError for a damaged one."""
         return read_lines(self.path / STEPS, StepRecord)
+
+    def missing_steps(self, done: int) -> list[int]:
+        """Those of the first `done` steps that have no record: a damaged file is not trained again."""
+        return sorted(set(range(1, done + 1)) - {record.step for record in whole_records(self.path / STEPS, StepRecord)})
 
     def evals(self) -> list[EvalRecord]:
         """All evaluations, in the order of writing. Raises RunError as `steps` does."""

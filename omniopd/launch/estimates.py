@@ -20,6 +20,7 @@ from omniopd.launch.parameters import Parameter, all_values, recipe_with
 from omniopd.runs.folders import STATUS
 from omniopd.runs.listing import run_folders
 from omniopd.runs.store import open_run
+from omniopd.runs.totals import step_seconds
 from omniopd.teachers.catalogue import runs_here
 
 _LOOKED_AT = 20  # runs, the newest first
@@ -164,7 +165,7 @@ def _took(path: Path, stamp: float) -> _Took | None:
             return None
         recipe, steps = run.manifest.recipe, run.steps()
         evals = run.evals()
-        took = [step.metrics.get("step_time", sum(step.seconds.values())) for step in steps]
+        took = [step_seconds(step) for step in steps]
         return _Took(
             str(recipe.get("name")), str(recipe.get("method")), sum(took) / max(1, len(took)),
             sum(record.seconds for record in evals), max((len(record.problems) for record in evals), default=1) or 1,

@@ -42,7 +42,7 @@ def html_page(notebook: str | Path, page: str | Path | None = None, title: str =
         raise RunError(f"{notebook} cannot be read as a notebook: {error}") from error
     content = _made_of_what_may_be_shown(content)
     exporter = nbconvert.HTMLExporter(
-        sanitize_html=True, embed_images=True, mathjax_url="", require_js_url="", jquery_url="",
+        sanitize_html=True, embed_images=False, mathjax_url="", require_js_url="", jquery_url="",
         filters={"clean_html": _cleaned},
     )  # fmt: skip
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
@@ -64,7 +64,8 @@ def _made_of_what_may_be_shown(content: Any) -> Any:
     for number, cell in enumerate(content.get("cells") or []):
         source = _text(cell.get("source"))
         if cell.get("cell_type") == "markdown":
-            made = v4.new_markdown_cell(source)
+            # Attachments are not brought along, and a missing one would end the page.
+            made = v4.new_markdown_cell(source.replace("attachment:", "attachment%3A"))
         else:
             outputs = [output for given in cell.get("outputs") or [] if (output := _output(given)) is not None]
             made = v4.new_code_cell(source, outputs=outputs)

@@ -83,7 +83,7 @@ def foreign():
     """A notebook of a stranger, hostile wherever one can be."""
     widget = {"widgets": {"application/vnd.jupyter.widget-state+json": {"state": {HOSTILE: HOSTILE}}}}
     metadata = {"title": HOSTILE, "raw_mimetype": "text/html", "tags": [HOSTILE], "name": HOSTILE}
-    markdown = new_markdown_cell(f"# A story\n\n{HOSTILE}\n\n[here](javascript:alert(5)) ![x](attachment:a.png)")
+    markdown = new_markdown_cell(f"# A story\n\n{HOSTILE}\n\n[here](javascript:alert(5)) ![x](attachment:a.png) ![y](/etc/passwd)")
     markdown["attachments"] = {"a.png": {f"image/png{HOSTILE}": HOSTILE}}
     cells = [markdown, nbformat.v4.new_raw_cell(HOSTILE), nbformat.v4.new_raw_cell(HOSTILE)]
     cells[1]["metadata"] = {"raw_mimetype": "text/html"}
@@ -127,4 +127,5 @@ def test_a_strangers_notebook_brings_nothing_but_texts_and_pictures(tmp_path):
         assert not [name for name in held if name.startswith("on") or name == "srcset"]
         assert held.get("src", "data:image/").startswith("data:image/")
         assert held.get("href", "#").startswith(("#", "http:"))  # a link, which somebody may follow
+    assert "root:" not in seen.text
     assert "alert(1)" in seen.text  # it is shown, as what it is

@@ -49,6 +49,8 @@ def _read(value: Any, hint: Any, name: str) -> Any:
         raise ValueError(f"{name} is {_short(value)}: names with values were expected")
     if hint is float and value is None:
         return math.nan
+    if hint is int and isinstance(value, bool):
+        return int(value)  # what a comparison gave to who counted
     if _fits(value, hint):
         return value
     raise ValueError(f"{name} is {_short(value)}: {_NAMES.get(hint, hint)} was expected")

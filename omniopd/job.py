@@ -114,7 +114,9 @@ def carry_out(run: Run, show: bool = True, merge: bool = False, teacher: Teacher
         done = 0 if checkpoint is None else step_of(checkpoint)
         run.set_aside_after(done)
         is_new = checkpoint is None and not run.evals()
-        _tell_gaps(run, done)
+        if missing := run.missing_steps(done):
+            what = "%s: of the %d steps done %d have no record, step %d first"
+            _log.warning(what, run.path, done, len(missing), missing[0])
         progress = Progress(recipe.training.steps, done) if show else None
         stopper = Stopper()
         run.set_status(state="running", step=done, steps=recipe.training.steps, message="starting")
@@ -325,14 +327,6 @@ class _Job:
         self.run.set_status(message=what)
         if self.progress:
             self.progress.doing(what)
-
-
-def _tell_gaps(run: Run, done: int) -> None:
-    """Steps before the checkpoint whose records are gone are not trained again; the log says so."""
-    missing = sorted(set(range(1, done + 1)) - {record.step for record in run.steps()})
-    if missing:
-        what = "%s: of the %d steps done %d have no record, step %d first"
-        _log.warning(what, run.path, done, len(missing), missing[0])
 
 
 @contextmanager

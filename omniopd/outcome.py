@@ -14,6 +14,7 @@ from omniopd.charts import Chart
 from omniopd.evaluation.tables import Rows, as_text, findings, report_rows, report_table
 from omniopd.records import EvalRecord, StepRecord
 from omniopd.runs.store import Run
+from omniopd.runs.totals import step_seconds
 from omniopd.teachers.ledger import FILE as LEDGER
 from omniopd.teachers.ledger import Spend, spent
 
@@ -25,7 +26,8 @@ def outcome(run: Run) -> str:
     if rows:
         problems = max(len(record.problems) for records in rows.values() for record in records)
         title = f"Right answers in percent [95% interval] of {problems} held-out problems, by temperature"
-        parts += [as_text(outcome_table(rows), title), *findings(rows)]
+        beside = "pass@k, tokens of an answer and the share cut off are those of the highest temperature measured."
+        parts += [as_text(outcome_table(rows), title), beside, *findings(rows)]
     parts.append(costs(steps, evals))
     parts += [ledger_line(spend) for spend in spent(run.path / LEDGER)]
     return "\n".join(parts)
@@ -45,7 +47,7 @@ def outcome_table(rows: Rows) -> pandas.DataFrame:
 
 def costs(steps: list[StepRecord], evals: list[EvalRecord]) -> str:
     """Seconds and teacher tokens, in two sentences."""
-    training = sum(step.metrics.get("step_time", 0.0) for step in steps)
+    training = sum(map(step_seconds, steps))
     read, wrote = sum(step.input_tokens for step in steps), sum(step.output_tokens for step in steps)
     dollars = sum(step.cost_usd for step in steps)
     paid = f" for ${dollars:.2f}" if dollars else ""

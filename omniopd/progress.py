@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from omniopd.records import EvalRecord, ProblemResult, StepRecord
+from omniopd.texts import one_line
 
 _RECENT = 10  # steps that the time left is estimated from
 
@@ -120,14 +121,15 @@ class TerminalSink:
 
         # A log file is no place for a bar that is redrawn ten times a second.
         pause = 0.1 if sys.stderr.isatty() else 10.0
+        terminal = getattr(sys.stderr, "raw", sys.stderr)  # beneath what escapes: a bar moves the cursor
         self._bar: Any = tqdm(
-            total=steps, initial=done, mininterval=pause, dynamic_ncols=True, file=sys.stderr,
+            total=steps, initial=done, mininterval=pause, dynamic_ncols=True, file=terminal,
             bar_format=f"{{desc}} {{bar:20}} {{n_fmt}}/{{total_fmt}} {unit}{{postfix}}",
         )  # fmt: skip
 
     def update(self, done: int, doing: str, facts: str) -> None:
-        self._bar.set_description_str(doing, refresh=False)
-        self._bar.set_postfix_str(facts, refresh=False)
+        self._bar.set_description_str(one_line(doing), refresh=False)
+        self._bar.set_postfix_str(one_line(facts), refresh=False)
         self._bar.update(done - self._bar.n)
         if sys.stderr.isatty():
             self._bar.refresh()
@@ -147,7 +149,7 @@ class NotebookSink:
         self._handle: Any = display({"text/plain": "starting"}, raw=True, display_id=True)
 
     def update(self, done: int, doing: str, facts: str) -> None:
-        line = f"{doing}: {done} of {self._steps} {self._unit}" + (f" · {facts}" if facts else "")
+        line = one_line(f"{doing}: {done} of {self._steps} {self._unit}" + (f" · {facts}" if facts else ""))
         self._handle.update({"text/plain": line}, raw=True)
 
     def close(self) -> None:

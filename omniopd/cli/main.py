@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import omniopd
 from omniopd.errors import OmniOPDError
 from omniopd.redaction import guard_tracebacks, redact
+from omniopd.terminal import plain_output
 
 COMMANDS = ("demo", "train", "run", "sweep", "stop", "evaluate", "teacher", "recipes", "report", "runs", "notebooks")
 MISTAKE, INTERRUPTED = 2, 130
@@ -23,6 +24,11 @@ MISTAKE, INTERRUPTED = 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; `arguments` are the process's own by default. Returns the exit code."""
+    with plain_output():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parsed(arguments)
     guard_tracebacks()
     handler = logging.StreamHandler(sys.stderr)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.errors import ConfigError
+from omniopd.texts import inert
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -71,7 +72,7 @@ def found(places: list[str]) -> list[Path]:
 def export(table: Any, file: Path) -> None:
     """Write the table; the ending says how. Raises ConfigError for another ending, or where parquet has no writer."""
     if file.suffix == ".csv":
-        table.to_csv(file)
+        inert_table(table).to_csv(file, encoding="utf-8", errors="backslashreplace")
     elif file.suffix == ".parquet":
         try:
             table.to_parquet(file)
@@ -79,3 +80,13 @@ def export(table: Any, file: Path) -> None:
             raise ConfigError(f"{file} cannot be written: parquet needs pyarrow (pip install pyarrow)") from error
     else:
         raise ConfigError(f"{file} is neither .csv nor .parquet: choose one of these endings")
+
+
+def inert_table(table: Any) -> Any:
+    """A copy that a spreadsheet shows and never computes: names of arms and settings may be anybody's."""
+    made = table.map(inert)
+    made.index = made.index.map(inert)
+    made.columns = made.columns.map(inert)
+    made.index.names = [inert(name) for name in table.index.names]
+    made.columns.names = [inert(name) for name in table.columns.names]
+    return made

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from typing import Any
+
+from omniopd.texts import one_line
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -24,10 +27,12 @@ def run(options: argparse.Namespace) -> int:
     for name, row in table.iterrows():
         rows.append(
             [
-                str(name), str(row["state"]), f"{_number(row['step'])}/{_number(row['steps'])}", str(row["target"]),
-                _percent(row["accuracy_before"]), _percent(row["best_accuracy"]), str(row["message"] or "")[:60],
+                str(name), str(row["state"]), f"{_number(row['step'])}/{_number(row['steps'])}", _text(row["target"]),
+                _percent(row["accuracy_before"]), _percent(row["best_accuracy"]),
+                str(row["message"] or "").replace(f"{row['path']}{os.sep}", "")[:60],
             ]
         )  # fmt: skip
+    rows = [list(map(one_line, cells)) for cells in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for cells in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
@@ -36,6 +41,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _percent(share: Any) -> str:
     return "–" if share is None or math.isnan(share) else f"{100 * share:.1f}%"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "–"
 
 
 def _number(value: Any) -> str:

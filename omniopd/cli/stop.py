@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -20,8 +22,22 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.launch import end_run
     from omniopd.launch.folder import INTERRUPT, KILL, STOP
 
+    go_on = going_on_words(options.folder)
     how = KILL if options.kill else INTERRUPT if options.now else STOP
     end_run(options.folder, how)
     words = {STOP: "ends after this step, with a checkpoint", INTERRUPT: "ends now", KILL: "was killed"}
-    print(f"{options.folder} {words[how]}; go on with: omniopd run --resume {options.folder}", file=sys.stderr)
+    print(f"{options.folder} {words[how]}; go on with: {go_on}", file=sys.stderr)
     return 0
+
+
+def going_on_words(folder: str) -> str:
+    """The command that goes on with a run: with its notebook where one executes it, else by itself; a run that a
+    study's sweep has started goes on with the sweep as well."""
+    from omniopd.launch.claims import is_claimed
+    from omniopd.launch.folder import is_launched
+
+    path = shlex.quote(folder)
+    if is_launched(folder):
+        return f"omniopd run --resume {path}"
+    again = f"omniopd train --resume {path}"
+    return f"the sweep that started it, or: {again}" if is_claimed(Path(folder)) else again

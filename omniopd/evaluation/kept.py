@@ -16,6 +16,7 @@ from typing import Any
 from omniopd.errors import RunError
 from omniopd.fields import read_fields
 from omniopd.records import ProblemResult, require_possible
+from omniopd.texts import encoded
 
 
 class Kept:
@@ -47,8 +48,8 @@ class Kept:
         if self._file is None:
             return
         try:
-            with open(self._file, mode, encoding="utf-8", newline="\n") as file:
-                file.writelines(f"{line}\n" for line in lines)
+            with open(self._file, f"{mode}b") as file:
+                file.writelines(encoded(f"{line}\n") for line in lines)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -20,6 +20,7 @@ from typing import Any
 from omniopd.errors import RunError
 from omniopd.records import EvalRecord, read_record, record_json
 from omniopd.tasks.sources import DATA
+from omniopd.texts import encoded
 
 ASKED, FOUND, UNFINISHED = "evaluation.json", "evals.jsonl", "evaluating.jsonl"
 
@@ -39,7 +40,7 @@ class Stored:
             if not file.exists():
                 if any(folder.iterdir()):
                     raise RunError(f"{folder} holds files that are no evaluation's: give an empty folder by --out")
-                file.write_text(json.dumps(wanted, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+                file.write_bytes(encoded(json.dumps(wanted, indent=1, ensure_ascii=False) + "\n"))
             held = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{folder} cannot hold an evaluation ({error}): give another folder by --out") from error

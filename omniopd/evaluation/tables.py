@@ -24,6 +24,7 @@ from omniopd.evaluation.compare import (
 )
 from omniopd.evaluation.pass_at_k import per_problem_pass_at_k
 from omniopd.records import EvalRecord, one_a_temperature
+from omniopd.texts import one_line
 
 BEFORE, AFTER, TEACHER = "student before", "student after", "teacher"
 CONTROL = "control: "
@@ -136,7 +137,8 @@ def findings(rows: Rows) -> list[str]:
 def as_text(table: pandas.DataFrame, title: str = "") -> str:
     """A table in plain text, columns aligned."""
     head = ["", *map(str, table.columns)]
-    lines = [head, *([str(who), *map(str, cells)] for who, cells in zip(table.index, table.to_numpy(), strict=True))]
+    rows = ([who, *cells] for who, cells in zip(table.index, table.to_numpy(), strict=True))
+    lines = [[one_line(str(cell)) for cell in line] for line in (head, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     shown = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
     shown.insert(1, "─" * max(map(len, shown)))

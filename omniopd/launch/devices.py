@@ -1,4 +1,8 @@
-"""Which device a run computes on, by its name: "cpu", "cuda:0", "mps". Asks the system, never torch."""
+"""Which device a run computes on, by its name: "cpu", "cuda:0", "mps". Asks the system, never torch.
+
+A number counts the devices that this process may see, as torch's does: where CUDA_VISIBLE_DEVICES allots "2,3", cuda:0
+is the card called 2. Cards may also be allotted by their UUIDs or as parts of one (MIG-…).
+"""
 
 from __future__ import annotations
 
@@ -12,45 +16,74 @@ from pathlib import Path
 from omniopd.errors import ConfigError
 
 AUTO, NONE = "auto", "none"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def device_named(word: str, environment: Mapping[str, str] | None = None) -> str:
     """The device that "auto" means here, or the one that is named; "none" waits for no device.
 
-    Raises ConfigError for a word that names no device.
+    Raises ConfigError for a word that names no device, and for a number beyond what may be seen here.
     """
+    environment = os.environ if environment is None else environment
     if word == AUTO:
-        return _found(os.environ if environment is None else environment)
+        return devices_here(environment)[0]
     if not re.fullmatch(r"cpu|none|mps|cuda:\d+", word):
         raise ConfigError(f"{word!r} names no device: write cpu, cuda:0 (or another number), mps, auto or none")
+    allotted = _allotted(environment)
+    if word.startswith("cuda:") and allotted is not None and int(word[5:]) >= len(allotted):
+        there = f"cuda:0 to cuda:{len(allotted) - 1}" if allotted else "no CUDA device"
+        raise ConfigError(
+            f"{word} is not here: {VISIBLE} is {environment[VISIBLE]!r}, which allots {there}: name one of these, or "
+            "auto"
+        )
     return word
 
 
 def devices_here(environment: Mapping[str, str] | None = None) -> list[str]:
     """Every device that a run can be given of its own: all NVIDIA GPUs that may be seen, or what "auto" means."""
-    environment = os.environ if environment is None else environment
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        names = [word.strip() for word in visible.split(",") if word.strip()]
-    else:
-        names = sorted(p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*"))
-    return [f"cuda:{name}" for name in names if name.isdigit()] or [_found(environment)]
+    allotted = _allotted(os.environ if environment is None else environment)
+    count = len(list(Path("/dev").glob("nvidia[0-9]*"))) if allotted is None else len(allotted)
+    if count:
+        return [f"cuda:{number}" for number in range(count)]
+    if allotted is None and Path("/dev/kfd").exists():
+        return ["cuda:0"]
+    return ["mps" if sys.platform == "darwin" and platform.machine() == "arm64" else "cpu"]
 
 
-def device_environment(word: str) -> dict[str, str]:
-    """What the environment of a run must say so that it computes on the device it was given."""
+def device_environment(word: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the environment of a run must say so that it computes on the device it was given and sees no other."""
     if word == "cpu":
-        return {"CUDA_VISIBLE_DEVICES": ""}
+        return {VISIBLE: ""}
     if word.startswith("cuda:"):
-        return {"CUDA_VISIBLE_DEVICES": word.removeprefix("cuda:")}
+        allotted = _allotted(os.environ if environment is None else environment)
+        return {VISIBLE: word[5:] if allotted is None else allotted[int(word[5:])]}
     return {}
 
 
-def _found(environment: Mapping[str, str]) -> str:
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        first = visible.split(",")[0].strip()
-        return f"cuda:{first}" if first else "cpu"
-    if Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists():
-        return "cuda:0"
-    return "mps" if sys.platform == "darwin" and platform.machine() == "arm64" else "cpu"
+def card_of(word: str, environment: Mapping[str, str] | None = None) -> str:
+    """The device by the name of its card, by which processes with other allotments know it too: they share its line."""
+    environment = os.environ if environment is None else environment
+    card = device_environment(device_named(word, environment), environment).get(VISIBLE)
+    return f"cuda:{card}" if card else device_named(word, environment)
+
+
+def own_card(word: str) -> str:
+    """The same in a process that was started with `device_environment(word)`, and so sees its own device alone."""
+    return card_of("cuda:0" if word.startswith("cuda:") else word)
+
+
+def _allotted(environment: Mapping[str, str]) -> list[str] | None:
+    """The cards that CUDA_VISIBLE_DEVICES names, up to the first that is none, as CUDA reads it; None where it is not
+    set."""
+    visible = environment.get(VISIBLE)
+    if visible is None:
+        return None
+    cards: list[str] = []
+    for word in (word.strip() for word in visible.split(",")):
+        # CUDA stops at -1 and at what it does not know; a card named twice leaves none.
+        if not re.fullmatch(r"\d+|(GPU|MIG)-[\w/-]+", word):
+            break
+        if word in cards:
+            return []
+        cards.append(word)
+    return cards

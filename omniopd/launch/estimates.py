@@ -17,7 +17,10 @@ from omniopd.config import Recipe, TaskConfig
 from omniopd.errors import OmniOPDError
 from omniopd.launch.launched import launched_in
 from omniopd.launch.parameters import Parameter, all_values, recipe_with
-from omniopd.runs.store import STATUS, open_run
+from omniopd.runs.folders import STATUS
+from omniopd.runs.listing import run_folders
+from omniopd.runs.store import open_run
+from omniopd.runs.totals import step_seconds
 from omniopd.teachers.catalogue import runs_here
 
 _LOOKED_AT = 20  # runs, the newest first
@@ -141,8 +144,16 @@ def _pricing() -> Any:
 
 def _finished(folder: Path) -> list[_Took]:
     """What runs that have finished took, the newest first."""
-    files = sorted(folder.glob(f"*/{STATUS}"), key=lambda file: file.stat().st_mtime, reverse=True)
-    return [took for file in files[:_LOOKED_AT] if (took := _took(file.parent, file.stat().st_mtime)) is not None]
+    found = [(stamp, path) for path in run_folders(folder) if (stamp := _stamp(path)) is not None]
+    newest = sorted(found, reverse=True)[:_LOOKED_AT]
+    return [took for stamp, path in newest if (took := _took(path, stamp)) is not None]
+
+
+def _stamp(path: Path) -> float | None:
+    try:
+        return (path / STATUS).stat().st_mtime
+    except OSError:
+        return None
 
 
 @lru_cache(maxsize=256)
@@ -153,10 +164,11 @@ def _took(path: Path, stamp: float) -> _Took | None:
         if run.state != "finished":
             return None
         recipe, steps = run.manifest.recipe, run.steps()
-        took = [step.metrics.get("step_time", sum(step.seconds.values())) for step in steps]
+        evals = run.evals()
+        took = [step_seconds(step) for step in steps]
         return _Took(
             str(recipe.get("name")), str(recipe.get("method")), sum(took) / max(1, len(took)),
-            sum(record.seconds for record in run.evals()), recipe.get("evaluation", {}).get("problems") or 1,
+            sum(record.seconds for record in evals), max((len(record.problems) for record in evals), default=1) or 1,
         )  # fmt: skip
     except OmniOPDError:
         return None  # the run browser shows it

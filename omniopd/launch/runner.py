@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from omniopd.errors import OmniOPDError, RunError
 from omniopd.launch.cleaning import places_of
-from omniopd.launch.devices import device_named
+from omniopd.launch.devices import own_card
 from omniopd.launch.folder import (
     KILL,
     Launch,
@@ -40,6 +40,7 @@ from omniopd.locks import lock
 from omniopd.runs.claims import held_words
 from omniopd.runs.status import Status, changed, first_status, read_status, start_of, write_status
 from omniopd.runs.store import STATUS
+from omniopd.terminal import plain_output
 
 if TYPE_CHECKING:
     from omniopd.launch.engine import Control
@@ -88,7 +89,7 @@ class _Runner:
         write_process(self.path, self.process)
         self._status("running", "starting")
         try:
-            with turn(device_named(self.launch.device), self._waiting):
+            with turn(own_card(self.launch.device), self._waiting):
                 self._status("running", "starting")
                 code = self._execute()
         except Left:
@@ -161,7 +162,7 @@ class _Runner:
     def _waiting(self, place: int) -> None:
         if self.asked:
             raise Left
-        message = f"queued ({ordinal(place)}) for {device_named(self.launch.device)}"
+        message = f"queued ({ordinal(place)}) for {own_card(self.launch.device)}"
         if self._read().message != message:
             self._status("queued", message)
 
@@ -220,4 +221,6 @@ def _sentence(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    with plain_output():
+        code = main(*sys.argv[1:])
+    sys.exit(code)

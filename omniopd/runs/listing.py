@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from omniopd.errors import RunError
 from omniopd.records import EvalRecord, one_a_temperature
-from omniopd.runs.store import MANIFEST, Run, open_run
+from omniopd.runs.claims import EXECUTING
+from omniopd.runs.folders import MANIFEST, RECIPE, STATUS, STEPS
+from omniopd.runs.status import read_status, state_of
+from omniopd.runs.store import Run, open_run
 from omniopd.runs.totals import totals
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ COLUMNS = (
     "teacher_written", "cost_usd", "seconds", "created", "message", "path",
 )  # fmt: skip
 UNREADABLE = "unreadable"
+_MOST = 2**31  # answers of a step; more are none
+_LAUNCH = Path(EXECUTING).with_name("launch.json")  # what was launched into a folder
 
 
 def runs(folder: str | Path) -> pandas.DataFrame:
@@ -31,14 +37,15 @@ def runs(folder: str | Path) -> pandas.DataFrame:
     the last evaluated step, `greedy` that at temperature 0, `accuracy_before` the best of the untrained student
     (shares, NaN where not evaluated); `loss` is the last. `samples` are student samples so far; tokens, dollars and
     seconds of training are sums over the steps that count. A run that cannot be read keeps its row, with state
-    "unreadable" and the reason. Raises RunError where there is no such folder.
+    "unreadable" and the reason; so does a launched notebook that has made no run, with the state of its process.
+    Raises RunError where there is no such folder.
     """
     import pandas
 
     folder = Path(folder)
     if not folder.is_dir():
         raise RunError(f"{folder} is no folder: give the one that holds the runs")
-    rows = [row(path) for path in run_folders(folder)]
+    rows = [row(path) for path in listed_folders(folder)]
     rows.sort(key=lambda facts: (facts["created"], facts["path"]))
     places = [Path(facts["path"]).relative_to(folder).as_posix() for facts in rows]
     index = pandas.Index(places, name="run", dtype="object")
@@ -50,9 +57,16 @@ def run_folders(folder: str | Path) -> list[Path]:
 
     What a run directory holds is not looked into: neither checkpoints nor what a resumed run has set aside.
     """
+    return [path for path in listed_folders(folder) if os.path.lexists(path / MANIFEST)]
+
+
+def listed_folders(folder: str | Path) -> list[Path]:
+    """The same, with what has a row and is no run: a launched notebook that has made none, and what was left of a run
+    without its manifest."""
     found = []
     for place, inside, files in os.walk(folder):
-        if MANIFEST in files:
+        names = {*files, *inside}
+        if not names.isdisjoint({MANIFEST, RECIPE, STATUS, STEPS}):
             found.append(Path(place))
             inside.clear()
     return sorted(found)
@@ -63,11 +77,12 @@ def row(path: Path) -> dict[str, Any]:
     empty: dict[str, Any] = dict.fromkeys(COLUMNS)
     empty |= {"name": path.name, "created": "", "path": str(path), "message": "", "state": UNREADABLE}
     try:
-        return empty | _facts(open_run(path))
+        is_run = os.path.lexists(path / MANIFEST) or not (path / _LAUNCH).is_file()
+        return empty | (_facts(open_run(path)) if is_run else _facts_of_notebook(path))
     except RunError as error:
         return empty | {"message": str(error)}
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        # Files of another program, or of a version to come: JSON, and yet no run that this one knows.
+    except Exception as error:
+        # Files of another program, of a version to come, or of somebody who means harm: one run hides no other.
         return empty | {"message": f"{path} holds no run that can be read: {type(error).__name__}: {error}"}
 
 
@@ -82,20 +97,36 @@ def best_accuracies(evals: Sequence[EvalRecord], model: str = "student", split: 
     return before, max((record.accuracy for record in after), default=math.nan) if last else math.nan
 
 
+def _facts_of_notebook(path: Path) -> dict[str, Any]:
+    """A notebook that makes no run, or none yet: where its process stands."""
+    launch = json.loads((path / _LAUNCH).read_text(encoding="utf-8"))
+    status = read_status(path / STATUS)
+    return {
+        "arm": Path(str(launch["notebook"])).stem,
+        "state": state_of(status, path),
+        "created": str(launch.get("created", "")),
+        "message": status.message,
+    }
+
+
 def _facts(run: Run) -> dict[str, Any]:
     recipe = run.manifest.recipe
 
     def setting(section: str, key: str) -> Any:
-        return recipe.get(section, {}).get(key)
+        value = recipe.get(section, {}).get(key)
+        if isinstance(value, str | int | float | None):
+            return value
+        raise RunError(f"{run.path / MANIFEST} says that {section}.{key} is {str(value)[:40]}: it is no setting's value")
 
     status, steps, evals = run.status, run.steps(), run.evals()
     before, after = best_accuracies(evals, split=run.test_split)
-    rollouts = setting("training", "rollouts") or 0
+    rollouts = setting("training", "rollouts")
+    rollouts = rollouts if isinstance(rollouts, int) and 0 <= rollouts < _MOST else 0
     took = totals(steps, rollouts)
     return {
         "name": run.manifest.name,
-        "arm": recipe.get("name"),
-        "method": recipe.get("method"),
+        "arm": str(recipe.get("name") or ""),
+        "method": str(recipe.get("method") or ""),
         "target": setting("objective", "target"),
         "control": setting("objective", "control"),
         "student": setting("student", "model"),

@@ -189,6 +189,10 @@ class Run:
         """All step records, in the order of writing; a line being written is left out. RunError for a damaged one."""
         return read_lines(self.path / STEPS, StepRecord)
 
+    def missing_steps(self, done: int) -> list[int]:
+        """Those of the first `done` steps that have no record: a damaged file is not trained again."""
+        return sorted(set(range(1, done + 1)) - {record.step for record in whole_records(self.path / STEPS, StepRecord)})
+
     def evals(self) -> list[EvalRecord]:
         """All evaluations, in the order of writing. Raises RunError as `steps` does."""
         return read_lines(self.path / EVALS, EvalRecord)

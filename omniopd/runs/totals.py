@@ -24,6 +24,12 @@ class Totals:
     seconds: float
 
 
+def step_seconds(step: StepRecord) -> float:
+    """How long an optimizer step took: as the trainer says, else its own time, else the sum of its phases."""
+    seconds = step.metrics.get("step_time", step.seconds.get("step"))
+    return sum(step.seconds.values()) if seconds is None else seconds
+
+
 def totals(steps: Sequence[StepRecord], rollouts: int) -> Totals:
     """The sums over `steps`, each with `rollouts` answers of the student; evaluations are not counted."""
     return Totals(
@@ -33,5 +39,5 @@ def totals(steps: Sequence[StepRecord], rollouts: int) -> Totals:
         teacher_read=sum(s.input_tokens for s in steps),
         teacher_written=sum(s.output_tokens for s in steps),
         usd=sum(s.cost_usd for s in steps),
-        seconds=sum(s.metrics.get("step_time", s.seconds.get("step", 0.0)) for s in steps),
+        seconds=sum(map(step_seconds, steps)),
     )

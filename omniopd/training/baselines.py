@@ -25,7 +25,7 @@ from omniopd.training.probes import Probes
 from omniopd.training.recording import rollout_records
 from omniopd.training.rollouts import as_prompts
 from omniopd.training.statistics import LossSums
-from omniopd.training.stopwatch import Stopwatch
+from omniopd.training.stopwatch import Stopwatch, with_rest
 from omniopd.training.trainer import OmniOPDTrainer, Recorder
 from omniopd.types import AuditedRollout, Prompt
 
@@ -113,7 +113,7 @@ class WhiteBoxTrainer(OmniOPDTrainer):
         sums = LossSums.joined(self._gathered([self._loss_sums]))
         read = sum(self._gathered([self._teacher_read]))
         self._loss_sums, self._teacher_read = LossSums(), 0
-        seconds = self.stopwatch.take()
+        seconds = with_rest(self.stopwatch.take(), logs.get("step_time"))
         records = []
         if self._records_rollouts(step):
             records = self._gathered(rollout_records(step, self._own, {}, 0.0, self._tokenizer))

@@ -1,10 +1,10 @@
-"""Seconds by phase of a step."""
+"""Seconds by phase of a step, which add up to the step."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from jaxtyping import Float
@@ -14,18 +14,22 @@ from omniopd.types import Similarity
 
 
 class Stopwatch:
-    """Adds up wall-clock seconds under names until they are taken. A phase inside another counts for both."""
+    """Adds up wall-clock seconds under names until they are taken. A phase inside another counts for the inner one."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = defaultdict(float)
+        self._inside: list[float] = [0.0]  # seconds of inner phases, for each phase that is going on
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
+        self._inside.append(0.0)
         try:
             yield
         finally:
-            self._seconds[name] += time.perf_counter() - start
+            took = time.perf_counter() - start
+            self._seconds[name] += took - self._inside.pop()
+            self._inside[-1] += took
 
     def timed(self, similarity: Similarity) -> Similarity:
         """The same similarity, with its time under "similarity"."""
@@ -40,3 +44,9 @@ class Stopwatch:
         """What was added up since the last taking."""
         taken, self._seconds = dict(self._seconds), defaultdict(float)
         return taken
+
+
+def with_rest(seconds: Mapping[str, float], step_time: float | None) -> dict[str, float]:
+    """The phases and, as "rest", what the step took beyond them: the backward pass and the optimizer above all."""
+    known = {} if step_time is None else {"rest": max(0.0, step_time - sum(seconds.values()))}
+    return {**seconds, **known}

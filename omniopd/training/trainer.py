@@ -40,7 +40,7 @@ from omniopd.training.reference import said, start_beside
 from omniopd.training.rollouts import as_prompts, as_rollouts, own_part, shared_from_main
 from omniopd.training.seeding import generator_for, seed_for, seed_global_generators
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
-from omniopd.training.stopwatch import Stopwatch
+from omniopd.training.stopwatch import Stopwatch, with_rest
 from omniopd.training.teaching import who_teaches
 from omniopd.training.token_means import TokenMeans
 from omniopd.training.whole import WholeCheckpoints
@@ -348,7 +348,7 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, WholeCheckpoints, DistillationTrainer
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 cost_usd=usage.cost_usd,
-                seconds=seconds,
+                seconds=with_rest(seconds, logs.get("step_time")),
             )
         )
         if records:

@@ -51,7 +51,7 @@ def test_a_notebook_is_run_with_parameters_and_its_failure_is_the_exit_code(here
         (["sweep", "n.ipynb", "--seeds", "0,1"], "seed is no parameter of this notebook"),
         (["sweep", "n.ipynb", "--grid", "x=1,1"], "two runs of the sweep would be called x=1"),
         (["sweep", "n.ipynb", "--grid", "x=1,a"], "x is 'a', and must be a whole number"),
-        (["stop", "nowhere"], "nowhere/status.json holds no status"),
+        (["stop", "nowhere"], "nowhere is no run: give the folder of a manifest.json"),
     ],
 )
 def test_mistakes_are_one_sentence_and_nothing_is_begun(here, capsys, words, sentence):

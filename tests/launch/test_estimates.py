@@ -31,13 +31,20 @@ def test_time_is_that_of_the_last_finished_run_of_the_recipe(ask, tmp_path):
     run = create_run(tmp_path / "runs", load_recipe("embedded", **{"evaluation.problems": 10}))
     for step in (1, 2):
         run.append(StepRecord(step, 1.0, 1.0, 0.0, {"step_time": 2.0}))
-    problem = ProblemResult("p", right=1, samples=1)
-    run.append(EvalRecord("student", "stories", "test", 0.0, 1, 0, 8, (problem,), seconds=5.0))
+    problems = tuple(ProblemResult(f"p{i}", right=1, samples=1) for i in range(10))
+    run.append(EvalRecord("student", "stories", "test", 0.0, 1, 0, 8, problems, seconds=5.0))
     assert ask().seconds is None
     run.set_status(state="finished")
     found = ask(steps=30, problems=20)
     assert found.seconds == 30 * 2.0 + 5.0 * 20 / 10
     assert found.time == "about 70 s: 30 steps of 2 s and 10 s of measuring, as in the last run of embedded here"
+
+
+def test_the_last_run_may_be_one_of_a_study(ask, tmp_path):
+    run = create_run(tmp_path / "runs" / "study" / "arm", load_recipe("embedded"), "seed=0")
+    run.append(StepRecord(1, 1.0, 1.0, 0.0, {"step_time": 3.0}))
+    run.set_status(state="finished")
+    assert ask(steps=2).seconds == 6.0
 
 
 def test_a_teacher_that_runs_here_is_free_and_one_behind_an_api_has_its_price(ask, tmp_path):

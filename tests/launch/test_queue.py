@@ -9,7 +9,7 @@ import pytest
 
 from omniopd.errors import ConfigError
 from omniopd.launch import queue
-from omniopd.launch.devices import device_environment, device_named
+from omniopd.launch.devices import card_of, device_environment, device_named, devices_here
 from tests.launch.small_notebooks import until
 
 WAITER = """
@@ -88,7 +88,7 @@ def test_places_are_said_as_people_say_them():
 
 
 def test_devices_have_names():
-    assert device_named("auto", {"CUDA_VISIBLE_DEVICES": "3,4"}) == "cuda:3"
+    assert device_named("auto", {"CUDA_VISIBLE_DEVICES": "3,4"}) == "cuda:0"
     assert device_named("auto", {"CUDA_VISIBLE_DEVICES": ""}) == "cpu"
     assert device_named("cuda:1") == "cuda:1"
     assert device_environment("cuda:1") == {"CUDA_VISIBLE_DEVICES": "1"}
@@ -96,3 +96,32 @@ def test_devices_have_names():
     assert device_environment("none") == {}
     with pytest.raises(ConfigError, match="'gpu' names no device: write cpu, cuda:0"):
         device_named("gpu")
+
+
+@pytest.mark.parametrize(
+    ("allotted", "cards"),
+    [
+        ("2,3", ["2", "3"]),
+        ("3", ["3"]),
+        (" 5 , 1 ", ["5", "1"]),
+        ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6,GPU-a1", ["GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-a1"]),
+        ("MIG-GPU-8932f937/7/0,MIG-1f", ["MIG-GPU-8932f937/7/0", "MIG-1f"]),
+        ("0,-1,1", ["0"]),  # CUDA stops there
+        ("1,1", []),
+        ("-1", []),
+        ("", []),
+        ("none", []),
+    ],
+)
+def test_a_number_counts_what_is_allotted_and_never_leaves_it(allotted, cards):
+    environment = {"CUDA_VISIBLE_DEVICES": allotted}
+    names = [f"cuda:{number}" for number in range(len(cards))]
+    assert devices_here(environment) == (names or ["cpu"])
+    for name, card in zip(names, cards, strict=True):
+        assert device_named(name, environment) == name
+        inside = device_environment(name, environment)
+        assert inside == {"CUDA_VISIBLE_DEVICES": card}
+        # The process of a run sees its card alone, by whose name it queues; all that are allotted it in one line.
+        assert card_of(name, environment) == card_of("cuda:0", inside) == f"cuda:{card}"
+    with pytest.raises(ConfigError, match=f"cuda:{len(cards)} is not here: CUDA_VISIBLE_DEVICES is {allotted!r}"):
+        device_named(f"cuda:{len(cards)}", environment)

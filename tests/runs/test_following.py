@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -113,8 +114,10 @@ def test_a_run_whose_files_are_gone_gives_nothing_and_does_not_fail(run):
         os.remove(run.path / name)
     update = follower.look()
     assert update.restarted
-    assert update.status is None
     assert update.steps == ()
+    assert (update.status.step, update.state) == (0, "running")  # this process has it in hand, whatever its files say
+    shutil.rmtree(run.path)
+    assert follower.look().status is None
 
 
 def test_it_is_over_when_the_run_says_so(run):

@@ -89,7 +89,9 @@ def test_damaged_runs_are_named_and_not_dropped(tmp_path, browse):
     view = browse(tmp_path, chosen=["whole", "no-status", "broken line"])
     rows = rows_of(view)
     assert {path.name for path in found.values()} | {"whole", "broken line"} == set(rows)
-    assert {name for name, row in rows.items() if row["readable"]} == {"whole"}
+    # Where a run stands its records tell as well.
+    assert {name for name, row in rows.items() if row["readable"]} == {"whole", "no-status"}
+    assert rows["no-status"]["state"] == "lost"
     assert all(rows[path.name]["message"] for path in found.values())
     assert rows["not-json"]["message"].startswith("manifest.json cannot be read")
     assert "is no run" in rows["no-manifest"]["message"]
@@ -98,6 +100,16 @@ def test_damaged_runs_are_named_and_not_dropped(tmp_path, browse):
     view.opened = "whole"
     assert view.problem == ""
     assert view.monitor.run.path == tmp_path / "whole"
+
+
+def test_runs_of_a_study_have_their_rows_and_open(tmp_path, browse):
+    watched.with_steps(watched.run_in(tmp_path / "study" / "arm", "seed=0"), 1, 2)
+    watched.with_steps(watched.run_in(tmp_path, "alone"), 1, 2)
+    view = browse(tmp_path, chosen=["study/arm/seed=0", "alone"])
+    assert set(rows_of(view)) == {"study/arm/seed=0", "alone"}
+    assert view.comparison["names"] == ["study/arm/seed=0", "alone"] or view.comparison
+    view.opened = "study/arm/seed=0"
+    assert view.monitor.run.path == tmp_path / "study" / "arm" / "seed=0"
 
 
 def test_new_runs_and_new_steps_appear_while_the_view_is_open(tmp_path, browse):

@@ -12,6 +12,7 @@ from omniopd.launch import Launched, launched_in
 from omniopd.launch.estimates import in_words
 from omniopd.runs.following import Follower
 from omniopd.runs.status import GOING_ON
+from omniopd.runs.totals import step_seconds
 
 SHOWN = 12  # runs that are over; those that go on are all shown
 _RECENT = 10  # steps whose mean says how long one takes
@@ -72,7 +73,7 @@ class _Watched:
             if update.restarted:
                 self.seconds = []
             for step in update.steps:
-                self.seconds = [*self.seconds, step.metrics.get("step_time", sum(step.seconds.values()))][-_RECENT:]
+                self.seconds = [*self.seconds, step_seconds(step)][-_RECENT:]
             loss = self.follower.steps[-1].loss if self.follower.steps else math.nan
             own = [record for record in self.follower.evals if record.model == "student" and record.problems]
             accuracy = max((r.accuracy for r in own if r.step == own[-1].step), default=math.nan) if own else math.nan

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.errors import RunError
-from omniopd.runs.listing import UNREADABLE, row
+from omniopd.runs.listing import UNREADABLE, listed_folders, row
 from omniopd.runs.status import GOING_ON
-from omniopd.runs.store import EVALS, MANIFEST, RECIPE, STATUS, STEPS
+from omniopd.runs.store import EVALS, MANIFEST, STATUS, STEPS
 from omniopd_widgets._safe import shorten, wire
 
 ROWS = 600
@@ -21,8 +21,8 @@ _FILES = (MANIFEST, STATUS, STEPS, EVALS)
 
 
 class RunList:
-    """The runs directly inside a folder, which the first run may make yet. `paths` finds the directory of a row's `id`.
-    """
+    """The runs in a folder, at any depth as `omniopd runs` finds them; the first run may make it yet. `paths` finds the
+    directory of a row's `id`, its place in the folder."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -39,17 +39,17 @@ class RunList:
         if not self.paths and not self.folder.exists():
             return []
         try:
-            found = [
-                path for path in self.folder.iterdir() if any((path / name).is_file() for name in (*_FILES, RECIPE))
-            ]
+            next(self.folder.iterdir(), None)
         except OSError as error:
             raise RunError(f"{self.folder} cannot be read: {error.strerror}") from error
+        found = listed_folders(self.folder)
         self._known = {path: self._known[path] for path in found if path in self._known}
         facts = {path: self._facts(path) for path in found}
-        order = sorted(found, key=lambda path: (str(facts[path]["created"]), path.name), reverse=True)
+        order = sorted(found, key=lambda path: (str(facts[path]["created"]), str(path)), reverse=True)
         self.hidden = max(0, len(order) - ROWS)
-        self.paths = {str(wire(path.name)): path for path in order}
-        return [_on_wire(path, facts[path]) for path in order[:ROWS]]
+        places = {path: path.relative_to(self.folder).as_posix() for path in order}
+        self.paths = {str(wire(places[path])): path for path in order}
+        return [_on_wire(path, places[path], facts[path]) for path in order[:ROWS]]
 
     def _facts(self, path: Path) -> dict[str, Any]:
         signature = [_signature(path / name) for name in _FILES]
@@ -60,8 +60,8 @@ class RunList:
         return known[1]
 
 
-def _on_wire(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {"id": path.name, "state": facts["state"], "readable": facts["state"] != UNREADABLE}
+def _on_wire(path: Path, place: str, facts: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {"id": place, "state": facts["state"], "readable": facts["state"] != UNREADABLE}
     made |= {name: shorten(str(facts[name]), 160) if facts[name] is not None else "" for name in _TEXTS}
     # Beside its own row a run's folder says nothing.
     made["message"] = shorten(str(facts["message"]).replace(f"{path}{os.sep}", ""), 240)

@@ -21,7 +21,7 @@ from traitlets import Dict, List, Unicode, observe
 
 from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.launch import attach, launch, notebook_path, parameters_of, resume
-from omniopd.launch.devices import NONE, device_named
+from omniopd.launch.devices import NONE, card_of, device_named
 from omniopd.launch.estimates import estimate, is_local
 from omniopd.launch.parameters import MORE, SETTINGS, Parameter, all_values, checked, in_words, recipe_with
 from omniopd.launch.queue import length, ordinal
@@ -211,10 +211,9 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
 
     def _queue(self) -> str:
         try:
-            device = device_named(self.device)
+            device, before = device_named(self.device), length(card_of(self.device))
         except ConfigError:
             return ""
-        before = length(device)
         if not before:
             return "" if device == NONE else f"{device} is free"
         return f"{device} is busy: a run started now is {ordinal(before + 1)} in the queue"

@@ -25,10 +25,10 @@ from omniopd_widgets.training_monitor import TrainingMonitor
 
 
 class RunBrowser(Watching, script="run_browser.js", style=("_runs.css", "run_browser.css")):
-    """The table of the runs directly inside `folder`.
+    """The table of the runs in `folder`, at any depth.
 
     Assign `query` to search (all words; `state:failed` in one column), `sort` and `descending` to order, `chosen`
-    (names of directories; the first is what the others are compared with) to compare, `opened` to open one beneath,
+    (places in `folder`; the first is what the others are compared with) to compare, `opened` to open one beneath,
     `live` to look again or not.
     """
 

@@ -44,11 +44,11 @@ def judge_function(program: str, tests: str, entry_point: str, limits: Limits, c
     code that they may use. Values that cross are plain data; where the function returns None, what it did to its
     arguments is done to the tests' as well. Raises Refused as `run_program` does.
     """
-    token = secrets.token_hex(16)
+    token, calls = secrets.token_hex(16), _calls()
     asked_from, asked = os.pipe()
     answered_from, answered = os.pipe()
-    tester = f"{_calls()}\ntest({asked}, {answered_from}, {token!r}, {context!r}, {tests!r}, {entry_point!r})"
-    server = f"{_calls()}\nserve({asked_from}, {answered}, {program!r}, {entry_point!r})"
+    tester = f"{calls}\ntest({asked}, {answered_from}, {token!r}, {context!r}, {tests!r}, {entry_point!r})"
+    server = f"{calls}\nserve({asked_from}, {answered}, {program!r}, {entry_point!r})"
     judged, served = run_programs(
         [Program(tester, descriptors=(asked, answered_from)), Program(server, descriptors=(asked_from, answered))],
         allowed=limits.allowed,

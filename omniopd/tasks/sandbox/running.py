@@ -35,7 +35,7 @@ _START = "import marshal;c,s,p=marshal.load(open({payload},'rb'));n={{'__name__'
 class Program:
     """Python source, what it reads from stdin, and descriptors that it inherits under their numbers.
 
-    The descriptors are given away: they are closed here as soon as the programs have started.
+    The descriptors are given away: they are closed here as soon as the programs have started, or where none may.
     """
 
     source: str
@@ -96,15 +96,14 @@ def run_programs(
 
     Limits are each program's. Raises Refused where programs are not allowed or a layer of a sandbox is missing.
     """
-    check_switches(allowed)
-    settings = {"memory_mb": memory_mb, "cpu_s": math.ceil(timeout_s) + 1, **_settings()}
-    started = time.monotonic()
     with ExitStack() as stack:
-        try:
-            running = [stack.enter_context(_Running(program, settings, output_kb << 10)) for program in programs]
-        finally:
+        with ExitStack() as given:
             for descriptor in {d for program in programs for d in program.descriptors}:
-                os.close(descriptor)
+                given.callback(os.close, descriptor)
+            check_switches(allowed)
+            settings = {"memory_mb": memory_mb, "cpu_s": math.ceil(timeout_s) + 1, **_settings()}
+            started = time.monotonic()
+            running = [stack.enter_context(_Running(program, settings, output_kb << 10)) for program in programs]
         _listen(running, started + timeout_s)
         seconds = time.monotonic() - started
     return [one.result(seconds) for one in running]

@@ -9,9 +9,9 @@ from omniopd.comparison.page import comparison_page
 from omniopd.comparison.pictures import learning_curves, pictures
 from omniopd.comparison.results import Comparison, compare
 from omniopd.comparison.shares import Share, share
-from omniopd.comparison.tables import costs, markdown, summary
+from omniopd.comparison.tables import costs, differences, markdown, shown_table, summary, table
 
 __all__ = [
-    "Arm", "Comparison", "Share", "compare", "comparison_page", "costs", "forest", "learning_curves", "markdown",
-    "paper_cost", "pictures", "share", "summary",
+    "Arm", "Comparison", "Share", "compare", "comparison_page", "costs", "differences", "forest", "learning_curves",
+    "markdown", "paper_cost", "pictures", "share", "shown_table", "summary", "table",
 ]  # fmt: skip

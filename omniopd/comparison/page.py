@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omniopd.comparison.arms import Arm
 from omniopd.comparison.cost import paper_cost
 from omniopd.comparison.pictures import pictures
 from omniopd.comparison.results import Comparison
-from omniopd.comparison.tables import COSTS, costs, differences
+from omniopd.comparison.tables import COSTS, costs, short_verdict, shown_table
 from omniopd.evaluation.compare import MARGIN
-from omniopd.evaluation.tables import as_html
+from omniopd.evaluation.tables import NOTHING, as_html
 from omniopd.reporting import POLICY
 from omniopd.runs.atomic import write_text
 
@@ -37,7 +38,7 @@ def comparison_page(
     comparison: Comparison, file: str | Path, title: str = "Runs compared", beside: Sequence[str] = ()
 ) -> Path:
     """Write the page and return its path; `beside` adds how every arm stands beside those of these names."""
-    frame = comparison.table()
+    frame = shown_table(comparison)
     shown = f"{comparison.reference.name} minus this"
     runs = sum(len(arm.seeds) for arm in comparison.arms)
     parts = [
@@ -54,7 +55,7 @@ def comparison_page(
         "<h2>Accuracy</h2>",
         _with_words(frame.drop(columns=[*(c for c in COSTS if c in frame.columns), shown, "verdict"])),
         f"<h2>{html.escape(comparison.reference.name)} minus each arm, points</h2>",
-        as_html(differences(comparison)),
+        as_html(_differences(comparison)),
         *(["<h2>What the controls keep</h2>", _list(shares)] if (shares := comparison.shares()) else []),
         _folded("The same in sentences", comparison.verdicts()),
         *(_folded(f"Every arm beside {name}", comparison.verdicts(name)) for name in beside),
@@ -79,6 +80,19 @@ def comparison_page(
 
 def _with_words(frame: pandas.DataFrame) -> str:
     return f'<div class="words">{as_html(frame)}</div>'
+
+
+def _differences(comparison: Comparison) -> pandas.DataFrame:
+    """One row an arm, one column a budget: the interval and what it shows in short."""
+
+    def cell(arm: Arm, budget: int) -> str:
+        found = comparison.difference(arm, budget)
+        return NOTHING if found is None else f"{found}: {short_verdict(found)}"
+
+    import pandas
+
+    rows = {a.name: {f"at {b:,} samples": cell(a, b) for b in comparison.budgets} for a in comparison.arms[1:]}
+    return pandas.DataFrame.from_dict(rows, orient="index")
 
 
 def _settings(comparison: Comparison) -> pandas.DataFrame:

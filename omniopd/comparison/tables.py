@@ -6,6 +6,7 @@ same runs give the same bytes.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -37,24 +38,38 @@ _METHODS = {
 def table(comparison: Comparison) -> pandas.DataFrame:
     """One row an arm, the best first: method, seeds, accuracies by budget, difference and verdict, means of the costs.
 
-    Accuracies and differences are text ("52.1 [50.0, 54.2]"), costs numbers. `reference minus this` and `verdict` are
-    those of the last budget that both have.
+    Numbers, in percent or points: where an interval belongs to one, in three columns, "… mean", "… low" and "… high"
+    (NaN: not measured, or no interval). `reference minus this` and `verdict` are those of the last budget both have.
     """
     import pandas
 
-    return pandas.DataFrame([_row(comparison, arm) for arm in comparison.ranked()]).set_index("arm")
+    rows = [_row(comparison, arm) for arm in comparison.ranked()]
+    return pandas.DataFrame(map(_in_columns, rows)).set_index("arm")
+
+
+def shown_table(comparison: Comparison) -> pandas.DataFrame:
+    """The same as text, an interval in one cell: "52.1 [50.0, 54.2]"."""
+    import pandas
+
+    rows = [_row(comparison, arm) for arm in comparison.ranked()]
+    shown = [{k: _shown(v) if isinstance(v, Interval | None) else v for k, v in row.items()} for row in rows]
+    return pandas.DataFrame(shown).set_index("arm")
 
 
 def differences(comparison: Comparison) -> pandas.DataFrame:
-    """One row an arm, one column a budget: the reference minus this arm in points, and what it shows in short."""
+    """The reference minus each other arm, one row an arm and budget: arm, samples, mean, low, high (points), units and
+    what they are, verdict."""
     import pandas
 
-    def cell(arm: Arm, budget: int) -> str:
-        found = comparison.difference(arm, budget)
-        return NOTHING if found is None else f"{found}: {short_verdict(found)}"
-
-    rows = {a.name: {f"at {b:,} samples": cell(a, b) for b in comparison.budgets} for a in comparison.arms[1:]}
-    return pandas.DataFrame.from_dict(rows, orient="index")
+    rows = [
+        (arm.name, budget, *_points(found), found.units, found.unit, short_verdict(found))
+        for arm in comparison.arms[1:]
+        for budget in comparison.budgets
+        if (found := comparison.difference(arm, budget)) is not None
+    ]
+    names = ["arm", "samples", "mean", "low", "high", "units", "unit", "verdict"]
+    types = {"samples": "int64", "mean": "float64", "low": "float64", "high": "float64", "units": "int64"}
+    return pandas.DataFrame(rows, columns=names).astype(types)
 
 
 def summary(comparison: Comparison, beside: Sequence[str] = ()) -> pandas.DataFrame:
@@ -150,6 +165,7 @@ def readable(value: object) -> str:
 
 
 def _row(comparison: Comparison, arm: Arm) -> dict[str, Any]:
+    """Everything of an arm; intervals are still intervals, and None is one that nobody measured."""
     own, last = arm is comparison.reference, arm.budgets[-1]
     difference = None if own else comparison.difference(arm)
     rises = [rise for one in arm.seeds if (rise := one.rise_at(one.budgets[-1])) is not None]
@@ -157,15 +173,33 @@ def _row(comparison: Comparison, arm: Arm) -> dict[str, Any]:
         "arm": arm.name,
         "method": in_words(arm.seeds[0].recipe),
         "seeds": len(arm.seeds),
-        **{f"best T at {b:,}, %": _shown(comparison.accuracy(arm, b)) for b in comparison.budgets},
-        "rise, points": _shown(pooled_interval(np.stack(rises)) if rises else None),
-        "greedy, %": _shown(comparison.accuracy(arm, last, 0.0)),
-        "T=1, %": _shown(comparison.accuracy(arm, last, 1.0)),
-        f"{comparison.reference.name} minus this": "" if own else _shown(difference),
+        **{f"best T at {b:,}, %": comparison.accuracy(arm, b) for b in comparison.budgets},
+        "rise, points": pooled_interval(np.stack(rises)) if rises else None,
+        "greedy, %": comparison.accuracy(arm, last, 0.0),
+        "T=1, %": comparison.accuracy(arm, last, 1.0),
+        f"{comparison.reference.name} minus this": difference,
         "verdict": "" if own else short_verdict(difference),
         **_mean_totals(arm),
         "cost by the paper": cost_of(arm.seeds[0].recipe),
     }
+
+
+def _in_columns(row: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if value is None or isinstance(value, Interval):
+            mean, low, high = _points(value)
+            flat |= {f"{name} mean": mean, f"{name} low": low, f"{name} high": high}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _points(interval: Interval | None) -> tuple[float, float, float]:
+    """Mean, low and high in hundredths."""
+    if interval is None:
+        return math.nan, math.nan, math.nan
+    return 100 * interval.mean, 100 * interval.low, 100 * interval.high
 
 
 def _mean_totals(arm: Arm) -> dict[str, float]:

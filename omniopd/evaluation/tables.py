@@ -74,7 +74,11 @@ def results(rows: Rows, k: int = 16, mass: float = MASS) -> pandas.DataFrame:
                     "step": record.step,
                 }
             )
-    return pandas.DataFrame(table)
+    ends = ["accuracy", "low", "high", f"pass@{k}", f"pass@{k} low", f"pass@{k} high"]
+    shares = [*ends, "mean_tokens", "cut_off", "readable"]
+    columns = ["model", "temperature", *shares, "problems", "samples", "step"]
+    types = dict.fromkeys(["temperature", *shares], "float64") | dict.fromkeys(columns[-3:], "int64")
+    return pandas.DataFrame(table, columns=columns).astype(types)
 
 
 def report_table(rows: Rows, k: int = 16, mass: float = MASS) -> pandas.DataFrame:

@@ -64,7 +64,8 @@ def fork_targets(
 ) -> list[ForkTarget]:
     """The named target of every fork. `generator` draws the permutation of the control `shuffled`.
 
-    Controls: `shuffled` gives each fork the evidence of another one (the teacher's values without their places);
+    Controls: `shuffled` gives each fork the evidence of another one (the teacher's values without their places; a fork
+    that is alone keeps its own);
     `constant` puts the batch's mean absolute weight on every audited token; `prior_only` has no samples and knows π̄
     alone. `self_teacher` changes who is asked, not what is computed. Raises ConfigError for an unknown name.
     """
@@ -75,12 +76,19 @@ def fork_targets(
         )
     if not evidence:
         return []
-    order: Sequence[int] = range(len(evidence))
-    if control == "shuffled":
-        order = torch.randperm(len(evidence), generator=generator).tolist()
+    order = derangement(len(evidence), generator) if control == "shuffled" else range(len(evidence))
     donors = [evidence[i] for i in order]
     made = _TARGETS[target](evidence, donors, control == "prior_only", concentration, depth)
     return _constant(evidence, made, depth) if control == "constant" else made
+
+
+def derangement(count: int, generator: torch.Generator | None = None) -> Sequence[int]:
+    """A permutation that leaves nothing in its place, each of them equally likely; the identity of fewer than two."""
+    while True:
+        order: list[int] = torch.randperm(count, generator=generator).tolist()
+        # Of all permutations 1/e move everything, so that this ends after three draws in the mean.
+        if count < 2 or all(place != i for i, place in enumerate(order)):
+            return order
 
 
 def _paper(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from omniopd.records import AuditRecord, RolloutRecord, StepRecord
 
@@ -36,17 +36,41 @@ def token_frame(rollout: RolloutRecord) -> pandas.DataFrame:
             "weight": weight,
         },
         index=pandas.RangeIndex(time, name="position"),
-    )
+    ).astype({"piece": "str", "entropy": "float64", "logprob": "float64", "anchor_kl": "float64", "anchored": "bool"})
 
 
-def audit_frame(audits: RolloutRecord | Sequence[AuditRecord]) -> pandas.DataFrame:
-    """One row a fork, indexed by its first token: entropy, chunk, texts (different ones), soft_count, prior,
-    posterior_mean, served_model, teacher's tokens and dollars."""
+AUDIT_COLUMNS = {
+    "rollout": "Int64", "prompt": "string", "entropy": "float64", "chunk": "str", "texts": "int64",
+    "different": "int64", "soft_count": "float64", "prior": "float64", "posterior_mean": "float64",
+    "served_model": "str", "tokens": "int64", "cost_usd": "float64",
+}  # fmt: skip
+STEP_COLUMNS = {
+    "loss": "float64", "chunk_loss": "float64", "anchor_loss": "float64", "input_tokens": "int64",
+    "output_tokens": "int64", "cost_usd": "float64", "failures": "int64",
+}  # fmt: skip
+
+
+def audit_frame(audits: RolloutRecord | Sequence[AuditRecord] | Sequence[RolloutRecord]) -> pandas.DataFrame:
+    """One row a fork: rollout (its row in the step), prompt (its id), entropy (nats), chunk, texts, different ones among
+    them, soft_count, prior, posterior_mean, served_model, the teacher's tokens and dollars.
+
+    The index is the fork's first token, `fork`, of one rollout; of several, where that would repeat, a number, and `fork`
+    is a column. Audits without their rollout have neither `rollout` nor `prompt` (NA). The columns and their types are
+    the same whatever there is.
+    """
     import pandas
 
-    records = audits.audits if isinstance(audits, RolloutRecord) else tuple(audits)
+    given: tuple[RolloutRecord | AuditRecord, ...] = (audits,) if isinstance(audits, RolloutRecord) else tuple(audits)
+    pairs: list[tuple[RolloutRecord | None, AuditRecord]] = []
+    for one in given:
+        if isinstance(one, RolloutRecord):
+            pairs += [(one, a) for a in one.audits]
+        else:
+            pairs.append((None, one))
     rows = [
         {
+            "rollout": None if of is None else of.row,
+            "prompt": None if of is None else of.prompt_id,
             "entropy": a.entropy,
             "chunk": a.chunk,
             "texts": len(a.texts),
@@ -58,10 +82,16 @@ def audit_frame(audits: RolloutRecord | Sequence[AuditRecord]) -> pandas.DataFra
             "tokens": a.input_tokens + a.output_tokens,
             "cost_usd": a.cost_usd,
         }
-        for a in records
+        for of, a in pairs
     ]
-    columns = list(rows[0]) if rows else ["entropy", "chunk", "texts", "soft_count", "prior", "posterior_mean"]
-    return pandas.DataFrame(rows, columns=columns, index=pandas.Index([a.start for a in records], name="fork"))
+    frame = _typed(rows, AUDIT_COLUMNS)
+    forks = pandas.Index([a.start for _, a in pairs], name="fork", dtype="int64")
+    if len(given) > 1 and not forks.is_unique or any(isinstance(one, RolloutRecord) for one in given[1:]):
+        frame.insert(0, "fork", forks)
+        frame.index = pandas.RangeIndex(len(frame), name="audit")
+    else:
+        frame.index = forks
+    return frame
 
 
 def step_frame(steps: Sequence[StepRecord]) -> pandas.DataFrame:
@@ -83,4 +113,13 @@ def step_frame(steps: Sequence[StepRecord]) -> pandas.DataFrame:
         }
         for s in steps
     ]
-    return pandas.DataFrame(rows, index=pandas.Index([s.step for s in steps], name="step"))
+    frame = _typed(rows, STEP_COLUMNS)
+    frame.index = pandas.Index([s.step for s in steps], name="step", dtype="int64")
+    return frame
+
+
+def _typed(rows: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> pandas.DataFrame:
+    """Rows as a table whose first columns are `columns`, of these types, without rows too."""
+    import pandas
+
+    return pandas.DataFrame(rows, columns=list(columns) if not rows else None).astype(dict(columns))

@@ -17,36 +17,48 @@ from __future__ import annotations
 
 import functools
 import itertools
-import logging
 import math
 import re
-import signal
-import threading
 from typing import TYPE_CHECKING, Any
+
+from omniopd.tasks.equality import ONE_AT_A_TIME, math_verify, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LONGEST_ANSWER = 300  # characters; a longer "answer" is a text, not a value
-TIMEOUT_S = 120  # for one comparison, in the main thread
 
 
 def grade(response: str, answer: str) -> bool:
     """Does the response's final answer equal `answer`? Works in every thread.
 
-    `answer` may be a bare value or a worked solution that marks its own final answer with #### or a box. Numbers are
-    equal when they agree to 6 decimals, or to 6 digits where the gold answer is smaller than 1.
+    `answer` may be a bare value or a worked solution that marks its own final answer with #### or a box. When two
+    values are the same, `equality.py` says.
     """
     gold_text = final_answer(answer) if "####" in answer or "\\boxed" in answer else answer
     given_text = final_answer(response)
     if not gold_text.strip() or not given_text:
         return False
+    return any(_same_texts(one, other) for one, other in _readings(gold_text, given_text))
+
+
+def _readings(gold: str, given: str) -> Iterator[tuple[str, str]]:
+    """What to compare: the texts; and where one is a choice, "(B) 42", its letter or what it says with the other."""
+    choice, other = _choice(gold) or _choice(given), given if _choice(gold) else gold
+    if choice is None or _choice(other):
+        yield gold, given
+        return
+    yield choice["inside"] or choice["before"], other
+    yield choice["says"], other
+
+
+def _same_texts(gold_text: str, given_text: str) -> bool:
     if _words(given_text) == _words(gold_text):
         return True
     if _is_set(given_text) != _is_set(gold_text) and _is_ordered(given_text) != _is_ordered(gold_text):
         return False  # math-verify lets {1, 2} pass for (1, 2), because it also reads a bare 1, 2 as a set
     return any(
-        _equal(gold, given)
+        same(gold, given)
         for gold, given in itertools.product(_values(gold_text, given_text), _values(given_text, gold_text))
     )
 
@@ -55,7 +67,8 @@ def final_answer(response: str) -> str:
     r"""The part of a response that counts as its answer; "" if there is none. The only place that decides this.
 
     The first of these that the response has: what follows the last ``####``; what the last ``\boxed{}`` holds; what
-    follows the last "answer is", "answer:" or line-opening "A:"; the last formula or number.
+    follows the last "answer is", "answer:" or line-opening "A:"; the last line, where it is a choice, "(B) 42"; the
+    last formula or number; the only word.
     """
     text = response.translate(_PLAIN_SIGNS)
     if "####" in text:
@@ -65,18 +78,32 @@ def final_answer(response: str) -> str:
     marks = list(_ANSWER_MARK.finditer(text))
     if marks:
         return _first_line(text[marks[-1].end() :])
+    last = text.rstrip().rpartition("\n")[2]
+    if _choice(last):
+        return last.strip()
     numbers = _FORMULA_OR_NUMBER.findall(text)
-    return numbers[-1].strip() if numbers else ""
+    if numbers:
+        return numbers[-1].strip()
+    word = _ONE_WORD.fullmatch(text[:LONGEST_ANSWER].strip()) if len(text) <= LONGEST_ANSWER else None
+    return word[1] if word else ""
 
 
 # Signs with one plain spelling. A vulgar fraction gets a space before it: 1½ is the mixed number 1 1/2.
 _FRACTIONS = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅙": "1/6", "⅛": "1/8"}
 _PLAIN_SIGNS = str.maketrans(
     {"−": "-", "–": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "°": ""}
+    | {"∞": "\\infty ", "≥": "\\ge ", "≤": "\\le ", "≠": "\\ne ", "∪": "\\cup ", "∩": "\\cap ", "√": "\\sqrt "}
     | dict.fromkeys("€£¥₹₩₽", "")
     | {sign: f" {fraction}" for sign, fraction in _FRACTIONS.items()}
 )
-_ANSWER_MARK = re.compile(r"\banswers?\b[^.\n:=]{0,60}?\b(?:is|are)\b|\banswer[ *]{0,5}[:=]|^[ \t*]*A\**:", re.I | re.M)
+_ANSWER_MARK = re.compile(
+    r"\banswers?\b[^.\n:=]{0,60}?\b(?:is|are)\b|\banswer[ *]{0,5}[:=]|^[ \t*]*A\**:", re.I | re.M
+)
+# A letter with what it stands for: "(B) 42", "B) 42". Not the parts of an answer: "(a) 5, (b) 6".
+_CHOICE = re.compile(
+    r"(?:\((?P<inside>[A-Ja-j])\)(?:\s+|(?=[\d$]))|(?P<before>[A-J])[).:]\s+)(?P<says>(?!.*\([A-Ja-j]\))\S.*)"
+)
+_ONE_WORD = re.compile(r"[*_\"'(\s]*([^\W\d_]+)[*_\"')\s.!]*")
 _NUMBER = re.compile(
     r"(?:(?<![\w)])-)?(?:\\?\$)?(?:(?<![\w)])-)?"  # a sign before or after the currency; in 10-3 it is a minus
     r"(?:\d+ \d+/\d+|\d+(?:\.\d+)? ?/ ?\d+|\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
@@ -87,6 +114,10 @@ _FORMULA_OR_NUMBER = re.compile(
     r"|-?\d*\\[dt]?frac\{[^{}]+\}\{[^{}]+\}|" + _NUMBER.pattern + ")",
     re.S,
 )
+
+
+def _choice(text: str) -> re.Match[str] | None:
+    return _CHOICE.fullmatch(_undressed(_TEXT.sub(r"\1", text))) if len(text) <= LONGEST_ANSWER else None
 
 
 def _first_line(text: str) -> str:
@@ -125,6 +156,15 @@ _PROSE = re.compile(
     r"|(?<![\\A-Za-z{])(?!sqrt|infty)[A-Za-z]{4,}"
 )
 _UNIT = re.compile(r"(?<=[\d}])\s+[mgslLhNJWVKCF](?:\^?\{?[23]\}?)?(?:/[a-z]+(?:\^?\{?[23]\}?)?)?$")
+
+
+def _repeating(found: re.Match[str]) -> str:
+    r"""0.1\overline{6} as the fraction that it is."""
+    whole, once, again = found[1], found[2], found[3]
+    top = int(whole + once + again) - int(whole + once or "0")
+    return rf"\frac{{{top}}}{{{10 ** len(once) * (10 ** len(again) - 1)}}}"
+
+
 _SPACE = re.compile(r"(?<!\\)\\[,;: ]|\\q?quad\b|~")
 _SPELLINGS = (  # to the one spelling that the LaTeX grammar reads as meant
     (re.compile(r"\\?\$(?=\s*-?[\d.])"), ""),
@@ -135,6 +175,9 @@ _SPELLINGS = (  # to the one spelling that the LaTeX grammar reads as meant
     (re.compile(r"(?<=\d)[eE]([+-]?\d{1,3})\b"), r" \\times 10^{\1}"),
     (re.compile(r"(?<=\d)\s*[x×]\s*(?=10\s*\^)"), r" \\times "),
     (re.compile(r"\*\*"), "^"),
+    (re.compile(r"\\varnothing\b|\\\{\s*\\\}"), r"\\emptyset"),
+    (re.compile(r"\\sqrt\s+(\d+|\w)"), r"\\sqrt{\1}"),
+    (re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d{1,20})\}?"), _repeating),
     (re.compile(r"\^\s*(-?\d+)"), r"^{\1}"),
     (re.compile(r"\\[dt]?frac\s*(\\[a-z]+|\w)\s*(\\[a-z]+|\w)"), r"\\frac{\1}{\2}"),
 )
@@ -162,11 +205,11 @@ def _value(text: str) -> Any | None:
 
 @functools.lru_cache(maxsize=4096)
 def _parsed(formula: str) -> Any | None:
-    math_verify = _math_verify()
-    with _ONE_AT_A_TIME:
-        values = math_verify.parse(
+    library = math_verify()
+    with ONE_AT_A_TIME:
+        values = library.parse(
             f"${formula}$",
-            [math_verify.LatexExtractionConfig()],
+            [library.LatexExtractionConfig()],
             fallback_mode="no_fallback",
             parsing_timeout=None,
         )
@@ -244,46 +287,3 @@ def _depths(formula: str) -> Iterator[int]:
     for sign in formula:
         depth += (sign in "({[") - (sign in ")}]")
         yield depth
-
-
-# math-verify ---------------------------------------------------------------------------------------------------------
-
-# The LaTeX grammar keeps tables that its parsers share, and an alarm belongs to one call.
-_ONE_AT_A_TIME = threading.RLock()
-
-
-def _equal(gold: Any, given: Any) -> bool:
-    """math-verify's comparison; it is not symmetric, the gold value leads."""
-    import sympy
-
-    if isinstance(gold, sympy.Expr) and isinstance(given, sympy.Expr) and _variables(gold) != _variables(given):
-        return False  # without this, a simplification finds out, slowly
-    with _ONE_AT_A_TIME:
-        return bool(_math_verify().verify(gold, given, float_rounding=_decimals(gold), timeout_seconds=_timeout_s()))
-
-
-def _variables(value: Any) -> set[str]:
-    return {symbol.name for symbol in value.free_symbols}
-
-
-def _decimals(gold: Any) -> int:
-    """Decimals that must agree: 6, and more where the value is small, or 1e-7 would equal 2e-7."""
-    try:
-        size = abs(float(gold))
-    except (TypeError, ValueError, OverflowError):
-        return 6
-    return 6 if size >= 1 or size == 0 else 6 - math.floor(math.log10(size))
-
-
-def _timeout_s() -> int | None:
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    return TIMEOUT_S if in_main_thread and hasattr(signal, "SIGALRM") else None
-
-
-@functools.cache
-def _math_verify() -> Any:
-    import math_verify
-
-    # It warns about every call without a timeout; this module bounds the work instead.
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
-    return math_verify

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
 
-from omniopd.comparison import compare, paper_cost
+from omniopd.comparison import compare, comparison_page, differences, markdown, paper_cost, shown_table
 from omniopd.errors import DataError
 from tests.comparison.small import evaluated, finished
 
@@ -83,9 +84,49 @@ def test_what_it_took_is_stated_per_run(tmp_path: Path) -> None:
     assert (row["updates"], row["student tokens"], row["teacher read"], row["teacher written"], row["usd"]) == (
         2, 2 * 10 * 64, 200, 14, 1.0,
     )  # fmt: skip
-    assert row["rise, points"].startswith("70.0 [")
+    assert row["rise, points mean"] == pytest.approx(70)
     assert row["method"] == "text: labels, M=16 N=8 C=1"
     assert math.isclose(row["cost by the paper"], paper_cost(16, 8, 1))
+
+
+def test_tables_hold_numbers_and_say_in_words_what_none_can(tmp_path: Path) -> None:
+    runs = [finished(tmp_path, r, s, name="ours") for s, r in enumerate((9, 8, 10))]
+    runs += [finished(tmp_path, r, s, name="theirs", audit__forks=3) for s, r in enumerate((3, 1, 5))]
+    found = compare(runs)
+    table = found.table()
+    assert set(table.columns) - set(table.select_dtypes("number").columns) == {"method", "verdict"}
+    ours = found.difference(found.arms[1])
+    assert ours is not None
+    row = table.loc["theirs"]
+    assert [row[f"ours minus this {end}"] for end in ("mean", "low", "high")] == pytest.approx(
+        [100 * ours.mean, 100 * ours.low, 100 * ours.high]
+    )
+    apart = differences(found)
+    assert apart[["arm", "samples", "units", "unit", "verdict"]].to_numpy().tolist() == [
+        ["theirs", 128, 3, "seed", "better"]
+    ]
+    assert apart.dtypes.to_dict() == differences(compare(runs[:3])).dtypes.to_dict()  # of one arm: no row
+    shown = shown_table(found)
+    assert shown.loc["theirs", "ours minus this"] == "60.0 [35.2, 84.8]"
+    assert shown.loc["ours", "ours minus this"] == "–"
+
+
+def test_one_problem_and_one_seed_are_compared_in_words(tmp_path: Path) -> None:
+    runs = [
+        finished(tmp_path, r, before=0, name=n, problems=1, audit__forks=f) for n, r, f in (("a", 1, 2), ("b", 0, 3))
+    ]
+    found = compare(runs)
+    assert found.verdicts() == ["a beside b at 128 samples: +100.0 points: undetermined (one problem)"]
+    text = markdown(found) + comparison_page(found, tmp_path / "r.html").read_text()
+    assert not re.search(r"\bnan\b", re.sub(r"<[^>]*>", "", text))
+
+
+def test_all_wrong_with_every_seed_shows_nothing(tmp_path: Path) -> None:
+    runs = [finished(tmp_path, 0, s, name=n, before=0, audit__forks=f) for n, f in (("a", 2), ("b", 3)) for s in (0, 1)]
+    [said] = compare(runs).verdicts()
+    assert (
+        said == "a beside b at 128 samples: +0.0 points [-30.8, +30.8]: undetermined (all 10 problems came out equal)"
+    )
 
 
 def test_doubtful_runs_are_named_and_left_out(tmp_path: Path) -> None:

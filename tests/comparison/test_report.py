@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pandas
 import pytest
 
 from omniopd.cli.main import main
@@ -202,6 +204,13 @@ def test_the_command_finds_runs_writes_the_page_and_the_table(
     said = capsys.readouterr().out
     assert "labels beside self_teacher at 2,560 samples: +" in said
     assert (tmp_path / "r.html").stat().st_size > 5000
-    assert (tmp_path / "r.csv").read_text().startswith("arm,method,seeds")
+    exported = pandas.read_csv(tmp_path / "r.csv", index_col="arm")
+    assert list(exported.columns[:5]) == [
+        "method", "seeds", "best T at 2,560, % mean", "best T at 2,560, % low", "best T at 2,560, % high",
+    ]  # fmt: skip
+    assert set(exported.select_dtypes("number")) == set(exported.columns) - {"method", "verdict"}
+    of_labels = exported.loc["labels"]
+    assert of_labels["best T at 2,560, % low"] < 88 == of_labels["best T at 2,560, % mean"]
+    assert math.isnan(of_labels["labels minus this mean"])
     assert main(["report", str(tmp_path / "empty")]) == 2
     assert "holds no run" in capsys.readouterr().err

@@ -30,7 +30,7 @@ from omniopd.method.plain_targets import (
 )
 from omniopd.method.posterior import nominal_posterior, posterior_mean, spread_interval
 from omniopd.method.similarity import BY_NAME, self_agreement
-from omniopd.method.targets import ForkEvidence, fork_targets
+from omniopd.method.targets import ForkEvidence, derangement, fork_targets
 from omniopd.method.what_if import posterior_of, shares, spread_interval_of, subsample_spread
 from omniopd.records import AuditRecord, RolloutRecord
 
@@ -155,7 +155,7 @@ def test_plain_targets_are_the_methods(target, control):
             continue
         order = None
         if control == "shuffled":
-            order = torch.randperm(len(plain), generator=torch.Generator().manual_seed(seed)).tolist()
+            order = derangement(len(plain), torch.Generator().manual_seed(seed))
         generator = torch.Generator().manual_seed(seed)
         real = fork_targets(with_torch(plain), target, control, 1.5, depth, generator)
         for mine, theirs in zip(plain_targets(plain, target, control, 1.5, depth, order), real, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from omniopd.records import AuditRecord, RolloutRecord, StepRecord
 from omniopd.runs.frames import audit_frame, step_frame, token_frame
@@ -28,7 +29,32 @@ def test_every_token_has_a_row_and_knows_its_chunk() -> None:
 def test_every_fork_has_a_row() -> None:
     [row] = audit_frame(ROLLOUT).reset_index().to_dict("records")
     assert (row["fork"], row["texts"], row["different"], row["tokens"]) == (1, 3, 2, 10)
-    assert audit_frame([]).empty
+    assert row["rollout"] == 0
+    assert row["prompt"] == "p0"
+
+
+def test_a_table_of_nothing_has_the_columns_and_types_of_any_other() -> None:
+    step = StepRecord(1, 0.5, 0.1, 0.0)
+    empty = RolloutRecord(0, 1, "p0", (), (), (), ())
+    for frame, some, none in (
+        (audit_frame, ROLLOUT, []), (audit_frame, [AUDIT], [empty]), (step_frame, [step], []),
+        (token_frame, ROLLOUT, empty),
+    ):  # fmt: skip
+        full, bare = frame(some), frame(none)
+        assert bare.empty
+        assert bare.dtypes.to_dict() == full.dtypes.to_dict()
+        assert (bare.index.name, bare.index.dtype) == (full.index.name, full.index.dtype)
+
+
+def test_forks_of_several_rollouts_have_an_index_that_does_not_repeat_and_name_their_rollout() -> None:
+    others = [replace(ROLLOUT, row=row, prompt_id=f"p{row}") for row in range(3)]
+    table = audit_frame(others)
+    assert table.index.is_unique
+    assert table[["rollout", "prompt", "fork"]].to_numpy().tolist() == [[0, "p0", 1], [1, "p1", 1], [2, "p2", 1]]
+    alone = audit_frame([AUDIT, AUDIT])  # of two rollouts, which nobody named
+    assert alone.index.is_unique
+    assert alone["rollout"].isna().all()
+    assert alone["fork"].tolist() == [1, 1]
 
 
 def test_a_step_has_its_metrics_and_seconds_as_columns() -> None:

@@ -87,7 +87,7 @@ def sent_by(model: str, api_base: str | None, key_variable: str | None) -> Sent:
     keep(os.environ.get(own))
     if not api_base:
         return Sent(own, host, True)
-    if provider in _CLOUDS:
+    if provider in _CLOUDS or (provider.startswith("azure") and not own):
         return Sent(f"{provider.upper()}_CREDENTIALS", host, host == _default_host(provider))
     value = os.environ.get(own, "") if own else ""
     return Sent(own, host, bool(own) and _belongs(own, provider, api_base), value or "none")
@@ -118,7 +118,9 @@ def allow(variable: str, host: str) -> Path:
     """Let the key in `variable` go to `host` from now on; returns the file that remembers it. Raises ConfigError."""
     if not _is_variable(variable):
         raise ConfigError("what may be sent is named by an environment variable, and never by the key itself")
-    host = host_of(host) if "://" in host else host_of(f"https://{host}")
+    if "://" not in host:
+        host = f"https://[{host}]" if host.count(":") > 1 and "[" not in host else f"https://{host}"
+    host = host_of(host)
     pairs = {name: set(hosts) for name, hosts in remembered().items()}
     pairs.setdefault(variable, set()).add(host)
     path = file()

@@ -23,8 +23,9 @@ def teacher_named(name: str) -> Teacher:
     from omniopd.teachers.local import LocalTeacher
 
     if not runs_here(name):
-        require_reachable(name)
-        return HostedTeacher(name)
+        _refuse_folders(name)
+        if _is_reachable(name):
+            return HostedTeacher(name)
     from omniopd.models.loading import load_model, load_tokenizer
 
     name = name.removeprefix(LOCAL)
@@ -34,18 +35,8 @@ def teacher_named(name: str) -> Teacher:
 def require_reachable(name: str, api_base: str = "") -> None:
     """Raises ConfigError for a teacher that does not run here and that litellm cannot reach either: a mistyped folder,
     an id of the hub without `local:` before it. Asks nobody, and what has a price needs no look at litellm."""
-    from omniopd.teachers.transport import knows_provider
-
-    if name.startswith(SERVERS) or price_of(name) is not None:
-        return
-    path = Path(name).expanduser()
-    if _PATH.match(name) or path.exists():
-        what = "is a file, and a teacher is a folder" if path.is_file() else "does not exist as a folder"
-        if path.is_dir():
-            what = "is written with ~, which only a shell understands: write the folder out"
-        hint = _near(name) or ": give the folder of a saved model"
-        raise ConfigError(f"teacher.model is {name!r}, which {what}{hint}")
-    if knows_provider(name, api_base):
+    _refuse_folders(name)
+    if _is_reachable(name, api_base):
         return
     hint = _near(name)
     if not hint and _HUB_ID.fullmatch(name):
@@ -55,6 +46,24 @@ def require_reachable(name: str, api_base: str = "") -> None:
         f"{EMBEDDED}teacher, a folder, {LOCAL}<id on the hub>, or a model behind an API with its provider in front "
         '("anthropic/claude-haiku-4-5", "hosted_vllm/Qwen/Qwen3-32B")'
     )
+
+
+def _is_reachable(name: str, api_base: str = "") -> bool:
+    from omniopd.teachers.transport import knows_provider
+
+    return name.startswith(SERVERS) or price_of(name) is not None or knows_provider(name, api_base)
+
+
+def _refuse_folders(name: str) -> None:
+    """Raises ConfigError for what can only be meant as a folder, and is none."""
+    path = Path(name).expanduser()
+    if not _PATH.match(name) and (price_of(name) is not None or not path.is_file()):
+        return
+    what = "is a file, and a teacher is a folder" if path.is_file() else "does not exist as a folder"
+    if path.is_dir():
+        what = "is written with ~, which only a shell understands"
+    hint = _near(name) or ": give the folder of a saved model"
+    raise ConfigError(f"teacher.model is {name!r}, which {what}{hint}")
 
 
 def _near(name: str) -> str:

@@ -203,6 +203,18 @@ def test_at_a_terminal_it_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert is_allowed("OPENAI_API_KEY", "collector.example")
 
 
+def test_a_host_is_allowed_as_the_question_names_it_and_as_an_address() -> None:
+    for said, host in (
+        ("::1", "::1"), ("[::1]:8000", "::1"), ("Host.Example:8000", "host.example"), ("https://h.org/v1", "h.org"),
+        ("http://h.example/v1", "http://h.example"), ("127.0.0.1", "127.0.0.1"),
+    ):  # fmt: skip
+        allow("A_KEY", said)
+        assert is_allowed("A_KEY", host)
+    for said in ("", "a b", "me:pw@host", "ftp://h"):
+        with pytest.raises(ConfigError):
+            allow("A_KEY", said)
+
+
 def test_the_environment_allows_pairs_and_a_damaged_file_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SEND_KEYS, "A_KEY@one.example, OPENAI_API_KEY@collector.example")
     assert is_allowed("OPENAI_API_KEY", "collector.example")

@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import DataError
 from omniopd.models.encoding import encode
+from omniopd.models.rendering import rendered
 from omniopd.types import Message
 
 
@@ -54,7 +56,10 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
-    return str(tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+    try:
+        return rendered(tokenizer, messages)
+    except TemplateError as error:
+        raise DataError(f"the chat template refuses the conversation: {error}") from error
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> list[int]:

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError
 from omniopd.models.chat import prompt_ids, text_ids
+from omniopd.models.rendering import check_template, rendered
 from omniopd.teachers.handover.asked import Unaskable
 from omniopd.teachers.handover.special_tokens import spelled
 from omniopd.teachers.handover.thinking import CLOSE, OPEN, Joint, inside_thought, joint, opens_thought
@@ -36,6 +37,7 @@ class ChatTemplate:
                 f"the tokenizer {tokenizer.name_or_path or 'of the teacher'!r} has no chat template, which raw prompts "
                 "are written with: name the tokenizer of an instruction-tuned model, or another handover"
             )
+        check_template(tokenizer)
         # Encoding sets a switch on a fast tokenizer (whether special tokens are read out of a text): two threads
         # that share one get each other's. This copy is used by one thread at a time.
         self.tokenizer = copy.deepcopy(tokenizer)
@@ -82,7 +84,7 @@ class ChatTemplate:
 
     def _rendered(self, messages: Sequence[Message]) -> str:
         try:
-            return str(self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+            return rendered(self.tokenizer, messages)
         except TemplateError as error:
             raise Unaskable(f"the teacher's chat template refuses the conversation: {error}") from error
 

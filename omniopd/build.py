@@ -162,13 +162,14 @@ def _template(recipe: Recipe, handover: str) -> ChatTemplate | None:
 
 def _student_thinks(recipe: Recipe) -> bool:
     """Whether the student's own chat template opens a thought before the student writes."""
+    from omniopd.models.rendering import rendered
     from omniopd.teachers.handover.thinking import opens_thought
 
     tokenizer = load_tokenizer(recipe.student.model)
     if tokenizer.chat_template is None:
         return False
     question = [{"role": "user", "content": "?"}]
-    return opens_thought(str(tokenizer.apply_chat_template(question, add_generation_prompt=True, tokenize=False)))
+    return opens_thought(rendered(tokenizer, question))
 
 
 def _loaded(key: str, name: str, dtype: str, recipe: Recipe) -> LocalModel:

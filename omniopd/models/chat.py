@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from jinja2 import TemplateError
+from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import DataError
 from omniopd.models.conversation import conversation
 from omniopd.models.encoding import encode
+from omniopd.models.rendering import rendered
 from omniopd.types import Message
 
 
@@ -60,7 +61,7 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
     try:
-        return str(tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+        return rendered(tokenizer, messages)
     except TemplateError as error:  # roles that it does not know, or not in this order
         roles = ", ".join(message["role"] for message in messages)
         raise DataError(

@@ -28,6 +28,7 @@ from omniopd.types import Usage
 NO_TEXT, THINKING_ONLY, REFUSAL, OTHER_MODEL = "no text", "thinking only", "refusal", "other model"
 THOUGHT_REMOVED, ECHO, HALF_CHARACTER = "thought removed", "echo", "half of a character"
 BUDGET, DEADLINE = "budget", "deadline"
+LONGEST_WAIT_S = 60.0  # that a look at a teacher, which has no deadline, waits because a provider says so
 _LAST_SEED = 2**31 - 1
 _RESEED_STRIDE = 1_000_003
 # A provider's slip, not the model's word: the same draw is asked for again.
@@ -205,7 +206,7 @@ async def _one_call(
     good: list[Draw] = []
     problems: dict[int, str] = {}
     for number, choice in by_number(run, reply.choices).items():
-        read = read_choice(choice, reply, piece.asked, counter.handover)
+        read = _read(choice, reply, piece.asked, counter.handover)
         if read.echoed:
             bought.echoes[number] = bought.echoes.get(number, 0) + 1
         if read.problem is None:
@@ -239,8 +240,8 @@ def by_number(run: Sequence[int], choices: Sequence[Choice]) -> dict[int, Choice
     return dict(sorted(found.items()))
 
 
-def read_choice(choice: Choice, reply: Reply, asked: Asked, handover: Handover) -> Read:
-    """The continuation in a text of a reply, or why it is none."""
+def unread(choice: Choice, reply: Reply, asked: Asked, handover: Handover) -> Read | None:
+    """What a text is before its handover reads it: nothing, and why. None for a text that can be read."""
     if choice.finish == REFUSED:
         return Read("", REFUSAL)
     if not choice.text:
@@ -254,9 +255,14 @@ def read_choice(choice: Choice, reply: Reply, asked: Asked, handover: Handover) 
     if choice.thought and handover.exact:
         # litellm takes a leading <think>…</think> out of an answer: what is left does not follow the prefix.
         return Read("", THOUGHT_REMOVED)
-    if not _can_be_written(choice.text):
-        return Read("", HALF_CHARACTER)
-    read = handover.read(asked, choice.text)
+    return None if _can_be_written(choice.text) else Read("", HALF_CHARACTER)
+
+
+def _read(choice: Choice, reply: Reply, asked: Asked, handover: Handover) -> Read:
+    nothing = unread(choice, reply, asked, handover)
+    if nothing is not None:
+        return nothing
+    read = handover.read(asked, choice.text or "")
     if read.echoed and choice.finish != STOP:
         # The repetition took tokens of the limit: the rest may be shorter than the chunk, and would count as different.
         return Read("", ECHO, echoed=True)

@@ -23,7 +23,7 @@ from omniopd.teachers.calls import Call, OnResult, Watcher
 from omniopd.teachers.catalogue import ModelTraits, traits_of
 from omniopd.teachers.handover import ChatTemplate, Handover, handover_named
 from omniopd.teachers.keys import require_leave, sent_by, without_keys
-from omniopd.teachers.pacing import pacer_for
+from omniopd.teachers.pacing import Limits, pacer_for
 from omniopd.teachers.prices import STANDARD, Price, price_of
 from omniopd.teachers.transport import Failure, Reply, prepare, send
 from omniopd.teachers.wire import base_of, call_parameters, likely_tokens, merged, most_tokens, sampling, server_address
@@ -38,8 +38,9 @@ class HostedTeacher:
     `handover` is "raw", "prefill" or "instruction" ("": as the table says); a raw one renders the prompt with
     `template`. `concurrency` calls are in flight at once; one is given up after `call_timeout_s`, a batch after
     `batch_deadline_s` (what is missing then is unanswered). Failures are tried again with `patience`. Limits per minute
-    (0: none) hold for all teachers of this model in the process. `price` replaces that of the table; `parameters` go
-    into every call; `key_variable` names the environment's variable that holds the key, if litellm's own is not meant.
+    (0: none) hold for all calls of the process to this model at this address, of several teachers' the lowest. `price`
+    replaces that of the table; `parameters` go into every call; `key_variable` names the environment's variable that
+    holds the key, if litellm's own is not meant.
     `strict` stops at a changed fingerprint of the served system, too.
     """
 
@@ -84,7 +85,8 @@ class HostedTeacher:
         if "api_key" not in self.parameters:
             sent = self.traits.completion_model if self.handover.name == "raw" else model
             require_leave(sent_by(sent, self.api_base or base_of(self.parameters), key_variable), model)
-        self._pacer = pacer_for(model, self.api_base or "", requests_per_minute, tokens_per_minute)
+        self._limits = Limits(requests_per_minute, tokens_per_minute)  # they hold as long as this teacher lives
+        self._pacer = pacer_for(model, self.api_base or "", self._limits)
         self._slots: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
         self._lock = threading.Lock()
         if concurrency < 1 or call_timeout_s <= 0 or batch_deadline_s <= 0:

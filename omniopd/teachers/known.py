@@ -14,6 +14,7 @@ from omniopd.types import ContinuationRequest, Prompt
 
 CONTINUES, SPACING, RESTARTS, OTHER = "continues", "space lost or added", "restarts", "something else"
 PREAMBLE, REFUSAL, EMPTY, UNANSWERED = "preamble", "refusal", "nothing", "no answer"
+THINKS = "thinking only"
 _SAME = 8
 
 
@@ -61,7 +62,7 @@ OPEN = Known(
 
 def verdict(known: Known, text: str | None, problem: str | None = None) -> str:
     """What a text made of a known beginning: one of the names above. `problem` is a handover's word on it."""
-    if problem in (PREAMBLE, REFUSAL):
+    if problem in (PREAMBLE, REFUSAL, THINKS):
         return problem
     if text is None or not text.strip():
         return EMPTY

@@ -16,11 +16,11 @@ from typing import Any
 
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers.background import run
-from omniopd.teachers.buying import Patience
+from omniopd.teachers.buying import LONGEST_WAIT_S, Patience, unread
 from omniopd.teachers.catalogue import HANDOVERS
 from omniopd.teachers.handover import Unaskable
 from omniopd.teachers.hosted import HostedTeacher
-from omniopd.teachers.known import KNOWN, OPEN, UNANSWERED, Known, verdict
+from omniopd.teachers.known import KNOWN, OPEN, THINKS, UNANSWERED, Known, verdict
 from omniopd.teachers.report import Sampling, TeacherReport, Trial
 from omniopd.teachers.transport import FOR_ALL, Failure, Reply, prepare
 from omniopd.teachers.usage import UNTOLD, billed
@@ -182,7 +182,7 @@ async def _one_call(teacher: HostedTeacher, request: ContinuationRequest, slots:
                 paid += billed(reply.taken, teacher.price, call)[0]
                 return _read(teacher, piece.asked, reply, time.monotonic() - since, paid)
             paid += billed(UNTOLD, teacher.price, call)[0] if reply.unsure else Usage(calls=1)
-            if reply.is_final or attempt == TRIES:
+            if reply.is_final or attempt == TRIES or (reply.retry_after_s or 0) > LONGEST_WAIT_S:
                 return _Heard(failure=reply, usage=paid)
             await asyncio.sleep(patience.pause(attempt, reply.retry_after_s, chance))
             attempt += 1
@@ -191,10 +191,7 @@ async def _one_call(teacher: HostedTeacher, request: ContinuationRequest, slots:
 def _read(teacher: HostedTeacher, asked: Any, reply: Reply, seconds: float, paid: Usage) -> _Heard:
     texts: list[tuple[str | None, str | None, bool]] = []
     for choice in reply.choices:
-        if choice.text is None:
-            texts.append((None, None, False))
-            continue
-        read = teacher.handover.read(asked, choice.text)
+        read = unread(choice, reply, asked, teacher.handover) or teacher.handover.read(asked, choice.text or "")
         texts.append((read.text, read.problem, read.echoed))
     return _Heard(tuple(texts) or ((None, None, False),), seconds, reply.served_model, paid)
 
@@ -248,12 +245,17 @@ def _texts(heard: Sequence[_Heard]) -> list[str]:
 
 
 def _words(failure: Failure) -> str:
-    return f"{failure.reason} ({failure.said})" if failure.said else failure.reason
+    return str(failure)
 
 
 def _why_not(best: Trial) -> str:
     if best.refused:
         return f"the provider refuses every handover, {best.handover} with: {best.refused}"
+    if best.verdicts.count(THINKS) * 2 > len(best.verdicts):
+        return (
+            "it thinks, and the tokens it is given are used up before it writes: take a model that does not think, or "
+            "switch thinking off where it is served"
+        )
     return f"it does not go on from where a text stops, by {best.handover} at best: {best}"
 
 

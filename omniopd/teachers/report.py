@@ -14,6 +14,7 @@ from omniopd.teachers.known import (
     REFUSAL,
     RESTARTS,
     SPACING,
+    THINKS,
     UNANSWERED,
     share,
 )
@@ -56,7 +57,7 @@ class Trial:
             return "not tried"
         counts = Counter(self.verdicts)
         words = [f"{counts[CONTINUES]} of {len(self.verdicts)} known beginnings go on"]
-        for name in (SPACING, RESTARTS, PREAMBLE, REFUSAL, EMPTY, UNANSWERED, OTHER):
+        for name in (SPACING, RESTARTS, PREAMBLE, REFUSAL, THINKS, EMPTY, UNANSWERED, OTHER):
             where = [end for end, found in zip(self.ends, self.verdicts, strict=True) if found == name]
             if where:
                 words.append(f"{name} {len(where)} (after {', '.join(where)})")

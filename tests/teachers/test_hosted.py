@@ -19,7 +19,7 @@ from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers.buying import Patience
 from omniopd.teachers.catalogue import ModelTraits
 from omniopd.teachers.hosted import HostedTeacher
-from omniopd.teachers.pacing import Pacer
+from omniopd.teachers.pacing import Limits, Pacer, pacer_for
 from omniopd.teachers.prices import per_million, price_of
 from omniopd.types import Usage
 from tests.builders import request
@@ -199,16 +199,43 @@ def test_a_minute_holds_no_more_calls_than_allowed() -> None:
         came = [s.came for s in server.seen]
         late = 0.08  # a call that opens a connection comes later than those after it
         assert came[-1] - came[0] >= 8 * 60 / 1200 - late
-        hosted(server)  # the last one made sets the limits, which all share
         tokens = hosted(server, tokens_per_minute=200_000)
         server.seen.clear()
         tokens.continue_from([request("a", 4, max_tokens=200)])
         assert server.seen[-1].came - server.seen[0].came >= 3 * 200 * 60 / 200_000 - late
-        hosted(server)
+
+
+def test_the_lowest_limit_of_all_teachers_of_a_model_holds_while_its_teacher_lives() -> None:
+    slow = Limits(600, 0)
+    pacer = pacer_for("a/model", "http://here/v1", slow)
+    for other in (Limits(), Limits(6000, 9000), Limits(0, 30_000)):
+        assert pacer_for("a/model", "http://here/v1/", other) is pacer
+        assert pacer.requests_per_minute == 600
+    assert pacer_for("a/model", "http://there/v1", Limits()) is not pacer
+    other = Limits(6000, 9000)
+    pacer.keep(other)
+    assert (pacer.requests_per_minute, pacer.tokens_per_minute) == (600, 9000)
+    del slow
+    assert (pacer.requests_per_minute, pacer.tokens_per_minute) == (6000, 9000)
+    with Served() as server:
+        slow_one, fast_one = hosted(server, requests_per_minute=1200), hosted(server)
+        fast_one.continue_from([request("a", 5)])
+        assert server.seen[-1].came - server.seen[0].came >= 4 * 60 / 1200 - 0.08
+        del slow_one
+        server.seen.clear()
+        fast_one.continue_from([request("a", 5)])
+        assert server.seen[-1].came - server.seen[0].came < 4 * 60 / 1200 - 0.08
+
+
+@pytest.mark.parametrize("limits", [{"requests_per_minute": -1}, {"tokens_per_minute": float("nan")}])
+def test_a_limit_that_is_none_is_refused(limits: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="0 for no limit"):
+        HostedTeacher("hosted_vllm/m", api_base="http://here", handover="instruction", **limits)
 
 
 def test_a_batch_that_is_over_leaves_its_places_in_the_line_to_the_next_one() -> None:
-    pacer = Pacer(requests_per_minute=1200, tokens_per_minute=12_000)
+    limits = Limits(requests_per_minute=1200, tokens_per_minute=12_000)
+    pacer = Pacer(limits)
 
     async def places() -> None:
         waiting = [asyncio.ensure_future(pacer.wait(10)) for _ in range(200)]

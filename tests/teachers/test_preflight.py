@@ -244,6 +244,43 @@ def test_a_teacher_that_does_not_answer_is_not_usable(
     assert "a-key-for" not in str(report)
 
 
+def test_a_model_that_thinks_and_never_gets_to_write_is_told_by_that(serve: Callable[[Provider], str]) -> None:
+    """As vLLM and DeepSeek answer within a few tokens of a thinking model: a thought, and no content."""
+    provider = Provider()
+
+    def thinks(received: Received) -> Reply:
+        reply = provider(received)
+        for choice in reply.body["choices"]:
+            choice["message"] = {"role": "assistant", "content": None, "reasoning_content": "Let me see. The user"}
+        return reply
+
+    report = check_teacher(MODEL, api_base=serve(thinks), traits=INSTRUCTED)
+    assert report.problem.startswith("it thinks, and the tokens it is given are used up before it writes")
+    assert "thinking only 12" in str(report.trials[0])
+
+
+@pytest.mark.parametrize("word", ["abort", None])
+def test_texts_that_are_broken_off_are_nothing_in_a_check_too(serve: Callable[[Provider], str], word: Any) -> None:
+    provider = Provider()
+
+    def breaks(received: Received) -> Reply:
+        reply = provider(received)
+        for choice in reply.body["choices"]:
+            choice["finish_reason"] = word
+        return reply
+
+    report = check_teacher(MODEL, api_base=serve(breaks), traits=INSTRUCTED)
+    assert not report.usable
+    assert "nothing 12" in report.problem
+
+
+def test_a_check_waits_no_longer_than_a_minute_because_a_provider_says_so(serve: Callable[[Provider], str]) -> None:
+    provider = Provider()
+    provider.fails = replace(error(429, "come back tomorrow"), headers={"retry-after": "86400"})
+    report = check_teacher(MODEL, api_base=serve(provider), traits=INSTRUCTED)
+    assert report.problem == "the teacher does not answer: rate limited: come back tomorrow"
+
+
 def test_a_provider_that_changes_models_is_not_usable(serve: Callable[[Provider], str]) -> None:
     provider, names = Provider(), itertools.cycle(["a", "b"])
     url = serve(lambda received: _signed(provider(received), next(names)))

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from omniopd.errors import ConfigError, DataError
 from omniopd.models.chat import prompt_ids, text_ids
 from omniopd.models.encoding import encode
+from omniopd.models.rendering import check_template, rendered
 from omniopd.models.vocabulary import tokenizer_mark
 from omniopd.teachers.handover.asked import Unaskable, check_text, held_back
 from omniopd.teachers.handover.special_tokens import spelled
@@ -57,6 +58,7 @@ class ChatTemplate:
                 f"the tokenizer {tokenizer.name_or_path or 'of the teacher'!r} has no chat template, which raw prompts "
                 "are written with: name the tokenizer of an instruction-tuned model, or another handover"
             )
+        check_template(tokenizer)
         # Encoding sets a switch on a fast tokenizer (whether special tokens are read out of a text): two threads
         # that share one get each other's. This copy is used by one thread at a time.
         self.tokenizer = copy.deepcopy(tokenizer)
@@ -178,10 +180,10 @@ class ChatTemplate:
         key = _key(messages)
         if key not in self._texts:
             try:
-                text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+                text = rendered(self.tokenizer, messages)
             except TemplateError as error:
                 raise Unaskable(f"the teacher's chat template refuses the conversation: {error}") from error
-            _keep(self._texts, key, str(text))
+            _keep(self._texts, key, text)
         return self._texts[key]
 
     def _prompt_ids(self, messages: Sequence[Message], at: Joint) -> list[int]:

@@ -149,12 +149,13 @@ def _requests(
     from omniopd.models.decoding import row_seed
     from omniopd.models.pieces import ends_inside_character
     from omniopd.models.vocabulary import tokenizer_mark
+    from omniopd.teachers.handover.thinking import ends_in_open_thought
 
     mark = "" if tokenizer is None else tokenizer_mark(tokenizer)
     places, requests = [], []
     for row, rollout in enumerate(rollouts):
         ids: list[int] = rollout.token_ids.tolist()
-        in_thought = None if tokenizer is None else _in_thought(rollout, tokenizer)
+        in_thought = None if tokenizer is None else ends_in_open_thought(tokenizer, rollout.prompt_ids.tolist())
         for index, fork in enumerate(forks[row]):
             if fork.stop > len(rollout) or fork.start < 0:
                 raise ValueError(f"fork [{fork.start}, {fork.stop}) lies outside a rollout of {len(rollout)} tokens")
@@ -170,13 +171,6 @@ def _requests(
                 asked = replace(asked, prefix_ids=tuple(ids[: fork.start]), tokenizer=mark, in_thought=in_thought)
             requests.append(asked)
     return places, requests
-
-
-def _in_thought(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the student's prompt ended in an open thought, so that its answer began inside one."""
-    from omniopd.teachers.handover.thinking import opens_thought
-
-    return opens_thought(str(tokenizer.decode(rollout.prompt_ids[-16:].tolist(), skip_special_tokens=False)))
 
 
 def _reencoded(

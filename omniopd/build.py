@@ -70,6 +70,7 @@ def build_teacher(recipe: Recipe, local: LocalModel | None = None, folder: Path 
         top_p=teacher.top_p,
         batch_tokens=teacher.batch_tokens,
         name=local.name,
+        student_thinks=_student_thinks(recipe),
     )
 
 

@@ -128,7 +128,8 @@ class LocalTeacher:
 
     @property
     def _vocabulary(self) -> int:
-        return int(self.model.get_input_embeddings().num_embeddings)
+        """How many ids the model has a row for: often a few more than its tokenizer has tokens."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
 
     def _ask_for_less(self, waiting: Sequence[Branch], error: torch.OutOfMemoryError) -> None:
         """Half as many tokens at once, from now on; draws have seeds of their own, so that no text changes."""

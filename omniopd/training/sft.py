@@ -18,6 +18,7 @@ from omniopd.errors import TeacherError
 from omniopd.models.chat import prompt_ids, text_ids
 from omniopd.records import StepRecord
 from omniopd.teachers.asking import ask
+from omniopd.teachers.handover.thinking import ends_in_open_thought
 from omniopd.training.recording import Recorder
 from omniopd.training.token_means import TokenMeans
 from omniopd.training.whole import WholeCheckpoints
@@ -50,10 +51,14 @@ def teacher_answers(
     """
     from datasets import Dataset
 
+    thinks = [ends_in_open_thought(tokenizer, prompt_ids(tokenizer, prompt.messages)) for prompt in prompts]
     asked = [
-        ContinuationRequest(prompts[i % len(prompts)], "", 1, max_tokens, first_sample=i // len(prompts), seed=seed)
+        ContinuationRequest(
+            prompts[i % len(prompts)], "", 1, max_tokens, first_sample=i // len(prompts), seed=seed,
+            in_thought=thinks[i % len(prompts)],
+        )
         for i in range(answers)
-    ]
+    ]  # fmt: skip
     usage, rows = Usage(), []
     for request, answer in zip(asked, ask(teacher, asked), strict=True):
         usage += answer.usage

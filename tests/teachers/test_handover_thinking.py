@@ -157,3 +157,19 @@ def test_a_local_teacher_without_thoughts_leaves_half_of_one_unaudited_and_says_
         [student], [[fork]], teacher, exact_similarity, 1, tokenizer=thinking("open"), tokens_per_student_token=1.1
     )
     assert "which the teacher's chat template does not know" in item.unanswered[0].problem
+
+
+def test_answers_to_imitate_are_asked_for_outside_a_thought_where_the_student_has_none() -> None:
+    from omniopd.training.sft import teacher_answers
+
+    heard: list[str] = []
+
+    class Listening(LocalTeacher):
+        def continue_from(self, requests, on_result=None):
+            heard.extend(self.tokenizer.decode(ids).split(START)[1] for ids in self._prefixes(requests))
+            return super().continue_from(requests, on_result)
+
+    teacher = Listening(wide(), thinking("open"))
+    for student in (thinking("own"), thinking("open")):
+        teacher_answers([prompt()], teacher, student, answers=1, max_tokens=2)
+    assert heard == ["<think>\n\n</think>\n\n", "<think>\n"]

@@ -17,8 +17,11 @@ from tests.builders import rollout
 def audit(start: int, similarities: list[float], entropy: float = 2.0, usable: int = 0) -> Audit:
     texts = tuple(f"{i % 2}" for i in range(len(similarities)))
     ids = tuple((5,) if i < usable else None for i in range(len(similarities)))
-    answer = Continuations(texts, usage=Usage(10, 4, 0, 0.5, 1), echoes=1)
-    return Audit(Fork(start, start + 2, entropy), "ab", (1, 2), texts, ids, torch.tensor(similarities), answer)
+    answer = Continuations(texts, usage=Usage(10, 4, 0, 0.5, 1), echoes=1, exact=entropy != 4)
+    return Audit(
+        Fork(start, start + 2, entropy), "ab", (1, 2), texts, ids, torch.tensor(similarities), answer,
+        reencodes=entropy == 3,
+    )  # fmt: skip
 
 
 AUDITED = [
@@ -58,6 +61,8 @@ def test_statistics_over_the_audits_of_a_batch():
         "audited/answer_share": statistics.mean([4 / 6, 0, 1]),
         "forks/per_rollout": 1,
         "forks/unanswered": 1,
+        "forks/reencoded_share": 1 / 3,
+        "teacher/exact_share": 2 / 3,
         "teacher/echoes": 3,
         "entropy/forks": 3,
         "entropy/elsewhere": (6 + 2 + 4 - 9) / (12 - 3),

@@ -5,7 +5,10 @@ A thought is written `<think>…</think>`. Some templates open it themselves, so
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
 
 OPEN, CLOSE = "<think>", "</think>"
 # GPT-OSS names a channel before it writes, and its template leaves that to the model.
@@ -20,6 +23,11 @@ def inside_thought(prefix: str, opened: bool = False) -> bool:
 def opens_thought(rendered: str) -> bool:
     """Whether a rendered conversation ends in an open thought."""
     return rendered.rstrip().endswith(OPEN)
+
+
+def ends_in_open_thought(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int]) -> bool:
+    """Whether a prompt, as the student read it, ended in an open thought, so that its answer began inside one."""
+    return opens_thought(str(tokenizer.decode(list(prompt_ids[-16:]), skip_special_tokens=False)))
 
 
 @dataclass(frozen=True, slots=True)

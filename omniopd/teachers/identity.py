@@ -18,3 +18,11 @@ def identity_of(teacher: Teacher) -> Mapping[str, Any]:
             "an `identity`, a dictionary of everything that changes its texts"
         )
     return identity
+
+
+def sampling_of(teacher: object) -> dict[str, Any]:
+    """How a teacher samples, below whatever keeps its answers and its budget; nothing of one that does not say."""
+    while hasattr(teacher, "teacher"):
+        teacher = teacher.teacher
+    names = ("temperature", "top_p", "batch_tokens")
+    return {name: getattr(teacher, name) for name in names if hasattr(teacher, name)}

@@ -4,6 +4,7 @@ OmniOPDError
 ├── ConfigError      what a user wrote cannot work; found before anything runs   (also ValueError)
 ├── DataError        a data set or a file of prompts is not what was promised    (also ValueError)
 ├── TeacherError     a provider or a teacher model failed for good               (also RuntimeError)
+├── TrainingError    a run that learns nothing                                   (also RuntimeError)
 ├── CheckpointError  a checkpoint is damaged or does not belong to this run      (also RuntimeError)
 ├── RunError         a run directory cannot be written, read or continued        (also RuntimeError)
 └── Refused          the user has to allow something first (money, programs)     (also PermissionError)
@@ -38,6 +39,10 @@ class DataError(OmniOPDError, ValueError):
 
 class TeacherError(OmniOPDError, RuntimeError):
     """A teacher that failed for good: retries are over, or retrying cannot help."""
+
+
+class TrainingError(OmniOPDError, RuntimeError):
+    """A run that goes on and learns nothing."""
 
 
 class CheckpointError(OmniOPDError, RuntimeError):

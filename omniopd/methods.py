@@ -106,6 +106,7 @@ def build_trainer(
 
     made = _METHODS[recipe.method](_Parts(recipe, output, recorder, student or build_student(recipe), teacher))
     made.keep_checkpoints = recipe.training.keep
+    made.allow_zero_gradient = recipe.training.allow_zero_gradient
     for callback in callbacks:
         made.add_callback(callback)
     # It prints every log; the records hold them, and a progress line shows them.
@@ -134,6 +135,7 @@ def trainer_settings(recipe: Recipe, output: Path) -> OmniOPDConfig:
         embedding_model=audit.embedding_model,
         tokens_per_student_token=recipe.teacher.tokens_per_student_token,
         max_unanswered_share=training.max_unanswered_share,
+        max_equal_share=training.max_equal_share,
         # the objective
         target=objective.target,
         control=objective.control,

@@ -88,9 +88,12 @@ def _check_controls(recipe: Recipe) -> None:
         known: Sequence[str] = ()
     elif recipe.method == "white_box_sampled" or by_texts:
         known = ("self_teacher",)
+    elif recipe.objective.target == "posterior_kl":
+        known = tuple(name for name in CONTROLS[1:] if name != "prior_only")  # the prior alone is the student
     else:
         known = CONTROLS[1:]
-    what = f'method "{recipe.method}"' + (" with continuation_weight" if recipe.method == "omniopd" else "")
+    why = " with continuation_weight" if by_texts else f" with target {recipe.objective.target}"
+    what = f'method "{recipe.method}"' + (why if recipe.method == "omniopd" else "")
     offer = f"it has {', '.join(known)}" if known else "it has none"
     for key, names in (
         ("objective.control", [recipe.objective.control]), ("evaluation.controls", recipe.evaluation.controls),

@@ -142,6 +142,9 @@ class TrainingConfig:
     so that their forks can be followed through training; nothing is learnt from them. `group` answers of one prompt
     are compared with each other where `method` is `grpo`. `report_to` names a tracker that gets every step and
     evaluation too (`tracking.py`): "tensorboard", "wandb" or "trackio", by pip install 'omniopd[trackers]'.
+    A run stops when more of a step's forks than `max_unanswered_share` get no answer, when at more than
+    `max_equal_share` of the first step's a sampling teacher writes one text only, and after a step that learns nothing,
+    unless `allow_zero_gradient`.
     """
 
     steps: int = 100
@@ -160,6 +163,8 @@ class TrainingConfig:
     group: int = 8
     probe_prompts: int = 0
     max_unanswered_share: float = 0.5
+    max_equal_share: float = 0.95
+    allow_zero_gradient: bool = False
     device: str = "auto"
     threads: int = 0
     report_to: str = "none"

@@ -61,6 +61,13 @@ def check_token_ratio(
     )
 
 
+def sampling_of(teacher: object) -> dict[str, Any]:
+    """How a teacher samples, below whatever keeps its answers and its budget; nothing of one that does not say."""
+    *_, innermost = _layers(teacher)
+    names = ("temperature", "top_p", "batch_tokens")
+    return {name: getattr(innermost, name) for name in names if hasattr(innermost, name)}
+
+
 def _layers(teacher: object) -> Iterator[object]:
     while teacher is not None:
         yield teacher

@@ -20,6 +20,7 @@ from omniopd.teachers.buying import LONGEST_WAIT_S, Patience, unread
 from omniopd.teachers.catalogue import HANDOVERS
 from omniopd.teachers.handover import Unaskable
 from omniopd.teachers.hosted import HostedTeacher
+from omniopd.teachers.identity import sampling_of
 from omniopd.teachers.known import KNOWN, OPEN, THINKS, UNANSWERED, Known, verdict
 from omniopd.teachers.report import Sampling, TeacherReport, Trial
 from omniopd.teachers.transport import FOR_ALL, Failure, Reply, prepare
@@ -197,13 +198,19 @@ def _read(teacher: HostedTeacher, asked: Any, reply: Reply, seconds: float, paid
 
 
 def _check_as_it_is(teacher: Teacher, known: Sequence[Known], opening: Known) -> TeacherReport:
-    """A teacher of any kind, asked as a run asks it: its own handover, its own temperature."""
+    """A teacher of any kind, asked as a run asks it: its own handover, its own temperature. What is known is asked of a
+    model that runs here at temperature 0: a drawn line may leave it, however the prefix was handed over."""
+    from omniopd.teachers.local import LocalTeacher  # loads torch, which a teacher behind an API has no need of
+
+    cold, is_here = teacher, isinstance(teacher, LocalTeacher)
+    if isinstance(teacher, LocalTeacher):
+        cold = LocalTeacher(teacher.model, teacher.tokenizer, 0.0, batch_tokens=teacher.batch_tokens, name=teacher.name)
     seconds: list[float] = []
     answers: list[Continuations] = []
 
-    def ask(request: ContinuationRequest) -> Continuations:
+    def ask(request: ContinuationRequest, asked: Teacher = teacher) -> Continuations:
         since = time.monotonic()
-        [answer] = teacher.continue_from([request])
+        [answer] = asked.continue_from([request])
         seconds.append(time.monotonic() - since)
         answers.append(answer)
         return answer
@@ -211,7 +218,7 @@ def _check_as_it_is(teacher: Teacher, known: Sequence[Known], opening: Known) ->
     names = (getattr(teacher, "name", None), getattr(teacher, "model", None), type(teacher).__name__)
     name = next(n for n in names if isinstance(n, str))
     try:
-        found = [ask(item.request()) for item in known]
+        found = [ask(item.request(), cold) for item in known]
         warm = ask(replace(opening.request(OPEN_TOKENS), samples=WARM_DRAWS))
     except TeacherError as error:
         return TeacherReport(name, str(error))
@@ -219,10 +226,11 @@ def _check_as_it_is(teacher: Teacher, known: Sequence[Known], opening: Known) ->
         verdict(item, answer.texts[0] if answer.texts else None, answer.problem)
         for item, answer in zip(known, found, strict=True)
     )
-    trial = Trial(warm.handover, warm.exact, verdicts, tuple(item.ends_in for item in known))
+    trial = Trial(warm.handover, warm.exact, verdicts, tuple(item.ends_in for item in known), here=is_here)
     sampling = Sampling(
-        warm=len(set(warm.texts)), warm_asked=len(warm.texts), per_call=WARM_DRAWS, brought=len(warm.texts)
-    )
+        warm=len(set(warm.texts)), warm_asked=len(warm.texts), per_call=WARM_DRAWS, brought=len(warm.texts),
+        greedy=sampling_of(teacher).get("temperature") == 0,
+    )  # fmt: skip
     usage = sum((answer.usage for answer in answers), Usage())
     problem = (_why_not(trial) if not trial.works else "") or _why_not_sampled(sampling)
     report = TeacherReport(
@@ -262,6 +270,10 @@ def _why_not(best: Trial) -> str:
 def _why_not_sampled(sampling: Sampling) -> str:
     if sampling.warm_asked == 0:
         return "it wrote nothing after an open beginning: N samples would be none"
-    if sampling.warm == 1 and sampling.warm_asked > 1:
-        return f"{sampling.warm_asked} draws of an open beginning were one text: N samples would be one"
+    if sampling.warm == 1 and sampling.warm_asked > 1 and not sampling.greedy:
+        return (
+            f"{sampling.warm_asked} draws of an open beginning were one text: N samples would be one; the server does "
+            "not sample, or begins every call with one seed: start it so that it samples (do_sample and no seed in its "
+            "settings or in the checkpoint's generation_config.json)"
+        )
     return ""

@@ -21,8 +21,9 @@ from omniopd.teachers.known import (
 from omniopd.teachers.prices import Price
 from omniopd.types import Usage
 
-# Of the known beginnings, this share has to be gone on with.
-ENOUGH = 0.75
+# Of the known beginnings, this share has to be gone on with. A raw prompt leaves no room for a restart that would not
+# show as one, and a small model copies and counts badly: there, some are enough if nothing else speaks against it.
+ENOUGH, SOME = 0.75, 0.25
 USABLE, UNUSABLE = 0, 1
 
 
@@ -31,7 +32,8 @@ class Trial:
     """A handover on the known beginnings: what each text made of its prefix, or why the provider `refused` it.
 
     `ends` are what the prefixes ended in, in the order of `verdicts`; `echoes` counts texts that repeated the prefix
-    before they went on.
+    before they went on. `here`: the model runs in this process, which hands it the very tokens: what it makes of
+    them says something about the model alone.
     """
 
     handover: str
@@ -40,6 +42,7 @@ class Trial:
     ends: tuple[str, ...] = ()
     echoes: int = 0
     refused: str = ""
+    here: bool = False
 
     @property
     def goes_on(self) -> float:
@@ -48,6 +51,11 @@ class Trial:
 
     @property
     def works(self) -> bool:
+        if self.here:
+            return share(self.verdicts, EMPTY, UNANSWERED) <= 1 - ENOUGH
+        if self.handover == "raw":
+            unclear = share(self.verdicts, OTHER)
+            return not self.refused and self.goes_on >= SOME and self.goes_on + unclear >= ENOUGH
         return not self.refused and self.goes_on >= ENOUGH
 
     def __str__(self) -> str:
@@ -68,7 +76,7 @@ class Trial:
 class Sampling:
     """Draws of an open beginning. `cold` is how many different texts temperature 0 gave of `cold_asked`, `warm` the
     teacher's own temperature; one call that was asked for `per_call` texts brought `brought`. `taken`: the model takes
-    a temperature at all."""
+    a temperature at all; `greedy`: the teacher's own is 0, so that all its texts are one."""
 
     cold: int = 0
     cold_asked: int = 0
@@ -77,6 +85,7 @@ class Sampling:
     per_call: int = 1
     brought: int = 1
     taken: bool = True
+    greedy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +188,8 @@ def _sampling_rows(sampling: Sampling | None) -> list[tuple[str, str]]:
     elif sampling.cold_asked:
         alike = "repeats itself" if sampling.cold == 1 else f"gives {sampling.cold} different texts"
         rows.append(("temperature 0", f"{alike} in {sampling.cold_asked} draws"))
-    rows.append(("draws", f"{sampling.warm} different texts in {sampling.warm_asked} draws"))
+    alike = " (temperature 0: N samples are one, so audit.samples=1 says as much)" if sampling.greedy else ""
+    rows.append(("draws", f"{sampling.warm} different texts in {sampling.warm_asked} draws{alike}"))
     if sampling.per_call > 1:
         rows.append(("texts per call", f"{sampling.brought} where {sampling.per_call} were asked for"))
     return rows

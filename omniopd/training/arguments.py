@@ -54,6 +54,10 @@ class OmniOPDConfig(DistillationConfig):
     max_unanswered_share: float = field(
         default=0.5, metadata={"help": "Stop when more forks than this fail in a step."}
     )
+    max_equal_share: float = field(
+        default=0.95, metadata={"help": "Stop when at more forks than this a sampling teacher's texts are all one."}
+    )
+    allow_zero_gradient: bool = field(default=False, metadata={"help": "Go on after a step that learns nothing."})
     allow_off_policy: bool = field(
         default=False, metadata={"help": "Allow sampling other than T=1, top-p 1, no top-k."}
     )

@@ -107,8 +107,12 @@ class WhiteBoxTrainer(OmniOPDTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         is_step = self.model.training and "loss" in logs
         super(OmniOPDTrainer, self).log(logs, start_time)  # not of audits, of which it has none
-        if not is_step or self.recorder is None:
-            return
+        if is_step and self.recorder is not None:
+            self._record_step(logs)
+        if is_step:
+            self.refuse_idle(logs)
+
+    def _record_step(self, logs: dict[str, float]) -> None:
         step = self.state.global_step
         sums = LossSums.joined(self._gathered([self._loss_sums]))
         read = sum(self._gathered([self._teacher_read]))

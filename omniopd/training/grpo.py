@@ -14,6 +14,7 @@ from omniopd.models.chat import prompt_ids
 from omniopd.models.pieces import decode
 from omniopd.tasks.guarded import guarded_grade
 from omniopd.training.drawing import OwnDraws
+from omniopd.training.learning import LearnsSomething
 from omniopd.training.preflight import hold_still
 from omniopd.training.reference import adapter_off_is_start
 from omniopd.training.seeding import seed_global_generators
@@ -24,7 +25,7 @@ from omniopd.types import Prompt, Task
 __all__ = ["GRPOConfig", "GraderTrainer", "grader_reward"]
 
 
-class GraderTrainer(OwnDraws, TokenMeans, WholeCheckpoints, GRPOTrainer):
+class GraderTrainer(OwnDraws, TokenMeans, LearnsSomething, WholeCheckpoints, GRPOTrainer):
     """TRL's `GRPOTrainer` with the seeding and the whole checkpoints of `OmniOPDTrainer`."""
 
     _name = "GRPO"
@@ -41,6 +42,9 @@ class GraderTrainer(OwnDraws, TokenMeans, WholeCheckpoints, GRPOTrainer):
                 "is not the starting student: let it start as nothing and train no other weights "
                 '(init_lora_weights=True, bias="none"), or set beta=0'
             )
+
+    def _why(self) -> str:
+        return "no two answers of a group were rewarded differently: take easier prompts, or a better student"
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         # TRL would read special tokens out of a prompt's text.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ from omniopd.types import AuditedRollout
 
 MOST_AUDITED = 0.6
 MOST_STILL = 0.2
+# A fork is open where the student's own entropy over the chunk reaches two equal chances, in nats.
+SEVERAL, MANY_EQUAL, FEW_FORKS = math.log(2), 0.8, 8
 _log = logging.getLogger(__name__)
 
 
@@ -56,9 +59,12 @@ def hold_still(model: nn.Module, args: Any) -> None:
             check_still(model)
 
 
-def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig, first: bool) -> None:
-    """After an audit: stop when too many forks went unanswered; at first, warn when the anchor holds few tokens, and
-    when a teacher's own tokens are taken for the student's."""
+def check_batch(
+    audited: Sequence[AuditedRollout], args: OmniOPDConfig, first: bool, temperature: float | None = None
+) -> None:
+    """After an audit: stop when too many forks went unanswered; at first, stop where a teacher that samples does not
+    (`temperature`: its own, None where it does not say), warn when the anchor holds few tokens, and when a teacher's
+    own tokens are taken for the student's."""
     asked = sum(len(item.audits) + len(item.unanswered) for item in audited)
     failed = [u.problem for item in audited for u in item.unanswered]
     if asked and len(failed) / asked > args.max_unanswered_share:
@@ -67,6 +73,8 @@ def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig, first: b
             f"{len(failed)} of {asked} forks got no answer in this step, most often {most!r}: mend the teacher and "
             f"resume, or raise training.max_unanswered_share ({args.max_unanswered_share})"
         )
+    if first:
+        _check_draws(audited, args.max_equal_share, temperature)
     handovers = {a.continuations.handover for item in audited for a in item.audits}
     if first and args.tokens_per_student_token == 1 and handovers & {"prefill", "instruction"}:
         _log.warning(
@@ -81,6 +89,29 @@ def check_batch(audited: Sequence[AuditedRollout], args: OmniOPDConfig, first: b
             "audit.chunk_tokens (%d)",
             100 * inside / tokens, args.forks, args.chunk_tokens,
         )  # fmt: skip
+
+
+def _check_draws(audited: Sequence[AuditedRollout], limit: float, temperature: float | None) -> None:
+    """N equal texts are one. A teacher may be sure where the student is not, but not nearly everywhere."""
+    open_forks = [
+        len(set(a.continuations.texts)) == 1
+        for item in audited
+        for a in item.audits
+        if a.samples > 1 and float(item.rollout.entropies[a.fork.start : a.fork.stop].sum()) >= SEVERAL
+    ]
+    equal = sum(open_forks)
+    if not open_forks or equal / len(open_forks) <= MANY_EQUAL:
+        return
+    found = (
+        f"at {equal} of {len(open_forks)} forks where the student itself would write several texts, the teacher's are "
+        "all one"
+    )
+    if temperature and len(open_forks) >= FEW_FORKS and equal / len(open_forks) > limit:
+        raise TeacherError(
+            f"{found}, though its temperature is {temperature:g}: N samples are one, as where a server does not sample "
+            f"or seeds itself; try it out (omniopd teacher check), or raise max_equal_share ({limit:g})"
+        )
+    _log.warning("%s: where that is meant, as at temperature 0, one sample says as much", found)
 
 
 def _check_sampling(args: OmniOPDConfig) -> None:

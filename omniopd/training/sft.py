@@ -19,6 +19,7 @@ from omniopd.models.chat import prompt_ids, text_ids
 from omniopd.records import StepRecord
 from omniopd.teachers.asking import ask
 from omniopd.teachers.handover.thinking import ends_in_open_thought
+from omniopd.training.learning import LearnsSomething
 from omniopd.training.recording import Recorder
 from omniopd.training.token_means import TokenMeans
 from omniopd.training.whole import WholeCheckpoints
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
 __all__ = ["SFTConfig", "StepLog", "TeacherAnswersTrainer", "teacher_answers"]
 
 
-class TeacherAnswersTrainer(TokenMeans, WholeCheckpoints, SFTTrainer):
+class TeacherAnswersTrainer(TokenMeans, LearnsSomething, WholeCheckpoints, SFTTrainer):
     """TRL's `SFTTrainer` with whole checkpoints."""
 
     _name = "SFT on teacher answers"
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log(logs, start_time)
+        self.refuse_idle(logs)
 
 
 def teacher_answers(

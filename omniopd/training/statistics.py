@@ -45,7 +45,7 @@ def audit_statistics(audited: Sequence[AuditedRollout], targets: Sequence[ForkTa
         "similarity/between_std": _std(torch.tensor([float(a.similarities.mean()) for a in audits])),
         "texts/different": _mean(torch.tensor([float(len(set(a.texts))) for a in audits])),
         "texts/usable_as_tokens": _mean(
-            torch.tensor([sum(ids is not None for ids in a.continuation_ids) / a.samples for a in audits])
+            torch.tensor([sum(bool(ids) for ids in a.continuation_ids) / a.samples for a in audits])
         ),
         "audited/token_share": sum(inside) / max(1, sum(lengths)),
         "audited/answer_share": _mean(torch.tensor([i / max(1, n) for i, n in zip(inside, lengths, strict=True)])),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError
+from omniopd.teachers.identity import sampling_of
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.named import teacher_named
 from omniopd.types import Teacher
@@ -17,9 +17,10 @@ def who_teaches(
     teacher: Teacher | str, control: str, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> Teacher:
     """The teacher that was given, by itself or by its name; under the control `self_teacher` a copy of `reference`, the
-    student as it is now, sampled as that teacher is. Raises ConfigError for what is neither."""
+    student as it is now, sampled as that teacher is: cooled texts sharpen a student by themselves, which only a control
+    that is cooled alike can show. Raises ConfigError for what is neither."""
     if control == "self_teacher":
-        return LocalTeacher(copy.deepcopy(reference).eval(), tokenizer, name="self", **_sampling(teacher))
+        return LocalTeacher(copy.deepcopy(reference).eval(), tokenizer, name="self", **sampling_of(teacher))
     if isinstance(teacher, str):
         return teacher_named(teacher)
     if not isinstance(teacher, Teacher):
@@ -28,11 +29,3 @@ def who_teaches(
         )
     return teacher
 
-
-def _sampling(teacher: object) -> dict[str, Any]:
-    """How a teacher samples, below whatever keeps its answers and its budget. Cooled texts sharpen a student by
-    themselves, which only a control cooled alike can show."""
-    while hasattr(teacher, "teacher"):
-        teacher = teacher.teacher
-    names = ("temperature", "top_p", "batch_tokens")
-    return {name: getattr(teacher, name) for name in names if hasattr(teacher, name)}

@@ -26,12 +26,13 @@ from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
 from omniopd.models.pieces import whole_characters
 from omniopd.models.scoring import as_reference, head_of, response_hidden, sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
-from omniopd.teachers.identity import check_token_ratio
+from omniopd.teachers.identity import check_token_ratio, sampling_of
 from omniopd.training.architecture import measure
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.continuations import continuation_parts
 from omniopd.training.data import as_dataset
 from omniopd.training.drawing import OwnDraws
+from omniopd.training.learning import LearnsSomething, why_untaught
 from omniopd.training.objective import Reference, micro_batch_loss
 from omniopd.training.preflight import check_batch, check_run, hold_still
 from omniopd.training.probes import Probes
@@ -51,7 +52,7 @@ __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
 T = TypeVar("T")
 
 
-class OmniOPDTrainer(OwnDraws, TokenMeans, WholeCheckpoints, DistillationTrainer):
+class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, WholeCheckpoints, DistillationTrainer):
     """Train a student on the texts of a teacher (paper.md §3).
 
     Args:
@@ -166,7 +167,8 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, WholeCheckpoints, DistillationTrainer
         targets = fork_targets(
             evidence(audited), a.target, a.control, a.concentration, a.depth, generator_for("shuffled", a.seed, step)
         )
-        check_batch(audited, a, first=not self._audited_before)
+        check_batch(audited, a, not self._audited_before, sampling_of(self.teacher).get("temperature"))
+        self._untaught = why_untaught(audited, targets, a)
         self._audited, self._audited_before = audited, True
         first = self.accelerator.process_index * len(rollouts)
         own, own_targets = own_part(audited, targets, first, len(rollouts))
@@ -314,6 +316,7 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, WholeCheckpoints, DistillationTrainer
         super().log(logs, start_time)
         if audited and self.recorder is not None:
             self._record(logs, audited, usage, seconds)
+        self.refuse_idle(logs)
 
     def _spent(self, audited: list[AuditedRollout]) -> Usage:
         return spend(audited)

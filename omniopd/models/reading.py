@@ -86,27 +86,34 @@ def left_padded(prefixes: Sequence[Sequence[int]], pad_id: int, device: torch.de
 
 @measured
 def _first_right(model: nn.Module) -> Way | None:
-    ways = _WAYS[-1:] if selects_tokens(model) else _WAYS
-    return next((way for way in ways if works(partial(_is_right, model, way))), None)
+    if selects_tokens(model):  # its choice hangs on how much it reads: what it says of a text is what counts
+        return _WAYS[-1]
+    return next((way for way in _WAYS if works(partial(_is_right, model, way))), None)
 
 
 def _is_right(model: nn.Module, way: Way) -> bool:
-    """Two texts are read, spread over three rows, and continued; a row is dropped, and the others go on."""
+    """Two texts are read, spread over three rows and continued; one row is dropped, and the others go on. Every row's
+    logits are those of a plain reading of all that it became."""
     long, short, pad = texts(model)
-    first, second = long, (short if way.padded else long[::-1])
-    new = [*short, *long][:8]
+    first, second = long[:-2], (short if way.padded else long[::-1])[:-2]
+    new = [*long[-2:], *short[:3]]
     cache = way.empty_cache(model)
     if cache is None and way.cache == "roomy":
         return False
-    ids, mask = left_padded([first[:-3], second[:-3]], pad, next(model.parameters()).device)
-    found = [next_logits(model, ids, mask, cache)]
-    rows = [first[:-3], second[:-3]]
-    wanted = [plain_logits(model, rows)]
-    for lines, tokens in (([1, 0, 1], new[:3]), ([2, 1], new[3:5]), ([1, 0], new[5:7])):
-        cache, line = found[-1][1], torch.tensor(lines, device=ids.device)
+    ids, mask = left_padded([first, second], pad, next(model.parameters()).device)
+    logits, cache = next_logits(model, ids, mask, cache)
+    found = [logits]
+    for lines, tokens in (([1, 0, 1], new[:3]), ([2, 1], new[3:])):
+        line = torch.tensor(lines, device=ids.device)
         cache.reorder_cache(line)
         mask = torch.cat([mask[line], mask.new_ones(len(lines), 1)], dim=1)
-        rows = [[*rows[place], token] for place, token in zip(lines, tokens, strict=True)]
-        found.append(next_logits(model, row(model, tokens).T, mask, cache))
-        wanted.append(plain_logits(model, rows))
-    return all(same(model, logits, plain) for (logits, _), plain in zip(found, wanted, strict=True))
+        logits, cache = next_logits(model, row(model, tokens).T, mask, cache)
+        found.append(logits)
+    dropped, kept, other = (
+        plain_logits(model, grown)[len(before) - 1 :]
+        for before, grown in (
+            (second, [*second, new[0]]), (first, [*first, new[1], new[4]]), (second, [*second, new[2], new[3]]),
+        )
+    )  # fmt: skip
+    wanted = [(kept[0], other[0]), (dropped[1], kept[1], other[1]), (other[2], kept[2])]
+    return all(same(model, logits, torch.stack(plain)) for logits, plain in zip(found, wanted, strict=True))

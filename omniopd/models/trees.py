@@ -11,7 +11,7 @@ from omniopd.models.cache import roomy_cache, sees_all
 from omniopd.models.probing import accepted_inputs, measured, plain_logits, row, same, texts, works
 
 # Columns put between a tree and what it grew from: a window that no configuration tells is found up to here.
-_GAP = 4096
+_GAP = 1024
 
 
 @measured
@@ -67,4 +67,5 @@ def _grown(model: nn.Module, text: list[int], other: list[int]) -> bool:
         input_ids=row(model, [text[trunk], other[0]]), position_ids=row(model, [trunk, fork]),
         attention_mask=tree_mask(model, sees[None, None]), past_key_values=cache, use_cache=True,
     ).logits[0]  # fmt: skip
-    return same(model, found, plain_logits(model, [text, [*text[:fork], other[0]]]))
+    alone = text, [*text[:fork], other[0]]
+    return same(model, found, torch.stack([plain_logits(model, ids)[-1] for ids in alone]))

@@ -15,7 +15,7 @@ from omniopd.models.probing import bare, first_line, kind, measured, plain_logit
 from omniopd.models.reading import left_padded
 from omniopd.models.trees import supports_trees
 
-_NEW_TOKENS = 4
+_NEW_TOKENS = 3
 
 
 def measure(model: nn.Module) -> None:
@@ -54,9 +54,10 @@ def _sampling_problem(model: nn.Module) -> str | None:
         out = model.generate(input_ids=ids, attention_mask=mask, generation_config=asked)
         new = out.sequences[:, ids.shape[1] :].tolist()
         found = torch.stack(out.logits, dim=1)
-        grown = [[[*prompt, *tokens[:place]] for prompt, tokens in zip(prompts, new, strict=True)]
-                 for place in range(len(new[0]))]  # fmt: skip
-        wanted = torch.stack([plain_logits(model, rows) for rows in grown], dim=1)
+        wanted = torch.stack([
+            plain_logits(model, [*prompt, *tokens])[len(prompt) - 1 : -1]
+            for prompt, tokens in zip(prompts, new, strict=True)
+        ])  # fmt: skip
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever an architecture raises

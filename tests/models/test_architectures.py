@@ -1,11 +1,10 @@
-"""Small members of many kinds of architectures are right or refused; `benchmarks/architectures.py` tries all there are."""
+"""Small members of many kinds of architectures are right or refused (all there are: `benchmarks/architectures.py`)."""
 
 from __future__ import annotations
 
 import pytest
 
 from omniopd.errors import ConfigError
-from omniopd.models.backbone import check_head
 from omniopd.models.reading import Way, way_of
 from omniopd.models.trees import supports_trees
 from omniopd.training.architecture import check_architecture

@@ -30,6 +30,7 @@ from omniopd.progress import Progress
 from omniopd.readiness import ASKS_FOR_TEXTS, require_ready
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.claims import claim, release
+from omniopd.runs.folders import CONTROLS, UNFINISHED
 from omniopd.runs.resettled import resettled, write_settings
 from omniopd.runs.store import Run, create_run, take_up
 from omniopd.saving import from_checkpoint, save_student
@@ -41,7 +42,6 @@ from omniopd.training.checkpoints import newest_valid, step_of
 from omniopd.types import Task, Teacher
 
 STUDENT, TEACHER = "student", "teacher"
-UNFINISHED = "evaluating.jsonl"  # problems that an evaluation has finished, until all are
 _log = logging.getLogger(__name__)
 
 
@@ -249,7 +249,7 @@ class _Job:
         if len([r for r in self.run.evals() if r.model == who]) == len(e.temperatures):
             return
         recipe = replace(self.recipe, objective=replace(self.recipe.objective, control=name))
-        folder = self.run.path / "controls" / name
+        folder = self.run.path / CONTROLS / name
         checkpoint = newest_valid(folder)
         student = build_student(recipe)
         self._doing(f"training the {who}")

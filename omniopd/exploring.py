@@ -74,6 +74,10 @@ class Exploration:
     ) -> None:
         self.recipe = load_recipe(recipe, **settings) if isinstance(recipe, str) else recipe
         self.task = build_task(self.recipe)
+        if teacher is None:
+            from omniopd.build import require_teacher
+
+            require_teacher(self.recipe)  # said before anything is loaded
         self.student = student or build_student(self.recipe)
         local = None if teacher is not None else build_teacher_model(self.recipe)
         self.teacher = teacher if teacher is not None else build_teacher(self.recipe, local)

@@ -16,9 +16,10 @@ import torch
 from omniopd.config import Recipe
 from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
-from omniopd.models.loading import load_model, load_tokenizer
+from omniopd.models.loading import check_folder, load_model, load_tokenizer, resolve
 from omniopd.tasks.named import build_task
 from omniopd.teachers.catalogue import LOCAL, runs_here, traits_of
+from omniopd.teachers.contact import first_contact
 from omniopd.teachers.local import LocalTeacher
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from omniopd.types import Prompt, Teacher
 
 ANSWERS = "teacher_answers.sqlite"
+ASKS_FOR_TEXTS = ("omniopd", "continuations", "sft")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +102,41 @@ def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
         strict=t.strict,
         price=price_for(t),
     )
+
+
+def require_teacher(recipe: Recipe) -> None:
+    """What can be known of the recipe's teacher in seconds. Raises ConfigError and TeacherError for one that nobody can
+    ask: no such folder, no key, nobody there."""
+    t = recipe.teacher
+    if runs_here(t.model):
+        if recipe.method != "grpo":
+            require_model("teacher.model", t.model.removeprefix(LOCAL))
+    elif recipe.method in ASKS_FOR_TEXTS:
+        made = build_hosted_teacher(recipe)
+        if not t.replay:
+            first_contact(t.model, made.api_base or "", t.key_variable, made.handover.name == "raw")
+
+
+def require_model(key: str, name: str) -> None:
+    """Raises ConfigError, which names the setting, where no model of this name can be loaded: looks at its folder, its
+    tokenizer and its configuration, and loads no weights."""
+    from transformers import AutoConfig
+
+    try:
+        place = resolve(name)
+        check_folder(name, place)
+        load_tokenizer(name)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    if (Path(place) / "adapter_config.json").is_file():
+        return
+    try:
+        AutoConfig.from_pretrained(place, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{key} is {name!r}, whose configuration cannot be had ({str(error).splitlines()[0]}): check the name, the "
+            "network and your access"
+        ) from error
 
 
 def build_train_set(recipe: Recipe) -> Dataset:

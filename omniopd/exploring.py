@@ -67,6 +67,10 @@ class Exploration:
     ) -> None:
         self.recipe = load_recipe(recipe, **settings) if isinstance(recipe, str) else check(recipe)
         self.task = build_task(self.recipe)
+        if teacher is None:
+            from omniopd.build import require_teacher
+
+            require_teacher(self.recipe)  # said before anything is loaded
         self.student = student or build_student(self.recipe)
         self._folder = Path(tempfile.mkdtemp(prefix="omniopd-exploration-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)

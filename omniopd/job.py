@@ -9,17 +9,25 @@ which nothing could begin leaves no folder. Names become objects in `build.py`; 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from omniopd.build import ANSWERS, LocalModel, build_student, build_task, build_teacher, build_teacher_model, device_of
+from omniopd.build import (
+    ANSWERS,
+    ASKS_FOR_TEXTS,
+    LocalModel,
+    build_student,
+    build_task,
+    build_teacher,
+    build_teacher_model,
+    device_of,
+)
 from omniopd.config import Recipe
-from omniopd.errors import ConfigError, DataError, OmniOPDError, Refused, RunError, TeacherError
+from omniopd.errors import ConfigError, DataError, Refused, RunError, TeacherError
 from omniopd.evaluation.best import read_best
 from omniopd.evaluation.callback import AtSteps, EvaluationCallback
 from omniopd.evaluation.evaluate import evaluate
@@ -27,13 +35,14 @@ from omniopd.evaluation.tables import CONTROL
 from omniopd.methods import build_trainer
 from omniopd.models.loading import load_model
 from omniopd.progress import Progress
-from omniopd.readiness import ASKS_FOR_TEXTS, require_ready
+from omniopd.readiness import require_ready
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.claims import claim, release
+from omniopd.runs.folders import CONTROLS, UNFINISHED
 from omniopd.runs.resettled import resettled, write_settings
 from omniopd.runs.store import Run, create_run, take_up
 from omniopd.saving import from_checkpoint, save_student
-from omniopd.stopping import Stopper
+from omniopd.stopping import Stopper, status_kept
 from omniopd.teachers.ledger import FILE as LEDGER
 from omniopd.teachers.ledger import spent
 from omniopd.tracking import Tracker, tracking
@@ -41,7 +50,6 @@ from omniopd.training.checkpoints import newest_valid, step_of
 from omniopd.types import Task, Teacher
 
 STUDENT, TEACHER = "student", "teacher"
-UNFINISHED = "evaluating.jsonl"  # problems that an evaluation has finished, until all are
 _log = logging.getLogger(__name__)
 
 
@@ -122,7 +130,7 @@ def carry_out(run: Run, show: bool = True, merge: bool = False, teacher: Teacher
         run.set_status(state="running", step=done, steps=recipe.training.steps, message="starting")
         job = _Job(run, recipe, progress, stopper)
         try:
-            with _status_kept(run, progress), stopper.listening():
+            with status_kept(run, progress), stopper.listening():
                 job.prepare(teacher)
                 with tracking(run) as job.tracker:
                     job.carry_out(checkpoint, merge)
@@ -249,7 +257,7 @@ class _Job:
         if len([r for r in self.run.evals() if r.model == who]) == len(e.temperatures):
             return
         recipe = replace(self.recipe, objective=replace(self.recipe.objective, control=name))
-        folder = self.run.path / "controls" / name
+        folder = self.run.path / CONTROLS / name
         checkpoint = newest_valid(folder)
         student = build_student(recipe)
         self._doing(f"training the {who}")
@@ -327,24 +335,3 @@ class _Job:
         self.run.set_status(message=what)
         if self.progress:
             self.progress.doing(what)
-
-
-@contextmanager
-def _status_kept(run: Run, progress: Progress | None) -> Iterator[None]:
-    """However a run ends, its status says how; an error goes on to the caller."""
-    state, message = "finished", ""
-    try:
-        yield
-    except KeyboardInterrupt:
-        state = "interrupted"
-        raise
-    except BaseException as error:
-        state = "failed"
-        message = str(error) if isinstance(error, OmniOPDError) else f"{type(error).__name__}: {error}"
-        raise
-    finally:
-        # On a full disk the status stays as it was; the error says what happened.
-        with suppress(RunError):
-            run.set_status(state=state, message=message)
-        if progress:
-            progress.close(state)

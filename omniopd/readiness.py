@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import os
 
-from transformers import AutoConfig
-
-from omniopd.build import build_hosted_teacher, device_of
+from omniopd.build import device_of, require_model, require_teacher
 from omniopd.config import Recipe
 from omniopd.errors import ConfigError, DataError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.models.chat import prompt_ids
-from omniopd.models.loading import check_folder, load_tokenizer, resolve
+from omniopd.models.loading import load_tokenizer
 from omniopd.tasks.named import build_task
-from omniopd.teachers.catalogue import LOCAL, runs_here
-from omniopd.teachers.contact import first_contact
 from omniopd.tracking import require_tracker
 from omniopd.types import Teacher
-
-ASKS_FOR_TEXTS = ("omniopd", "continuations", "sft")
 
 
 def require_ready(recipe: Recipe, teacher: Teacher | None = None) -> None:
@@ -34,46 +28,10 @@ def require_ready(recipe: Recipe, teacher: Teacher | None = None) -> None:
         raise ConfigError("this command runs in one process: for several, use OmniOPDTrainer under accelerate launch")
     require_tracker(recipe.training.report_to)
     device_of(recipe)
-    _require_model("student.model", recipe.student.model)
+    require_model("student.model", recipe.student.model)
     if teacher is None:
         require_teacher(recipe)
     _require_data(recipe)
-
-
-def require_teacher(recipe: Recipe) -> None:
-    """Raises ConfigError or TeacherError for a teacher that nobody can ask: no such folder, no key, nobody there."""
-    t = recipe.teacher
-    if runs_here(t.model):
-        if recipe.method != "grpo":
-            _require_model("teacher.model", t.model.removeprefix(LOCAL))
-    elif recipe.method in ASKS_FOR_TEXTS:
-        made = build_hosted_teacher(recipe)
-        if not t.replay:
-            first_contact(t.model, made.api_base or "", t.key_variable, made.handover.name == "raw")
-
-
-def _require_model(key: str, name: str) -> None:
-    place = resolve_named(key, name)
-    try:
-        AutoConfig.from_pretrained(place, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        if os.path.isdir(place) and os.path.isfile(os.path.join(place, "adapter_config.json")):
-            return
-        raise ConfigError(
-            f"{key} is {name!r}, whose configuration cannot be had ({str(error).splitlines()[0]}): check the name, the "
-            "network and your access"
-        ) from error
-
-
-def resolve_named(key: str, name: str) -> str:
-    """Where a model stands. Raises ConfigError, which names the setting, for a folder that holds none."""
-    try:
-        place = resolve(name)
-        check_folder(name, place)
-        load_tokenizer(name)
-    except ConfigError as error:
-        raise ConfigError(f"{key}: {error}") from error
-    return place
 
 
 def _require_data(recipe: Recipe) -> None:

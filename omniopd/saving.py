@@ -20,7 +20,7 @@ def save_student(model: Any, tokenizer: Any, folder: Path, merge: bool = False) 
     if merge and hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     beside = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
+    _remove(beside)
     try:
         model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
@@ -29,10 +29,7 @@ def save_student(model: Any, tokenizer: Any, folder: Path, merge: bool = False) 
             f"{folder} could not be written ({error.strerror or error}): free some space and resume the run, whose "
             "last checkpoint holds the same weights"
         ) from error
-    if folder.is_dir() and not folder.is_symlink():
-        shutil.rmtree(folder)
-    elif os.path.lexists(folder):
-        folder.unlink()
+    _remove(folder)
     os.replace(beside, folder)
 
 
@@ -43,3 +40,11 @@ def from_checkpoint(model: Any, checkpoint: Path, recipe: Recipe) -> Any:
 
         return PeftModel.from_pretrained(model.unload(), checkpoint)
     return load_model(str(checkpoint), dtype=recipe.student.dtype)
+
+
+def _remove(place: Path) -> None:
+    """Whatever stands there: a folder, a file, a link to nowhere."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    elif os.path.lexists(place):
+        place.unlink()

@@ -1,5 +1,6 @@
-"""Ctrl-C and SIGTERM: the first one lets the step in progress end and be saved, the second one stops at once.
+"""How a run ends, and what its status then says.
 
+Ctrl-C and SIGTERM: the first one lets the step in progress end and be saved, the second one stops at once.
 Outside the training loop (an evaluation, loading) the first one stops at once too: nothing there is worth waiting for.
 """
 
@@ -9,11 +10,18 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
+
+from omniopd.errors import OmniOPDError, RunError
+from omniopd.runs.store import Run
+from omniopd.texts import whole
+
+if TYPE_CHECKING:
+    from omniopd.progress import Progress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -59,3 +67,24 @@ class Stopper(TrainerCallback):
         if self.wanted:
             control.should_save = True
             control.should_training_stop = True
+
+
+@contextmanager
+def status_kept(run: Run, progress: Progress | None) -> Iterator[None]:
+    """However a run ends, its status says how; an error goes on to the caller."""
+    state, message = "finished", ""
+    try:
+        yield
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    except BaseException as error:
+        state = "failed"
+        message = str(error) if isinstance(error, OmniOPDError) else f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        # On a full disk the status stays as it was; the error says what happened.
+        with suppress(RunError):
+            run.set_status(state=state, message=whole(message))
+        if progress:
+            progress.close(state)

@@ -83,7 +83,8 @@ def foreign():
     """A notebook of a stranger, hostile wherever one can be."""
     widget = {"widgets": {"application/vnd.jupyter.widget-state+json": {"state": {HOSTILE: HOSTILE}}}}
     metadata = {"title": HOSTILE, "raw_mimetype": "text/html", "tags": [HOSTILE], "name": HOSTILE}
-    markdown = new_markdown_cell(f"# A story\n\n{HOSTILE}\n\n[here](javascript:alert(5)) ![x](attachment:a.png) ![y](/etc/passwd)")
+    links = "[here](javascript:alert(5)) ![x](attachment:a.png) ![y](/etc/passwd)"
+    markdown = new_markdown_cell(f"# A story\n\n{HOSTILE}\n\n{links}")
     markdown["attachments"] = {"a.png": {f"image/png{HOSTILE}": HOSTILE}}
     cells = [markdown, nbformat.v4.new_raw_cell(HOSTILE), nbformat.v4.new_raw_cell(HOSTILE)]
     cells[1]["metadata"] = {"raw_mimetype": "text/html"}

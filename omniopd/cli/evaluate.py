@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     recipe, parent = _asked(options)
 
     from omniopd.build import build_student, build_task
+    from omniopd.evaluation.evaluate import PROBLEM_SEED
     from omniopd.evaluation.stored import Stored, place_of, weights_mark
     from omniopd.job import evaluation_plan, measured
     from omniopd.progress import Measuring
@@ -43,12 +45,14 @@ def run(options: argparse.Namespace) -> int:
         import torch
 
         torch.set_num_threads(recipe.training.threads)
-    task, student = build_task(recipe), build_student(recipe)
+    task = build_task(recipe)
+    held_out = task.prompts(recipe.task.test_split, recipe.evaluation.problems or None, PROBLEM_SEED)
+    student = build_student(recipe)
     asked = _settings(recipe, weights_mark(student.name, getattr(student.model.config, "_commit_hash", None)))
     stored = Stored(Path(options.out) if options.out else place_of(parent, options.model, asked), asked)
     plan, records = evaluation_plan(recipe), []
-    problems = recipe.evaluation.problems or len(task.prompts(recipe.task.test_split))
-    bar = Measuring(plan, problems) if not options.quiet and sys.stderr.isatty() else None
+    bar = Measuring(plan, len(held_out)) if not options.quiet and sys.stderr.isatty() else None
+    counted = None if bar is not None or options.quiet else Counting()
     try:
         for temperature, samples in plan:
             record = stored.found(temperature)
@@ -57,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
             if record is None:
                 shown = None if bar is None else bar.show
                 record = measured(
-                    "model", student, task, recipe, temperature, samples, keep=stored.unfinished, on_results=shown
+                    "model", student, task, recipe, temperature, samples, keep=stored.unfinished, on_results=shown,
+                    progress=counted,
                 )
                 stored.add(record)
             elif bar is not None:
@@ -74,6 +79,18 @@ def run(options: argparse.Namespace) -> int:
     _tell(records, options.model)
     print(f"seed {recipe.seed}, at most {recipe.student.max_tokens} tokens an answer; kept in {stored.folder}")
     return 0
+
+
+class Counting:
+    """Says in a line, where no bar can be drawn, how far an evaluation is: at most one a while."""
+
+    def __init__(self, pause_s: float = 10.0) -> None:
+        self._pause_s, self._said = pause_s, time.monotonic()
+
+    def __call__(self, done: int, every: int) -> None:
+        if time.monotonic() - self._said >= self._pause_s and done < every:
+            self._said = time.monotonic()
+            print(f"{done:,} of {every:,} answers", file=sys.stderr, flush=True)
 
 
 def _asked(options: argparse.Namespace) -> tuple[Any, Path]:

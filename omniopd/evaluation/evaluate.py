@@ -85,6 +85,8 @@ def evaluate(
     missing = [prompt for prompt in prompts if prompt.id not in kept.results]
     if on_results is not None and kept.results:
         on_results([kept.results[prompt.id] for prompt in prompts if prompt.id in kept.results], True)
+    if progress is not None:
+        progress((len(prompts) - len(missing)) * samples, len(prompts) * samples)
     for start in range(0, len(missing), together):
         some = missing[start : start + together]
         written = sample_ids(

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omniopd.errors import RunError
+from omniopd.fields import read_fields
 from omniopd.runs.atomic import make_folder, write_text
 
 PART = "launch"
@@ -83,7 +84,7 @@ def read_launch(path: Path) -> Launch:
     """Raises RunError for a folder into which no notebook was launched."""
     try:
         return _read(part(path) / "launch.json", Launch)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"no notebook was launched into {path} ({error}): give the folder of a launched run") from error
 
 
@@ -95,7 +96,7 @@ def read_process(path: Path) -> Process:
     """An empty one before the process has written its first word."""
     try:
         return _read(part(path) / "process.json", Process)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, RecursionError):
         return Process()
 
 
@@ -107,7 +108,7 @@ def want(path: Path, what: str) -> None:
 def wanted(path: Path) -> str:
     """ "stop", "interrupt", "kill", or "" where nobody asked for an end."""
     try:
-        return (part(path) / "wanted").read_text(encoding="utf-8").strip()
+        return (part(path) / "wanted").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 
@@ -124,5 +125,4 @@ def _write(file: Path, record: Launch | Process) -> None:
 
 
 def _read(file: Path, kind: type[_Record]) -> _Record:
-    data = json.loads(file.read_text(encoding="utf-8"))
-    return kind(**{f.name: data[f.name] for f in fields(kind) if f.name in data})
+    return read_fields(kind, json.loads(file.read_text(encoding="utf-8")))

@@ -13,6 +13,8 @@ from omniopd.runs.claims import EXECUTING, LOCK, claimed_by
 
 MANIFEST, RECIPE, STATUS, STEPS, EVALS = "manifest.json", "recipe.toml", "status.json", "steps.jsonl", "evals.jsonl"
 ROLLOUTS, CHECKPOINTS, STUDENT, SET_ASIDE = "rollouts", "checkpoints", "student", "set_aside"
+UNFINISHED = "evaluating.jsonl"  # problems that an evaluation has finished, until all are
+CONTROLS, BEST, BEST_NOTE = "controls", "best", "best.json"
 LAUNCHED = "OMNIOPD_RUN_FOLDER"  # the environment variable that says where a launched notebook's run shall stand
 _given: set[Path] = set()  # launched folders that this process has made a run in
 
@@ -65,8 +67,11 @@ def require_usable(path: Path) -> None:
     hours of training are not to end in it."""
     for part in (ROLLOUTS, CHECKPOINTS):
         _require_writable(make_folder(path / part))
+    for part in (CONTROLS, BEST, SET_ASIDE):
+        if os.path.lexists(path / part):
+            _require_writable(make_folder(path / part))
     _require_writable(path)
-    for name in (STATUS, RECIPE, STEPS, EVALS):
+    for name in (STATUS, RECIPE, STEPS, EVALS, UNFINISHED, BEST_NOTE):
         file = path / name
         if os.path.lexists(file) and not file.is_file():
             raise RunError(f"{file} is no file: move it away, and resume the run again")

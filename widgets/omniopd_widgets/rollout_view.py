@@ -136,8 +136,8 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
                 more = [element("p", "… the rest is shown where the notebook runs")]
                 break
             kept.append(part)
-        text = f'<div style="font-family:monospace;line-height:1.6">{join([*kept, *more])}</div>'
-        return SafeHTML(f"{text}{join(scale)}")
+        text = SafeHTML(f'<div style="font-family:monospace;line-height:1.6">{join([*kept, *more])}</div>')
+        return join([text, *scale])
 
     @t.observe("selected")
     def _follow_token(self, change: Any) -> None:

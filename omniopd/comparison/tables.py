@@ -69,6 +69,7 @@ def differences(comparison: Comparison) -> pandas.DataFrame:
     ]
     names = ["arm", "samples", "mean", "low", "high", "units", "unit", "verdict"]
     types = {"samples": "int64", "mean": "float64", "low": "float64", "high": "float64", "units": "int64"}
+    types |= dict.fromkeys(["arm", "unit", "verdict"], "str")
     return pandas.DataFrame(rows, columns=names).astype(types)
 
 

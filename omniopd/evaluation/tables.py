@@ -78,6 +78,7 @@ def results(rows: Rows, k: int = 16, mass: float = MASS) -> pandas.DataFrame:
     shares = [*ends, "mean_tokens", "cut_off", "readable"]
     columns = ["model", "temperature", *shares, "problems", "samples", "step"]
     types = dict.fromkeys(["temperature", *shares], "float64") | dict.fromkeys(columns[-3:], "int64")
+    types["model"] = "str"
     return pandas.DataFrame(table, columns=columns).astype(types)
 
 

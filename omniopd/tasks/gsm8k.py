@@ -16,7 +16,8 @@ from omniopd.tasks.rows import rows_as_prompts
 from omniopd.tasks.sources import rows_of
 from omniopd.types import Prompt
 
-INSTRUCTION = "Think step by step, and end with the answer after ####, like this: #### 42"
+# No example: small models copy its number as their answer.
+INSTRUCTION = "Think step by step, and write the final number alone after #### on the last line."
 
 
 @dataclass(frozen=True, slots=True)

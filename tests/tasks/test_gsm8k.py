@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from omniopd.errors import DataError
-from omniopd.tasks.gsm8k import Gsm8k
+from omniopd.tasks.gsm8k import INSTRUCTION, Gsm8k
 from omniopd.tasks.jsonl import read_rows
 
 ROWS = Path(__file__).parent / "data" / "gsm8k_form.jsonl"
@@ -33,6 +34,15 @@ def test_prompts_hold_the_question_and_the_final_number_alone(folder):
 def test_the_instruction_ends_the_question(folder):
     [prompt] = Gsm8k(folder, instruction="End with ####.").prompts("test", 1)
     assert prompt.messages[-1]["content"].endswith("\nEnd with ####.")
+
+
+def test_the_instruction_itself_holds_nothing_that_copied_would_be_an_answer(folder):
+    """A model of 135 million parameters ended half of its answers with the 42 of an example."""
+    task = Gsm8k(folder)
+    assert not re.search(r"\d", INSTRUCTION)
+    for prompt in task.prompts("test"):
+        assert not task.grade(prompt, INSTRUCTION)
+        assert not task.grade(prompt, prompt.messages[-1]["content"])
 
 
 def test_every_worked_answer_is_right_and_no_other_problems_answer_is(folder):

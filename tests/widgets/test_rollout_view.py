@@ -142,7 +142,7 @@ def test_a_click_is_an_assignment(mount) -> None:
     ],
 )
 def test_each_metric_colours_its_tokens(mount, metric: str, legend: str, coloured: set[int] | None) -> None:
-    mounted = mount(RolloutView(rollout_record()))
+    mounted = mount(RolloutView(rollout_record(), scale="fixed"))
     mounted.assign(metric=metric)
     mounted.find(".oopd-strip[data-complete]").wait_for()
     assert mounted.text(".oopd-legend").replace("\n", "").endswith(legend)
@@ -152,6 +152,27 @@ def test_each_metric_colours_its_tokens(mount, metric: str, legend: str, coloure
     assert heated
     if coloured is not None:
         assert set(heated) == coloured
+
+
+def test_colours_end_where_this_answer_does_and_the_legend_says_so(mount) -> None:
+    record = rollout_record()
+    hot = replace(record, entropies=tuple(3 * e for e in record.entropies))  # 3.9, 2.1 and 5.7 nats at the forks
+    mounted = mount(RolloutView(hot))
+    mounted.find(".oopd-strip[data-complete]").wait_for()
+    heats = "all => all.map((e) => Number(/oopd-h([0-9]+)/.exec(e.className)?.[1] ?? 0))"
+
+    def at_forks() -> list[int]:
+        found = mounted.find(".oopd-strip .oopd-t").evaluate_all(heats)
+        return [found[place] for place in (2, 19, 24)]
+
+    assert mounted.text(".oopd-legend").replace("\n", "").endswith("5.70 nats, from this answer")
+    assert at_forks() == [math.floor(16 * 3.9 / 5.7), math.floor(16 * 2.1 / 5.7), 15]
+    mounted.assign(scale="fixed")
+    assert mounted.text(".oopd-legend").replace("\n", "").endswith("2.00 nats and more, up to 5.70 nats")
+    assert at_forks() == [15, 15, 15]
+    mounted.assign(scale="percentile", metric="trust")
+    assert mounted.text(".oopd-legend").replace("\n", "").endswith("1.000")
+    assert "darkest from 5.70 nats on, from this answer" in mounted.view.fallback_html()
 
 
 def test_m_goes_through_the_metrics_and_says_what_was_not_recorded(mount) -> None:
@@ -183,7 +204,7 @@ def test_units_colour_and_step_together(mount, granularity: str, second: int) ->
         heats = mounted.find(".oopd-strip .oopd-t").evaluate_all(
             "all => all.map((e) => /oopd-h([0-9]+)/.exec(e.className)?.[1])"
         )
-        assert set(heats[:19]) == {str(math.floor(16 * 1.3 / 2))}
+        assert set(heats[:19]) == {str(math.floor(16 * 1.3 / 1.9))}  # 1.9 nats are the highest of this answer
 
 
 def test_search_walks_over_the_hits_and_says_when_there_is_none(mount) -> None:

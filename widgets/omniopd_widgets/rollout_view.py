@@ -27,8 +27,8 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
     `selected` is a token, `fork` a number in `forks` (both −1 for none), `continuation` one of that fork's texts, and
     `opened` the token at which somebody pressed Enter or clicked a fork: who asks teachers observes it, and sets it to
     −1 again, so that the same place can be opened once more. `metric` is one of entropy, logprob, kl, trust (π̂), share
-    (of the loss); `granularity` token, word, sentence or line; `scale` fixed (two answers can be compared) or
-    percentile (of this answer).
+    (of the loss); `granularity` token, word, sentence or line; `scale` percentile (colours end at the 99th percentile
+    of this answer) or fixed (two answers can be compared).
     """
 
     pieces: t.List[Any] = t.List().tag(sync=True)
@@ -47,7 +47,7 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
     opened = t.Int(-1).tag(sync=True)
     metric = t.Enum(METRICS, "entropy").tag(sync=True)
     granularity = t.Enum(GRANULARITIES, "token").tag(sync=True)
-    scale = t.Enum(("fixed", "percentile"), "fixed").tag(sync=True)
+    scale = t.Enum(("fixed", "percentile"), "percentile").tag(sync=True)
     height = t.Int(360).tag(sync=True)
 
     def __init__(
@@ -109,10 +109,12 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
         """The first tokens on a tint of their entropy, runs of one tint together; forks carry their number."""
         starts = {f["start"]: i + 1 for i, f in enumerate(self.forks)}
         entropies = self.record.entropies
+        known = sorted(e for e in entropies if e is not None and math.isfinite(e))
+        high = known[math.ceil(0.99 * (len(known) - 1))] if known else 0.0
         runs: list[tuple[int, str]] = []
         for i, piece in enumerate(self.record.pieces[:_FALLBACK_TOKENS]):
             entropy = (entropies[i] if i < len(entropies) else None) or 0.0
-            level = min(4, math.ceil(2.5 * entropy)) if entropy >= 0.1 else 0
+            level = min(4, math.ceil(4 * entropy / high)) if entropy >= 0.1 and high >= 0.1 else 0
             mark = f"[{starts[i]}▸" if i in starts else ""
             if runs and not mark and runs[-1][0] == level:
                 runs[-1] = (level, runs[-1][1] + piece)
@@ -122,6 +124,9 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
             element("span", text, style=f"background:rgba(230,110,30,{0.14 * level:.2f})" if level else "", limit=2000)
             for level, text in runs
         ]
+        scale = (
+            [element("p", f"Tint: entropy, darkest from {high:.2f} nats on, from this answer")] if high >= 0.1 else []
+        )
         rest = len(self.record.pieces) - _FALLBACK_TOKENS
         more = [element("p", f"… {rest} more tokens")] if rest > 0 else []
         kept, size = [], 0
@@ -131,7 +136,8 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
                 more = [element("p", "… the rest is shown where the notebook runs")]
                 break
             kept.append(part)
-        return SafeHTML(f'<div style="font-family:monospace;line-height:1.6">{join([*kept, *more])}</div>')
+        text = SafeHTML(f'<div style="font-family:monospace;line-height:1.6">{join([*kept, *more])}</div>')
+        return join([text, *scale])
 
     @t.observe("selected")
     def _follow_token(self, change: Any) -> None:

@@ -1,12 +1,13 @@
 // What a token of a rollout can be coloured by: one array of numbers per metric, and how it is said.
 import { h, missing, number, percent } from "./_common.js";
 
-// low … high is the fixed scale, in which two answers can be compared; `reduce` is the value of several tokens together.
+// 0 … high is the fixed scale, in which two answers can be compared; `whole`: no value is larger, so that it is the only
+// one. `reduce` is the value of several tokens together.
 export const METRICS = {
   entropy: { label: "entropy", unit: "nats", high: 2, floor: 0.1, reduce: Math.max },
   logprob: { label: "surprise (−log-probability)", unit: "nats", high: 5, floor: 0.1, reduce: Math.max },
   kl: { label: "KL to the reference", unit: "nats", high: 1, floor: 0.02, reduce: Math.max },
-  trust: { label: "π̂, the trust in the chunk", unit: "", high: 1, floor: 0, reduce: Math.max },
+  trust: { label: "π̂, the trust in the chunk", unit: "", high: 1, whole: true, floor: 0, reduce: Math.max },
   share: { label: "share of the loss", unit: "", high: 0.1, floor: 0.0005, reduce: (a, b) => a + b },
 };
 
@@ -43,12 +44,14 @@ export function ofUnits(values, { unit, starts }, reduce) {
   return values.map((_, i) => together[unit[i]]);
 }
 
-// The upper end of the colours: fixed, or the 99th percentile of this answer's sizes.
+// The upper end of the colours: fixed, or the 99th percentile of this answer's sizes (of fewer than 100 the highest).
 export function upperEnd(name, values, scale) {
-  if (scale === "fixed") return METRICS[name].high;
-  const sizes = values.filter((value) => !Number.isNaN(value)).map(Math.abs).sort();
-  return sizes.length ? sizes[Math.floor(0.99 * (sizes.length - 1))] || METRICS[name].high : METRICS[name].high;
+  if (scale === "fixed" || METRICS[name].whole) return METRICS[name].high;
+  const sizes = sizesOf(values);
+  return sizes[Math.ceil(0.99 * (sizes.length - 1))] || METRICS[name].high;
 }
+
+const sizesOf = (values) => values.filter((value) => !Number.isNaN(value)).map(Math.abs).sort();
 
 export function said(name, value) {
   if (missing(value)) return "unknown";
@@ -56,9 +59,12 @@ export function said(name, value) {
   return `${number(value, name === "trust" ? 3 : 2)}${METRICS[name].unit ? ` ${METRICS[name].unit}` : ""}`;
 }
 
-// The colours from 0 to `high`, or that nothing is known.
-export function legendOf(name, values, high) {
+// The colours from 0 to `high`, where that comes from and what lies beyond, or that nothing is known.
+export function legendOf(name, values, high, scale) {
   if (values.every(Number.isNaN)) return h("strong", {}, `${METRICS[name].label}: not recorded for this answer`);
   const ramp = Array.from({ length: 16 }, (_, k) => h("span", { class: `oopd-h${k}` }));
-  return [h("span", {}, "0"), h("span", { class: "oopd-ramp", "aria-hidden": "true" }, ramp), h("span", {}, said(name, high))];
+  const highest = sizesOf(values).at(-1);
+  const end = highest > high * 1.001 ? `${said(name, high)} and more, up to ${said(name, highest)}` : said(name, high);
+  const from = scale === "fixed" || METRICS[name].whole ? "" : ", from this answer";
+  return [h("span", {}, "0"), h("span", { class: "oopd-ramp", "aria-hidden": "true" }, ramp), h("span", {}, end + from)];
 }

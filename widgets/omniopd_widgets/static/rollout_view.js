@@ -44,7 +44,7 @@ function render({ model, el, signal }) {
   });
   const metric = choice("colour", "metric", Object.entries(METRICS).map(([name, m]) => [name, m.label]));
   const granularity = choice("by", "granularity", GRANULARITIES.map((g) => [g, g]));
-  const scale = choice("scale", "scale", [["fixed", "fixed"], ["percentile", "of this answer"]]);
+  const scale = choice("scale", "scale", [["percentile", "of this answer"], ["fixed", "fixed"]]);
   const legend = h("span", { class: "oopd-legend" });
   const search = makeSearch({
     signal, say, go: select, pieces: () => data.pieces, selected: () => model.get("selected"), mark: (tokens) => tokens.forEach(strip.refresh),
@@ -116,7 +116,7 @@ function render({ model, el, signal }) {
       const size = Math.abs(grouped[i]);
       levels[i] = size >= METRICS[name].floor ? heat(size, 0, high) : Number.isNaN(size) ? -1 : 0;
     }
-    clear(legend, legendOf(name, values, high));
+    clear(legend, legendOf(name, grouped, high, model.get("scale")));
     for (const select of [metric, granularity, scale]) select.lastChild.value = model.get(select.lastChild.name);
   }
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,7 @@ from omniopd.auditing import audit
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.method.similarity import edit_similarity
 from omniopd.teachers.answers import Answers, Stored
+from omniopd.teachers.budget import BudgetedTeacher
 from omniopd.teachers.cached import CachedTeacher
 from omniopd.teachers.catalogue import ModelTraits
 from omniopd.teachers.handover import ChatTemplate
@@ -202,3 +207,49 @@ def test_no_acknowledged_answer_is_lost_when_writers_are_killed(tmp_path: Path) 
     with sqlite3.connect(file) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     db.close()
+
+
+def test_nothing_is_acknowledged_before_it_is_written_and_nobody_else_waits_for_the_disk(tmp_path: Path) -> None:
+    file, ledger, heard = tmp_path / "a.sqlite", tmp_path / "ledger.jsonl", list[int]()
+    with Served() as server, ThreadPoolExecutor(1) as aside:
+        hosted(server).continue_from([request("warm", 1)])
+        server.seen.clear()
+        cached = CachedTeacher(hosted(server), file)
+        budgeted = BudgetedTeacher(cached, 1.0, ledger, allow_unknown_price=True)
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # another process writes, and takes its time
+            requests = [request(f"{n}", 2) for n in range(20)]
+            running = aside.submit(budgeted.continue_from, requests, lambda index, answer: heard.append(index))
+            until(lambda: len(server.seen) == 40 and all(seen.answered for seen in server.seen))
+            [answer] = hosted(server).continue_from([request("meanwhile", 1)])
+            assert answer.problem is None
+            assert (heard, ledger.read_text().count('"settled"'), len(cached.answers)) == ([], 0, 0)
+            other.execute("COMMIT")
+        answers = running.result(30)
+    assert [len(a.texts) for a in answers] == [2] * 20
+    assert sorted(heard) == list(range(20))
+    assert (ledger.read_text().count('"settled"'), len(cached.answers)) == (40, 40)
+
+
+def test_an_answer_that_cannot_be_written_stops_the_run_and_is_paid_for_all_the_same(tmp_path: Path) -> None:
+    with Served() as server:
+        cached = CachedTeacher(hosted(server), tmp_path / "a.sqlite")
+        budgeted = BudgetedTeacher(cached, 1.0, allow_unknown_price=True)
+        cached.answers._writer.execute("PRAGMA max_page_count=5")
+        long = [request("a" * 20_000, 64)]
+        server.answer = lambda body, seed: f"{seed} " * 2000
+        with pytest.raises(TeacherError, match=r"could not be written into .*a\.sqlite \(database or disk is full\)"):
+            budgeted.continue_from(long)
+        assert sum(spend.calls for spend in budgeted.ledger) == len(server.seen) > 0
+        cached.answers._writer.execute("PRAGMA max_page_count=100000")
+        before = len(cached.answers)
+        [answer] = budgeted.continue_from(long)
+        assert (len(answer.texts), answer.problem) == (64, None)
+        assert sum(1 for seen in server.seen if seen.answered) >= 64 - before
+
+
+def until(true: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -55,9 +55,7 @@ def _resumed(options: argparse.Namespace) -> int:
     from omniopd.runs.store import open_run
 
     made = open_run(options.resume)
-    price_first(
-        made.recipe, yes=options.yes, steps_done=made.status.step, evals=made.evals(), way_out=WAY_OUT
-    )
+    price_first(made.recipe, yes=options.yes, steps_done=made.status.step, evals=made.evals(), way_out=WAY_OUT)
     return finished_or_told(made, lambda: resume_training(made.path, not options.quiet, options.merge))
 
 

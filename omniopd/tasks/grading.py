@@ -76,9 +76,7 @@ _PLAIN_SIGNS = str.maketrans(
     | dict.fromkeys("€£¥₹₩₽", "")
     | {sign: f" {fraction}" for sign, fraction in _FRACTIONS.items()}
 )
-_ANSWER_MARK = re.compile(
-    r"\banswers?\b[^.\n:=]{0,60}?\b(?:is|are)\b|\banswer[ *]{0,5}[:=]|^[ \t*]*A\**:", re.I | re.M
-)
+_ANSWER_MARK = re.compile(r"\banswers?\b[^.\n:=]{0,60}?\b(?:is|are)\b|\banswer[ *]{0,5}[:=]|^[ \t*]*A\**:", re.I | re.M)
 _NUMBER = re.compile(
     r"(?:(?<![\w)])-)?(?:\\?\$)?(?:(?<![\w)])-)?"  # a sign before or after the currency; in 10-3 it is a minus
     r"(?:\d+ \d+/\d+|\d+(?:\.\d+)? ?/ ?\d+|\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
@@ -261,9 +259,7 @@ def _equal(gold: Any, given: Any) -> bool:
     if isinstance(gold, sympy.Expr) and isinstance(given, sympy.Expr) and _variables(gold) != _variables(given):
         return False  # without this, a simplification finds out, slowly
     with _ONE_AT_A_TIME:
-        return bool(
-            _math_verify().verify(gold, given, float_rounding=_decimals(gold), timeout_seconds=_timeout_s())
-        )
+        return bool(_math_verify().verify(gold, given, float_rounding=_decimals(gold), timeout_seconds=_timeout_s()))
 
 
 def _variables(value: Any) -> set[str]:

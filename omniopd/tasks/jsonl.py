@@ -59,8 +59,10 @@ class Jsonl:
 
     def _divided(self, split: str) -> list[Prompt]:
         if split not in ("train", "test"):
-            raise DataError(f"{self.path} is one file, divided into 'train' and 'test', and has no split {split!r}: "
-                            f"ask for one of these, or give a folder that holds {split}.jsonl")
+            raise DataError(
+                f"{self.path} is one file, divided into 'train' and 'test', and has no split {split!r}: "
+                f"ask for one of these, or give a folder that holds {split}.jsonl"
+            )
         everything = self._read(Path(self.path))
         order = sorted({_digest(prompt) for prompt in everything})
         test = set(order[: math.ceil(self.held_out * len(order))])
@@ -75,8 +77,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"cannot read {path} ({problem.strerror}): check the path") from problem
     except UnicodeDecodeError as problem:
         number = problem.object.count(b"\n", 0, problem.start) + 1
-        raise DataError(f"{path}, line {number} is not UTF-8 (byte {problem.object[problem.start]:#04x}): "
-                        "save the file as UTF-8") from problem
+        raise DataError(
+            f"{path}, line {number} is not UTF-8 (byte {problem.object[problem.start]:#04x}): save the file as UTF-8"
+        ) from problem
     rows = []
     # Only \n ends a row: str.splitlines would also cut at U+2028, which JSON strings may hold.
     for number, line in enumerate(text.split("\n"), start=1):
@@ -87,8 +90,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         except (json.JSONDecodeError, RecursionError) as problem:
             raise DataError(f"{path}, line {number} is not JSON ({problem}): write one JSON object a line") from problem
         if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number} is a JSON {type(row).__name__}, not an object: "
-                            'write it as {"prompt": …, "answer": …}')
+            raise DataError(
+                f"{path}, line {number} is a JSON {type(row).__name__}, not an object: "
+                'write it as {"prompt": …, "answer": …}'
+            )
         rows.append(row)
     if not rows:
         raise DataError(f"{path} holds no rows: give a file with one JSON object a line")
@@ -115,8 +120,9 @@ def rows_as_prompts(
             messages = (*messages[:-1], {**last, "content": f"{last['content']}\n{instruction}"})
         answer = _column(row, answer_column, here)
         if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip():
-            raise DataError(f"{here}: column {answer_column!r} is {answer!r}, which cannot be an answer: "
-                            "give a text or a number")
+            raise DataError(
+                f"{here}: column {answer_column!r} is {answer!r}, which cannot be an answer: give a text or a number"
+            )
         prompts.append(Prompt(f"{id_prefix}/{number}", messages, str(answer)))
     return prompts
 
@@ -169,8 +175,10 @@ def _messages(prompt: Any, here: str) -> tuple[Message, ...]:
         return ({"role": "user", "content": prompt},)
     if isinstance(prompt, list) and prompt and all(_is_message(message) for message in prompt):
         return tuple({"role": message["role"], "content": message["content"]} for message in prompt)
-    raise DataError(f"{here}: the prompt is {str(prompt)[:80]!r}: give a text, or a list of messages such as "
-                    '{"role": "user", "content": "…"}')
+    raise DataError(
+        f"{here}: the prompt is {str(prompt)[:80]!r}: give a text, or a list of messages such as "
+        '{"role": "user", "content": "…"}'
+    )
 
 
 def _is_message(message: Any) -> bool:

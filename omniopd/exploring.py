@@ -163,7 +163,9 @@ class Exploration:
         audits = _apart(of_length)
         compared = [self._compared(a) for a in audits]
         audited = AuditedRollout(rollout, tuple(compared))
-        targets = fork_targets(evidence([audited]), objective.target, "none", objective.concentration, objective.depth)
+        targets = fork_targets(
+            evidence([audited]), objective.target, "none", objective.concentration, objective.depth
+        )
         [made] = rollout_records(
             0, {0: (audited, targets)}, {}, objective.concentration, self.student.tokenizer, objective.anchor_on
         )

@@ -106,7 +106,7 @@ def want(path: Path, what: str) -> None:
 
 
 def wanted(path: Path) -> str:
-    """ "stop", "interrupt", "kill", or "" where nobody asked for an end."""
+    """"stop", "interrupt", "kill", or "" where nobody asked for an end."""
     try:
         return (part(path) / "wanted").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -33,7 +33,7 @@ def collect(recipe: Recipe, name: str | None = None, command: Sequence[str] | No
     """The manifest of a run that starts now. `command`: the words that started it (this process's by default)."""
     return RunManifest(
         name=name or recipe.name,
-        recipe=redacted(recipe.as_dict(), HIDDEN),
+        recipe=without_secrets(recipe.as_dict()),
         seed=recipe.seed,
         created=now(),
         versions=versions(),
@@ -111,3 +111,8 @@ def _git(root: Path, *words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def without_secrets(value: Any) -> Any:
+    """The value as JSON will hold it, keys struck out."""
+    return redacted(value, HIDDEN)

@@ -23,14 +23,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from omniopd.config import TeacherConfig
 from omniopd.errors import ConfigError, Refused
 from omniopd.redaction import holds_secret, keep, redact
 from omniopd.teachers.catalogue import traits_of
-from omniopd.teachers.transport import Reply, prepare
+
+if TYPE_CHECKING:
+    from omniopd.teachers.transport import Reply
 
 SEND_KEYS = "OMNIOPD_SEND_KEYS"
 _FILE = "keys.json"
@@ -270,6 +272,8 @@ def _litellms_host(provider: str) -> str:
 
 @lru_cache(maxsize=256)
 def _of_litellm(model: str, api_base: str | None) -> Any:
+    from omniopd.teachers.transport import prepare
+
     litellm = prepare()
     try:
         return litellm.get_llm_provider(model, api_base=api_base)

@@ -11,6 +11,8 @@ from omniopd.teachers.catalogue import EMBEDDED, LOCAL, SERVERS, runs_here
 from omniopd.teachers.prices import price_of
 from omniopd.types import Teacher
 
+_COMMON = ("anthropic/", "azure/", "bedrock/", "deepseek/", "fireworks_ai/", "gemini/", "groq/", "mistral/", "openai/",
+           "openrouter/", "together_ai/", "vertex_ai/", "xai/")  # fmt: skip
 _SHIPPED = (f"{EMBEDDED}teacher", f"{EMBEDDED}student")
 _PATH = re.compile(r"[./~]|[A-Za-z]:[\\/]|.*\\")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -49,9 +51,11 @@ def require_reachable(name: str, api_base: str = "") -> None:
 
 
 def _is_reachable(name: str, api_base: str = "") -> bool:
+    if name.startswith((*SERVERS, *_COMMON)) or price_of(name) is not None:
+        return True  # without litellm, which takes seconds to load: a form asks while somebody types
     from omniopd.teachers.transport import knows_provider
 
-    return name.startswith(SERVERS) or price_of(name) is not None or knows_provider(name, api_base)
+    return knows_provider(name, api_base)
 
 
 def _refuse_folders(name: str) -> None:

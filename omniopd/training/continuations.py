@@ -86,7 +86,9 @@ def continuation_loss(
         states = (_of_trees if trees else _of_rows)(hidden_of, student, prefixes, chosen)
         token = torch.arange(chosen.ids.shape[1], device=part.device) < chosen.length[:, None]
         weights = (chosen.weight / normaliser)[:, None].expand_as(token)[token]
-        found = weighted_head_loss(states[token], head_of(student), chosen.ids[token], weights, temperature=temperature)
+        found = weighted_head_loss(
+            states[token], head_of(student), chosen.ids[token], weights, temperature=temperature
+        )
         total = total + found.total
     for _ in range(forwards - len(parts)):
         total = total + 0.0 * hidden_of(student, prefixes.ids[:1], prefixes.attention[:1], None).sum()

@@ -329,12 +329,7 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, WholeCheckpoints, Di
         if self._records_rollouts(step):
             records = self._gathered(
                 rollout_records(
-                    step,
-                    self._own,
-                    self._anchor_kl,
-                    self.args.concentration,
-                    self._tokenizer,
-                    self.args.anchor_on,
+                    step, self._own, self._anchor_kl, self.args.concentration, self._tokenizer, self.args.anchor_on,
                     label_nll=self._label_nll,
                 )
             )

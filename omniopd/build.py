@@ -182,11 +182,11 @@ def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
 
 
 def _template(recipe: Recipe, handover: str) -> ChatTemplate | None:
-    """The chat template of a served model that gets raw prompts."""
+    """The chat template of a served model that gets raw prompts, or whose tokenizer is named."""
     from omniopd.teachers.handover import ChatTemplate
 
     model = recipe.teacher.model
-    if (handover or traits_of(model).handover) != "raw":
+    if (handover or traits_of(model).handover) != "raw" and not recipe.teacher.tokenizer:
         return None
     name = recipe.teacher.tokenizer or model.partition("/")[2]
     try:

@@ -46,6 +46,14 @@ def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str,
     return tuple(found)
 
 
+def pieces_after(tokenizer: PreTrainedTokenizerBase, context: Sequence[int], ids: Sequence[int]) -> tuple[str, ...]:
+    """The same for tokens that follow others: many tokenizers drop the space before a first word."""
+    if _byte_table(tokenizer) is not None:
+        return pieces(tokenizer, ids)
+    near = _near(tokenizer, context)
+    return pieces(tokenizer, [*near, *ids])[len(near) :]
+
+
 def ends_inside_character(pieces: Sequence[str], position: int) -> bool:
     """Whether the text of the first `position` tokens breaks off inside a character (or just after a special token).
 
@@ -74,9 +82,7 @@ def decode_whole(tokenizer: PreTrainedTokenizerBase, context: Sequence[int], ids
         return codecs.getincrementaldecoder("utf-8")("replace").decode(b"".join(map(byte_of, ids)))
     # Other tokenizers drop the space before a first word, and read a run of byte tokens as one: decode with the last
     # tokens of the context, from where no run is cut in two, and take their text off.
-    special = _special_ids(tokenizer)
-    before, after = ([token for token in each if token not in special] for each in (context, ids))
-    before = before[_run_start(tokenizer, before, len(before) - _CONTEXT) :]
+    before, after = _near(tokenizer, context), [token for token in ids if token not in _special_ids(tokenizer)]
     after = after[: max(0, len(after) - _cut_bytes(tokenizer, [*before, *after]))]
     already, text = decode(tokenizer, before), decode(tokenizer, [*before, *after])
     if not text.startswith(already):  # a byte that belongs nowhere has spoilt the run that the context ends in
@@ -218,6 +224,13 @@ def _against_the_whole(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], t
         found.append(text[shown:agreed])
         shown = max(shown, agreed)
     return found
+
+
+def _near(tokenizer: PreTrainedTokenizerBase, context: Sequence[int]) -> list[int]:
+    """The end of a context, special tokens left out, that decides how the next tokens are written."""
+    special = _special_ids(tokenizer)
+    plain = [token for token in context if token not in special]
+    return plain[_run_start(tokenizer, plain, len(plain) - _CONTEXT) :]
 
 
 def _run_start(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], at: int) -> int:

@@ -70,8 +70,8 @@ class HostedTeacher:
         self.traits = traits or traits_of(model)
         self.handover: Handover = handover_named(handover, self.traits, template, student_thinks)
         self.temperature, self.top_p = temperature, top_p
-        # Whose tokens the model reads, where that is known.
-        self.tokenizer = template.tokenizer if template is not None and self.handover.name == "raw" else None
+        # Whose tokens the model reads, where that is known (a template is of use to raw prompts alone).
+        self.tokenizer = None if template is None else template.tokenizer
         self.api_base = server_address(model, self.handover.name, api_base)
         self.concurrency = concurrency
         self.call_timeout_s, self.batch_deadline_s = call_timeout_s, batch_deadline_s

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from omniopd.method.posterior import chunk_probability, nominal_posterior
 from omniopd.method.targets import ForkTarget
-from omniopd.models.pieces import pieces
+from omniopd.models.pieces import pieces_after
 from omniopd.records import AuditRecord, RolloutRecord, StepRecord
 from omniopd.types import Audit, AuditedRollout, Rollout
 
@@ -54,14 +54,17 @@ def audit_record(
 ) -> AuditRecord:
     """One audit with its posterior and, where a target was made, with weights and labels (as text)."""
     prior = float(chunk_probability(rollout.logprobs[audit.fork.start : audit.fork.stop]))
+    before: list[int] = rollout.token_ids[: audit.fork.start].tolist()
     labels: tuple[tuple[tuple[str, float], ...], ...] = ()
     if target is not None and tokenizer is not None:
         labels = tuple(
-            tuple((tokenizer.decode([token]), weight) for token, weight in slots.items()) for slots in target.labels
+            tuple((_shown(tokenizer, before, token), weight) for token, weight in slots.items())
+            for slots in target.labels
         )
     text_pieces: tuple[tuple[str, ...], ...] = ()
     if tokenizer is not None:
-        text_pieces = tuple(() if ids is None else tuple(pieces(tokenizer, ids)) for ids in audit.continuation_ids)
+        found = audit.continuation_ids
+        text_pieces = tuple(() if ids is None else pieces_after(tokenizer, before, ids) for ids in found)
     answer = audit.continuations
     return AuditRecord(
         start=audit.fork.start,
@@ -88,6 +91,11 @@ def audit_record(
         echoes=answer.echoes,
         reencodes=audit.reencodes,
     )
+
+
+def _shown(tokenizer: PreTrainedTokenizerBase, before: Sequence[int], token: int) -> str:
+    """A label as text, as it follows the prefix; a special token by its name."""
+    return pieces_after(tokenizer, before, [token])[0] or str(tokenizer.decode([token]))
 
 
 def _with_label_nll(record: RolloutRecord, label_nll: Tensor | None) -> RolloutRecord:

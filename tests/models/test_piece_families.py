@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omniopd.models.chat import text_ids
-from omniopd.models.pieces import Written, continuation_tokens, decode, decode_whole, pieces
+from omniopd.models.pieces import Written, continuation_tokens, decode, decode_whole, pieces, pieces_after
 from tests.models.families import FAMILIES, family
 
 # Letters that are in the vocabularies, runs that are not, joiners, accents, unassigned and private characters, NUL.
@@ -90,6 +90,17 @@ def test_labels_are_the_tokens_that_follow_the_prefix_and_say_what_the_cut_text_
         assert cut == decode_whole(tokenizer, before, ids)
     else:
         assert cut == text
+
+
+@every
+@given(prefix=TEXTS, text=TEXTS)
+@settings(max_examples=100, deadline=None)
+def test_pieces_of_a_continuation_join_to_what_it_adds(name: str, prefix: str, text: str) -> None:
+    tokenizer = family(name)
+    before = text_ids(tokenizer, prefix)
+    [[(_, ids)]] = continuation_tokens(tokenizer, [Written(before, prefix, [text], 99)])
+    if ids is not None and "\ufffd" not in text_of(name, [*before, *ids]):
+        assert text_of(name, before) + "".join(pieces_after(tokenizer, before, ids)) == text_of(name, [*before, *ids])
 
 
 @pytest.mark.parametrize("name", ["byte-fallback", "metaspace", "unigram"])

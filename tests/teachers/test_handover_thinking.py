@@ -108,6 +108,20 @@ def test_thoughts_join_to_an_empty_one_as_the_template_writes_it_token_by_token(
     assert joined == ChatTemplate(off).ids(asked.prompt.messages, asked.prefix)
 
 
+@pytest.mark.parametrize("thoughts", ["own", "open", "off"])
+def test_tags_that_are_special_tokens_are_seen_among_the_students_ids(thoughts: str) -> None:
+    """No text shows them, so that only its ids tell that the student thinks."""
+    tokenizer = copy.deepcopy(thinking(thoughts))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    ids = tokenizer("<think>\nso", add_special_tokens=False).input_ids
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    assert text == "\nso"
+    asked = replace(request(text), prefix_ids=tuple(ids), tokenizer=tokenizer_mark(tokenizer), in_thought=False)
+    shown = ChatTemplate(tokenizer).shown(asked)
+    assert tokenizer.decode(list(shown.ids)).split(START)[1] == "<think>\nso"
+    assert shown.exact
+
+
 def thinking_student(opened: bool, text: str, seed: int = 0) -> tuple[Rollout, Fork]:
     """A student's answer by a template that opens a thought or does not, and a fork at its end."""
     own = thinking("open" if opened else "own")

@@ -76,7 +76,8 @@ class ChatTemplate:
         """What changes where the same conversation and prefix are written otherwise."""
         written = [self.tokenizer.chat_template, self.tokenizer.bos_token, self.student_thinks]
         if OPEN in str(self.tokenizer.chat_template):
-            written.append("thoughts joined as one text")  # as they are since answers were first kept, twice
+            # Answers that were kept when a thought's tags were encoded apart from the prompt are not found again.
+            written.append("thoughts and prompt encoded as one text")
         return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:16]
 
     def shown(self, request: ContinuationRequest, vocabulary: int | None = None) -> Shown:
@@ -89,7 +90,7 @@ class ChatTemplate:
         """
         check_text(request)
         own = self.own_ids(request, vocabulary)
-        sent, unsent = (request.prefix, "") if own is not None else held_back(request)
+        sent, unsent = held_back(request) if own is None else (self._with_tags(request.prefix, own), "")
         ids = self.ids(request.prompt.messages, sent, own, request.in_thought)
         return Shown(ids, unsent=unsent, exact=own is not None or not request.prefix_ids)
 
@@ -202,6 +203,12 @@ class ChatTemplate:
             forged = [mark for mark in spelled(text) if mark in template and mark not in special]
             if forged:
                 raise Unaskable(f"a text spells {min(forged)!r}, which marks turns in the teacher's chat template")
+
+    def _with_tags(self, prefix: str, ids: Sequence[int]) -> str:
+        """The prefix with the tags of its thought, which no text shows where they are special tokens."""
+        if not {OPEN, CLOSE} & set(self._special.values()):
+            return prefix
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _opened(self, rendered: str, in_thought: bool | None) -> bool:
         """Whether the student's own template had opened a thought before the prefix."""

@@ -6,7 +6,9 @@ and these tests come out the same in every run.
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from scipy.stats import chisquare
 
 from omniopd import audit, embedded, load_recipe, peak_forks, sample, token_edit_similarity
 from omniopd.embedded import TEACHER
@@ -26,8 +29,8 @@ from omniopd.tasks.stories import Stories
 from omniopd.teachers.handover import ChatTemplate
 from omniopd.teachers.hosted import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
-from omniopd.types import Teacher
-from tests.served import Server
+from omniopd.types import ContinuationRequest, Teacher
+from tests.served import Server, serving
 
 [QUESTION] = Stories().prompts("test", 1)
 ROLLOUTS, FORKS, CHUNK = 40, 4, 6
@@ -166,3 +169,22 @@ def test_two_steps_of_the_embedded_recipe_train_through_it(served_teacher: Serve
     served_teacher.wait_for(lambda: served_teacher.posts >= before + 64, 10)
     assert served_teacher.posts == before + 64
     assert "Ledger of text-completion-openai/teacher: 64 calls" in outcome(run)
+
+
+def test_a_checkpoint_that_would_not_sample_is_sampled_all_the_same(tmp_path: Path) -> None:
+    """A call brings its own generation_config: one token of 200 draws against the model's softmax."""
+    shutil.copytree(TEACHER, tmp_path / "bent")
+    file = tmp_path / "bent" / "generation_config.json"
+    file.write_text(json.dumps({"eos_token_id": 2, "pad_token_id": 0, "top_k": 3, "repetition_penalty": 3.0}))
+    model, tokenizer = load_model(str(TEACHER)), load_tokenizer(str(TEACHER))
+    with torch.no_grad():
+        law = model(torch.tensor([prompt_ids(tokenizer, QUESTION.messages)])).logits[0, -1].double().softmax(0)
+    with serving(tmp_path / "bent") as server:
+        [answer] = hosted(server).continue_from([ContinuationRequest(QUESTION, "", 200, 1)])
+    expected: Counter[str] = Counter()
+    for token, share in enumerate(law.tolist()):
+        expected[tokenizer.decode([token], skip_special_tokens=True)] += share
+    seen, often = Counter(answer.texts), [text for text, share in expected.items() if share * 200 >= 5]
+    drawn, wanted = [seen[text] for text in often], [200 * expected[text] for text in often]
+    assert len(often) > 1
+    assert chisquare([*drawn, 200 - sum(drawn)], [*wanted, 200 - sum(wanted)]).pvalue > 1e-4

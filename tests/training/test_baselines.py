@@ -7,7 +7,7 @@ import torch
 
 from omniopd.build import LocalModel
 from omniopd.config import METHODS
-from omniopd.errors import ConfigError, DataError, TeacherError
+from omniopd.errors import ConfigError, DataError, TeacherError, TrainingError
 from omniopd.methods import build_trainer
 from omniopd.models.rescoring import score
 from omniopd.records import StepRecord
@@ -28,7 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_and_records_each_step(method: str, tmp_path) -> None:
     kept = Kept()
-    recipe = small_recipe(method=method, training__group=2, training__learning_rate=1e-3)
+    idle = {"training__allow_zero_gradient": method == "grpo"}
+    recipe = small_recipe(method=method, training__group=2, training__learning_rate=1e-3, **idle)
     trainer = build_trainer(recipe, tmp_path, kept)
     before = torch.cat([p.detach().flatten().clone() for p in trainer.model.parameters()])
     trainer.train()
@@ -92,7 +93,8 @@ def test_a_grader_that_throws_rewards_nothing_and_its_reason_is_recorded(tmp_pat
 
     monkeypatch.setattr(Stories, "grade", broken)
     kept = Kept()
-    build_trainer(small_recipe(method="grpo", training__group=2, training__steps=1), tmp_path, kept).train()
+    with pytest.raises(TrainingError, match="no two answers of a group"):
+        build_trainer(small_recipe(method="grpo", training__group=2, training__steps=1), tmp_path, kept).train()
     [step] = kept.steps
     assert step.failures == {"grader: RecursionError: too deep": 4}
     assert step.metrics["reward"] == 0

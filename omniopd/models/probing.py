@@ -22,7 +22,7 @@ LENGTHS = (32, 21)
 _CONTEXTS = ("max_position_embeddings", "max_seq_len", "n_positions", "n_ctx", "context_length")
 # Relative root mean square. Other batch shapes round otherwise: by 1e-6 in 32 bits, 1e-3 where a GPU multiplies in
 # TF32, 1.5% in 16 bits in a trained model of 30 layers, more where a near tie sends a token to another expert. Padding
-# that is read as text, wrong positions or a wrong cache make 50% and more; a recurrence that goes on a little off, 6e-5.
+# that is read as text, wrong positions or a wrong cache make 50% and more; a recurrence that goes on a bit off, 6e-5.
 _SAME, _SAME_ON_A_GPU, _SAME_IN_16_BITS = 2e-5, 0.01, 0.15
 _answers: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Any]] = WeakKeyDictionary()
 

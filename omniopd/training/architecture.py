@@ -64,4 +64,6 @@ def _sampling_problem(model: nn.Module) -> str | None:
         raise
     except Exception as error:  # whatever an architecture raises
         return f"transformers cannot sample them from it ({type(error).__name__}: {first_line(error)})"
-    return None if same(model, found, wanted, _OFF_POLICY) else "transformers samples them from other logits than those of each row"
+    if same(model, found, wanted, _OFF_POLICY):
+        return None
+    return "transformers samples them from other logits than those of each row"

@@ -224,6 +224,8 @@ def allowed(key: str) -> str:
         return ", ".join(bounds.words)
     if math.isinf(bounds.least):
         return ""
+    if bounds.least == 0 and not bounds.open_ and bounds.most > 1:
+        return ""  # only what nobody would write is left out
     if bounds.most <= 1:
         return f"{'above ' * bounds.open_}{bounds.least:g} to {bounds.most:g}"
     return f"{'above' if bounds.open_ else 'at least'} {bounds.least:g}"

@@ -259,7 +259,8 @@ def _fault(value: Any, hint: Any, bounds: Setting, who: str) -> str:
 def _fault_of_text(value: str, bounds: Setting, who: str) -> str:
     if bounds.words and value not in bounds.words:
         near = difflib.get_close_matches(value, bounds.words, 1)
-        return f"did you mean {near[0]!r}?" if near else f"{who} must be one of {', '.join(bounds.words)}"
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        return f"{guess}{who} must be one of {', '.join(bounds.words)}"
     if not value and not bounds.empty:
         return f"{who} must be named ({bounds.says})"
     if _HALF.search(value):

@@ -121,7 +121,7 @@ def test_a_white_box_needs_a_teacher_that_runs_here(tmp_path):
 
 
 def test_a_prompt_longer_than_the_context_is_found_before_training(tmp_path):
-    with pytest.raises(DataError, match=r"prompt 'stories/\S+' has \d+ tokens, .*more than the model's context \(512\)"):
+    with pytest.raises(DataError, match=r"prompt 'stories/\S+' has \d+ tokens, .*the model's context \(512\)"):
         build_trainer(small_recipe(student__max_tokens=500), tmp_path)
 
 

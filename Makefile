@@ -61,15 +61,10 @@ ablations: install
 bench: install
 	@for script in benchmarks/$(ONLY).py; do echo "== $$script" && $(BIN)/python "$$script" || exit 1; done
 
-# Resolve anew for every Python from 3.11 on, keeping the pins that still fit; torch's accelerator packages follow torch.
+# Resolve anew for every Python from 3.11 on, with hashes, keeping the pins that still fit.
 constraints: install-test
 	@$(BIN)/python -m pip install --quiet uv
-	@cp constraints.txt .venv/resolved.txt
-	@$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --quiet \
-		--no-header --no-annotate --output-file .venv/resolved.txt
-	@{ sed -n '/^#/p' constraints.txt; grep -vE "^(nvidia|cuda|triton)|sys_platform == 'win32'|os_name == 'nt'$$" .venv/resolved.txt \
-		| sed -E "/python_full_version/! s/ ;.*//"; } > .venv/constraints.txt
-	@mv .venv/constraints.txt constraints.txt
+	@$(BIN)/python .ci/resolve.py
 	@git --no-pager diff --stat constraints.txt
 
 install: need = 

@@ -1,4 +1,4 @@
-"""Make .venv and install omniopd into it, in the versions of constraints.txt; do nothing when nothing changed.
+"""Make .venv and install omniopd into it, by the hashes of constraints.txt; do nothing when nothing changed.
 
     python3 .ci/install.py [--extra test] [--torch-index URL]
 
@@ -114,16 +114,63 @@ def make_venv(python: str, venv: str) -> None:
 
 
 def install(venv: str, wanted, replace_torch: bool) -> None:
+    """Everything by the hashes of constraints.txt, then the package itself; torch apart (`install_torch`)."""
     pip = [os.path.join(venv, "bin", "python"), "-m", "pip", "install", "--disable-pip-version-check"]
-    pip += ["--constraint", os.path.join(ROOT, "constraints.txt")]
-    if wanted["torch_index"]:
-        say("Installing torch from %s." % wanted["torch_index"])
-        # Without its dependencies: those come from the usual index below, in the pinned versions.
-        torch = ["--no-deps", "--index-url", wanted["torch_index"], "torch"]
-        run_pip(pip + (["--force-reinstall"] if replace_torch else []) + torch, venv)
-    name = ROOT + ("[%s]" % ",".join(wanted["extras"]) if wanted["extras"] else "")
-    say("Installing omniopd%s and what it needs; the first time takes minutes." % name[len(ROOT) :])
-    run_pip([*pip, "--editable", name], venv)
+    parts = ["omniopd", "tests"] if "test" in wanted["extras"] else ["omniopd"]
+    say("Installing what omniopd needs%s; the first time takes minutes." % (", and its tests" if parts[1:] else ""))
+    run_pip([*pip, *BY_HASH, "--requirement", written(venv, parts)], venv)
+    install_torch(pip, venv, wanted["torch_index"], replace_torch)
+    others = [extra for extra in wanted["extras"] if extra != "test"]
+    if others:
+        say("Installing %s, which constraints.txt does not list, without hashes." % ", ".join(others))
+        # Pins alone: with their hashes, pip would want one of everything.
+        plain = written(venv, PARTS, hashes=False)
+        run_pip([*pip, "--constraint", plain, "--editable", "%s[%s]" % (ROOT, ",".join(others))], venv)
+    # Built by what was installed above: an isolated build would fetch its tools, by no hash.
+    run_pip([*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT], venv)
+
+
+def install_torch(pip, venv: str, index: str, replace: bool) -> None:
+    """torch by its hashes, too. Another index, or this machine, may offer another build, whose files nobody listed."""
+    pin = next(line for line in part("torch", hashes=False) if line.startswith("torch==")).split(" ")[0]
+    if index:
+        say("Installing torch from %s, a build with hashes of its own: unchecked." % index)
+        run_pip(pip + ["--force-reinstall"] * replace + ["--no-deps", "--index-url", index, pin], venv)
+        run_pip([*pip, pin], venv)  # and what this build needs beside
+        return
+    version = offered(pip, pin)
+    if "+" in version:
+        say("This machine offers a build of torch of its own (%s), with hashes of its own: unchecked." % version)
+        run_pip([*pip, "torch==" + version], venv)
+    else:
+        run_pip([*pip, *BY_HASH, "--requirement", written(venv, ["torch"])], venv)
+
+
+def offered(pip, pin: str) -> str:
+    """The version that pip would install: with a "+" and a label where it is another build than the usual index's."""
+    asked = subprocess.run(
+        [*pip, "--dry-run", "--no-deps", "--ignore-installed", "--quiet", "--report", "-", pin],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True,
+    )  # fmt: skip
+    try:
+        return json.loads(asked.stdout)["install"][0]["metadata"]["version"]
+    except (ValueError, KeyError, IndexError):
+        return ""  # an old pip, or nothing there: the installation itself says what is wrong
+
+
+def written(venv: str, parts, hashes: bool = True) -> str:
+    """A file with some parts of constraints.txt, for pip."""
+    file = os.path.join(venv, "pins-%s.txt" % "-".join(parts))
+    with open(file, "w") as out:
+        out.write("\n".join(line for name in parts for line in part(name, hashes)) + "\n")
+    return file
+
+
+def part(name: str, hashes: bool = True):
+    """The lines of constraints.txt between "# == name" and the next such line."""
+    with open(os.path.join(ROOT, "constraints.txt")) as file:
+        lines = file.read().split("# == %s\n" % name)[1].split("# == ")[0].splitlines()
+    return [line if hashes else line.rstrip("\\ ") for line in lines if hashes or not line.startswith(" ")]
 
 
 def run_pip(command, venv: str) -> None:
@@ -167,6 +214,8 @@ def stop(sentence: str) -> None:
     sys.exit("omniopd: " + sentence)
 
 
+PARTS = ["omniopd", "tests", "torch"]
+BY_HASH = ["--require-hashes", "--no-deps"]
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ _HOME = {
     "AuditedRollout": "types",
     "BudgetedTeacher": "teachers.budget",
     "CachedTeacher": "teachers.cached",
+    "ChatTemplate": "teachers.handover",
     "Continuations": "types",
     "ContinuationRequest": "types",
     "Fork": "types",

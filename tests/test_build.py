@@ -80,7 +80,7 @@ def test_tasks_by_name(tmp_path):
     assert build_task(small_recipe(task__name="gsm8k", task__path=str(tmp_path))).path_or_id == str(tmp_path)
     with pytest.raises(ConfigError, match=r"task.path is empty"):
         build_task(small_recipe(task__name="jsonl"))
-    with pytest.raises(ConfigError, match=r"task.name is 'storys': it must be one of stories"):
+    with pytest.raises(ConfigError, match=r"task.name is 'storys': did you mean 'stories'\? it must be one of stories"):
         build_task(small_recipe(task__name="storys"))
 
 
@@ -121,12 +121,12 @@ def test_a_white_box_needs_a_teacher_that_runs_here(tmp_path):
 
 
 def test_a_prompt_longer_than_the_context_is_found_before_training(tmp_path):
-    with pytest.raises(DataError, match=r"prompt \d+ has \d+ tokens, .*more than the model's context \(512\)"):
+    with pytest.raises(DataError, match=r"prompt 'stories/\S+' has \d+ tokens, .*the model's context \(512\)"):
         build_trainer(small_recipe(student__max_tokens=500), tmp_path)
 
 
 def test_a_device_that_is_not_here_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="it must be auto, cpu or cuda"):
+    with pytest.raises(ConfigError, match=r"training\.device is 'tpu': .* it must be one of auto, cpu, cuda"):
         trainer_settings(small_recipe(training__device="tpu"), tmp_path)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -63,3 +65,60 @@ def test_what_is_installed_covers_what_needs_less(install: ModuleType) -> None:
 
 def test_a_folder_without_a_working_environment_counts_as_none(install: ModuleType, tmp_path: Path) -> None:
     assert install.what_is_installed(str(tmp_path)) is None
+
+
+def test_every_pin_has_a_hash_and_no_host(install: ModuleType) -> None:
+    text = (ROOT / "constraints.txt").read_text()
+    assert "://" not in text
+    every = [block for name in install.PARTS for block in re.split(r"\n(?=\S)", "\n".join(install.part(name)).strip())]
+    assert len(every) > 200
+    for block in every:
+        first, *hashes = block.split("\n")
+        assert re.match(r"[a-z0-9._-]+==\S+( ; .+)? \\$", first), first
+        assert hashes
+        assert all(re.match(r"    --hash=sha256:[0-9a-f]{64}( \\)?$", line) for line in hashes), block
+    names = [block.partition("==")[0] for block in every]
+    assert {"hatchling", "editables", "numpy", "pytest", "torch"} <= set(names)
+
+
+def test_what_the_package_and_its_tests_need_is_pinned(install: ModuleType) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    named = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    pinned = {line.partition("==")[0] for name in ("omniopd", "torch") for line in install.part(name, hashes=False)}
+    assert {re.split(r"[^\w-]", wanted)[0].lower() for wanted in named} <= pinned
+    tests = {line.partition("==")[0] for line in install.part("tests", hashes=False)} | pinned
+    wanted = project["project"]["optional-dependencies"]["test"]
+    assert {re.split(r"[^\w-]", one)[0].lower() for one in wanted} <= tests
+
+
+@pytest.mark.parametrize(
+    ("version", "hashed"), [("2.13.0", True), ("2.13.0+cpu", False), ("", True)], ids=["of the index", "own", "unknown"]
+)
+def test_torch_goes_unchecked_only_as_a_build_of_the_machines_own(
+    install: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, hashed: bool
+) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(install, "offered", lambda *_: version)
+    monkeypatch.setattr(install, "run_pip", lambda command, venv: ran.append(command))
+    install.install(str(tmp_path), {"extras": ["test"], "torch_index": ""}, replace_torch=False)
+    first, torch, last = ran
+    assert first[-4:-1] == ["--require-hashes", "--no-deps", "--requirement"]
+    assert ("--require-hashes" in torch) is hashed
+    assert last[-4:] == ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
+    pins = Path(first[-1]).read_text()
+    assert "numpy==" in pins
+    assert "torch==" not in pins
+
+
+def test_an_extra_that_is_not_pinned_is_said_to_go_unchecked(
+    install: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(install, "offered", lambda *_: "")
+    monkeypatch.setattr(install, "run_pip", lambda command, venv: ran.append(command))
+    install.install(str(tmp_path), {"extras": ["trackers"], "torch_index": "there"}, replace_torch=True)
+    said = capsys.readouterr().out
+    assert "Installing trackers, which constraints.txt does not list, without hashes." in said
+    assert "Installing torch from there, a build with hashes of its own: unchecked." in said
+    assert [command[-1] for command in ran[3:]] == [f"{ROOT}[trackers]", str(ROOT)]
+    assert "--hash" not in Path(ran[3][ran[3].index("--constraint") + 1]).read_text()

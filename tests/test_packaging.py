@@ -21,6 +21,8 @@ DATA = {
     "notebooks": "omniopd/_notebooks",
 }
 
+MADE = ("*.safetensors", "manifest.json", "figures.json")  # weights, runs, measurements
+
 USE_FROM_ELSEWHERE = """
 import pathlib, sys
 import omniopd, omniopd_widgets
@@ -98,3 +100,15 @@ def output(command: list[str | Path], cwd: Path | None = None, env: dict[str, st
     done = subprocess.run(command, cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_shipped_models_and_runs_stand_under_a_readme_that_names_each_and_its_licence() -> None:
+    shipped = {path.parent for pattern in MADE for path in (ROOT / "omniopd").rglob(pattern)}
+    assert {"student", "teacher", "embedding", "labels"} <= {folder.name for folder in shipped}
+    for folder in shipped:
+        readme = next(f / "README.md" for f in (folder, *folder.parents) if (f / "README.md").is_file())
+        assert readme.is_relative_to(ROOT / "omniopd"), folder
+        licence = readme.read_text(encoding="utf-8").partition("## Licence")[2].partition("\n## ")[0]
+        assert "Apache-2.0" in licence
+        first = folder.relative_to(readme.parent).parts
+        assert not first or f"`{first[0]}/`" in licence, folder

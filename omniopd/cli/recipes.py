@@ -1,4 +1,4 @@
-"""`omniopd recipes`: the recipes and studies that ship with the package, and what they say."""
+"""`omniopd recipes`: the recipes and studies that ship with the package, what they say, and every setting there is."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "recipes", help="list recipes and studies", description=__doc__
     )
     command.add_argument("name", nargs="?", help="print this recipe in full, every setting spelled out")
+    command.add_argument(
+        "--settings", nargs="?", const="", metavar="SECTION",
+        help="list every setting (of a section, such as audit): its default, what it is for, what it may be",
+    )  # fmt: skip
     return command
 
 
 def run(options: argparse.Namespace) -> int:
     from omniopd.config import load_recipe, recipe_toml
 
+    if options.settings is not None:
+        print_settings(options.settings)
+        return 0
     if options.name is not None:
         print(recipe_toml(load_recipe(options.name)), end="")
         return 0
@@ -27,3 +34,26 @@ def run(options: argparse.Namespace) -> int:
             first = path.read_text(encoding="utf-8").splitlines()[0]
             print(f"  {path.stem:12} {first.removeprefix('#').strip()}")
     return 0
+
+
+def print_settings(section: str = "") -> None:
+    """Every setting, or those of a section, in a line each. Raises ConfigError for a section that is none."""
+    from omniopd.config import SETTINGS, Recipe, allowed, every_setting
+    from omniopd.errors import ConfigError
+
+    chosen = [key for key in every_setting() if section in ("", key, key.partition(".")[0])]
+    if not chosen:
+        sections = dict.fromkeys(key.partition(".")[0] for key in every_setting())
+        raise ConfigError(f"there is no section {section!r}: there are {', '.join(sections)}")
+    plain = Recipe().as_dict()
+    for key in chosen:
+        first, _, last = key.partition(".")
+        default = plain[first][last] if last else plain[first]
+        may = f" ({allowed(key)})" if allowed(key) else ""
+        print(f"{key:33} {_short(default):22} {SETTINGS[key].says}{may}")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(f"{v:g}" for v in value) or "[]" if isinstance(value, tuple) else f"{value}" or '""'

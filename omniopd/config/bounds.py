@@ -224,6 +224,8 @@ def allowed(key: str) -> str:
         return ", ".join(bounds.words)
     if math.isinf(bounds.least):
         return ""
+    if bounds.least == 0 and not bounds.open_ and bounds.most > 1:
+        return ""  # only what nobody would write is left out
     if bounds.most <= 1:
         return f"{'above ' * bounds.open_}{bounds.least:g} to {bounds.most:g}"
     return f"{'above' if bounds.open_ else 'at least'} {bounds.least:g}"
@@ -257,7 +259,8 @@ def _fault(value: Any, hint: Any, bounds: Setting, who: str) -> str:
 def _fault_of_text(value: str, bounds: Setting, who: str) -> str:
     if bounds.words and value not in bounds.words:
         near = difflib.get_close_matches(value, bounds.words, 1)
-        return f"did you mean {near[0]!r}?" if near else f"{who} must be one of {', '.join(bounds.words)}"
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        return f"{guess}{who} must be one of {', '.join(bounds.words)}"
     if not value and not bounds.empty:
         return f"{who} must be named ({bounds.says})"
     if _HALF.search(value):

@@ -53,6 +53,11 @@ def check(recipe: Recipe) -> Recipe:
             "lower it, or raise audit.chunk_tokens"
         )
     check_objective(objective.target, objective.concentration, objective.continuation_weight, "objective.")
+    if objective.redraws and objective.target != "centred":
+        raise ConfigError(
+            f'objective.redraws is {objective.redraws} and objective.target "{objective.target}": only "centred" has a '
+            "baseline at the same fork, so set objective.redraws=0"
+        )
     if training.rollouts % training.micro_batch and training.rollouts > training.micro_batch:
         raise ConfigError(
             f"training.rollouts is {training.rollouts}, no multiple of training.micro_batch ({training.micro_batch}): "

@@ -35,12 +35,12 @@ _LOG = logging.getLogger(__name__)
 class HostedTeacher:
     """Continues prefixes with `model`, by its name as litellm writes it, sampled at `temperature` and `top_p`.
 
-    `handover` is "raw", "prefill" or "instruction" ("": as the table says); a raw one renders the prompt with
-    `template`. `concurrency` calls are in flight at once; one is given up after `call_timeout_s`, a batch after
-    `batch_deadline_s` (what is missing then is unanswered). Failures are tried again with `patience`. Limits per minute
-    (0: none) hold for all calls of the process to this model at this address, of several teachers' the lowest. `price`
-    replaces that of the table; `parameters` go into every call; `key_variable` names the environment's variable that
-    holds the key, if litellm's own is not meant.
+    `handover` is "raw", "prefill" or "instruction" ("": as the table says); a raw one, as servers of open models take
+    it, renders the prompt with `template`: `ChatTemplate(tokenizer)` of the served model. `concurrency` calls are in
+    flight at once; one is given up after `call_timeout_s`, a batch after `batch_deadline_s` (what is missing then is
+    unanswered). Failures are tried again with `patience`. Limits per minute (0: none) hold for all calls of the process
+    to this model at this address, of several teachers' the lowest. `price` replaces that of the table; `parameters` go
+    into every call; `key_variable` names the environment's variable that holds the key, if litellm's own is not meant.
     `strict` stops at a changed fingerprint of the served system, too.
     """
 

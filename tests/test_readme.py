@@ -1,0 +1,62 @@
+"""What the README shows works as it stands there: its study, its Python, its list of settings."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import omniopd
+from omniopd.cli.main import main
+from omniopd.config import SETTINGS
+from omniopd.launch.study import load_study
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+
+
+def test_the_study_is_one_whose_arms_differ_in_one_setting(tmp_path: Path) -> None:
+    [text] = blocks("toml")
+    file = tmp_path / "mine.toml"
+    file.write_text(text, encoding="utf-8")
+    study = load_study(file)
+    runs = study.runs()
+    assert [str(run) for run in runs[:2]] == ["labels, seed 0", "no anchor, seed 0"]
+    assert len(runs) == 6
+    assert [run.recipe.objective.anchor_weight for run in runs[:2]] == [0.1, 0.0]
+    assert study.reference == "labels"
+
+
+def test_its_python_uses_names_that_are_there() -> None:
+    for text in blocks("python"):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.module == "omniopd":
+                assert {name.name for name in node.names} <= set(omniopd.__all__)
+
+
+def test_the_command_lists_every_setting_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "--settings"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(SETTINGS)
+    assert all(setting.says in line for line, setting in zip(lines, SETTINGS.values(), strict=True))
+    assert main(["recipes", "--settings", "audit"]) == 0
+    assert {line.partition(".")[0] for line in capsys.readouterr().out.splitlines()} == {"audit"}
+    assert main(["recipes", "--settings", "audt"]) == 2
+    assert "there is no section 'audt'" in capsys.readouterr().err
+
+
+def test_a_served_models_teacher_is_made_as_it_says() -> None:
+    """The raw handover wants the served model's own template, by the name that the README gives it."""
+    from omniopd import ChatTemplate, HostedTeacher
+    from tests.builders import tiny_tokenizer
+
+    teacher = HostedTeacher(
+        "hosted_vllm/some/model", api_base="http://localhost:8000/v1", template=ChatTemplate(tiny_tokenizer())
+    )
+    assert teacher.handover.name == "raw"
+    assert "ChatTemplate(tokenizer)" in (HostedTeacher.__doc__ or "")

@@ -219,7 +219,7 @@ def _first_served(db: sqlite3.Connection, teacher: str, served: str) -> str:
 def _stored(answer: object) -> Stored | None:
     """The draw that a row holds, None where it has another shape than every draw of ours."""
     try:
-        said = json.loads(answer) if isinstance(answer, bytes) else None
+        said = json.loads(answer) if isinstance(answer, bytes) and answer.startswith(b"{") else None
     except (ValueError, RecursionError):
         return None
     if not isinstance(said, dict) or any(type(value) is not _TYPES.get(name) for name, value in said.items()):

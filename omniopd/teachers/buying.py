@@ -23,10 +23,10 @@ from omniopd.teachers.calls import Call, Draw, Outcome
 from omniopd.teachers.finish import BROKEN, REFUSED, STOP, UNSAID
 from omniopd.teachers.handover import Asked, Handover, Read
 from omniopd.teachers.transport import FOR_ALL, RATE_LIMITED, Choice, Failure, Reply
-from omniopd.types import Usage
+from omniopd.types import HALF_CHARACTER, Usage
 
 NO_TEXT, THINKING_ONLY, REFUSAL, OTHER_MODEL = "no text", "thinking only", "refusal", "other model"
-THOUGHT_REMOVED, ECHO, HALF_CHARACTER = "thought removed", "echo", "half of a character"
+THOUGHT_REMOVED, ECHO = "thought removed", "echo"
 BUDGET, DEADLINE = "budget", "deadline"
 LONGEST_WAIT_S = 60.0  # that a look at a teacher, which has no deadline, waits because a provider says so
 _LAST_SEED = 2**31 - 1
@@ -255,7 +255,7 @@ def unread(choice: Choice, reply: Reply, asked: Asked, handover: Handover) -> Re
     if choice.thought and handover.exact:
         # litellm takes a leading <think>…</think> out of an answer: what is left does not follow the prefix.
         return Read("", THOUGHT_REMOVED)
-    return None if _can_be_written(choice.text) else Read("", HALF_CHARACTER)
+    return None
 
 
 def _read(choice: Choice, reply: Reply, asked: Asked, handover: Handover) -> Read:
@@ -267,15 +267,6 @@ def _read(choice: Choice, reply: Reply, asked: Asked, handover: Handover) -> Rea
         # The repetition took tokens of the limit: the rest may be shorter than the chunk, and would count as different.
         return Read("", ECHO, echoed=True)
     return read
-
-
-def _can_be_written(text: str) -> bool:
-    """JSON can spell half of a surrogate pair, which no file, request or tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _together(wanted: Sequence[int], reseeds: dict[int, int], most: int) -> list[int]:

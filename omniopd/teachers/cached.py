@@ -25,10 +25,10 @@ from omniopd.teachers.asking import ask, checked
 from omniopd.teachers.buying import served_name
 from omniopd.teachers.calls import Call, Leave, OnResult, Outcome, Watcher, then
 from omniopd.teachers.identity import beyond_text, identity_of
-from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage, is_writable
+from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
 MODES = ("record", "replay")
-NOT_RECORDED, DAMAGED, NO_CHARACTER = "not recorded", "damaged in the cache", "half of a character"
+NOT_RECORDED, DAMAGED = "not recorded", "damaged in the cache"
 
 
 class CachedTeacher:
@@ -137,8 +137,6 @@ class _Lookup:
                 self.usage[question] = self.usage.get(question, Usage()) + answer.usage
                 if answer.problem is not None:
                     self.problems[question] = answer.problem
-                elif not all(map(is_writable, answer.texts)):
-                    self.problems[question] = NO_CHARACTER
                 self.pending[question] -= 1
                 if not self.pending[question]:
                     self._answer(question)

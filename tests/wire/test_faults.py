@@ -26,7 +26,7 @@ from omniopd.teachers.cached import CachedTeacher
 from omniopd.teachers.failures import Failure
 from omniopd.teachers.prices import per_million
 from omniopd.teachers.transport import send
-from omniopd.types import Fork
+from omniopd.types import HALF_CHARACTER, Fork
 from tests.builders import request, rollout
 from tests.wire.breaking import Breaking, faults, response
 from tests.wire.saying import KEY, WIRES, Said, Wire, keys
@@ -125,7 +125,7 @@ def test_a_text_that_cannot_be_written_down_is_none_and_is_not_kept(name: str, t
         assert (answer.texts, answer.usage.calls) == ((" 7",), 3)
     with Breaking(lambda body: response(good(wire, texts=["a\ud800b"]))) as server:
         other = CachedTeacher(wire.teacher(server.url), tmp_path / "b.sqlite")
-        assert [a.problem for a in other.continue_from([request("", 1, 8)])] == ["half of a character"]
+        assert [a.problem for a in other.continue_from([request("", 1, 8)])] == [HALF_CHARACTER]
         assert len(other.answers) == 0
 
 

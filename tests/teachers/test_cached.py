@@ -240,7 +240,8 @@ def test_an_answer_that_cannot_be_written_stops_the_run_and_is_paid_for_all_the_
         server.answer = lambda body, seed: f"{seed} " * 2000
         with pytest.raises(TeacherError, match=r"could not be written into .*a\.sqlite \(database or disk is full\)"):
             budgeted.continue_from(long)
-        assert sum(spend.calls for spend in budgeted.ledger) == len(server.seen) > 0
+        # A call that was given up on its way counts, whether or not the server has read it.
+        assert 64 >= sum(spend.calls for spend in budgeted.ledger) >= len(server.seen) > 0
         cached.answers._writer.execute("PRAGMA max_page_count=100000")
         before = len(cached.answers)
         [answer] = budgeted.continue_from(long)

@@ -68,9 +68,7 @@ class Walk:
 
 
 def walk(
-    hidden: Float[Tensor, "tokens hidden"],
-    question: Question,
-    terms: Terms | None = None,
+    hidden: Float[Tensor, "tokens hidden"], question: Question, terms: Terms | None = None,
     wanted: tuple[bool, ...] = (False, False, False),
 ) -> Walk:
     """Visit every token that has a term (all of them where `terms` is None), a tile at a time.
@@ -174,14 +172,8 @@ def _visits(question: Question, terms: Terms | None, tokens: int, device: torch.
 
 
 def _visit(
-    found: Walk,
-    tile: Tensor,
-    hidden: Tensor,
-    question: Question,
-    terms: Terms | None,
-    buffers: list[Tensor],
-    weight: Tensor,
-    reference_weight: Tensor | None,
+    found: Walk, tile: Tensor, hidden: Tensor, question: Question, terms: Terms | None, buffers: list[Tensor],
+    weight: Tensor, reference_weight: Tensor | None,
 ) -> None:
     """One tile: the statistics of its tokens and, where terms are given, their share of the gradients."""
     logits, probs, *spare = (buffer[: len(tile)] for buffer in buffers)
@@ -263,7 +255,9 @@ def _project(out: Tensor, states: Tensor, weight: Tensor, head: Head, temperatur
     return slope
 
 
-def _accumulate(gradients: list[Tensor | None], tile: Tensor, gradient: Tensor, states: Tensor, weight: Tensor) -> None:
+def _accumulate(
+    gradients: list[Tensor | None], tile: Tensor, gradient: Tensor, states: Tensor, weight: Tensor
+) -> None:
     """Add a tile's dL/d(W h + b) to the gradients that were asked for."""
     of_hidden, of_weight, of_bias = gradients
     factor = gradient if weight.dtype == gradient.dtype else gradient.to(weight.dtype)

@@ -21,18 +21,8 @@ from omniopd.models.backbone import as_reference, check_head, head_of, sequence_
 from omniopd.models.chunked_head import GradientInForward, Head, Question, Statistics, Terms, walk
 
 __all__ = [
-    "Head",
-    "HeadLoss",
-    "TokenStatistics",
-    "as_reference",
-    "check_head",
-    "head_of",
-    "label_costs",
-    "reference_statistics",
-    "response_hidden",
-    "sequence_hidden",
-    "sequence_statistics",
-    "token_statistics",
+    "Head", "HeadLoss", "TokenStatistics", "as_reference", "check_head", "head_of", "label_costs",
+    "reference_statistics", "response_hidden", "sequence_hidden", "sequence_statistics", "token_statistics",
     "weighted_head_loss",
 ]
 
@@ -67,12 +57,8 @@ class HeadLoss:
 
 
 def token_statistics(
-    hidden: Float[Tensor, "tokens hidden"],
-    head: Head,
-    targets: Int[Tensor, " tokens"],
-    *,
-    reference_hidden: Float[Tensor, "tokens reference"] | None = None,
-    reference_head: Head | None = None,
+    hidden: Float[Tensor, "tokens hidden"], head: Head, targets: Int[Tensor, " tokens"], *,
+    reference_hidden: Float[Tensor, "tokens reference"] | None = None, reference_head: Head | None = None,
     temperature: float = 1.0,
 ) -> TokenStatistics:
     """Statistics of `targets` under softmax(head(hidden) / temperature); KL only where a reference is given.
@@ -87,18 +73,12 @@ def token_statistics(
 
 
 def weighted_head_loss(
-    hidden: Float[Tensor, "tokens hidden"],
-    head: Head,
-    targets: Int[Tensor, " tokens"],
-    chunk_weights: Float[Tensor, " tokens"],
-    *,
-    reference_hidden: Float[Tensor, "tokens reference"] | None = None,
-    reference_head: Head | None = None,
+    hidden: Float[Tensor, "tokens hidden"], head: Head, targets: Int[Tensor, " tokens"],
+    chunk_weights: Float[Tensor, " tokens"], *,
+    reference_hidden: Float[Tensor, "tokens reference"] | None = None, reference_head: Head | None = None,
     anchor_weights: Float[Tensor, " tokens"] | None = None,
-    label_ids: Int[Tensor, "tokens label"] | None = None,
-    label_weights: Float[Tensor, "tokens label"] | None = None,
-    temperature: float = 1.0,
-    kernel: Literal["auto", "tokens", "trl"] = "auto",
+    label_ids: Int[Tensor, "tokens label"] | None = None, label_weights: Float[Tensor, "tokens label"] | None = None,
+    temperature: float = 1.0, kernel: Literal["auto", "tokens", "trl"] = "auto",
 ) -> HeadLoss:
     """Σ_t −chunk_weights_t·log π(target_t) + anchor_weights_t·KL_t(π_ref‖π) − Σ_k label_weights_tk·log π(label_ids_tk).
 
@@ -109,9 +89,7 @@ def weighted_head_loss(
     if (anchor_weights is None) != (reference_head is None) or (label_ids is None) != (label_weights is None):
         raise ConfigError("anchor_weights go with a reference, label_ids with label_weights: pass both or neither")
     terms = Terms(
-        chunk_weights.detach(),
-        None if anchor_weights is None else anchor_weights.detach(),
-        label_ids,
+        chunk_weights.detach(), None if anchor_weights is None else anchor_weights.detach(), label_ids,
         None if label_weights is None else label_weights.detach(),
     )
     with _whole(head, reference_head):
@@ -126,11 +104,8 @@ def weighted_head_loss(
 
 @torch.no_grad()
 def label_costs(
-    hidden: Float[Tensor, "tokens hidden"],
-    head: Head,
-    label_ids: Int[Tensor, "tokens label"],
-    label_weights: Float[Tensor, "tokens label"],
-    temperature: float = 1.0,
+    hidden: Float[Tensor, "tokens hidden"], head: Head, label_ids: Int[Tensor, "tokens label"],
+    label_weights: Float[Tensor, "tokens label"], temperature: float = 1.0,
 ) -> Float[Tensor, " tokens"]:
     """−Σ_k label_weights_tk·log π(label_ids_tk) of each token: what the loss sums up, kept apart for a record."""
     found = label_logprobs(hidden, head, label_ids, label_weights, temperature)
@@ -139,11 +114,8 @@ def label_costs(
 
 @torch.no_grad()
 def label_logprobs(
-    hidden: Float[Tensor, "tokens hidden"],
-    head: Head,
-    label_ids: Int[Tensor, "tokens label"],
-    label_weights: Float[Tensor, "tokens label"],
-    temperature: float = 1.0,
+    hidden: Float[Tensor, "tokens hidden"], head: Head, label_ids: Int[Tensor, "tokens label"],
+    label_weights: Float[Tensor, "tokens label"], temperature: float = 1.0,
 ) -> Float[Tensor, "tokens label"]:
     """log π(label_ids_tk) of every token that has a weight at all; NaN elsewhere."""
     targets = label_ids.new_zeros(len(hidden))
@@ -153,12 +125,8 @@ def label_logprobs(
 
 
 def reference_statistics(
-    hidden: Float[Tensor, "tokens hidden"],
-    head: Head,
-    targets: Int[Tensor, " tokens"],
-    *,
-    reference_hidden: Float[Tensor, "tokens reference"] | None = None,
-    reference_head: Head | None = None,
+    hidden: Float[Tensor, "tokens hidden"], head: Head, targets: Int[Tensor, " tokens"], *,
+    reference_hidden: Float[Tensor, "tokens reference"] | None = None, reference_head: Head | None = None,
     temperature: float = 1.0,
 ) -> TokenStatistics:
     """The same in four lines of plain torch with full logits: slow, large, differentiable in everything."""
@@ -172,9 +140,7 @@ def reference_statistics(
 
 
 def response_hidden(
-    model: nn.Module,
-    input_ids: Int[Tensor, "batch length"],
-    attention_mask: Int[Tensor, "batch length"],
+    model: nn.Module, input_ids: Int[Tensor, "batch length"], attention_mask: Int[Tensor, "batch length"],
     response_tokens: int,
 ) -> Float[Tensor, "batch time hidden"]:
     """Hidden states of the last `response_tokens` columns: index t is the state that produced response token t."""
@@ -188,13 +154,8 @@ def response_hidden(
 
 
 def sequence_statistics(
-    model: nn.Module,
-    input_ids: Int[Tensor, "batch length"],
-    attention_mask: Int[Tensor, "batch length"],
-    response_tokens: int,
-    *,
-    reference: nn.Module | None = None,
-    temperature: float = 1.0,
+    model: nn.Module, input_ids: Int[Tensor, "batch length"], attention_mask: Int[Tensor, "batch length"],
+    response_tokens: int, *, reference: nn.Module | None = None, temperature: float = 1.0,
 ) -> TokenStatistics:
     """Statistics of the last `response_tokens` columns, shape (batch, time); 0 where `attention_mask` is 0.
 
@@ -210,11 +171,7 @@ def sequence_statistics(
             reference_states = response_hidden(frozen, input_ids, attention_mask, response_tokens)[attended]
             reference_head = head_of(frozen)
     found = token_statistics(
-        hidden,
-        head_of(model),
-        targets,
-        reference_hidden=reference_states,
-        reference_head=reference_head,
+        hidden, head_of(model), targets, reference_hidden=reference_states, reference_head=reference_head,
         temperature=temperature,
     )
 
@@ -237,11 +194,7 @@ def _whole(*heads: Head | None) -> AbstractContextManager[None]:
 
 
 def _question(
-    hidden: Tensor,
-    head: Head,
-    targets: Tensor,
-    reference_hidden: Tensor | None,
-    reference_head: Head | None,
+    hidden: Tensor, head: Head, targets: Tensor, reference_hidden: Tensor | None, reference_head: Head | None,
     temperature: float,
 ) -> Question:
     if (reference_hidden is None) != (reference_head is None):
@@ -279,15 +232,8 @@ def _with_trl(hidden: Tensor, question: Question, terms: Terms) -> HeadLoss:
         weights = torch.cat([weights, terms.labels[label_rows, columns]])
     if len(rows):
         found, spread, *_ = ChunkedLogProbFunction.apply(
-            hidden[rows],
-            head.weight,
-            head.bias,
-            ids,
-            temperature,
-            min(_TRL_COLUMNS, len(head.weight)),
-            head.softcap,
-            head.scale,
-            ("entropy",),
+            hidden[rows], head.weight, head.bias, ids, temperature, min(_TRL_COLUMNS, len(head.weight)), head.softcap,
+            head.scale, ("entropy",),
         )
         logprobs[rows[:audited]], entropies[rows] = found[:audited].detach(), spread.detach()
         terms_of_rows = -weights * found
@@ -296,18 +242,8 @@ def _with_trl(hidden: Tensor, question: Question, terms: Terms) -> HeadLoss:
     anchored = rows[:0] if terms.anchor is None else terms.anchor.nonzero().squeeze(-1)
     if len(anchored):
         found, spread = ChunkedDivergenceFunction.apply(
-            hidden[anchored],
-            head.weight,
-            head.bias,
-            question.reference_hidden[anchored],
-            reference.weight,
-            reference.bias,
-            0.0,
-            temperature,
-            head.scale,
-            head.softcap,
-            reference.scale,
-            reference.softcap,
+            hidden[anchored], head.weight, head.bias, question.reference_hidden[anchored], reference.weight,
+            reference.bias, 0.0, temperature, head.scale, head.softcap, reference.scale, reference.softcap,
         )
         anchor_kl[anchored], entropies[anchored] = found.detach().clamp(min=0), spread
         anchor = (terms.anchor[anchored] * found).sum()

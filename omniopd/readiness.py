@@ -15,8 +15,11 @@ from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.models.chat import prompt_ids
 from omniopd.models.loading import load_tokenizer
 from omniopd.tasks.named import build_task
+from omniopd.tasks.rows import require_answers
 from omniopd.tracking import require_tracker
 from omniopd.types import Teacher
+
+_GRADED = ("task.test_split", "evaluation.every_split")
 
 
 def require_ready(recipe: Recipe, teacher: Teacher | None = None) -> None:
@@ -51,5 +54,7 @@ def _require_data(recipe: Recipe) -> None:
             if not prompts:
                 raise DataError(f"the split {split!r} of {task.name} has no problems")
             prompt_ids(tokenizer, prompts[0].messages)
+            if key in _GRADED:
+                require_answers(task, prompts, "an evaluation")
         except DataError as error:
             raise DataError(f"{key}: {error}") from error

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 
 import nbformat
 import pytest
@@ -172,3 +173,45 @@ def test_cleaning_rewrites_paths_in_text_only():
     assert cell.outputs[0].data == {"text/plain": "runs/r a", "image/png": "/w/a"}
     assert (cell.outputs[1].evalue, cell.outputs[1].traceback) == ("in a", ["a"])
     assert all(len(place) > 2 for place in places_of("/", "/r"))
+
+
+def test_of_two_that_resume_a_notebook_at_once_one_executes_it(here):
+    launched = launch(notebook(here / "n.ipynb", "1 / x", ENDLESS), {"x": 0}, device="none")
+    assert launched.wait(120)
+    assert launched.state == "failed"
+    gate, told = threading.Barrier(2), []
+
+    def goes_on():
+        gate.wait()
+        try:
+            told.append(resume(launched.path))
+        except RunError as error:
+            told.append(str(error))
+
+    both = [threading.Thread(target=goes_on) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    [refused] = [word for word in told if isinstance(word, str)]
+    assert refused.startswith(f"{launched.path} is being run by process ")
+    # What the first execution had shown was put aside once.
+    assert [p.name for p in (launched.path / "launch").glob("attempt_*.ipynb")] == ["attempt_1.ipynb"]
+    assert launched.wait(120)
+
+
+def test_a_clock_that_is_set_makes_no_executed_notebook_lost(here):
+    launched = endless(here)
+    file = launched.path / "launch" / "process.json"
+    told = json.loads(file.read_text())
+    for by in (-7200, 7200):
+        file.write_text(json.dumps(told | {"pid_started": told["pid_started"] + by}))
+        assert launched.is_running()
+        assert (launched.state, launched.exit_code) == ("running", None)
+        with pytest.raises(RunError, match=f"is being run by process {told['pid']}"):
+            resume(launched.path)
+    file.write_text(json.dumps(told))
+    os.kill(told["pid"], signal.SIGKILL)
+    until(lambda: not launched.is_running(), 10)
+    assert launched.state == "lost"
+    launched.kill()

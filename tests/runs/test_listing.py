@@ -10,10 +10,12 @@ import pytest
 import omniopd
 from omniopd.config import load_recipe
 from omniopd.errors import RunError
+from omniopd.launch.folder import Launch, write_launch
 from omniopd.outcome import outcome
 from omniopd.records import EvalRecord, ProblemResult, StepRecord
 from omniopd.runs.listing import COLUMNS, run_folders
-from omniopd.runs.store import Run, create_run
+from omniopd.runs.status import Status, write_status
+from omniopd.runs.store import STATUS, Run, create_run
 
 
 def made(folder: Path, place: str, seed: int = 0, **settings: object) -> Run:
@@ -91,3 +93,24 @@ def test_what_a_run_holds_is_no_run_of_the_folder(tmp_path: Path) -> None:
     assert run_folders(tmp_path) == [run.path]
     assert run_folders(run.path) == [run.path]
     assert run_folders(tmp_path / "nowhere") == []
+
+
+def test_a_launched_notebook_without_a_run_keeps_its_row_and_is_no_run(tmp_path: Path) -> None:
+    made(tmp_path, "one")
+    place = tmp_path / "sweep" / "x=1"
+    write_launch(place, Launch("look.ipynb", {"x": 1}, created="2026-11-29T10:00:00Z"))
+    write_status(place / STATUS, Status("failed", message="cell 2: ValueError: x"))
+    row = omniopd.runs(tmp_path).loc["sweep/x=1"]
+    assert (row["state"], row["arm"], row["message"]) == ("failed", "look", "cell 2: ValueError: x")
+    assert row["created"] == "2026-11-29T10:00:00Z"
+    assert run_folders(tmp_path) == [tmp_path / "one"]  # of which alone there is something to compare
+    write_status(place / STATUS, Status("running", pid=1))
+    assert omniopd.runs(tmp_path).loc["sweep/x=1", "state"] == "lost"
+
+
+def test_seconds_are_those_of_the_steps_whatever_the_trainer_calls_them(tmp_path: Path) -> None:
+    run = made(tmp_path, "one")
+    run.append(StepRecord(3, 0.5, 0.5, 0.0, seconds={"step": 4.0}))  # SFT's
+    run.append(StepRecord(4, 0.5, 0.5, 0.0, seconds={"sampling": 1.0, "rest": 0.5}))
+    assert omniopd.runs(tmp_path).loc["one", "seconds"] == 3.0 + 4.0 + 1.5
+    assert "4 steps took 8 s" in outcome(run)  # 8.5, to the even

@@ -194,3 +194,16 @@ def test_problems_without_tests_are_left_out_and_counted(tmp_path: Path, caplog:
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert [prompt.id for prompt in Code(tmp_path).prompts("test")] == ["code/test/2"]
     assert "1 of 2 problems have no tests and are left out" in caplog.text
+
+
+def test_a_judgement_that_is_refused_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.is_dir():
+        pytest.skip("needs a system that lists what a process has open")
+    for allowed, switch in ((False, "1"), (True, "0")):
+        monkeypatch.setenv("OMNIOPD_RUN_PROGRAMS", switch)
+        before = len(list(descriptors.iterdir()))
+        for _ in range(5):
+            with pytest.raises(Refused, match="is off"):
+                judge_function("def f(): pass", "pass", "f", Limits(allowed))
+        assert len(list(descriptors.iterdir())) == before

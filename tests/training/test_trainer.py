@@ -111,7 +111,9 @@ def test_a_step_changes_the_student_and_tells_what_it_did(lab, tmp_path):
     assert 0 < first.metrics["audited/token_share"] <= 0.6
     assert first.metrics["entropy/forks"] > first.metrics["entropy/elsewhere"]
     assert first.output_tokens > 0
-    assert set(first.seconds) >= {"sampling", "scoring", "teacher", "similarity", "loss"}
+    assert set(first.seconds) >= {"sampling", "scoring", "teacher", "similarity", "loss", "rest"}
+    # Nothing is counted twice and nothing left out.
+    assert sum(first.seconds.values()) == pytest.approx(first.metrics["step_time"], rel=0.03)
 
 
 def weights_of_model(model):

@@ -86,10 +86,13 @@ def _is_cut(text: str, error: json.JSONDecodeError) -> bool:
     left = text[error.pos :]
     if not text.startswith('{"'[: len(text)]):
         return False
+    _, is_last, check = text.rpartition('"check": ')
+    if is_last:  # digits, however many are left of them
+        return not check or check.isdigit()
     if error.msg.startswith("Unterminated string"):
         is_value = text[: error.pos].endswith(": ")
         return is_value or any(f'"{key}"'.startswith(left) for key in _KEYS)
-    return not left.strip() or bool(_HALF_NUMBER.fullmatch(left) or any(word.startswith(left) for word in _WORDS))
+    return not left.strip(" ") or bool(_HALF_NUMBER.fullmatch(left) or any(word.startswith(left) for word in _WORDS))
 
 
 def _all_but_its_end(text: str) -> Any:

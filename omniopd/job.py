@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from omniopd.build import LocalModel, build_student, build_task, build_teacher, build_teacher_model, device_of
 from omniopd.config import Recipe
 from omniopd.errors import ConfigError, OmniOPDError, RunError
@@ -33,6 +31,7 @@ from omniopd.runs.store import Run, create_run, open_run
 from omniopd.stopping import Stopper
 from omniopd.tracking import Tracker, require_tracker, tracking
 from omniopd.training.checkpoints import newest_valid, step_of
+from omniopd.training.threads import use_threads
 from omniopd.types import Task, Teacher
 
 STUDENT, TEACHER = "student", "teacher"
@@ -141,8 +140,7 @@ class _Job:
 
     def carry_out(self, checkpoint: Path | None, merge: bool, own_teacher: Teacher | None) -> None:
         recipe, steps = self.recipe, self.recipe.training.steps
-        if recipe.training.threads:
-            torch.set_num_threads(recipe.training.threads)
+        use_threads(recipe.training.threads)
         student, teacher = build_student(recipe), None if own_teacher else build_teacher_model(recipe)
         if teacher is None and own_teacher is None and recipe.method in ASKS_FOR_TEXTS:
             # One for training and controls alike: what it was paid for stands in the run.

@@ -1,4 +1,4 @@
-"""How many threads a run computes with on processors: never more than there are cores, and a word where even those wait.
+"""How many threads a run computes with: never more than there are cores, and a word where even those wait.
 
 Threads that share a core wait for each other at the end of every operation: two of them on busy cores made steps
 seventeen times slower. How many there are changes the last bits of sums, so they are counted, never chosen by the load

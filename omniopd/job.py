@@ -14,8 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from omniopd.build import (
     ANSWERS,
     ASKS_FOR_TEXTS,
@@ -47,6 +45,7 @@ from omniopd.teachers.ledger import FILE as LEDGER
 from omniopd.teachers.ledger import spent
 from omniopd.tracking import Tracker, tracking
 from omniopd.training.checkpoints import newest_valid, step_of
+from omniopd.training.threads import use_threads
 from omniopd.types import Task, Teacher
 
 STUDENT, TEACHER = "student", "teacher"
@@ -201,8 +200,7 @@ class _Job:
         """Load and build everything, so that what cannot work is said before anything is measured."""
         recipe = self.recipe
         read_best(self.run.path)  # what a later evaluation could not read
-        if recipe.training.threads:
-            torch.set_num_threads(recipe.training.threads)
+        use_threads(recipe.training.threads)
         self.student, local = build_student(recipe), None if own_teacher else build_teacher_model(recipe)
         if local is None and own_teacher is None and recipe.method in ASKS_FOR_TEXTS:
             # One for training and controls alike: what it was paid for stands in the run.

@@ -51,18 +51,23 @@ def load_model(
 ) -> PreTrainedModel:
     """A causal language model in evaluation mode on `device` ("auto": CUDA, then Apple's, then the CPU).
 
-    `options` go to `from_pretrained`. Raises ConfigError for an unknown dtype and for what cannot be loaded.
+    `options` go to `from_pretrained`, whose older word for `dtype` is understood. Raises ConfigError for an unknown
+    dtype, for code that comes with a model, and for what cannot be loaded.
     """
-    kind = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if kind is None:
-        raise ConfigError(f"dtype {dtype!r} is unknown: it must be one of {', '.join(DTYPES)}")
+    kind, older = _dtype(dtype), options.pop("torch_dtype", None)
+    if older is not None:
+        if dtype != "float32" and _dtype(older) != kind:
+            raise ConfigError(f"dtype is {dtype!r} and torch_dtype {older!r}, its older name: give one of them")
+        kind = _dtype(older)
+    if options.pop("trust_remote_code", False):
+        raise ConfigError(f"trust_remote_code is set for {name!r}, and code of a model is never run here: leave it out")
     place = resolve(name)
     check_folder(name, place)
     try:
         model = AutoModelForCausalLM.from_pretrained(place, dtype=kind, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _unloadable("model", name, place, error) from error
-    return model.to(pick_device(device)).eval()
+    return model.eval() if "device_map" in options else model.to(pick_device(device)).eval()
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -118,6 +123,14 @@ def lora_config(rank: int, alpha: int = 16) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def _dtype(wanted: str | torch.dtype) -> torch.dtype | str:
+    """A kind of number by torch's own name, its name here or with "torch." before it, or "auto": the file's own."""
+    found = DTYPES.get(wanted.removeprefix("torch.")) if isinstance(wanted, str) else wanted
+    if wanted != "auto" and found not in DTYPES.values():
+        raise ConfigError(f"dtype {wanted!r} is unknown: it must be one of auto, {', '.join(DTYPES)}")
+    return found or "auto"
 
 
 def check_folder(name: str, place: str) -> None:

@@ -39,8 +39,29 @@ def test_a_folder_gives_its_model_and_tokenizer(folder: Path) -> None:
 
 def test_dtypes_by_name(folder: Path) -> None:
     assert load_model(str(folder), dtype="bfloat16", device="cpu").dtype == torch.bfloat16
-    with pytest.raises(ConfigError, match=r"dtype 'float7' is unknown: it must be one of float32"):
+    with pytest.raises(ConfigError, match=r"dtype 'float7' is unknown: it must be one of auto, float32"):
         load_model(str(folder), dtype="float7")
+
+
+@pytest.mark.parametrize("word", ["dtype", "torch_dtype"])
+@pytest.mark.parametrize("value", ["bfloat16", "torch.bfloat16", torch.bfloat16, "auto"])
+def test_a_dtype_is_obeyed_by_either_name_and_in_any_form(tmp_path: Path, word: str, value: str | torch.dtype) -> None:
+    tiny_model(dtype=torch.bfloat16).save_pretrained(tmp_path)
+    assert load_model(str(tmp_path), device="cpu", **{word: value}).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"torch_dtype": "float7"}, "dtype 'float7' is unknown"),
+        ({"torch_dtype": torch.int8}, r"dtype torch\.int8 is unknown"),
+        ({"dtype": "bfloat16", "torch_dtype": "float16"}, "give one of them"),
+        ({"trust_remote_code": True}, "never run here"),
+    ],
+)
+def test_what_cannot_be_obeyed_is_refused(folder: Path, options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_model(str(folder), device="cpu", **options)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import OPTConfig, OPTForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from omniopd.errors import ConfigError
 from omniopd.teachers.scripted import ScriptedTeacher
@@ -18,7 +18,7 @@ from tests.builders import prompts, tiny_tokenizer
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def student():
+def started():
     """With biases, and as every time."""
     torch.manual_seed(5)
     config = Qwen2Config(
@@ -44,7 +44,7 @@ def trainer_with(adapter, folder):
     args = OmniOPDConfig(**usual(folder, forks=2, samples=2, chunk_tokens=2, target="labels"))
     teacher = ScriptedTeacher([" the cat", "5 is"])
     return OmniOPDTrainer(
-        student(), teacher, args, rows(), processing_class=tiny_tokenizer(), peft_config=adapter
+        started(), teacher, args, rows(), processing_class=tiny_tokenizer(), peft_config=adapter
     )
 
 
@@ -85,7 +85,7 @@ COPY = {  # it is not, so that a copy of the starting student is kept
 @pytest.mark.parametrize("name", [*OFF, *COPY])
 def test_the_reference_is_the_student_as_it_was_given(tmp_path, name):
     copied = name in COPY
-    trainer, start = trainer_with((OFF | COPY)[name], tmp_path), said(student())
+    trainer, start = trainer_with((OFF | COPY)[name], tmp_path), said(started())
     assert (trainer.teacher_model is not None) == copied
     trainer.train()
     first, last = (log["kl/anchored"] for log in trainer.state.log_history[:2])
@@ -114,7 +114,7 @@ def grpo(folder, model, adapter=None):
 
 def test_grpo_is_pulled_towards_the_student_that_it_was_given(tmp_path):
     """Not towards what lies in the folder that it came from."""
-    student().save_pretrained(tmp_path)
+    started().save_pretrained(tmp_path)
     model = Qwen2ForCausalLM.from_pretrained(tmp_path)
     with torch.no_grad():
         model.model.norm.weight.mul_(0.5)
@@ -126,4 +126,23 @@ def test_grpo_is_pulled_towards_the_student_that_it_was_given(tmp_path):
 @pytest.mark.parametrize("adapter", COPY.values(), ids=COPY)
 def test_grpo_refuses_an_adapter_that_would_move_its_reference(tmp_path, adapter):
     with pytest.raises(ConfigError, match=r"beta is 0\.1, .* is not the starting student"):
-        grpo(tmp_path, student(), adapter)
+        grpo(tmp_path, started(), adapter)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_a_student_with_functional_dropout_takes_the_step_of_one_without(tmp_path, dropout):
+    """OPT, whose dropout is no layer: the same rollouts and the same weights after a step as with dropout 0."""
+    steps = []
+    for p in (0.0, dropout):
+        torch.manual_seed(5)
+        config = OPTConfig(
+            vocab_size=300, hidden_size=32, ffn_dim=64, word_embed_proj_dim=32, num_hidden_layers=2, dropout=p,
+            attention_dropout=p, layerdrop=p, num_attention_heads=4, max_position_embeddings=256, init_std=0.3,
+            eos_token_id=2, pad_token_id=0, bos_token_id=1,
+        )  # fmt: skip
+        args = OmniOPDConfig(**usual(tmp_path, forks=2, samples=2, chunk_tokens=2, target="labels", max_steps=1))
+        student, teacher = OPTForCausalLM(config), ScriptedTeacher([" the cat", "5 is"])
+        trainer = OmniOPDTrainer(student, teacher, args, rows(), processing_class=tiny_tokenizer())
+        trainer.train()
+        steps.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
+    assert torch.equal(*steps)

@@ -1,0 +1,40 @@
+"""A run computes with no more threads than it has cores, and says where they wait for each other."""
+
+import logging
+
+import pytest
+import torch
+
+from omniopd.training import threads
+from omniopd.training.threads import physical_cores, use_threads
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("logical", "physical", "allowed", "cores"), [(8, 4, 8, 4), (8, 4, 2, 2), (8, None, 3, 3), (1, 1, 1, 1)]
+)
+def test_cores_are_physical_and_those_that_the_process_may_use(monkeypatch, logical, physical, allowed, cores):
+    monkeypatch.setattr(threads.psutil, "cpu_count", lambda logical=True: 8 if logical else physical)
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(allowed)), raising=False)
+    assert physical_cores() == cores
+    torch.set_num_threads(logical)
+    assert use_threads() == torch.get_num_threads() == min(logical, cores)
+
+
+def test_a_number_that_is_named_is_taken():
+    assert use_threads(3) == torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(("several", "warns"), [(0.5, True), (0.015, False)])
+def test_threads_that_wait_for_each_other_are_told(monkeypatch, caplog, several, warns):
+    monkeypatch.setattr(threads, "_seconds", lambda count: 0.01 if count == 1 else several)
+    with caplog.at_level(logging.WARNING):
+        assert use_threads(2) == 2
+    assert ("50 times slower than one here" in caplog.text) == warns
+    assert torch.get_num_threads() == 2

@@ -17,6 +17,7 @@ from omniopd.config import Recipe
 from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.models.loading import check_folder, load_model, load_tokenizer, resolve
+from omniopd.models.reading import way_of
 from omniopd.tasks.named import build_task
 from omniopd.teachers.catalogue import LOCAL, runs_here, traits_of
 from omniopd.teachers.contact import first_contact
@@ -65,6 +66,7 @@ def build_teacher(recipe: Recipe, local: LocalModel | None = None, folder: Path 
     local = local or build_teacher_model(recipe)
     if local is None:
         return _behind_an_api(recipe, folder)
+    way_of(local.model)  # one that cannot go on with a text is told of here
     return LocalTeacher(
         local.model,
         local.tokenizer,

@@ -104,7 +104,11 @@ def build_trainer(
     """
     from transformers import PrinterCallback
 
-    made = _METHODS[recipe.method](_Parts(recipe, output, recorder, student or build_student(recipe), teacher))
+    from omniopd.training.architecture import check_architecture
+
+    student = student or build_student(recipe)
+    check_architecture(student.model)
+    made = _METHODS[recipe.method](_Parts(recipe, output, recorder, student, teacher))
     made.keep_checkpoints = recipe.training.keep
     made.allow_zero_gradient = recipe.training.allow_zero_gradient
     for callback in callbacks:

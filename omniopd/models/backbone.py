@@ -138,7 +138,7 @@ def as_reference(model: nn.Module, reference: nn.Module) -> Iterator[nn.Module]:
 def _problem(model: nn.Module) -> str | None:
     """Why this model cannot be scored: a sentence, or None."""
     text, _, _ = texts(model)
-    ids, part = row(model, text), len(text) // 2
+    ids, part = row(model, text), max(1, len(text) // 2 - 1)  # an odd number: no whole block of any
     ones = torch.ones_like(ids)
     try:
         head = head_of(model)

@@ -1,0 +1,47 @@
+"""A model that training would get wrong is refused before the first step, by every method; a teacher, when built."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from omniopd.build import LocalModel, build_teacher
+from omniopd.config import load_recipe
+from omniopd.errors import ConfigError
+from omniopd.methods import _METHODS, build_trainer
+from omniopd.training.architecture import check_architecture
+from tests.architectures import build
+from tests.builders import tiny_model, tiny_tokenizer
+
+
+@pytest.mark.parametrize("method", sorted(_METHODS))
+def test_a_student_that_reads_its_padding_is_refused_by_every_method(method, tmp_path) -> None:
+    student = LocalModel("rwkv", build("rwkv"), tiny_tokenizer())
+    teacher = LocalModel("tiny", tiny_model(), tiny_tokenizer())
+    recipe = load_recipe("embedded", **{"method": method, "evaluation.controls": []})
+    weights = torch.cat([p.flatten() for p in student.model.parameters()])
+    with pytest.raises(ConfigError, match="models of type 'rwkv' cannot be trained here: training samples padded"):
+        build_trainer(recipe, tmp_path, student=student, teacher=teacher)
+    assert torch.equal(torch.cat([p.flatten() for p in student.model.parameters()]), weights)
+
+
+def test_a_student_that_transformers_samples_from_other_logits_is_refused() -> None:
+    model = tiny_model()
+    prepare = model.prepare_inputs_for_generation
+
+    def shifted(*args, **kwargs):
+        inputs = prepare(*args, **kwargs)
+        inputs["position_ids"] = inputs["position_ids"] * 2
+        return inputs
+
+    model.prepare_inputs_for_generation = shifted
+    with pytest.raises(ConfigError, match="transformers samples them from other logits than those of each row"):
+        check_architecture(model)
+    check_architecture(tiny_model())
+
+
+def test_a_teacher_that_looks_at_later_tokens_is_refused_when_it_is_built() -> None:
+    local = LocalModel("megatron", build("megatron-bert"), tiny_tokenizer())
+    with pytest.raises(ConfigError, match="cannot be continued token by token"):
+        build_teacher(load_recipe("embedded"), local)
+    assert build_teacher(load_recipe("embedded"), LocalModel("rwkv", build("rwkv"), tiny_tokenizer())).name == "rwkv"

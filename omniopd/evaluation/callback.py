@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from omniopd.errors import ConfigError
 from omniopd.evaluation.best import keep_best
-from omniopd.evaluation.evaluate import Progress, evaluate
+from omniopd.evaluation.evaluate import Progress, evaluate, problems_of
 from omniopd.records import EvalRecord
 from omniopd.types import Task
 
@@ -45,6 +45,7 @@ class EvaluationCallback(TrainerCallback):
     ) -> None:
         if every < 1:
             raise ConfigError(f"every is {every}: evaluate every 1 step or more")
+        problems_of(task, split, problems)  # what it lacks is said now, not after the first steps
         self.task, self.tokenizer, self.every = task, tokenizer, every
         self.records: list[EvalRecord] = []
         self._best_in, self._on_record = best_in, on_record

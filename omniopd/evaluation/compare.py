@@ -188,7 +188,7 @@ def _over_problems(
 ) -> Interval:
     """Values of problems, each in [`least`, 1].
 
-    A bootstrap of a few problems, or of many that are nearly all the same, is too narrow (one-sided errors of 5 to 9%
+    A bootstrap of a few problems, or of many that are nearly all the same, is too narrow (one-sided errors of 5 to 8%
     where 2.5% are asked for, LOG.md): each end is the farther one of its own and of Student's t, within what can be.
     """
     if len(values) == 1:

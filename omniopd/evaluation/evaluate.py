@@ -69,15 +69,10 @@ def evaluate(
             f"samples is {samples}, batch {batch}, max_tokens {max_tokens}, temperature {temperature}: the first three "
             "must be at least 1, and the temperature not below 0"
         )
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit is {limit}: evaluate at least one problem, or None for all")
     if temperature == 0:
         samples = 1
     started = time.perf_counter()
-    prompts = task.prompts(split, limit, PROBLEM_SEED)
-    if not prompts:
-        raise DataError(f"the split {split!r} of {task.name} has no problems: evaluate on another split")
-    require_answers(task, prompts, f"the evaluation on {split!r}")
+    prompts = problems_of(task, split, limit)
     ends = frozenset(end_ids(model, tokenizer))
     together = max(1, batch // samples)
     settings = {"model": name, "step": step, "task": task.name, "split": split, "temperature": float(temperature)}
@@ -110,6 +105,18 @@ def evaluate(
         step=step,
         seconds=time.perf_counter() - started,
     )
+
+
+def problems_of(task: Task, split: str = "test", limit: int | None = None) -> list[Prompt]:
+    """The problems that an evaluation takes, the same every time. Raises ConfigError and DataError for what it lacks:
+    to be called where training begins, when evaluations come later."""
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit is {limit}: evaluate at least one problem, or None for all")
+    prompts = task.prompts(split, limit, PROBLEM_SEED)
+    if not prompts:
+        raise DataError(f"the split {split!r} of {task.name} has no problems: evaluate on another split")
+    require_answers(task, prompts, f"the evaluation on {split!r}")
+    return prompts
 
 
 def accuracy_by_temperature(

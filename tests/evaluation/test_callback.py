@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from omniopd.errors import ConfigError, RunError
+from omniopd.errors import ConfigError, OmniOPDError, RunError
 from omniopd.evaluation.best import Best, keep_best, read_best
 from omniopd.evaluation.callback import EvaluationCallback
 from omniopd.evaluation.evaluate import evaluate
@@ -27,6 +27,13 @@ class Vowels:
 
     def grade(self, prompt: Prompt, response: str) -> bool:
         return "e" in response
+
+
+class Unanswered(Vowels):
+    grades_by_answer = True
+
+    def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]:
+        return [Prompt(p.id, p.messages) for p in super().prompts(split, count, seed)]
 
 
 class Rows(Dataset):
@@ -116,3 +123,12 @@ def test_a_save_that_fails_leaves_the_old_best(tmp_path: Path) -> None:
     (tmp_path / "best.json").write_text("{")
     with pytest.raises(RunError, match=r"best\.json cannot be read"):
         read_best(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("task", "problems", "says"),
+    [(Vowels(), 0, "limit is 0: evaluate at least one"), (Unanswered(), 2, "has no answer, and the evaluation")],
+)
+def test_what_an_evaluation_lacks_is_said_before_training(task, problems, says):
+    with pytest.raises(OmniOPDError, match=says):
+        EvaluationCallback(task, tiny_tokenizer(), 2, problems=problems)

@@ -1,7 +1,8 @@
 """Every causal language model of the installed transformers, small: is it right, refused in a sentence, or wrong?
 
 Scores, entropies and KL of a padded batch, draws of samples and of trees, and the gradient of a step against slow twins
-(`tests/trials.py`), in float64. `python benchmarks/architectures.py [TYPE ...]`; a line each, then the counts. Exit status 1 where any is wrong.
+(`tests/trials.py`), in float64. `python benchmarks/architectures.py [TYPE ...]`; a line each, then the counts. Exit
+status 1 where any is wrong.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Every causal language model of the installed transformers, small: is it right, refused in a sentence, or wrong?
 
 Scores, entropies and KL of a padded batch, draws of samples and of trees, and the gradient of a step against slow twins
-(`tests/trials.py`), in float64. `python benchmarks/architectures.py [TYPE ...]`; a line each, then the counts.
+(`tests/trials.py`), in float64. `python benchmarks/architectures.py [TYPE ...]`; a line each, then the counts. Exit
+status 1 where any is wrong.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import sys
 import time
 import warnings
 from collections import Counter
+from pathlib import Path
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from omniopd.models.decoding import context_length
 from omniopd.models.reading import way_of
@@ -25,7 +29,7 @@ TOLERANCE = 1e-4  # nats
 COLUMNS = ("scores", "draws", "trees", "gradient", "training")
 
 
-def main() -> None:
+def main() -> int:
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     counts: dict[str, Counter[str]] = {column: Counter() for column in COLUMNS}
@@ -78,7 +82,8 @@ def main() -> None:
             print(f"    {sentence}", flush=True)
     for column, words_of in counts.items():
         print(f"{column}: " + ", ".join(f"{word} {count}" for word, count in sorted(words_of.items())))
+    return int(any(words_of["WRONG"] for words_of in counts.values()))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

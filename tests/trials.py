@@ -81,7 +81,7 @@ def plain_draw(model: nn.Module, prefix: list[int], seed: int, tokens: int, temp
     return ids
 
 
-def try_draws(model: nn.Module, temperature: float = 1.0, tokens: int = 8) -> None:
+def try_draws(model: nn.Module, temperature: float = 1.0, tokens: int = 6) -> None:
     """Answers of `sample_ids` to prompts of several lengths, several to each."""
     tokenizer = tiny_tokenizer()
     asked = [prompt("the cat " * n + "?", f"p{n}") for n in (1, 9)]
@@ -93,10 +93,10 @@ def try_draws(model: nn.Module, temperature: float = 1.0, tokens: int = 8) -> No
         assert answers == wanted, "draws are not those of plain rows"
 
 
-def try_branches(model: nn.Module, temperature: float = 1.0, tokens: int = 6) -> None:
+def try_branches(model: nn.Module, temperature: float = 1.0, tokens: int = 4) -> None:
     """Continuations of beginnings of one text, as a local teacher grows them; and that teacher itself."""
     trunk = torch.randint(3, VOCABULARY, (30,), generator=torch.Generator().manual_seed(5)).tolist()
-    branches = [Branch(tuple(trunk[:cut]), (cut, cut + 100, cut + 200), tokens) for cut in (4, 17, 30)]
+    branches = [Branch(tuple(trunk[:cut]), (cut, cut + 100), tokens) for cut in (4, 17, 30)]
     for place, found in branch_ids(model, branches, temperature=temperature, eos_ids=[END]):
         wanted = [
             plain_draw(model, list(branches[place].prefix), s, tokens, temperature) for s in branches[place].seeds
@@ -177,7 +177,7 @@ def try_gradient(model: nn.Module, reference: nn.Module, tolerance: float = 1e-3
 
 
 @torch.no_grad()
-def try_rollouts(model: nn.Module, tokens: int = 8) -> None:
+def try_rollouts(model: nn.Module, tokens: int = 6) -> None:
     """What transformers samples in training from a padded batch, for models that training takes: greedy rows."""
     check_architecture(model)
     prompts = [ids.prompt_ids.tolist() for ids in ragged()[:3]]

@@ -37,6 +37,8 @@ MAY_CHANGE: Mapping[str, str] = {
     "teacher.batch_deadline_s": "how long is waited",
     "teacher.batch_tokens": "how much of a local teacher fits at once",
     "training.max_unanswered_share": "how much silence of a teacher is borne",
+    "training.max_equal_share": "how much sameness of a teacher is borne",
+    "training.allow_zero_gradient": "whether an idle step stops the run",
     "training.save_every": "when checkpoints are written",
     "training.keep": "how many checkpoints are kept",
     "training.record_every": "which rollouts are recorded",

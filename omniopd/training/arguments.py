@@ -20,6 +20,7 @@ _AS_IN_A_RECIPE = {
     "embedding_model": "audit.embedding_model", "normaliser_length": "objective.length",
     "tokens_per_student_token": "teacher.tokens_per_student_token", "record_every": "training.record_every",
     "keep_checkpoints": "training.keep", "max_unanswered_share": "training.max_unanswered_share",
+    "max_equal_share": "training.max_equal_share", "allow_zero_gradient": "training.allow_zero_gradient",
     "allow_off_policy": "student.allow_off_policy",
 }  # fmt: skip
 

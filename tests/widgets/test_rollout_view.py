@@ -159,19 +159,15 @@ def test_colours_end_where_this_answer_does_and_the_legend_says_so(mount) -> Non
     hot = replace(record, entropies=tuple(3 * e for e in record.entropies))  # 3.9, 2.1 and 5.7 nats at the forks
     mounted = mount(RolloutView(hot))
     mounted.find(".oopd-strip[data-complete]").wait_for()
-    heats = "all => all.map((e) => Number(/oopd-h([0-9]+)/.exec(e.className)?.[1] ?? 0))"
-
-    def at_forks() -> list[int]:
-        found = mounted.find(".oopd-strip .oopd-t").evaluate_all(heats)
-        return [found[place] for place in (2, 19, 24)]
-
+    at = "all => [2, 19, 24].map((i) => Number(/oopd-h([0-9]+)/.exec(all[i].className)?.[1] ?? 0))"
+    tokens = mounted.find(".oopd-strip .oopd-t")
     assert mounted.text(".oopd-legend").replace("\n", "").endswith("5.70 nats, from this answer")
-    assert at_forks() == [math.floor(16 * 3.9 / 5.7), math.floor(16 * 2.1 / 5.7), 15]
+    assert tokens.evaluate_all(at) == [math.floor(16 * 3.9 / 5.7), math.floor(16 * 2.1 / 5.7), 15]
     mounted.assign(scale="fixed")
     assert mounted.text(".oopd-legend").replace("\n", "").endswith("2.00 nats and more, up to 5.70 nats")
-    assert at_forks() == [15, 15, 15]
+    assert tokens.evaluate_all(at) == [15, 15, 15]
     mounted.assign(scale="percentile", metric="trust")
-    assert mounted.text(".oopd-legend").replace("\n", "").endswith("1.000")
+    assert mounted.text(".oopd-legend").endswith("1.000")
     assert "darkest from 5.70 nats on, from this answer" in mounted.view.fallback_html()
 
 

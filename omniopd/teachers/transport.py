@@ -205,11 +205,12 @@ def _reply(answer: Any, traffic: Traffic, most_tokens: int) -> Reply | Failure:
 
 
 def _choice(choice: Any, end: Ending, used_up: bool, most_characters: int) -> Choice:
-    """`used_up`: the texts took all the tokens there were. A text that did was cut, whatever is said about its end."""
+    """`used_up`: the texts took all the tokens there were. One that did was cut, unless its provider says that it ended:
+    servers count the token that ends a turn."""
     message = getattr(choice, "message", None)
     text = choice.text if message is None else message.content
     thought = bool(getattr(message, "reasoning_content", None))
     text = text if isinstance(text, str) else None
-    was_cut = used_up or (text is not None and len(text) > most_characters)
-    kind = LENGTH if was_cut and end.kind in (STOP, UNSAID) else end.kind
+    is_longer = text is not None and len(text) > most_characters
+    kind = LENGTH if (is_longer and end.kind in (STOP, UNSAID)) or (used_up and end.kind == UNSAID) else end.kind
     return Choice(None if text is None else text[:most_characters], kind, thought, end.word, end.index)

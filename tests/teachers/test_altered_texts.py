@@ -32,7 +32,7 @@ def saying(texts: Sequence[str], finish: str = "stop") -> WireServer:
     def answer(received: Received) -> Reply:
         text = left.pop(0) if len(left) > 1 else left[0]
         choices = [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}]
-        usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+        usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
         said = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": choices, "usage": usage}
         return Reply(said)
 

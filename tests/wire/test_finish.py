@@ -80,9 +80,10 @@ def test_a_text_counts_if_its_provider_says_that_it_ended_or_was_cut(name: str) 
 
 
 @pytest.mark.parametrize("name", WIRES)
-def test_a_text_that_used_its_limit_was_cut_whatever_is_said_of_its_end(name: str) -> None:
+def test_a_text_that_used_its_limit_was_cut_where_nobody_says_that_it_ended(name: str) -> None:
+    """An end of turn is a token, too: where it is the last of the limit, the provider's word for it stands."""
     wire = WIRES[name]
-    rows = {wire.stop: CUT, wire.length: CUT, None: CUT, MISSING: CUT, "another_word": CUT, wire.filtered: FILTERED}
+    rows = {wire.stop: ENDED, wire.length: CUT, None: CUT, MISSING: CUT, "another_word": CUT, wire.filtered: FILTERED}
     if name == "Anthropic":
         rows[MISSING] = NONE  # litellm itself cannot read a message without the field
     answers = told(name, [Said(words=[word], written=LIMIT) for word in rows])
@@ -93,6 +94,15 @@ def test_a_text_that_used_its_limit_was_cut_whatever_is_said_of_its_end(name: st
 def test_a_text_broken_off_is_none_even_at_its_limit(name: str) -> None:
     answers = told(name, [Said(words=[word], written=LIMIT) for word in ("abort", "error", "tool_calls")])
     assert [a.problem for a in answers] == ["broken off: abort", "broken off: error", "broken off: tool_calls"]
+
+
+def test_an_end_of_turn_may_be_the_only_token_that_is_asked_for() -> None:
+    """Labels of the next token alone: a turn that ends there has no text, and its end is one token of one."""
+    wire = WIRES["vLLM, completions"]
+    body = wire.body(Said(texts=["", " 7", ""], words=["stop", "length", "stop"], written=3))
+    with WireServer(lambda received: Reply(body)) as server:
+        [answer] = wire.teacher(server.url, samples=3).continue_from([request("", 3, 1)])
+    assert (answer.texts, answer.stopped, answer.usage.calls) == (("", " 7", ""), (True, False, True), 1)
 
 
 def test_a_text_longer_than_its_tokens_can_be_is_cut_before_anything_looks_at_it() -> None:

@@ -92,6 +92,17 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     return twin
 
 
+def require_weights(model: nn.Module, why: str) -> None:
+    """ConfigError for a model of which accelerate keeps a part elsewhere (`device_map` with a disk), where `why` asks
+    for its weights themselves."""
+    elsewhere = next((name for name, weight in model.named_parameters() if weight.is_meta), None)
+    if elsewhere is not None:
+        raise ConfigError(
+            f"{elsewhere} of the model lies on a disk or waits in memory (device_map), and {why} needs it where it "
+            "computes: load the model whole (without device_map)"
+        )
+
+
 def pick_device(wanted: str = "auto") -> torch.device:
     """A device by name; "auto" takes CUDA, then Apple's, then the CPU. Raises ConfigError for one that is not here."""
     if wanted == "auto":

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.models.branching import Branch, branch_ids
 from omniopd.models.decoding import context_length, row_seed
-from omniopd.models.loading import end_ids
+from omniopd.models.loading import end_ids, require_weights
 from omniopd.models.pieces import decode_whole
 from omniopd.models.vocabulary import tokenizer_mark
 from omniopd.teachers.asking import checked
@@ -205,7 +205,8 @@ def _template_of(tokenizer: PreTrainedTokenizerBase, template: str | None, stude
 
 
 def weights_mark(model: PreTrainedModel) -> str:
-    """A short mark that two differently trained models do not share."""
+    """A short mark that two differently trained models do not share. Raises ConfigError where weights lie on a disk."""
+    require_weights(model, "a cache that remembers its answers")
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         some = tensor.detach().flatten()[:: max(1, tensor.numel() // 16)].float().cpu()

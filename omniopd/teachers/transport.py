@@ -205,7 +205,7 @@ def _reply(answer: Any, traffic: Traffic, most_tokens: int) -> Reply | Failure:
 
 
 def _choice(choice: Any, end: Ending, used_up: bool, most_characters: int) -> Choice:
-    """`used_up`: the texts took all the tokens there were. One that did was cut, unless its provider says that it ended:
+    """`used_up`: the texts took all the tokens there were, and were cut, unless their provider says that they ended:
     servers count the token that ends a turn."""
     message = getattr(choice, "message", None)
     text = choice.text if message is None else message.content

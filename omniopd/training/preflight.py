@@ -16,6 +16,7 @@ from omniopd.errors import ConfigError, DataError, TeacherError
 from omniopd.models.chat import prompt_ids
 from omniopd.models.conversation import conversation
 from omniopd.models.dropout import check_still, remove_dropout
+from omniopd.models.loading import require_weights
 from omniopd.models.probing import context_length
 from omniopd.training.architecture import check_architecture
 from omniopd.training.arguments import OmniOPDConfig
@@ -35,6 +36,7 @@ def check_run(
     """Raises ConfigError or DataError for what cannot work; logs a warning for what should not. `adapter`: only
     adapters are trained."""
     _check_sampling(args)
+    require_weights(model, "training")
     check_architecture(model, generates=not args.use_vllm)
     _check_end_of_turn(model, tokenizer)
     _check_prompts(model, tokenizer, args, dataset)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from omniopd.build import LocalModel, build_teacher
 from omniopd.config import load_recipe
 from omniopd.errors import ConfigError
 from omniopd.methods import _METHODS, build_trainer
+from omniopd.teachers.cached import CachedTeacher
+from omniopd.teachers.local import LocalTeacher
 from omniopd.training.architecture import check_architecture
+from omniopd.training.arguments import OmniOPDConfig
+from omniopd.training.trainer import OmniOPDTrainer
 from tests.architectures import build
-from tests.builders import tiny_model, tiny_tokenizer
+from tests.builders import request, tiny_model, tiny_tokenizer
 
 
 @pytest.mark.parametrize("method", sorted(_METHODS))
@@ -45,3 +50,18 @@ def test_a_teacher_that_looks_at_later_tokens_is_refused_when_it_is_built() -> N
     with pytest.raises(ConfigError, match="cannot be continued token by token"):
         build_teacher(load_recipe("embedded"), local)
     assert build_teacher(load_recipe("embedded"), LocalModel("rwkv", build("rwkv"), tiny_tokenizer())).name == "rwkv"
+
+
+def test_weights_that_lie_on_a_disk_are_a_sentence_where_they_themselves_are_needed(tmp_path) -> None:
+    """accelerate's `device_map`: such a model writes, and can neither be trained nor told from another."""
+    tiny_model().save_pretrained(tmp_path)
+    places = {"model.embed_tokens": "cpu", "model.layers": "disk", "model.norm": "cpu", "model.rotary_emb": "cpu"}
+    options = {"device_map": places | {"lm_head": "cpu"}, "offload_folder": str(tmp_path / "off")}
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, **options)
+    teacher = LocalTeacher(model, tiny_tokenizer())
+    assert len(teacher.continue_from([request("a", 2, 4)])[0].texts) == 2
+    with pytest.raises(ConfigError, match=r"model\.layers\.0\..* lies on a disk .*: load the model whole"):
+        CachedTeacher(teacher, tmp_path / "a.sqlite")
+    args = OmniOPDConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", bf16=False)
+    with pytest.raises(ConfigError, match="and training needs it where it computes"):
+        OmniOPDTrainer(model, teacher, args, [{"prompt": "a"}] * 64, processing_class=tiny_tokenizer())

@@ -124,7 +124,7 @@ def test_a_served_models_template_is_that_of_its_own_tokenizer() -> None:
     [
         ({"teacher.handover": "prefil"}, "did you mean 'prefill'"),
         ({"teacher.concurrency": 0}, r"teacher.concurrency is 0: it must be at least 1"),
-        ({"teacher.call_timeout_s": 0.0}, "both must be above 0"),
+        ({"teacher.call_timeout_s": 0.0}, "teacher.call_timeout_s is 0.0: it must be above 0"),
         ({"teacher.replay": True}, "name the file of the recorded run"),
     ],
 )

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from omniopd.config import load_recipe
 from omniopd.job import resume_training, run_training
@@ -103,7 +104,16 @@ def digests(run):
     files = [*run.path.glob("checkpoints/step-000006/*"), *run.path.glob("student/*")]
     wanted = [f for f in files if f.suffix in (".safetensors", ".pt", ".pth")]
     assert len(wanted) >= 3
-    return {f.relative_to(run.path).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in wanted}
+    return {f.relative_to(run.path).as_posix(): digest(f) for f in wanted}
+
+
+def digest(file):
+    content = file.read_bytes()
+    if file.name == "rng_state.pth":
+        # Python's own generator drives nothing here but the type checks of these tests, which draw what they look at.
+        states = torch.load(file, weights_only=False)
+        content = repr([states["numpy"][1].tolist(), states["numpy"][2:], states["cpu"].tolist()]).encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 def comparable(record):

@@ -65,8 +65,8 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -
     except TemplateError as error:  # roles that it does not know, or not in this order
         roles = ", ".join(message["role"] for message in messages)
         raise DataError(
-            f"the chat template of {tokenizer.name_or_path or 'this model'} cannot write messages of {roles[:80]} "
-            f"({str(error)[:120]}): give roles that it knows"
+            f"the chat template of {tokenizer.name_or_path or 'this model'} refuses the conversation of {roles[:80]} "
+            f"({str(error)[:120]}): give roles that it knows, in an order that it takes"
         ) from error
 
 

@@ -117,7 +117,7 @@ def test_every_answer_is_counted_once():
     assert sum(task.answers.values()) == 48
     assert sum(p.right for p in record.problems) == sum(n for (_, text), n in task.answers.items() if "e" in text)
     assert record.readable_share == pytest.approx(1 - record.truncated_share)
-    assert seen == [(8, 48), (16, 48), (24, 48), (32, 48), (40, 48), (48, 48)]
+    assert seen == [(0, 48), (8, 48), (16, 48), (24, 48), (32, 48), (40, 48), (48, 48)]
     assert (record.model, record.task, record.split, record.max_tokens) == ("teacher", "vowels", "test", 6)
     assert isinstance(task, Task)
 
@@ -144,7 +144,7 @@ def test_accuracy_against_temperature_gives_pass_at_k_at_the_highest():
     )
     assert [(r.temperature, r.samples) for r in records] == [(0.0, 1), (0.5, 1), (1.0, 4)]
     assert records[-1].accuracy <= mean_pass_at_k(records[-1], 4)
-    assert seen == [(5, 30), (10, 30), (30, 30)]
+    assert seen == [(0, 30), (5, 30), (5, 30), (10, 30), (10, 30), (30, 30)]
     alone = evaluate(tiny_model(), tiny_tokenizer(), Vowels(), 4, 1.0, 5, max_tokens=6)
     assert replace(alone, seconds=0.0) == replace(records[-1], seconds=0.0)
 
@@ -221,7 +221,7 @@ def test_an_evaluation_goes_on_where_it_was_stopped(tmp_path):
     )
     assert record.problems == whole.problems
     assert sum(task.answers.values()) == 8  # of 12; two batches of two were kept
-    assert seen == [(8, 12), (12, 12)]
+    assert seen == [(4, 12), (8, 12), (12, 12)]
     again = Vowels()
     assert evaluate(model, tokenizer, again, max_tokens=8, keep=file).problems == whole.problems
     assert not again.answers

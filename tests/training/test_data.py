@@ -119,7 +119,7 @@ def test_a_prompt_made_in_python_is_looked_at_before_a_model_reads_it():
 def test_roles_that_a_template_refuses_are_named():
     tokenizer = copy.deepcopy(tiny_tokenizer())
     tokenizer.chat_template = "{% if messages[0].role != 'user' %}{{ raise_exception('no such role') }}{% endif %}"
-    with pytest.raises(DataError, match=r"cannot write messages of robot \(no such role\): give roles that it knows"):
+    with pytest.raises(DataError, match=r"refuses the conversation of robot \(no such role\): give roles"):
         prompt_ids(tokenizer, ({"role": "robot", "content": "hi"},))
 
 

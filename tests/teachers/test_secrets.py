@@ -112,7 +112,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def words(command: str, url: str, runs: Path, **more: object) -> list[str]:
-    settings = {"teacher__model": "openai/gpt-4.1", "teacher__api_base": url + "/v1", "training__steps": 2} | more
+    settings = {"teacher__model": "openai/gpt-4.1", "teacher__api_base": url + "/v1", "training__steps": 2}
+    settings |= {"training__max_equal_share": 1.0} | more  # the server has one text
     return [command, *([] if command == "demo" else ["embedded"]), *as_words(**settings), "--runs", str(runs)]
 
 

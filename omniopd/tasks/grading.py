@@ -117,7 +117,9 @@ _FORMULA_OR_NUMBER = re.compile(
 
 
 def _choice(text: str) -> re.Match[str] | None:
-    return _CHOICE.fullmatch(_undressed(_TEXT.sub(r"\1", text))) if len(text) <= LONGEST_ANSWER else None
+    if len(text) > LONGEST_ANSWER:
+        return None
+    return _CHOICE.fullmatch(_undressed(_SPACE.sub(" ", _TEXT.sub(r"\1", text))))
 
 
 def _first_line(text: str) -> str:
@@ -144,7 +146,7 @@ def _braced(text: str) -> str:
 
 def _words(text: str) -> str:
     """An answer as plain words, for the comparison letter by letter."""
-    return " ".join(_TEXT.sub(r"\1", text).casefold().split()).strip("*$ .")
+    return " ".join(_TEXT.sub(r"\1", text).casefold().split()).lstrip("*$ ").rstrip("*$ .")
 
 
 # From a written answer to a value ------------------------------------------------------------------------------------

@@ -217,6 +217,8 @@ def test_a_grade_is_the_same_with_the_response_as_the_gold_answer(pair):
         ("The answer is B.", "(B) 42", True),
         ("I weigh them all.\n(B) 42", "B", True),
         (r"\boxed{\textbf{(B) } 42}", "B", True),
+        (r"\boxed{\textbf{(B)}\ 42}", "B", True),
+        (r"\boxed{\text{(B)}~42}", "42", True),
         ("B) 42", "B", True),
         (r"\boxed{(a) 5, (b) 6}", "(a) 5, (b) 7", False),
         ("Yes", "Yes", True),
@@ -227,6 +229,13 @@ def test_a_grade_is_the_same_with_the_response_as_the_gold_answer(pair):
 )
 def test_a_choice_is_its_letter_or_what_it_says_and_one_word_is_an_answer(response, answer, right):
     assert grade(response, answer) is right
+
+
+@pytest.mark.parametrize(("one", "other"), [(".5", "5"), ("$.75", "75"), (".999999", "999999")])
+def test_a_decimal_point_in_front_counts(one, other):
+    assert not grade(f"#### {one}", other)
+    assert not grade(f"#### {other}", one)
+    assert grade(f"#### {one}", one)
 
 
 def test_large_numbers_are_compared_with_all_their_digits():

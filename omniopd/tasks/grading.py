@@ -79,8 +79,9 @@ def final_answer(response: str) -> str:
     if marks:
         return _first_line(text[marks[-1].end() :])
     last = text.rstrip().rpartition("\n")[2]
-    if _choice(last):
-        return last.strip()
+    chosen = _choice(last)
+    if chosen and not (_PROSE.search(chosen["says"]) and len(_FORMULA_OR_NUMBER.findall(chosen["says"])) > 1):
+        return last.strip()  # else a step of a calculation that letters count: "B. 4 x 5 = 20 hours"
     numbers = _FORMULA_OR_NUMBER.findall(text)
     if numbers:
         return numbers[-1].strip()

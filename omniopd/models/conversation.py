@@ -29,7 +29,8 @@ def conversation(prompt: Any, here: str) -> tuple[Message, ...]:
     if isinstance(prompt, str) and not prompt.strip():
         raise DataError(f"{here}: the prompt is {excerpt(prompt)}: {WAY_OUT}")
     for message in messages:
-        require_whole(message["role"] + message["content"], f"{here}: the prompt")
+        for text in (message["role"], message["content"]):
+            require_whole(text, f"{here}: the prompt")
     return tuple({"role": message["role"], "content": message["content"]} for message in messages)
 
 

@@ -14,6 +14,7 @@ from transformers import PretrainedConfig
 
 from omniopd.errors import ConfigError
 from omniopd.models.backbone import sequence_hidden
+from omniopd.models.probing import context_length
 
 # One of these is in the name of every such number: attention_dropout, resid_pdrop, layerdrop, router_jitter_noise.
 _RANDOM = ("drop", "jitter")
@@ -40,7 +41,8 @@ def check_still(model: nn.Module) -> None:
     """
     weight = next(p for p in model.parameters() if p.is_floating_point())
     vocabulary = model.config.get_text_config().vocab_size
-    ids = torch.arange(_PROBE[0] * _PROBE[1], device=weight.device).view(_PROBE) % vocabulary
+    rows, columns = _PROBE[0], min(_PROBE[1], context_length(model))
+    ids = torch.arange(rows * columns, device=weight.device).view(rows, columns) % vocabulary
     was_training = model.training
     devices = [weight.device] if weight.device.type == "cuda" else []
     with torch.random.fork_rng(devices):

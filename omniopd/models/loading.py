@@ -67,6 +67,12 @@ def load_model(
         model = AutoModelForCausalLM.from_pretrained(place, dtype=kind, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _unloadable("model", name, place, error) from error
+    except (ImportError, TypeError) as error:  # a package that its weights or an option need; an option nobody knows
+        options_too = f" with {options}" if options else ""
+        raise ConfigError(
+            f"the model {name} cannot be loaded{options_too} ({_first_line(error)}): install what it needs, or leave "
+            "out what it does not know"
+        ) from error
     return model.eval() if "device_map" in options else model.to(pick_device(device)).eval()
 
 

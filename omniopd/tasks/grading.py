@@ -79,8 +79,9 @@ def final_answer(response: str) -> str:
     if marks:
         return _first_line(text[marks[-1].end() :])
     last = text.rstrip().rpartition("\n")[2]
-    if _choice(last):
-        return last.strip()
+    chosen = _choice(last)
+    if chosen and not (_PROSE.search(chosen["says"]) and len(_FORMULA_OR_NUMBER.findall(chosen["says"])) > 1):
+        return last.strip()  # else a step of a calculation that letters count: "B. 4 x 5 = 20 hours"
     numbers = _FORMULA_OR_NUMBER.findall(text)
     if numbers:
         return numbers[-1].strip()
@@ -117,7 +118,9 @@ _FORMULA_OR_NUMBER = re.compile(
 
 
 def _choice(text: str) -> re.Match[str] | None:
-    return _CHOICE.fullmatch(_undressed(_TEXT.sub(r"\1", text))) if len(text) <= LONGEST_ANSWER else None
+    if len(text) > LONGEST_ANSWER:
+        return None
+    return _CHOICE.fullmatch(_undressed(_SPACE.sub(" ", _TEXT.sub(r"\1", text))))
 
 
 def _first_line(text: str) -> str:
@@ -144,7 +147,7 @@ def _braced(text: str) -> str:
 
 def _words(text: str) -> str:
     """An answer as plain words, for the comparison letter by letter."""
-    return " ".join(_TEXT.sub(r"\1", text).casefold().split()).strip("*$ .")
+    return " ".join(_TEXT.sub(r"\1", text).casefold().split()).lstrip("*$ ").rstrip("*$ .")
 
 
 # From a written answer to a value ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from transformers import GenerationConfig
 
 from omniopd.errors import ConfigError
 from omniopd.models.backbone import check_head, ignores_padding
+from omniopd.models.generating import own_settings_only
 from omniopd.models.probing import bare, first_line, kind, measured, plain_logits, same, texts
 from omniopd.models.reading import left_padded
 from omniopd.models.trees import supports_trees
@@ -53,7 +54,8 @@ def _sampling_problem(model: nn.Module) -> str | None:
         return_dict_in_generate=True, output_logits=True,
     )  # fmt: skip
     try:
-        out = model.generate(input_ids=ids, attention_mask=mask, generation_config=asked)
+        with own_settings_only(model):  # as rollouts are drawn
+            out = model.generate(input_ids=ids, attention_mask=mask, generation_config=asked)
         new = out.sequences[:, ids.shape[1] :].tolist()
         found = torch.stack(out.logits, dim=1)
         wanted = torch.stack([

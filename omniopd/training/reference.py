@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from omniopd.errors import ConfigError
 from omniopd.models.backbone import check_head, head_of, sequence_hidden
-from omniopd.models.decoding import evaluating
 from omniopd.models.loading import frozen_copy
+from omniopd.models.probing import context_length, evaluating
 
 _log = logging.getLogger(__name__)
 _PROBE = (2, 16)
@@ -82,5 +82,6 @@ def _tolerance(model: nn.Module) -> float:
 
 def _probe(model: nn.Module) -> Tensor:
     device = next(model.parameters()).device
-    count = _PROBE[0] * _PROBE[1]
-    return (7 * torch.arange(count, device=device)).view(_PROBE) % model.config.get_text_config().vocab_size
+    rows, columns = _PROBE[0], min(_PROBE[1], context_length(model))
+    ids = 7 * torch.arange(rows * columns, device=device) % model.config.get_text_config().vocab_size
+    return ids.view(rows, columns)

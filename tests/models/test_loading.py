@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,24 @@ def test_folders_without_a_model_say_what_is_missing(folder: Path, tmp_path: Pat
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:2000])
     with pytest.raises(ConfigError, match="cannot be read"):
         load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("options", [{"a_word_of_nobody": 1}, {"attn_implementation": "flash_attention_2"}])
+def test_options_that_nobody_knows_or_that_need_a_package_are_one_sentence(
+    folder: Path, options: dict[str, object]
+) -> None:
+    with pytest.raises(ConfigError, match=f"cannot be loaded with .*{next(iter(options))}") as caught:
+        load_model(str(folder), device="cpu", **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_need_a_package_are_one_sentence(folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    with pytest.raises(ConfigError, match=r"the model .* cannot be loaded \(.*: install what it needs"):
+        load_model(str(tmp_path), device="cpu")
 
 
 def test_a_frozen_copy_shares_nothing_and_learns_nothing() -> None:

@@ -217,8 +217,14 @@ def test_a_grade_is_the_same_with_the_response_as_the_gold_answer(pair):
         ("The answer is B.", "(B) 42", True),
         ("I weigh them all.\n(B) 42", "B", True),
         (r"\boxed{\textbf{(B) } 42}", "B", True),
+        (r"\boxed{\textbf{(B)}\ 42}", "B", True),
+        (r"\boxed{\text{(B)}~42}", "42", True),
         ("B) 42", "B", True),
         (r"\boxed{(a) 5, (b) 6}", "(a) 5, (b) 7", False),
+        ("A. 2 days\nB. 4 x 5 = 20 hours", "20", True),
+        ("F. 10 of the 12 remain, so 2 are gone.", "2", True),
+        ("B. 9*2 = 18", "18", True),
+        ("I weigh them all.\nB. 42 apples", "B", True),
         ("Yes", "Yes", True),
         ("**Yes.**", "yes", True),
         ("Yes", "No", False),
@@ -227,6 +233,13 @@ def test_a_grade_is_the_same_with_the_response_as_the_gold_answer(pair):
 )
 def test_a_choice_is_its_letter_or_what_it_says_and_one_word_is_an_answer(response, answer, right):
     assert grade(response, answer) is right
+
+
+@pytest.mark.parametrize(("one", "other"), [(".5", "5"), ("$.75", "75"), (".999999", "999999")])
+def test_a_decimal_point_in_front_counts(one, other):
+    assert not grade(f"#### {one}", other)
+    assert not grade(f"#### {other}", one)
+    assert grade(f"#### {one}", one)
 
 
 def test_large_numbers_are_compared_with_all_their_digits():

@@ -45,6 +45,17 @@ def test_a_student_that_transformers_samples_from_other_logits_is_refused() -> N
     check_architecture(tiny_model())
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("stop_strings", ["a"]), ("num_return_sequences", 2), ("prompt_lookup_num_tokens", 3), ("dola_layers", "low")],
+)
+def test_no_key_of_a_generation_config_makes_a_sound_model_refused(key, value) -> None:
+    model = tiny_model()
+    setattr(model.generation_config, key, value)
+    check_architecture(model)
+    assert getattr(model.generation_config, key) == value
+
+
 def test_a_teacher_that_looks_at_later_tokens_is_refused_when_it_is_built() -> None:
     local = LocalModel("megatron", build("megatron-bert"), tiny_tokenizer())
     with pytest.raises(ConfigError, match="cannot be continued token by token"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -222,3 +223,9 @@ def test_a_number_of_too_many_digits_is_a_line_that_cannot_be_read(tmp_path):
     file.write_text('{"prompt": "1?", "answer": "1"}\n{"prompt": "2?", "answer": ' + "9" * 5000 + "}\n")
     with pytest.raises(DataError, match=r"digits\.jsonl, line 2 is not JSON"):
         Jsonl(file).prompts("train")
+
+
+def test_the_place_of_half_a_surrogate_pair_is_shown_as_it_stands_in_its_text():
+    asked = [{"role": "user", "content": "\ud83d is what?"}]
+    with pytest.raises(DataError, match=re.escape(r"(in '\ud83d is what?'),")):
+        conversation(asked, "a prompt")

@@ -1,11 +1,13 @@
 """The anchor's reference is the starting student, at the first step and at every later one, whatever the adapter."""
 
+import copy
+
 import peft
 import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import OPTConfig, OPTForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from omniopd.errors import ConfigError
 from omniopd.teachers.scripted import ScriptedTeacher
@@ -146,3 +148,20 @@ def test_a_student_with_functional_dropout_takes_the_step_of_one_without(tmp_pat
         trainer.train()
         steps.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
     assert torch.equal(*steps)
+
+
+def test_a_student_of_a_short_context_trains_with_and_without_an_adapter(tmp_path):
+    """Its learnt positions end before what is tried on longer ones."""
+    config = GPT2Config(
+        vocab_size=300, n_embd=32, n_layer=2, n_head=2, n_positions=14, eos_token_id=2, pad_token_id=0,
+        bos_token_id=None,
+    )  # fmt: skip
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    teacher, short = ScriptedTeacher([" the cat", "5 is"]), [{"prompt": [{"role": "user", "content": "2+3"}]}] * 4
+    for adapter in (None, LoraConfig(r=2, target_modules=["c_attn"], task_type="CAUSAL_LM")):
+        args = OmniOPDConfig(**usual(tmp_path, forks=2, samples=2, chunk_tokens=2, target="labels", max_steps=1))
+        student = GPT2LMHeadModel(config)
+        trainer = OmniOPDTrainer(student, teacher, args, short, processing_class=tokenizer, peft_config=adapter)
+        trainer.train()
+        assert trainer.state.global_step == 1

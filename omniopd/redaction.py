@@ -100,8 +100,8 @@ def hide_kept(text: str, mark: str = HIDDEN) -> str:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether something that was read as a key stands in the text. A plain word of it is none: servers of one's own take
-    "anything" and "sk-no-key-required" for a key, and texts use such words."""
+    """Whether something that was read as a key stands in the text. A plain word of it is none: servers of one's own
+    take "anything" and "sk-no-key-required" for a key, and texts use such words."""
     words = {word for value in _KEPT for word in _KEY_WORD.findall(value)}
     if words:
         text = _TEXT_WORD.sub(lambda m: "\0" if any(word in m[0] for word in words) else m[0], text)

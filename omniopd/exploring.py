@@ -30,7 +30,9 @@ from omniopd.records import RolloutRecord
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cached import CachedTeacher
 from omniopd.teachers.calls import OnResult, SellsCalls
+from omniopd.teachers.hosted import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.prices import price_for
 from omniopd.training.recording import rollout_records
 from omniopd.types import (
     Audit,
@@ -181,6 +183,8 @@ class Exploration:
         if self._reckoned(other) != self.recipe.teacher:
             self._takes(self._built(other))
             self._seconds, self._audits, self._unanswered = None, {}, {}
+        elif not self._was_given and (hosted := inside(self._memory, HostedTeacher)) is not None:
+            hosted.price = price_for(other.teacher)
         self.recipe = other
 
     def _with(self, settings: Mapping[str, Any]) -> Recipe:

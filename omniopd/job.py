@@ -120,7 +120,7 @@ def carry_out(run: Run, show: bool = True, merge: bool = False, teacher: Teacher
         checkpoint = newest_valid(run.checkpoints)
         done = 0 if checkpoint is None else step_of(checkpoint)
         run.set_aside_after(done)
-        is_new = checkpoint is None and not run.evals()
+        is_new = run.is_new and checkpoint is None and not run.evals()
         if missing := run.missing_steps(done):
             what = "%s: of the %d steps done %d have no record, step %d first"
             _log.warning(what, run.path, done, len(missing), missing[0])

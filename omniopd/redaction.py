@@ -52,6 +52,8 @@ _FORM = re.compile(
     r"|(?P<url>://(?:[^\s/@:]*:)?)[^\s/]+@"
 )
 _TOO_OFTEN, _SHORT, _HEAD = 1000, 4000, 4
+_KEY_WORD = re.compile(r"(?<![A-Za-z0-9])[a-z]{8,12}(?![A-Za-z0-9])")
+_TEXT_WORD = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{8,}(?![A-Za-z0-9])")
 _GAP = re.compile(r"(?:\s|\\[nrt])+")
 _KEPT: dict[str, None] = {}
 
@@ -98,7 +100,11 @@ def hide_kept(text: str, mark: str = HIDDEN) -> str:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether something that was read as a key stands in the text."""
+    """Whether something that was read as a key stands in the text. A plain word of it is none: servers of one's own
+    take "anything" and "sk-no-key-required" for a key, and texts use such words."""
+    words = {word for value in _KEPT for word in _KEY_WORD.findall(value)}
+    if words:
+        text = _TEXT_WORD.sub(lambda m: "\0" if any(word in m[0] for word in words) else m[0], text)
     return hide_kept(text) != text
 
 

@@ -10,7 +10,7 @@ import pytest
 from omniopd.build import LocalModel
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.exploring import Exploration
-from omniopd.quoting import Asking
+from omniopd.quoting import Asking, inside
 from omniopd.teachers.catalogue import ModelTraits
 from omniopd.teachers.hosted import HostedTeacher
 from omniopd.teachers.prices import per_million
@@ -144,6 +144,17 @@ def test_a_recipes_own_cache_and_budget_hold_in_an_exploration(server: Served, t
     settings = {"teacher__cache": str(tmp_path / "a.sqlite"), "teacher__budget_usd": 1.0}
     assert pressed(by_recipe(server, **settings), server).texts == 16
     assert pressed(by_recipe(server, **settings), server).texts == 0
+
+
+def test_a_price_that_is_corrected_is_what_is_shown_and_what_is_paid_from_then_on(server: Served) -> None:
+    explore = by_recipe(server, teacher__budget_usd=10.0)
+    before = explore.price(explore.forks()).usd
+    explore.with_settings(teacher__usd_per_million_input=10.0, teacher__usd_per_million_output=50.0)
+    quoted = explore.price(explore.forks()).usd
+    assert quoted == pytest.approx(10 * before)
+    teacher = inside(explore.teacher, HostedTeacher)
+    assert teacher is not None
+    assert teacher.price == per_million(10, 50)  # by which the budget is held
 
 
 def test_a_teacher_that_was_given_and_a_student_that_is_loaded_are_not_exchanged(server: Served) -> None:

@@ -132,6 +132,14 @@ def test_a_run_that_has_recorded_something_stays_whatever_ends_it(tmp_path: Path
     assert open_run(run.path).state == "failed"
 
 
+def test_a_run_that_is_gone_on_with_stays_though_nothing_was_recorded_yet(tmp_path: Path) -> None:
+    run = create_run(tmp_path, small_recipe(student__max_tokens=4096), "run")
+    run.set_status(state="interrupted")
+    with pytest.raises(DataError, match="context"):
+        resume_training(run.path, show=False)
+    assert open_run(run.path).state == "failed"
+
+
 def test_a_server_that_answers_to_nobody_is_given_up_within_the_deadline() -> None:
     with socket.socket() as silent, ExitStack() as others:
         silent.bind(("127.0.0.1", 0))

@@ -64,6 +64,20 @@ def writings(key: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize("key", ["sk-no-key-required", "anything", "placeholder", "no-key-is-necessary"])
+def test_a_text_that_uses_a_word_of_a_servers_placeholder_is_a_text(key: str) -> None:
+    keep(key)
+    for text in ("The force required is 3 N.", "Is there anything else?", "placeholders are necessary here"):
+        assert not holds_secret(text), text
+
+
+@pytest.mark.parametrize("key", ["sk-no-key-required", CANARY, "correcthorsebattery", "zq81mint-teaspoon-77"])
+def test_a_text_that_repeats_a_key_is_none_though_the_key_has_words(key: str) -> None:
+    keep(key)
+    assert holds_secret(f"The answer is {key}.")
+    assert holds_secret(f"{key[:10]}\n{key[10:]}")
+
+
 def left_of(key: str, text: str) -> int:
     """The longest run of the key that stands in a text without its gaps, in any of the codes above."""
     flat = "".join(text.replace("\\n", "").replace("\\r", "").split())

@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    from omniopd.cli.price import price_first
+    from omniopd.cli.price import keys_first, price_first
     from omniopd.cli.train import WAY_OUT, stopped_words
     from omniopd.config import load_recipe, override
     from omniopd.errors import RunError
@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.runs.store import create_run
 
     recipe = override(load_recipe("embedded"), options.settings)
+    keys_first(recipe)
     require_ready(recipe)
     priced = price_first(recipe, yes=options.yes, way_out=WAY_OUT)
     made = create_run(options.runs, recipe)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from omniopd.cli.price import price_first
+from omniopd.cli.price import keys_first, price_first
 from omniopd.errors import ConfigError
 
 WAY_OUT = "start it with --yes, or raise teacher.ask_above_usd"
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.runs.store import create_run
 
     recipe = override(load_recipe(options.recipe), options.settings)
+    keys_first(recipe)  # who may say so is asked, before a teacher that may not be sent a key is refused
     require_ready(recipe)
     price_first(recipe, yes=options.yes, way_out=WAY_OUT)
     made = create_run(options.runs, recipe, options.name)
@@ -62,12 +63,14 @@ def _resumed(options: argparse.Namespace, settings: Sequence[str]) -> int:
     from omniopd.job import carry_out, gone_on_with
     from omniopd.records import EvalRecord
     from omniopd.runs.lines import whole_records
-    from omniopd.runs.store import EVALS, Run
+    from omniopd.runs.resettled import resettled
+    from omniopd.runs.store import EVALS, Run, open_run
 
     def agreed(run: Run) -> None:
         evals = whole_records(run.path / EVALS, EvalRecord)
         price_first(run.recipe, yes=options.yes, steps_done=run.status.step, evals=evals, way_out=WAY_OUT)
 
+    keys_first(resettled(open_run(options.resume), settings).recipe)
     # This process's own from here on: nothing that was looked at changes any more.
     made = gone_on_with(options.resume, settings, agreed=agreed)
     return finished_or_told(made, lambda: carry_out(made, show=not options.quiet, merge=options.merge))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from omniopd.errors import RunError
 from omniopd.texts import encoded
@@ -64,6 +66,22 @@ def append_line(path: Path, line: str) -> None:
             with suppress(OSError):
                 os.truncate(path, before)
             raise
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """A file to read. Raises OSError, also for what is no file: a pipe would be waited for, a device has no end."""
+    how = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = open(os.open(path, how), "rb")  # noqa: SIM115 - the caller's
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return file
+
+
+def read_file(path: Path) -> bytes:
+    """What a file holds. Raises OSError, as `open_file` does."""
+    with open_file(path) as file:
+        return file.read()
 
 
 def temporary(path: Path) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.records import EvalRecord, StepRecord, read_record
+from omniopd.runs.atomic import open_file
 from omniopd.runs.status import GOING_ON, Status, state_of
 from omniopd.runs.store import EVALS, STEPS, Run, open_run
 
@@ -89,7 +90,7 @@ class _Place:
         if self.offset == 0:
             return False
         try:
-            with open(self.path, "rb") as file:
+            with open_file(self.path) as file:
                 state = os.fstat(file.fileno())
                 same = (state.st_dev, state.st_ino) == self.identity and state.st_size >= self.offset
                 if same:
@@ -105,7 +106,7 @@ class _Place:
     def read(self, kind: type[Any], problems: list[str]) -> list[Any]:
         """The records of whole lines since the last time; a line that cannot be read is passed over and named."""
         try:
-            with open(self.path, "rb") as file:
+            with open_file(self.path) as file:
                 state = os.fstat(file.fileno())
                 file.seek(self.offset)
                 data = file.read(_CHUNK)

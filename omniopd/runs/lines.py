@@ -8,6 +8,7 @@ from typing import Any
 
 from omniopd.errors import RunError
 from omniopd.records import read_record
+from omniopd.runs.atomic import read_file
 
 
 def read_lines(file: Path, kind: type[Any]) -> list[Any]:
@@ -16,7 +17,7 @@ def read_lines(file: Path, kind: type[Any]) -> list[Any]:
     Raises RunError for a damaged line, and for a file that cannot be read.
     """
     try:
-        data = file.read_bytes()
+        data = read_file(file)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -39,7 +40,7 @@ def read_lines(file: Path, kind: type[Any]) -> list[Any]:
 def whole_records(file: Path, kind: type[Any]) -> list[Any]:
     """The records of a kind that can be read, whatever else the file holds; none of a file that cannot be read."""
     try:
-        lines = file.read_bytes().split(b"\n")[:-1]
+        lines = read_file(file).split(b"\n")[:-1]
     except OSError:
         return []
     return [record for line in lines if isinstance(record := record_in(line), kind)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omniopd.errors import RunError
 from omniopd.records import EvalRecord, one_a_temperature
+from omniopd.runs.atomic import read_file
 from omniopd.runs.claims import EXECUTING
 from omniopd.runs.folders import MANIFEST, RECIPE, STATUS, STEPS
 from omniopd.runs.status import read_status, state_of
@@ -99,7 +100,7 @@ def best_accuracies(evals: Sequence[EvalRecord], model: str = "student", split: 
 
 def _facts_of_notebook(path: Path) -> dict[str, Any]:
     """A notebook that makes no run, or none yet: where its process stands."""
-    launch = json.loads((path / _LAUNCH).read_text(encoding="utf-8"))
+    launch = json.loads(read_file(path / _LAUNCH).decode())
     status = read_status(path / STATUS)
     return {
         "arm": Path(str(launch["notebook"])).stem,

@@ -15,7 +15,7 @@ from typing import Any
 from omniopd.errors import RunError
 from omniopd.fields import read_fields
 from omniopd.redaction import redact
-from omniopd.runs.atomic import overwrite_text, write_text
+from omniopd.runs.atomic import overwrite_text, read_file, write_text
 from omniopd.runs.claims import is_claimed
 from omniopd.runs.manifest import now
 from omniopd.texts import encoded
@@ -78,7 +78,7 @@ def write_status(path: Path, status: Status) -> None:
 def read_status(path: Path) -> Status:
     """The status in a file. Raises RunError where it holds none; unknown fields of a newer writer are ignored."""
     try:
-        status = read_fields(Status, json.loads(path.read_text(encoding="utf-8")))
+        status = read_fields(Status, json.loads(read_file(path).decode()))
         if status.state not in STATES or min(status.pid, status.step, status.steps) < 0:
             raise ValueError(f"state {status.state!r}, process {status.pid}, step {status.step} of {status.steps}")
     except (OSError, ValueError, RecursionError) as error:

@@ -25,7 +25,7 @@ from omniopd.config import Recipe, check, recipe_from, recipe_toml
 from omniopd.errors import RunError
 from omniopd.records import EvalRecord, RolloutRecord, RunManifest, StepRecord, read_record, record_json
 from omniopd.runs import claims
-from omniopd.runs.atomic import append_line, make_folder, sync_folder, write_text
+from omniopd.runs.atomic import append_line, make_folder, read_file, sync_folder, write_text
 from omniopd.runs.claims import claim, release
 from omniopd.runs.folders import (
     CHECKPOINTS,
@@ -88,6 +88,7 @@ def create_run(
         write_status(path / STATUS, first_status(recipe.training.steps))
         # Last, because a directory is a run once it has a manifest.
         write_manifest(run)
+        run.is_new = True
     except BaseException:
         release(path)
         raise
@@ -105,7 +106,7 @@ def open_run(path: str | Path) -> Run:
             hint = f"its {MANIFEST} is missing, without which none goes on; begin anew with {path / RECIPE}"
         raise RunError(f"{path} is no run: {hint}")
     try:
-        manifest = read_record(file.read_text(encoding="utf-8"))
+        manifest = read_record(read_file(file).decode())
     except (OSError, ValueError) as error:
         raise RunError(
             f"{file} cannot be read ({error}), and without it the run cannot go on: begin anew with {path / RECIPE}"
@@ -148,6 +149,7 @@ class Run:
     def __init__(self, path: Path, manifest: RunManifest) -> None:
         self.path = path
         self.manifest = manifest
+        self.is_new = False  # made by this process, as `create_run` says
         self._whole: set[Path] = set()  # files whose last line this object has seen to be complete
 
     def __repr__(self) -> str:

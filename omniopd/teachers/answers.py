@@ -73,10 +73,11 @@ class Answers:
     def __init__(self, path: str | Path, read_only: bool = False) -> None:
         self.path, self.read_only = Path(path), read_only
         self.damaged: set[str] = set()
-        self._lock, self._coming, self._waiting = threading.Lock(), threading.Lock(), list[_Entry]()
         self._open()
 
     def _open(self) -> None:
+        # Of a forked process's own: its parent's may be held, and what waits there the parent writes.
+        self._lock, self._coming, self._waiting = threading.Lock(), threading.Lock(), list[_Entry]()
         try:
             self._writer = None if self.read_only else open_to_write(self.path, _add_checksums)
             self._reading = Reading(self.path, live=not self.read_only)

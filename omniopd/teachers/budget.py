@@ -10,10 +10,11 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from omniopd.errors import ConfigError, Refused
+from omniopd.errors import ConfigError, Refused, TeacherError
 from omniopd.teachers.asking import ask
 from omniopd.teachers.buying import BUDGET
 from omniopd.teachers.calls import Call, Leave, NamesPrices, OnResult, Outcome, SellsCalls, Watcher
@@ -105,11 +106,17 @@ class BudgetedTeacher:
         return answers
 
     def set_aside(self, call: Call) -> Leave | str:
-        """The number of a reservation; or LATER, NEVER. Raises Refused for an unknown price."""
+        """The number of a reservation; or LATER, NEVER. Raises Refused for an unknown price, TeacherError for what
+        is none."""
         if call.most_usd is None and not self.allow_unknown_price and math.isfinite(self.usd):
             raise Refused(
                 f"nobody here knows the price of {call.model!r}, and its budget is ${self.usd:.2f}: give the price "
                 "(teacher.usd_per_million_input and _output), or set teacher.allow_unknown_price = true"
+            )
+        if call.most_usd is not None and not 0 <= _number(call.most_usd) < math.inf:
+            raise TeacherError(
+                f"the teacher {call.model!r} said that a request costs {call.most_usd!r} dollars at most: it must say "
+                "a number from 0, or None where it does not know"
             )
         number = self._ledger.reserve(call.model, call.most_usd or 0.0, self.usd)
         if number is not None:
@@ -150,6 +157,10 @@ class _Cashier:
             left, self._set_aside = list(self._set_aside.values()), {}
         for _, number in left:
             self.budget._ledger.settle(number, Usage(calls=1), unsure=True)
+
+
+def _number(said: object) -> float:
+    return float(said) if isinstance(said, Real) and not isinstance(said, bool) else math.nan
 
 
 def _without_prices(teacher: Teacher) -> Teacher | None:

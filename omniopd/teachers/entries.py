@@ -11,7 +11,6 @@ Files of before have no check. Knows no sums.
 from __future__ import annotations
 
 import json
-import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from omniopd.errors import TeacherError
 
 COUNTS = ("calls", "input_tokens", "output_tokens", "cached_tokens", "remembered")
 _KEYS = ("reserved", "settled", "model", "usd", "unsure", "check", *COUNTS)
+_MOST = 1e15  # dollars or tokens; nobody has so many, and sums are kept in billionths
 _WORDS = ("true", "false", "-")
 _HALF_NUMBER = re.compile(r"\.?\d*[eE]?[+-]?")
 
@@ -76,7 +76,7 @@ def _parsed(data: bytes) -> Mapping[str, Any] | None:
         raise ValueError("no sum")
     for name in ("usd", *COUNTS):
         value = entry.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _MOST:
             raise ValueError(f"{name} is {str(value)[:40]!r}")
     return entry
 

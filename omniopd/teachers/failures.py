@@ -72,6 +72,8 @@ def failure_of(error: Exception | None, traffic: Traffic, hide: Callable[[str], 
         return Failure(UNGUARDED, is_final=True, unsure=True, said=hide(_line(traffic.unsent)))
     if traffic.broken:
         return Failure(UNREADABLE, unsure=True, said=hide(_line(traffic.broken)))
+    if not traffic.requests and traffic.unsent:
+        return Failure(UNGUARDED, is_final=True, said=hide(_line(traffic.unsent)))
     if not traffic.requests:
         return _of_litellm(error, hide)
     if not status or (traffic.lost and status < 400):
@@ -110,7 +112,8 @@ def _of_litellm(error: Exception | None, hide: Callable[[str], str]) -> Failure:
     if error is None:
         return Failure(UNGUARDED, is_final=True, unsure=True, said="its answers come by a way that is not watched here")
     status = getattr(error, "status_code", None)
-    said = hide(_line(str(error)) or type(error).__name__)
+    # Some of its messages go on with the lines of code that they come from.
+    said = hide(_line(str(error).partition("Traceback (most recent call last)")[0]) or type(error).__name__)
     known = status if isinstance(status, int) and 400 <= status < 500 else 400
     return Failure(_FINAL.get(known, REFUSED_REQUEST), is_final=True, said=said)
 

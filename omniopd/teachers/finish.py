@@ -111,8 +111,10 @@ def _counts(usage: Any) -> bool:
 def _is_count(name: str, value: Any) -> bool:
     if name.endswith("details"):
         return isinstance(value, Mapping | list | None)
+    if name == "tokens" and isinstance(value, Mapping):  # Cohere's counts
+        return _counts(value)
     is_number = isinstance(value, int | str | None) or (isinstance(value, float) and value.is_integer())
-    return is_number or "token" not in name
+    return is_number or not name.endswith(("tokens", "tokencount"))  # seconds to a token are no count
 
 
 def parsed(body: bytes) -> Any:

@@ -29,7 +29,8 @@ class Stopped(Exception):
 @dataclass(slots=True)
 class Traffic:
     """One call as the network saw it. `read` makes of a body the `answer` in it and what litellm is to see of it, or
-    raises ValueError with what is wrong.
+    raises ValueError with what is wrong. `host`, where it is given, is the only one that may be asked: what litellm
+    makes of an address and a model's name may be another.
 
     `status`, `headers` and `body` (unpacked) are those of the last response, 0 where none came. `redirected` is where a
     response pointed to, `broken` why one could not be read, `lost` what became of the connection, `unsent` why a
@@ -37,6 +38,7 @@ class Traffic:
 
     most_bytes: int
     read: Callable[[bytes], tuple[Any, bytes]]
+    host: str = ""
     answer: Any = None
     origin: str = ""
     requests: int = 0
@@ -114,6 +116,9 @@ def _guarded_sync(send: Any) -> Any:
         traffic = _CALL.get()
         if traffic is None:
             return send(self, request)
+        if _is_elsewhere(traffic, request) and "authorization" in request.headers:
+            traffic.unsent = f"a key would have been sent to {request.url.host}, and its address is at {traffic.host}"
+            raise Stopped(traffic.unsent)
         request.headers["accept-encoding"] = _ENCODINGS
         response = send(self, request)
         aside = Traffic(ERROR_BYTES * 16, lambda body: (None, body))
@@ -139,11 +144,17 @@ def _may_go(traffic: Traffic, request: Any) -> None:
         traffic.unsent = traffic.unsent or "it would have been sent twice"
     elif traffic.origin and origin != traffic.origin:
         traffic.unsent = f"an answer of {traffic.origin} pointed to {origin}"
+    elif _is_elsewhere(traffic, request):
+        traffic.unsent = f"it would have been sent to {request.url.host}, and its address is at {traffic.host}"
     if traffic.unsent:
         raise Stopped(traffic.unsent)
     traffic.origin = origin
     traffic.requests += 1
     traffic.status, traffic.headers, traffic.body = 0, {}, b""
+
+
+def _is_elsewhere(traffic: Traffic, request: Any) -> bool:
+    return bool(traffic.host) and request.url.host.rstrip(".") != traffic.host
 
 
 def _begun(traffic: Traffic, response: Any) -> _Body:

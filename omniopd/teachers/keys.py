@@ -57,8 +57,8 @@ _HOSTS = {"openai": "api.openai.com", "anthropic": "api.anthropic.com", "openrou
 OWN_SERVERS = ("hosted_vllm", "vllm", "text-completion-openai", "lm_studio", "llamafile", "ollama", "ollama_chat",
                "xinference", "openai_like", "litellm_proxy")  # fmt: skip
 # Signed or exchanged, not one key: whatever they send to another host is named after them.
-_CLOUDS = ("bedrock", "bedrock_converse", "sagemaker", "sagemaker_chat", "vertex_ai", "vertex_ai_beta", "watsonx",
-           "databricks", "snowflake", "oci", "sap", "gigachat", "github_copilot", "chatgpt")  # fmt: skip
+CLOUDS = ("bedrock", "bedrock_converse", "sagemaker", "sagemaker_chat", "vertex_ai", "vertex_ai_beta", "watsonx",
+          "databricks", "snowflake", "oci", "sap", "gigachat", "github_copilot", "chatgpt")  # fmt: skip
 _BASES = ("_API_BASE", "_BASE_URL", "_API_BASE_URL")
 _ALLOWED: set[tuple[str, str]] = set()
 
@@ -89,7 +89,7 @@ def sent_by(model: str, api_base: str | None, key_variable: str | None) -> Sent:
     keep(os.environ.get(own))
     if not api_base:
         return Sent(own, host, True)
-    if provider in _CLOUDS or (provider.startswith("azure") and not own):
+    if provider in CLOUDS or (provider.startswith("azure") and not own):
         return Sent(f"{provider.upper()}_CREDENTIALS", host, host == _default_host(provider))
     value = os.environ.get(own, "") if own else ""
     return Sent(own, host, bool(own) and _belongs(own, provider, api_base), value or "none")

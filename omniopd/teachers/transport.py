@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from omniopd.errors import ConfigError
@@ -20,6 +21,7 @@ from omniopd.teachers.failures import FOR_ALL, NO_ANSWER, RATE_LIMITED, UNGUARDE
 from omniopd.teachers.finish import LENGTH, STOP, UNSAID, Ending, endings, read
 from omniopd.teachers.guard import Traffic, install, watching
 from omniopd.teachers.inline import building
+from omniopd.teachers.keys import CLOUDS
 from omniopd.teachers.usage import UNTOLD, Taken, read_usage
 
 __all__ = [
@@ -129,7 +131,7 @@ async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failu
         return Failure(UNGUARDED, is_final=True, said=f"its calls cannot be kept to one address: name it {instead!r}")
     entrance = litellm.atext_completion if "prompt" in parameters else litellm.acompletion
     most_tokens = int(parameters.get("max_tokens") or 0)
-    traffic = Traffic(_most_bytes(parameters, most_tokens), read)
+    traffic = Traffic(_most_bytes(parameters, most_tokens), read, _host(model, parameters.get("api_base")))
     try:
         if "prompt" in parameters and "api_base" in parameters:
             parameters = {**parameters, "client": _completion_client(parameters["api_base"], parameters.get("api_key"))}
@@ -145,6 +147,12 @@ async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failu
     if traffic.answer is None:
         return failure_of(None, traffic, without_secrets)  # litellm makes answers of some errors
     return _reply(answer, traffic, most_tokens)
+
+
+def _host(model: str, address: str | None) -> str:
+    """The only host that may be asked; "" where none is said, and for clouds, whose keys are fetched elsewhere."""
+    is_cloud = model.partition("/")[0] in CLOUDS
+    return "" if is_cloud or not address else (urlsplit(address).hostname or "").rstrip(".")
 
 
 def _most_bytes(parameters: Mapping[str, Any], most_tokens: int) -> int:

@@ -66,10 +66,21 @@ def unreadable(file: Path) -> None:
     file.symlink_to(file.name)
 
 
+def pipe(file: Path) -> None:
+    """Whoever opens it waits for a writer."""
+    remove(file)
+    os.mkfifo(file)
+
+
+def endless(file: Path) -> None:
+    remove(file)
+    file.symlink_to("/dev/zero")
+
+
 FAULTS = {
     "missing": remove, "empty": put(""), "cut": cut, "flipped": flipped, "a list": put("[]\n"), "a number": put("5\n"),
     "null": put("null\n"), "a text": put('"x"\n'), "an object": put("{}\n"), "deep": put(DEEP + "\n"),
-    "a directory": directory, "unreadable": unreadable,
+    "a directory": directory, "unreadable": unreadable, "a pipe": pipe, "endless": endless,
 }  # fmt: skip
 
 

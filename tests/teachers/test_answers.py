@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -387,4 +388,19 @@ def test_a_forked_process_opens_the_file_anew(tmp_path: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
     answers.add("q", {2: good})
     assert set(answers.of("q")) == {0, 1, 2}
+    answers.close()
+
+
+def test_what_its_parent_was_doing_keeps_no_forked_process_waiting(tmp_path: Path) -> None:
+    good = Stored("a text", True, "m", "raw", True)
+    answers = Answers(tmp_path / "a.sqlite")
+    answers._waiting.append(None)  # its parent's thread is about to write an answer
+    with answers._lock, answers._coming:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            answers.add_soon("q", {1: good}).result(10)
+            os._exit(0 if set(answers.of("q")) == {1} else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    answers._waiting.clear()
     answers.close()

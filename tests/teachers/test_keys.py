@@ -13,6 +13,7 @@ from omniopd.cli.main import main
 from omniopd.cli.price import keys_first
 from omniopd.config import load_recipe, override
 from omniopd.errors import ConfigError, Refused
+from omniopd.runs.store import create_run
 from omniopd.teachers import keys
 from omniopd.teachers.budget import BudgetedTeacher
 from omniopd.teachers.buying import Patience
@@ -201,6 +202,26 @@ def test_at_a_terminal_it_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None
             with pytest.raises(Refused):
                 keys_first(recipe)
     assert is_allowed("OPENAI_API_KEY", "collector.example")
+
+
+@pytest.mark.parametrize("command", [["train", "embedded"], ["demo"], ["train", "--resume"]])
+def test_the_commands_ask_before_they_refuse(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    settings = ["teacher.model=openai/gpt-4.1", f"teacher.api_base={EVIL}"]
+    if command[-1] == "--resume":
+        run = create_run(tmp_path, override(load_recipe("embedded"), settings), "run")
+        run.set_status(state="interrupted")
+        command, settings = [*command, str(run.path)], []
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    monkeypatch.setattr(sys, "stderr", screen := Terminal())
+    assert main([*command, *settings]) == 2
+    assert "sends the key in OPENAI_API_KEY to collector.example" in screen.getvalue()
+    assert "May it go there" in screen.getvalue()
 
 
 def test_a_host_is_allowed_as_the_question_names_it_and_as_an_address() -> None:

@@ -118,7 +118,8 @@ def test_a_line_that_a_kill_has_torn_anywhere_is_no_damage(tmp_path: Path) -> No
     "line",
     [
         "\0" * 100, "null", "[]", "7", "{}", '{"model": 3}', '{"model": "m", "usd": -1}', '{"model": "m", "usd": NaN}',
-        '{"model": "m", "usd": 1e999}', '{"model": "m", "usd": "1"}', '{"model": "m", "usd": true}', "x", "{",
+        '{"model": "m", "usd": 1e999}', '{"model": "m", "usd": 1e300}',
+        '{"model": "m", "usd": "1"}', '{"model": "m", "usd": true}', "x", "{",
         '{"model": "m", "calls": null}', '{"settled": "a"}', '{"reserved": "a", "model": "m"}', '{"model": "é"}',
         '{"reserved": [1], "model": "m", "usd": 1}', "<html>", "[" * 100_000,
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,6 +137,19 @@ def test_a_teacher_that_costs_more_than_it_said_is_named_and_counted(tmp_path: P
         budget.continue_from(asked(5))
     assert (teacher.asked, budget.ledger[0].calls) == (1, 5)  # nobody knows about those that were let go with it
     assert budget.spent_usd == 6.0 + 4 * 1.0
+
+
+@pytest.mark.parametrize("price", [-5.0, math.nan, math.inf, "0.1", True])
+@pytest.mark.parametrize("usd", [2.0, math.inf])
+def test_a_price_that_is_none_is_refused_before_anything_is_asked(price: Any, usd: float) -> None:
+    class Odd(Unpriced):
+        def most_usd(self, request: ContinuationRequest) -> Any:
+            return price
+
+    budget = BudgetedTeacher(teacher := Odd(), usd)
+    with pytest.raises(TeacherError, match="it must say a number from 0"):
+        budget.continue_from(asked(5))
+    assert (teacher.asked, budget.spent_usd) == (0, 0.0)
 
 
 def test_a_script_costs_nothing_and_what_a_function_says_is_refused_before_it_is_asked() -> None:

@@ -6,10 +6,12 @@ ended, or was cut at the limit. litellm knows fewer words, and makes "stop" of t
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from omniopd.teachers.finish import read
 from omniopd.types import Continuations, Prompt
 from tests.builders import request
 from tests.wire.saying import MISSING, WIRES, Said, asked, keys
@@ -138,6 +140,28 @@ def test_a_message_that_refuses_or_calls_a_tool_is_no_text_whatever_its_reason()
 def test_a_question_that_gemini_blocks_is_refused() -> None:
     blocked = {"candidates": [], "promptFeedback": {"blockReason": "SAFETY"}}
     assert [a.problem for a in told("Gemini", [Said(more=blocked)])] == ["refusal"]
+
+
+@pytest.mark.parametrize(
+    ("usage", "is_read"),
+    [
+        ({"billed_units": {"input_tokens": 5}, "tokens": {"input_tokens": 7, "output_tokens": 3}}, True),  # Cohere
+        ({"prompt_tokens": 7, "time_to_first_token": 0.05, "total_tokens_per_sec": 98.6}, True),  # SambaNova
+        ({"prompt_tokens": 7, "queue_time": 0.1, "prompt_tokens_details": None}, True),  # Groq
+        ({"prompt_tokens": 7.5}, False),
+        ({"promptTokenCount": {}}, False),
+        ({"tokens": {"input_tokens": []}}, False),
+        ([], False),
+    ],
+)
+def test_what_counts_no_tokens_may_be_anything(usage: Any, is_read: bool) -> None:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": " 7"}}
+    body = json.dumps({"choices": [choice], "usage": usage}).encode()
+    if is_read:
+        assert read(body)[0]["usage"] == usage
+    else:
+        with pytest.raises(ValueError, match="its usage is no count of tokens"):
+            read(body)
 
 
 # Three texts are asked for; texts a, b, c by the numbers of their choices. Which draw each is, by hand; a draw that is

@@ -78,6 +78,27 @@ def test_the_one_way_that_passes_by_the_guard_is_not_taken() -> None:
     assert "openai/m" in found.said
 
 
+@pytest.mark.parametrize("model", ["nlp_cloud/@localhost:{port}/m", "replicate/a/b"])
+def test_an_address_and_a_models_name_together_lead_to_no_other_host(model: str) -> None:
+    """litellm puts some names behind the address as they are (http://127.0.0.1:1@localhost…), or has one of its own."""
+    with Breaking(lambda body: response(b"{}")) as there:
+        port = there.url.rpartition(":")[2]
+        words = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 8, "api_key": "a-key-of-nobody"}
+        words |= {"model": model.format(port=port), "api_base": "http://127.0.0.1:1"}
+        found = run(lambda desk: send(words, 5))
+    assert isinstance(found, Failure)
+    assert (found.reason, found.is_final, there.requests) == (UNGUARDED, True, [])
+    assert "its address is at 127.0.0.1" in found.said
+
+
+def test_what_litellm_says_is_told_without_its_code() -> None:
+    words = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 8, "api_key": "a-key-of-nobody"}
+    found = run(lambda desk: send({**words, "model": "triton/m", "api_base": "http://127.0.0.1:1"}, 5))
+    assert isinstance(found, Failure)
+    assert "Invalid Triton API base" in found.said
+    assert "Traceback" not in found.said
+
+
 @pytest.mark.parametrize("name", WIRES)
 @pytest.mark.parametrize("fault", ["reset", "reset after a while", "no HTTP"])
 def test_a_call_is_one_request_and_every_request_is_counted(name: str, fault: str) -> None:

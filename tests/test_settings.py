@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
 
 from omniopd.config import (
@@ -224,6 +225,8 @@ def test_the_trainers_own_settings_are_held_to_the_same_bounds(tmp_path):
         value = beyond(key)[0] if key in BOUNDED else 1
         with pytest.raises(ConfigError, match=rf"^{name} is "):
             OmniOPDConfig(str(tmp_path), use_cpu=True, bf16=False, **{name: value})
+    of_an_array = OmniOPDConfig(str(tmp_path), use_cpu=True, bf16=False, forks=np.int64(2), power=np.float32(0.5))
+    assert (type(of_an_array.forks), of_an_array.forks, of_an_array.power) == (int, 2, 0.5)
 
 
 def test_words_are_those_of_what_they_name():

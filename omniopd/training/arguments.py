@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from transformers.trainer_utils import IntervalStrategy
 from trl import DistillationConfig
 
@@ -71,7 +72,10 @@ class OmniOPDConfig(DistillationConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, key in _AS_IN_A_RECIPE.items():
-            check_setting(key, getattr(self, name), said=name)
+            value = getattr(self, name)
+            if isinstance(value, np.generic):  # of a sweep over an array
+                setattr(self, name, value := value.item())
+            check_setting(key, value, said=name)
         check_objective(self.target, self.concentration, self.continuation_weight)
         strategy = IntervalStrategy(self.logging_strategy).value
         if (strategy, self.logging_steps) != ("steps", 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 import random
@@ -295,6 +296,8 @@ def test_an_id_that_no_token_has_goes_to_a_model_that_holds_it_and_to_no_server(
     served = handover_named("raw", traits_of("hosted_vllm/m"), ChatTemplate(tiny_tokenizer())).ask(request)
     assert (narrow.exact, served.exact) == (False, False)
     assert 305 not in served.prompt
+    none = dataclasses.replace(request, prefix_ids=(-1,))
+    assert not LocalTeacher(wide, tiny_tokenizer()).continue_from([none])[0].exact
 
 
 @pytest.mark.parametrize("model", ["anthropic/claude-haiku-4-5", "deepseek/deepseek-chat", "gemini/gemini-2.5-flash"])

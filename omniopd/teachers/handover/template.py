@@ -137,7 +137,7 @@ class ChatTemplate:
         ids = request.prefix_ids
         if ids is None or request.tokenizer != tokenizer_mark(self.tokenizer):
             return None
-        return ids if max(ids, default=-1) < (vocabulary or len(self.tokenizer)) else None
+        return ids if all(0 <= one < (vocabulary or len(self.tokenizer)) for one in ids) else None
 
     def ids(
         self,

@@ -45,7 +45,7 @@ from omniopd.teachers.ledger import FILE as LEDGER
 from omniopd.teachers.ledger import spent
 from omniopd.tracking import Tracker, tracking
 from omniopd.training.checkpoints import newest_valid, step_of
-from omniopd.training.threads import use_threads
+from omniopd.training.threads import Pace, use_threads
 from omniopd.types import Task, Teacher
 
 STUDENT, TEACHER = "student", "teacher"
@@ -192,6 +192,7 @@ class _Job:
     stopper: Stopper
     tracker: Tracker | None = None
     has_begun: bool = False
+    pace: Pace = field(default_factory=Pace)
     student: LocalModel = field(init=False)
     teacher: Teacher | LocalModel | None = None
     trainer: Any = None
@@ -240,6 +241,7 @@ class _Job:
         self.run.append(record)
         if isinstance(record, StepRecord):
             self.run.set_status(step=record.step, message="training")
+            self.pace.look(record.step, record.seconds)
         if self.tracker:
             self.tracker.show(record)
         if self.progress:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from omniopd.training import threads
-from omniopd.training.threads import physical_cores, use_threads
+from omniopd.training.threads import Pace, physical_cores, use_threads
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +38,26 @@ def test_threads_that_wait_for_each_other_are_told(monkeypatch, caplog, several,
         assert use_threads(2) == 2
     assert ("50 times slower than one here" in caplog.text) == warns
     assert torch.get_num_threads() == 2
+
+
+def test_a_step_that_takes_many_times_the_usual_is_told_with_its_phase(caplog):
+    pace = Pace()
+    with caplog.at_level(logging.WARNING):
+        for step in range(1, 6):
+            pace.look(step, {"sampling": 1.0 + 0.1 * step, "teacher": 2.0})
+        pace.look(6, {"sampling": 1.0, "teacher": 9.0})
+        assert caplog.text == ""
+        pace.look(7, {"sampling": 60.0, "teacher": 2.0})
+        [said] = [record.getMessage() for record in caplog.records]
+        assert said.startswith("step 7 took 62 s, and the steps before it 3.3 s, most of the difference in 'sampling'")
+        for step in (8, 9):
+            pace.look(step, {"sampling": 60.0, "teacher": 2.0})
+    assert len(caplog.records) == 1, "what goes on is the usual"
+
+
+def test_short_steps_are_no_matter(caplog):
+    pace = Pace()
+    with caplog.at_level(logging.WARNING):
+        for step in range(9):
+            pace.look(step, {"sampling": 0.1 if step < 8 else 1.9})
+    assert caplog.text == ""

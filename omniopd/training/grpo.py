@@ -13,6 +13,7 @@ from omniopd.errors import ConfigError
 from omniopd.models.chat import prompt_ids
 from omniopd.models.pieces import decode
 from omniopd.tasks.guarded import guarded_grade
+from omniopd.training.architecture import check_architecture
 from omniopd.training.drawing import OwnDraws
 from omniopd.training.learning import LearnsSomething
 from omniopd.training.preflight import hold_still
@@ -32,6 +33,7 @@ class GraderTrainer(OwnDraws, TokenMeans, LearnsSomething, WholeCheckpoints, GRP
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        check_architecture(self.model, generates=not self.args.use_vllm)
         hold_still(self.model, self.args)
         if self.ref_model is not None and self.accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
             # TRL reads it from the folder that the student came from, which need not hold the student as it is.

@@ -19,6 +19,7 @@ from omniopd.models.chat import prompt_ids, text_ids
 from omniopd.records import StepRecord
 from omniopd.teachers.asking import ask
 from omniopd.teachers.handover.thinking import ends_in_open_thought
+from omniopd.training.architecture import check_architecture
 from omniopd.training.learning import LearnsSomething
 from omniopd.training.recording import Recorder
 from omniopd.training.token_means import TokenMeans
@@ -35,6 +36,10 @@ class TeacherAnswersTrainer(TokenMeans, LearnsSomething, WholeCheckpoints, SFTTr
     """TRL's `SFTTrainer` with whole checkpoints."""
 
     _name = "SFT on teacher answers"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_architecture(self.model, generates=False)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)

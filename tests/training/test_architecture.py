@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
 from omniopd.build import LocalModel, build_teacher
@@ -14,6 +18,8 @@ from omniopd.teachers.cached import CachedTeacher
 from omniopd.teachers.local import LocalTeacher
 from omniopd.training.architecture import check_architecture
 from omniopd.training.arguments import OmniOPDConfig
+from omniopd.training.grpo import GraderTrainer, GRPOConfig
+from omniopd.training.sft import SFTConfig, TeacherAnswersTrainer
 from omniopd.training.trainer import OmniOPDTrainer
 from tests.architectures import build
 from tests.builders import request, tiny_model, tiny_tokenizer
@@ -28,6 +34,27 @@ def test_a_student_that_reads_its_padding_is_refused_by_every_method(method, tmp
     with pytest.raises(ConfigError, match="models of type 'rwkv' cannot be trained here: training samples padded"):
         build_trainer(recipe, tmp_path, student=student, teacher=teacher)
     assert torch.equal(torch.cat([p.flatten() for p in student.model.parameters()]), weights)
+
+
+def by_hand(method: str, model: Any, folder: Path) -> Any:
+    rows, few = Dataset.from_list([{"prompt": [{"role": "user", "content": "2 plus 3?"}]}] * 4), {"max_steps": 1}
+    if method == "grpo":
+        args = GRPOConfig(str(folder), num_generations=2, per_device_train_batch_size=2, use_cpu=True, bf16=False, **few)
+        return GraderTrainer(model=model, reward_funcs=[lambda prompts, **_: [0.0] * len(prompts)], args=args,
+                             train_dataset=rows, processing_class=tiny_tokenizer())  # fmt: skip
+    rows = Dataset.from_list([{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}])
+    return TeacherAnswersTrainer(model=model, args=SFTConfig(str(folder), use_cpu=True, bf16=False, **few),
+                                 train_dataset=rows, processing_class=tiny_tokenizer())  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "student", "reason"), [
+    ("grpo", "rwkv", "models of type 'rwkv' cannot be trained here: training samples padded"),
+    ("sft", "megatron-bert", "models of type 'megatron-bert' change their logits in a way that is not known"),
+])  # fmt: skip
+def test_so_is_one_that_is_given_to_a_trainer_by_hand(method: str, student: str, reason: str, tmp_path: Path) -> None:
+    assert by_hand(method, tiny_model(), tmp_path) is not None
+    with pytest.raises(ConfigError, match=reason):
+        by_hand(method, build(student), tmp_path)
 
 
 def test_a_student_that_transformers_samples_from_other_logits_is_refused() -> None:

@@ -18,9 +18,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from omniopd.models.architecture.reading import way_of
+from omniopd.models.architecture.tree_attention import supports_trees
 from omniopd.models.decoding import context_length
-from omniopd.models.reading import way_of
-from omniopd.models.trees import supports_trees
 from tests.architectures import NAMES, build
 from tests.trials import REFUSED, own_logits, try_branches, try_draws, try_gradient, try_rollouts, try_scores
 

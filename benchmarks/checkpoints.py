@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from omniopd.training.checkpoints import checkpoint_path, newest_valid, problem, rotate, staged, step_of
+from omniopd.training.trl.checkpoints import checkpoint_path, newest_valid, problem, rotate, staged, step_of
 
 FILES = {"model.safetensors": 1_000_000, "optimizer.pt": 2_000_000, "trainer_state.json": 2_000}
 BLOCK = 50_000

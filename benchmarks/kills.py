@@ -24,11 +24,11 @@ import nbformat
 from omniopd.config import load_recipe, recipe_toml
 from omniopd.launch import Launched, launch, resume
 from omniopd.runs.status import is_alive
-from omniopd.training.checkpoints import newest_valid, step_of
+from omniopd.training.trl.checkpoints import newest_valid, step_of
 
 CELL = """\
 from omniopd import load_recipe
-from omniopd.job import carry_out
+from omniopd.pipeline.run import carry_out
 from omniopd.runs import create_run
 carry_out(create_run("runs", load_recipe(recipe)), show=False)
 """

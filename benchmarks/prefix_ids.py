@@ -18,16 +18,16 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from omniopd.build import build_task
 from omniopd.config import load_recipe
 from omniopd.method.forks import schedule
 from omniopd.models.loading import load_model, load_tokenizer
-from omniopd.models.pieces import encode_all, whole_characters
 from omniopd.models.sampling import sample
-from omniopd.models.vocabulary import tokenizer_mark
-from omniopd.teachers.catalogue import traits_of
+from omniopd.models.text.token_text import encode_all, whole_characters
+from omniopd.models.text.vocabulary import tokenizer_mark
+from omniopd.pipeline.build import build_task
 from omniopd.teachers.handover import ChatTemplate, Unaskable, handover_named
 from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.model_traits import traits_of
 from omniopd.types import ContinuationRequest, Rollout
 
 

@@ -13,10 +13,10 @@ import argparse
 import shutil
 from pathlib import Path
 
-from omniopd.cli.quiet import quiet_libraries
 from omniopd.config import load_recipe
 from omniopd.embedded import RECORDED
-from omniopd.job import carry_out
+from omniopd.io.quiet import quiet_libraries
+from omniopd.pipeline.run import carry_out
 from omniopd.runs.store import create_run
 
 ROLLOUTS_KEPT = 3  # of a step; probes are all kept

@@ -19,9 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from omniopd.cli.quiet import quiet_libraries
 from omniopd.config import load_recipe
-from omniopd.job import resume_training, run_training
+from omniopd.io.quiet import quiet_libraries
+from omniopd.pipeline.run import resume_training, run_training
 from omniopd.runs.store import Run, open_run
 
 SMALL = {

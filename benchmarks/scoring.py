@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from omniopd.models.chunked_head import Head
-from omniopd.models.scoring import weighted_head_loss
+from omniopd.models.chunked_stats import Head
+from omniopd.models.token_stats import weighted_head_loss
 
 AUDITED = 0.24  # share of tokens in chunks: 10 forks of 50 tokens in rollouts of 2,048
 LIMITS = {

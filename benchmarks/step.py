@@ -20,7 +20,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import DistillationConfig, DistillationTrainer
 
 from omniopd import embedded
-from omniopd.cli.quiet import quiet_libraries
+from omniopd.io.quiet import quiet_libraries
 from omniopd.models.loading import frozen_copy
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.training.trainer import OmniOPDConfig, OmniOPDTrainer

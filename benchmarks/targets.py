@@ -19,8 +19,8 @@ from torch import Tensor
 
 from omniopd import embedded
 from omniopd.auditing import audit, evidence, similarity_named
-from omniopd.cli.quiet import quiet_libraries
 from omniopd.evaluation.gradients import BatchGradients, GradientReport, flat_gradient, judge
+from omniopd.io.quiet import quiet_libraries
 from omniopd.method.forks import schedule
 from omniopd.method.targets import fork_targets
 from omniopd.models.batching import rollout_batch, target_batch

@@ -9,13 +9,13 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AuditedRollout": "types",
-    "BudgetedTeacher": "teachers.budget",
-    "CachedTeacher": "teachers.cached",
+    "BudgetedTeacher": "teachers.spending.budget",
+    "CachedTeacher": "teachers.cache.cached",
     "ChatTemplate": "teachers.handover",
     "Continuations": "types",
     "ContinuationRequest": "types",
     "Fork": "types",
-    "HostedTeacher": "teachers.hosted",
+    "HostedTeacher": "teachers.hosted.teacher",
     "LocalTeacher": "teachers.local",
     "OmniOPDConfig": "training.trainer",
     "OmniOPDTrainer": "training.trainer",
@@ -37,7 +37,7 @@ _HOME = {
     "rouge1_similarity": "method.similarity",
     "runs": "runs",
     "sample": "models.sampling",
-    "score": "models.rescoring",
+    "score": "models.score",
     "token_edit_similarity": "method.similarity",
 }
 

@@ -18,7 +18,7 @@ from omniopd.method.posterior import chunk_probability
 from omniopd.method.similarity import BY_NAME, powered
 from omniopd.method.targets import ForkEvidence
 from omniopd.teachers.asking import ask
-from omniopd.teachers.identity import check_token_ratio
+from omniopd.teachers.cache.identity import check_token_ratio
 from omniopd.types import (
     Audit,
     AuditedRollout,
@@ -147,8 +147,8 @@ def _requests(
     tokenizer: PreTrainedTokenizerBase | None,
 ) -> tuple[list[tuple[int, int]], list[ContinuationRequest]]:
     from omniopd.models.decoding import row_seed
-    from omniopd.models.pieces import ends_inside_character
-    from omniopd.models.vocabulary import tokenizer_mark
+    from omniopd.models.text.token_text import ends_inside_character
+    from omniopd.models.text.vocabulary import tokenizer_mark
     from omniopd.teachers.handover.thinking import ends_in_open_thought
 
     mark = "" if tokenizer is None else tokenizer_mark(tokenizer)
@@ -181,7 +181,7 @@ def _reencoded(
     """The forks whose prefix, as a text, is encoded to other tokens than the student wrote."""
     if tokenizer is None:
         return set()
-    from omniopd.models.pieces import encode_all
+    from omniopd.models.text.token_text import encode_all
 
     found = encode_all(tokenizer, [request.prefix for request in requests])
     return {
@@ -202,7 +202,7 @@ def _chunk(rollout: Rollout, fork: Fork, tokenizer: PreTrainedTokenizerBase | No
     pieces = rollout.pieces[fork.start : fork.stop]
     if tokenizer is None or pieces[-1]:
         return "".join(pieces)
-    from omniopd.models.pieces import decode_whole
+    from omniopd.models.text.token_text import decode_whole
 
     ids: list[int] = rollout.token_ids.tolist()
     return decode_whole(tokenizer, ids[: fork.start], ids[fork.start : fork.stop])
@@ -254,7 +254,7 @@ def _cut(
     """
     if tokenizer is None:
         return {place: _Cut(answer.texts, (None,) * len(answer.texts)) for place, answer in answers.items()}
-    from omniopd.models.pieces import Written, continuation_tokens
+    from omniopd.models.text.token_text import Written, continuation_tokens
 
     written = []
     for (row, index), answer in answers.items():

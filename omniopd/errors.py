@@ -15,7 +15,7 @@ One message is one sentence or two: the value, the place, the way out. A failed 
 
 from __future__ import annotations
 
-from omniopd.texts import whole
+from omniopd.io.texts import whole
 
 
 class OmniOPDError(Exception):

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-from omniopd.fields import read_fields
-from omniopd.texts import HALF
+from omniopd.io.fields import read_fields
+from omniopd.io.texts import HALF
 
 SCHEMA = 1
 

@@ -57,9 +57,9 @@ jaxtyping.install_import_hook(CHECKED, "beartype.beartype(conf=beartype.Beartype
 def no_connection_left() -> Iterator[None]:
     """What hosted teachers have left open for their next call is closed before pytest looks for leaks."""
     yield
-    if "omniopd.teachers.background" in sys.modules:
-        from omniopd.teachers.background import run
-        from omniopd.teachers.transport import close_connections
+    if "omniopd.teachers.hosted.background" in sys.modules:
+        from omniopd.teachers.hosted.background import run
+        from omniopd.teachers.hosted.transport import close_connections
 
         run(lambda desk: close_connections())
 

@@ -15,8 +15,8 @@ from omniopd.auditing import INSIDE_CHARACTER, audit, evidence, similarity_named
 from omniopd.errors import ConfigError
 from omniopd.method.forks import SPARE_TOKENS
 from omniopd.method.similarity import BY_NAME, edit_similarity, exact_similarity
-from omniopd.models.pieces import pieces
-from omniopd.teachers.cached import CachedTeacher
+from omniopd.models.text.token_text import pieces
+from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.types import (
     HALF_CHARACTER,

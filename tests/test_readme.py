@@ -11,7 +11,7 @@ import pytest
 import omniopd
 from omniopd.cli.main import main
 from omniopd.config import SETTINGS
-from omniopd.launch.study import load_study
+from omniopd.sweeps.study import load_study
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

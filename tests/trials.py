@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from omniopd.errors import ConfigError, DataError
-from omniopd.models.branching import Branch, branch_ids
+from omniopd.models.architecture.tree_sampling import Branch, branch_ids
 from omniopd.models.decoding import Sampling, choose, row_seed, uniforms
-from omniopd.models.rescoring import score
 from omniopd.models.sampling import sample_ids
-from omniopd.models.scoring import head_of, response_hidden
+from omniopd.models.score import score
+from omniopd.models.token_stats import head_of, response_hidden
 from omniopd.teachers.local import LocalTeacher
-from omniopd.training.architecture import check_architecture
+from omniopd.training.checks.architecture import check_architecture
 from omniopd.training.objective import Reference, micro_batch_loss
 from omniopd.types import Prompt, Rollout
 from tests.architectures import CONTEXT, END, PAD, VOCABULARY

@@ -13,13 +13,13 @@ from typing import Any
 import psutil
 
 from omniopd.method.similarity import edit_similarity
-from omniopd.teachers import background
-from omniopd.teachers.budget import BudgetedTeacher
-from omniopd.teachers.buying import Patience
-from omniopd.teachers.cached import CachedTeacher
-from omniopd.teachers.catalogue import ModelTraits
-from omniopd.teachers.hosted import HostedTeacher
-from omniopd.teachers.transport import prepare
+from omniopd.teachers.cache.cached import CachedTeacher
+from omniopd.teachers.hosted import background
+from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.teacher import HostedTeacher
+from omniopd.teachers.hosted.transport import prepare
+from omniopd.teachers.model_traits import ModelTraits
+from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.types import ContinuationRequest, Continuations, Prompt
 from tests.teachers.faulty_server import RETRY_AFTER_S, in_a_process, told
 

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from omniopd.teachers.answers import Answers, Stored
-from omniopd.teachers.budget import BudgetedTeacher
-from omniopd.teachers.buying import draw_seed
-from omniopd.teachers.cached import CachedTeacher
-from omniopd.teachers.transport import prepare
+from omniopd.teachers.cache.answer_store import Answers, Stored
+from omniopd.teachers.cache.cached import CachedTeacher
+from omniopd.teachers.hosted.fetch import draw_seed
+from omniopd.teachers.hosted.transport import prepare
+from omniopd.teachers.spending.budget import BudgetedTeacher
 from tests.teachers.faulty_server import in_a_process, told
 
 from .calling import Row, asked, teacher

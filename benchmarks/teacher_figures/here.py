@@ -8,8 +8,8 @@ import time
 import torch
 
 from omniopd import embedded, peak_forks, sample
-from omniopd.cli.quiet import quiet_libraries
-from omniopd.models.chat import prompt_ids, text_ids
+from omniopd.io.quiet import quiet_libraries
+from omniopd.models.text.chat import prompt_ids, text_ids
 from omniopd.teachers.local import LocalTeacher
 from omniopd.types import ContinuationRequest
 

@@ -20,15 +20,15 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    from omniopd.cli.price import keys_first, price_first
     from omniopd.cli.train import WAY_OUT, stopped_words
     from omniopd.config import load_recipe, override
+    from omniopd.costs.consent import keys_first, price_first
     from omniopd.errors import RunError
     from omniopd.launch import launch, watch
-    from omniopd.outcome import loading_lines, outcome
-    from omniopd.progress import Progress
-    from omniopd.readiness import require_ready
-    from omniopd.reporting import html_page
+    from omniopd.pipeline.readiness import require_ready
+    from omniopd.reports.html import html_page
+    from omniopd.reports.summary import loading_lines, outcome
+    from omniopd.runs.progress import Progress
     from omniopd.runs.store import create_run
 
     recipe = override(load_recipe("embedded"), options.settings)

@@ -30,16 +30,16 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    from omniopd.cli.quiet import quiet_libraries
+    from omniopd.io.quiet import quiet_libraries
 
     quiet_libraries()
     recipe, parent = _asked(options)
 
-    from omniopd.build import build_student, build_task
     from omniopd.evaluation.evaluate import PROBLEM_SEED
-    from omniopd.evaluation.stored import Stored, place_of, weights_mark
-    from omniopd.job import evaluation_plan, measured
-    from omniopd.progress import Measuring
+    from omniopd.evaluation.folder import Stored, place_of, weights_mark
+    from omniopd.pipeline.build import build_student, build_task
+    from omniopd.pipeline.run import evaluation_plan, measured
+    from omniopd.runs.progress import Measuring
 
     if recipe.training.threads:
         import torch
@@ -114,7 +114,7 @@ def _asked(options: argparse.Namespace) -> tuple[Any, Path]:
 def _settings(recipe: Any, weights: str) -> dict[str, Any]:
     """All that an evaluation depends on."""
     import omniopd
-    from omniopd.evaluation.stored import data_mark
+    from omniopd.evaluation.folder import data_mark
 
     e, task = recipe.evaluation, asdict(recipe.task)
     # What is practised is not measured.

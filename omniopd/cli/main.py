@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import omniopd
 from omniopd.errors import OmniOPDError
-from omniopd.redaction import guard_tracebacks, redact
-from omniopd.terminal import plain_output
+from omniopd.io.redaction import guard_tracebacks, redact
+from omniopd.io.terminal import plain_output
 
 COMMANDS = ("demo", "train", "run", "sweep", "stop", "evaluate", "teacher", "recipes", "report", "runs", "notebooks")
 MISTAKE, INTERRUPTED = 2, 130

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.errors import ConfigError
-from omniopd.texts import inert
+from omniopd.io.texts import inert
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -28,8 +28,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    from omniopd.comparison import compare, comparison_page, costs, learning_curves, markdown, summary
     from omniopd.evaluation.tables import as_text
+    from omniopd.reports.comparison import compare, comparison_page, costs, learning_curves, markdown, summary
     from omniopd.runs.atomic import write_text
 
     comparison = compare(found(options.runs), options.reference, options.arms)
@@ -57,8 +57,8 @@ def run(options: argparse.Namespace) -> int:
 def found(places: list[str]) -> list[Path]:
     """The runs in these places, each once; the trials of a study only where their own folder is given, since they are
     nobody's result. Raises ConfigError for a place without any."""
-    from omniopd.launch.study import TRIALS
     from omniopd.runs.listing import run_folders
+    from omniopd.sweeps.study import TRIALS
 
     paths: dict[Path, None] = {}
     for place in map(Path, places):

@@ -11,8 +11,8 @@ from omniopd.errors import ConfigError
 A_TEACHERS_PRICE = (
     "A teacher behind an API costs money, and what a notebook asks of one is known to the notebook alone: train.ipynb "
     "says the price first, and ends there if it is above teacher.ask_above_usd and -p accept_usd is lower; a notebook "
-    "of your own does so if it calls price_first(recipe, accept_usd) of omniopd.cli.price, and asks at once if it does "
-    "not."
+    "of your own does so if it calls price_first(recipe, accept_usd) of omniopd.costs.consent, and asks at once if it "
+    "does not."
 )
 
 

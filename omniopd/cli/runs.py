@@ -7,7 +7,7 @@ import math
 import os
 from typing import Any
 
-from omniopd.texts import one_line
+from omniopd.io.texts import one_line
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:

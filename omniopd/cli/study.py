@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from omniopd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from omniopd.launch.arms import Ended
-    from omniopd.launch.study import Planned, Study
+    from omniopd.sweeps.executors import Ended
+    from omniopd.sweeps.study import Planned, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def sweep_study(
     None means what the study says. `settings` are `key=value` words for every run. Raises ConfigError and RunError
     before anything starts, KeyboardInterrupt when it was stopped; a run that fails stands in `failed`.
     """
-    from omniopd.launch.arms import carry_out
-    from omniopd.launch.study import load_study
+    from omniopd.sweeps.executors import carry_out
+    from omniopd.sweeps.study import load_study
 
     loaded = load_study(study)
     plan = (loaded.trials if trials else loaded.runs)(arms, seeds, settings)
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _show_trials(done: Swept) -> None:
     from omniopd.evaluation.tables import as_text
-    from omniopd.launch.trials import trial_table, trial_verdicts, tried
+    from omniopd.sweeps.trials import trial_table, trial_verdicts, tried
 
     found = tried(done.study, done.plan, done.folder)
     print(as_text(trial_table(found)))

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _is_study(name: str) -> bool:
     from omniopd.launch.notebooks import shipped_files
-    from omniopd.launch.study import shipped_studies
+    from omniopd.sweeps.study import shipped_studies
 
     studies = {path.stem for path in shipped_studies()}
     near = difflib.get_close_matches(name, studies, 1)
@@ -68,7 +68,7 @@ def _is_study(name: str) -> bool:
 def _notebook(options: argparse.Namespace) -> int:
     from omniopd.cli.run import given_parameters
     from omniopd.launch import notebook_path
-    from omniopd.launch.sweep import members, sweep, sweep_folder
+    from omniopd.sweeps.grid import members, sweep, sweep_folder
 
     notebook = notebook_path(options.notebook)
     plan = members(notebook, _grid(options.grid), _words(options.seeds), given_parameters(options.parameters))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from omniopd.config import Recipe
-    from omniopd.teachers.hosted import HostedTeacher
-    from omniopd.teachers.known import Known
-    from omniopd.teachers.report import TeacherReport
+    from omniopd.teachers.checks.probes import Known
+    from omniopd.teachers.checks.report import TeacherReport
+    from omniopd.teachers.hosted.teacher import HostedTeacher
 
 _SUM = re.compile(r"(?:=|is )(\d+)")
 _SUMS = 12
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _allow(options: argparse.Namespace) -> int:
-    from omniopd.teachers.keys import allow
+    from omniopd.teachers.hosted.keys import allow
 
     path = allow(options.variable, options.host)
     print(f"The key in {options.variable} may go to {options.host}; remembered in {path}")
@@ -65,9 +65,9 @@ def _allow(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from omniopd.cli.price import keys_first
-    from omniopd.cli.quiet import quiet_libraries
     from omniopd.config import load_recipe, override
+    from omniopd.costs.consent import keys_first
+    from omniopd.io.quiet import quiet_libraries
 
     quiet_libraries()
     recipe = override(load_recipe(options.recipe or "embedded"), options.settings)
@@ -82,9 +82,9 @@ def _check(options: argparse.Namespace) -> int:
 
 def checked(recipe: Recipe, known: str = "words") -> TeacherReport:
     """The preflight of a recipe's teacher; `known` names what it is asked. Raises ConfigError."""
-    from omniopd.build import build_hosted_teacher, build_teacher, build_teacher_model
-    from omniopd.teachers.known import KNOWN, OPEN
-    from omniopd.teachers.preflight import check_teacher
+    from omniopd.pipeline.build import build_hosted_teacher, build_teacher, build_teacher_model
+    from omniopd.teachers.checks.preflight import check_teacher
+    from omniopd.teachers.checks.probes import KNOWN, OPEN
 
     beginnings, opening = (KNOWN, OPEN) if known == "words" else _stories()
     local = build_teacher_model(recipe)
@@ -104,7 +104,7 @@ def checked(recipe: Recipe, known: str = "words") -> TeacherReport:
 def _stories() -> tuple[tuple[Known, ...], Known]:
     """Sums whose result comes next, in the middle of worked answers; and a story that can be told in many words."""
     from omniopd.tasks.stories import Stories
-    from omniopd.teachers.known import Known
+    from omniopd.teachers.checks.probes import Known
 
     task = Stories()
     found: list[Known] = []
@@ -118,7 +118,7 @@ def _stories() -> tuple[tuple[Known, ...], Known]:
 
 
 def _say_price(recipe: Recipe, report: TeacherReport) -> None:
-    from omniopd.pricing import estimate_of
+    from omniopd.costs.recipe import estimate_of
 
     if report.proposal:
         recipe = replace(recipe, teacher=replace(recipe.teacher, handover=report.handover))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from omniopd.cli.price import keys_first, price_first
+from omniopd.costs.consent import keys_first, price_first
 from omniopd.errors import ConfigError
 
 WAY_OUT = "start it with --yes, or raise teacher.ask_above_usd"
@@ -35,7 +35,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    from omniopd.cli.quiet import quiet_libraries
+    from omniopd.io.quiet import quiet_libraries
 
     settings = list(options.settings or ())
     if options.resume is not None and "=" in (options.recipe or ""):
@@ -46,8 +46,8 @@ def run(options: argparse.Namespace) -> int:
     if options.resume is not None:
         return _resumed(options, settings)
     from omniopd.config import load_recipe, override
-    from omniopd.job import carry_out
-    from omniopd.readiness import require_ready
+    from omniopd.pipeline.readiness import require_ready
+    from omniopd.pipeline.run import carry_out
     from omniopd.runs.store import create_run
 
     recipe = override(load_recipe(options.recipe), options.settings)
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _resumed(options: argparse.Namespace, settings: Sequence[str]) -> int:
-    from omniopd.job import carry_out, gone_on_with
+    from omniopd.pipeline.run import carry_out, gone_on_with
     from omniopd.records import EvalRecord
     from omniopd.runs.lines import whole_records
     from omniopd.runs.resettled import resettled
@@ -79,7 +79,7 @@ def _resumed(options: argparse.Namespace, settings: Sequence[str]) -> int:
 def finished_or_told(made: Any, work: Any) -> int:
     """Do the work and print what came of it; where it stops early, print how to go on (a run that could not begin has
     left no folder), and let the reason pass."""
-    from omniopd.outcome import loading_lines, outcome
+    from omniopd.reports.summary import loading_lines, outcome
 
     try:
         work()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from omniopd.config.bounds import check_settings
 from omniopd.config.settings import CONTROLS, LABELLED, EvaluationConfig, Recipe
 from omniopd.errors import ConfigError
-from omniopd.redaction import redact
+from omniopd.io.redaction import redact
 
 
 def check(recipe: Recipe) -> Recipe:

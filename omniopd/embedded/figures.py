@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from omniopd.models.chat import prompt_ids
+from omniopd.models.text.chat import prompt_ids
 from omniopd.tasks.stories import Stories
 from omniopd.types import Prompt
 

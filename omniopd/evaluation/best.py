@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from omniopd.errors import RunError
-from omniopd.fields import read_fields
+from omniopd.io.fields import read_fields
 from omniopd.records import EvalRecord
 
 FOLDER, NOTE = "best", "best.json"

@@ -16,15 +16,15 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError
-from omniopd.evaluation.kept import Kept
+from omniopd.evaluation.partial_results import Kept
 from omniopd.evaluation.repetition import repetition
 from omniopd.models.decoding import context_length
 from omniopd.models.loading import end_ids
-from omniopd.models.pieces import decode
 from omniopd.models.sampling import sample_ids
+from omniopd.models.text.token_text import decode
 from omniopd.records import EvalRecord, ProblemResult
-from omniopd.tasks.guarded import guarded_grade
 from omniopd.tasks.rows import require_answers
+from omniopd.tasks.safe_grade import guarded_grade
 from omniopd.types import Prompt, Task
 
 TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 1.0)

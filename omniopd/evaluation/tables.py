@@ -23,8 +23,8 @@ from omniopd.evaluation.compare import (
     verdict,
 )
 from omniopd.evaluation.pass_at_k import per_problem_pass_at_k
+from omniopd.io.texts import one_line
 from omniopd.records import EvalRecord, one_a_temperature
-from omniopd.texts import one_line
 
 BEFORE, AFTER, TEACHER = "student before", "student after", "teacher"
 CONTROL = "control: "

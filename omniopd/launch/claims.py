@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from omniopd.errors import RunError
-from omniopd.locks import is_locked, lock
+from omniopd.io.locks import is_locked, lock
 from omniopd.runs.atomic import make_folder
 
 

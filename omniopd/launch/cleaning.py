@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omniopd.redaction import redact
+from omniopd.io.redaction import redact
 
 
 def cleaned(notebook: Any, places: Mapping[str, str]) -> Any:

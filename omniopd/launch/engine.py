@@ -25,7 +25,7 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 from omniopd.errors import ConfigError
 from omniopd.launch.cleaning import cleaned
 from omniopd.runs.atomic import write_text
-from omniopd.teachers.keys import keep_allowed
+from omniopd.teachers.hosted.keys import keep_allowed
 
 KERNEL = "python3"
 _START_S = 300  # seconds that a kernel may take to answer first, on a machine that computes something else

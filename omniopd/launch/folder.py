@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from omniopd.errors import RunError
-from omniopd.fields import read_fields
+from omniopd.io.fields import read_fields
 from omniopd.runs.atomic import make_folder, write_text
 
 PART = "launch"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omniopd.errors import RunError
+from omniopd.io.locks import is_locked
 from omniopd.launch.folder import (
     INTERRUPT,
     KILL,
@@ -28,7 +29,6 @@ from omniopd.launch.folder import (
     want,
     wanted,
 )  # fmt: skip
-from omniopd.locks import is_locked
 from omniopd.runs.claims import LOCK, claimed_by
 from omniopd.runs.status import GOING_ON, Status, changed, is_alive, read_status, start_of, state_of, write_status
 from omniopd.runs.store import MANIFEST, STATUS, Run, open_run

@@ -23,6 +23,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from omniopd.errors import OmniOPDError, RunError
+from omniopd.io.locks import lock
+from omniopd.io.terminal import plain_output
 from omniopd.launch.cleaning import places_of
 from omniopd.launch.devices import own_card
 from omniopd.launch.folder import (
@@ -36,11 +38,9 @@ from omniopd.launch.folder import (
     write_process,
 )  # fmt: skip
 from omniopd.launch.queue import ordinal, turn
-from omniopd.locks import lock
 from omniopd.runs.claims import held_words
 from omniopd.runs.status import Status, changed, first_status, read_status, start_of, write_status
 from omniopd.runs.store import STATUS
-from omniopd.terminal import plain_output
 
 if TYPE_CHECKING:
     from omniopd.launch.engine import Control

@@ -20,13 +20,13 @@ from typing import IO, Any
 
 import omniopd
 from omniopd.errors import ConfigError, Refused, RunError
+from omniopd.io.locks import lock
+from omniopd.io.redaction import is_secret
 from omniopd.launch.devices import device_environment, device_named
 from omniopd.launch.folder import LOG, Launch, forget_wanted, lock_of, part, read_process, source_of, write_launch
 from omniopd.launch.launched import Launched, attach
 from omniopd.launch.notebooks import notebook_path
 from omniopd.launch.parameters import checked, parameters_of
-from omniopd.locks import lock
-from omniopd.redaction import is_secret
 from omniopd.runs.atomic import make_folder
 from omniopd.runs.claims import LOCK, claimed_by, held_words, release
 from omniopd.runs.folders import LAUNCHED, STATUS, named_folder, new_folder, refuse_taken

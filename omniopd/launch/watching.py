@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from omniopd.launch.launched import Launched
-from omniopd.progress import Progress
 from omniopd.records import EvalRecord, StepRecord
 from omniopd.runs.following import Follower
+from omniopd.runs.progress import Progress
 from omniopd.runs.status import GOING_ON
 
 PAUSE_S = 0.5

@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from omniopd.models.probing import context_length, evaluating
-from omniopd.models.reading import Way, left_padded, next_logits, way_of
+from omniopd.models.architecture.probing import context_length, evaluating
+from omniopd.models.architecture.reading import Way, left_padded, next_logits, way_of
 
 __all__ = ["Sampling", "choose", "context_length", "continue_ids", "row_seed", "uniforms"]
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 import omniopd
 from omniopd.errors import ConfigError
-from omniopd.models.probing import share_answers
+from omniopd.models.architecture.probing import share_answers
 
 EMBEDDED = "embedded:"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}

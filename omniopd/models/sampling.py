@@ -13,12 +13,12 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import DataError
-from omniopd.models.backbone import check_head
-from omniopd.models.chat import prompt_ids
+from omniopd.models.architecture.backbone import check_head
 from omniopd.models.decoding import context_length, continue_ids, row_seed
 from omniopd.models.loading import end_ids
-from omniopd.models.pieces import pieces
-from omniopd.models.rescoring import score
+from omniopd.models.score import score
+from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.token_text import pieces
 from omniopd.types import Prompt, Rollout
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from omniopd.errors import RunError
-from omniopd.texts import encoded
+from omniopd.io.texts import encoded
 
 TEMPORARY = ".tmp"  # how the name of a file that is not yet in its place ends
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

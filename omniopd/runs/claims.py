@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from omniopd.errors import RunError
-from omniopd.locks import holder, is_locked, lock
+from omniopd.io.locks import holder, is_locked, lock
 from omniopd.runs.atomic import make_folder
 
 LOCK = "run.lock"

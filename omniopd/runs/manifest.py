@@ -20,7 +20,7 @@ from typing import Any
 import omniopd
 from omniopd.config import Recipe
 from omniopd.records import RunManifest
-from omniopd.redaction import redacted, struck_out
+from omniopd.io.redaction import redacted, struck_out
 
 PACKAGES = (
     "torch", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors", "tokenizers", "litellm",

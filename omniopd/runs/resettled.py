@@ -13,7 +13,7 @@ from typing import Any
 
 from omniopd.config import assigned, recipe_toml, with_settings
 from omniopd.errors import ConfigError
-from omniopd.redaction import redacted
+from omniopd.io.redaction import redacted
 from omniopd.runs.atomic import write_text
 from omniopd.runs.manifest import HIDDEN, now
 from omniopd.runs.store import RECIPE, Run, write_manifest

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.errors import RunError
-from omniopd.fields import read_fields
-from omniopd.redaction import redact
+from omniopd.io.fields import read_fields
+from omniopd.io.redaction import redact
 from omniopd.runs.atomic import overwrite_text, read_file, write_text
 from omniopd.runs.claims import is_claimed
 from omniopd.runs.manifest import now
-from omniopd.texts import encoded
+from omniopd.io.texts import encoded
 
 STATES = ("queued", "running", "finished", "failed", "interrupted", "stopped")
 GOING_ON = ("queued", "running")  # a process has the run in hand

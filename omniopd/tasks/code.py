@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omniopd.errors import DataError
+from omniopd.tasks.code_problems import Problem, problem_of
 from omniopd.tasks.jsonl import draw
-from omniopd.tasks.problems import Problem, problem_of
 from omniopd.tasks.sandbox import require_sandbox
 from omniopd.tasks.sandbox.judging import Limits, Verdict, judge_function, judge_streams
 from omniopd.tasks.sources import rows_of

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from omniopd.errors import DataError
-from omniopd.models.conversation import conversation, excerpt, require_whole
+from omniopd.models.text.conversation import conversation, excerpt, require_whole
 from omniopd.types import Prompt, Task
 
 _A_SLIP = 0.75  # so alike, a column's name is the wanted one, written wrong

@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 
 from omniopd.errors import TeacherError
-from omniopd.teachers.buying import BUDGET
-from omniopd.teachers.calls import Call, Leave, NamesPrices, OnResult, Outcome, SellsCalls, Watcher, whole
+from omniopd.teachers.hosted.calls import Call, Leave, NamesPrices, OnResult, Outcome, SellsCalls, Watcher, whole
+from omniopd.teachers.hosted.fetch import BUDGET
 from omniopd.types import ContinuationRequest, Continuations, Teacher
 
 _POLL_S = 0.1

@@ -18,13 +18,13 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.models.branching import Branch, branch_ids
+from omniopd.models.architecture.tree_sampling import Branch, branch_ids
 from omniopd.models.decoding import context_length, row_seed
 from omniopd.models.loading import end_ids, require_weights
-from omniopd.models.pieces import decode_whole
-from omniopd.models.vocabulary import tokenizer_mark
+from omniopd.models.text.token_text import decode_whole
+from omniopd.models.text.vocabulary import tokenizer_mark
 from omniopd.teachers.asking import checked
-from omniopd.teachers.handover.asked import WHITESPACE_NOT_RESTORED, Unaskable
+from omniopd.teachers.handover.base import WHITESPACE_NOT_RESTORED, Unaskable
 from omniopd.teachers.handover.template import ChatTemplate, Shown
 from omniopd.types import ContinuationRequest, Continuations, Usage
 

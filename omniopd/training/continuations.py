@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from omniopd.models.backbone import sequence_hidden
-from omniopd.models.scoring import head_of, weighted_head_loss
-from omniopd.models.trees import supports_trees, tree_mask
+from omniopd.models.architecture.backbone import sequence_hidden
+from omniopd.models.architecture.tree_attention import supports_trees, tree_mask
+from omniopd.models.token_stats import head_of, weighted_head_loss
 
 ROWS_AT_ONCE = 64  # of one forward
 TREE_TOKENS = 1024  # of texts behind one rollout; the rest goes behind another copy of it

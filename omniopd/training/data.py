@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
 from omniopd.errors import DataError
-from omniopd.models.conversation import conversation
+from omniopd.models.text.conversation import conversation
 from omniopd.tasks.rows import nearest, require_row
 
 PLACE = "the training data"

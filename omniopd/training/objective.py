@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from omniopd.method.loss import loss_coefficients
 from omniopd.method.posterior import posterior_kl, posterior_label_weights
-from omniopd.models.scoring import (
+from omniopd.models.token_stats import (
     Head,
     head_of,
     label_costs,

@@ -17,13 +17,13 @@ from trl.models.utils import unwrap_model_for_generation
 
 from omniopd.auditing import audit
 from omniopd.method.forks import schedule
-from omniopd.models.pieces import whole_characters
 from omniopd.models.sampling import sample
+from omniopd.models.text.token_text import whole_characters
 from omniopd.records import RolloutRecord
 from omniopd.training.recording import rollout_records
 from omniopd.training.rollouts import shared_from_main
-from omniopd.training.seeding import generator_for, seed_for
 from omniopd.training.statistics import spend
+from omniopd.training.trl.seeding import generator_for, seed_for
 from omniopd.types import AuditedRollout, Prompt, Rollout, Usage
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from omniopd.method.posterior import chunk_probability, nominal_posterior
 from omniopd.method.targets import ForkTarget
-from omniopd.models.pieces import pieces_after
+from omniopd.models.text.token_text import pieces_after
 from omniopd.records import AuditRecord, RolloutRecord, StepRecord
 from omniopd.types import Audit, AuditedRollout, Rollout
 

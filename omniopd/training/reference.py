@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from omniopd.errors import ConfigError
-from omniopd.models.backbone import check_head, head_of, sequence_hidden
+from omniopd.models.architecture.backbone import check_head, head_of, sequence_hidden
+from omniopd.models.architecture.probing import context_length, evaluating
 from omniopd.models.loading import frozen_copy
-from omniopd.models.probing import context_length, evaluating
 
 _log = logging.getLogger(__name__)
 _PROBE = (2, 16)

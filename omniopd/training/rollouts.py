@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from omniopd.method.targets import ForkTarget
-from omniopd.models.conversation import conversation
-from omniopd.models.pieces import pieces
+from omniopd.models.text.conversation import conversation
+from omniopd.models.text.token_text import pieces
 from omniopd.types import AuditedRollout, Prompt, Rollout
 
 if TYPE_CHECKING:

@@ -21,30 +21,30 @@ from omniopd.errors import ConfigError
 from omniopd.method.forks import schedule
 from omniopd.method.targets import ForkTarget, fork_targets
 from omniopd.models.batching import target_batch
-from omniopd.models.chat import prompt_ids
 from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
-from omniopd.models.pieces import whole_characters
-from omniopd.models.scoring import as_reference, head_of, response_hidden, sequence_statistics
+from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.token_text import whole_characters
+from omniopd.models.token_stats import as_reference, head_of, response_hidden, sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
-from omniopd.teachers.identity import check_token_ratio, sampling_of
-from omniopd.training.architecture import measure
+from omniopd.teachers.cache.identity import check_token_ratio, sampling_of
 from omniopd.training.arguments import OmniOPDConfig
+from omniopd.training.checks.architecture import measure
+from omniopd.training.checks.preflight import check_batch, check_run, hold_still
 from omniopd.training.continuations import continuation_parts
 from omniopd.training.data import as_dataset
-from omniopd.training.drawing import OwnDraws
-from omniopd.training.learning import LearnsSomething, why_untaught
 from omniopd.training.objective import Reference, micro_batch_loss
-from omniopd.training.preflight import check_batch, check_run, hold_still
 from omniopd.training.probes import Probes
 from omniopd.training.recording import Recorder, rollout_records
 from omniopd.training.reference import said, start_beside
+from omniopd.training.resolve_teacher import who_teaches
 from omniopd.training.rollouts import as_prompts, as_rollouts, own_part, shared_from_main
-from omniopd.training.seeding import generator_for, seed_for, seed_global_generators
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
 from omniopd.training.stopwatch import Stopwatch, with_rest
-from omniopd.training.teaching import who_teaches
-from omniopd.training.token_means import TokenMeans
-from omniopd.training.whole import WholeCheckpoints
+from omniopd.training.trl.atomic_checkpoints import WholeCheckpoints
+from omniopd.training.trl.learning import LearnsSomething, why_untaught
+from omniopd.training.trl.own_draws import OwnDraws
+from omniopd.training.trl.seeding import generator_for, seed_for, seed_global_generators
+from omniopd.training.trl.token_means import TokenMeans
 from omniopd.types import AuditedRollout, Prompt, Rollout, Similarity, Teacher, Usage
 
 __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]

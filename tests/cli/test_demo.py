@@ -9,7 +9,7 @@ from omniopd.cli.main import main
 from omniopd.errors import ConfigError, Refused
 from omniopd.launch import launch, notebook_path
 from omniopd.runs import create_run
-from omniopd.training.checkpoints import newest_valid, step_of
+from omniopd.training.trl.checkpoints import newest_valid, step_of
 from tests.cli.terminal import only_run, start, wait_for
 from tests.small_runs import as_words, small_recipe
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from omniopd.cli.main import main
-from omniopd.evaluation.stored import Stored, weights_mark
+from omniopd.evaluation.folder import Stored, weights_mark
 from omniopd.records import EvalRecord, ProblemResult, read_record
 from tests.cli.terminal import start, wait_for
 from tests.small_runs import lab

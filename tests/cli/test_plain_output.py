@@ -21,12 +21,12 @@ from omniopd.cli.report import export
 from omniopd.config import Recipe
 from omniopd.errors import RunError, TeacherError
 from omniopd.evaluation.tables import as_text
-from omniopd.progress import Progress
+from omniopd.io.terminal import Plain
+from omniopd.io.texts import encoded, inert, one_line, visible, whole
 from omniopd.records import StepRecord
 from omniopd.runs import create_run, open_run
-from omniopd.stopping import status_kept
-from omniopd.terminal import Plain
-from omniopd.texts import encoded, inert, one_line, visible, whole
+from omniopd.runs.progress import Progress
+from omniopd.runs.signals import status_kept
 
 HOSTILE = (
     "\x1b[2J", "\x1b]0;owned\x07", "\x9b31m", "\x08\x08", "\r", "\x7f", "\u202e", "\u2066", "\u2069", "\u200b",

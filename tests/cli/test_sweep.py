@@ -10,7 +10,7 @@ import pytest
 
 from omniopd.cli.main import main
 from omniopd.cli.sweep import add_parser
-from omniopd.launch.study import shipped_studies
+from omniopd.sweeps.study import shipped_studies
 from tests.launch.small_notebooks import notebook
 from tests.small_runs import as_words
 

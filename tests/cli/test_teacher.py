@@ -8,12 +8,12 @@ import socket
 import pytest
 
 from omniopd.cli.main import main
-from omniopd.cli.price import price_first
 from omniopd.config import load_recipe
+from omniopd.costs.consent import price_first
 from omniopd.errors import Refused
-from omniopd.outcome import ledger_line
 from omniopd.records import EvalRecord
-from omniopd.teachers.ledger import Ledger, Spend, spent
+from omniopd.reports.summary import ledger_line
+from omniopd.teachers.spending.ledger import Ledger, Spend, spent
 from omniopd.types import Usage
 from tests.served import Server
 from tests.small_runs import as_words, small_recipe

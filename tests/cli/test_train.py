@@ -17,7 +17,7 @@ def trained(tmp_path_factory):
 
 
 def test_the_outcome_is_printed(trained, capsys):
-    from omniopd.outcome import loading_lines, outcome
+    from omniopd.reports.summary import loading_lines, outcome
 
     said = outcome(trained)
     assert "student before" in said

@@ -12,7 +12,7 @@ from omniopd.embedded import EMBEDDING, FOLDER, STUDENT, TEACHER
 from omniopd.embedded.figures import Figures, generate, measure
 from omniopd.embedded.report import as_table, write_report
 from omniopd.embedded.wordings import told_apart
-from omniopd.models.chat import prompt_ids, text_ids
+from omniopd.models.text.chat import prompt_ids, text_ids
 
 
 @pytest.fixture(scope="module")

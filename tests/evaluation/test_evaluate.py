@@ -12,9 +12,9 @@ from omniopd.evaluation.compare import paired_difference
 from omniopd.evaluation.evaluate import accuracy_by_temperature, evaluate
 from omniopd.evaluation.pass_at_k import mean_pass_at_k
 from omniopd.evaluation.repetition import repetition
-from omniopd.models.chat import prompt_ids
-from omniopd.models.pieces import decode
 from omniopd.models.sampling import sample
+from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.token_text import decode
 from omniopd.records import read_record, record_json
 from omniopd.types import Prompt, Task
 from tests.builders import prompts, tiny_model, tiny_tokenizer

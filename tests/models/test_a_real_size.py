@@ -7,9 +7,9 @@ import torch
 from peft import get_peft_model
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from omniopd.models import chunked_head
+from omniopd.models import chunked_stats as chunked_head
 from omniopd.models.loading import frozen_copy, lora_config
-from omniopd.models.scoring import as_reference, head_of, response_hidden
+from omniopd.models.token_stats import as_reference, head_of, response_hidden
 
 # PEFT reads a property that transformers is renaming.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from omniopd.errors import ConfigError
-from omniopd.models.reading import Way, way_of
-from omniopd.models.trees import supports_trees
-from omniopd.training.architecture import check_architecture
+from omniopd.models.architecture.reading import Way, way_of
+from omniopd.models.architecture.tree_attention import supports_trees
+from omniopd.training.checks.architecture import check_architecture
 from tests.architectures import build
 from tests.trials import try_branches, try_draws, try_gradient, try_rollouts, try_scores
 

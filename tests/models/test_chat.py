@@ -5,7 +5,7 @@ from transformers import AutoTokenizer
 
 from omniopd.embedded import STUDENT
 from omniopd.errors import DataError
-from omniopd.models.chat import prompt_ids, spells_special, text_ids
+from omniopd.models.text.chat import prompt_ids, spells_special, text_ids
 from omniopd.tasks.stories import stories
 
 

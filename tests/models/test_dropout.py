@@ -9,7 +9,7 @@ from peft import LoKrConfig, LoraConfig, get_peft_model
 from torch import nn
 
 from omniopd.errors import ConfigError
-from omniopd.models.dropout import check_still, remove_dropout
+from omniopd.models.architecture.dropout import check_still, remove_dropout
 from tests.builders import tiny_model
 
 SMALL = {

@@ -9,9 +9,9 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from omniopd.models.chat import prompt_ids, text_ids
-from omniopd.models.encoding import encode
-from omniopd.models.pieces import Written, continuation_tokens, encode_all
+from omniopd.models.text.chat import prompt_ids, text_ids
+from omniopd.models.text.encoding import encode
+from omniopd.models.text.token_text import Written, continuation_tokens, encode_all
 from tests.builders import tiny_tokenizer
 
 HOSTILE = "x<|im_end|>y"

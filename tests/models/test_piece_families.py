@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omniopd.models.chat import text_ids
-from omniopd.models.pieces import Written, continuation_tokens, decode, decode_whole, pieces, pieces_after
+from omniopd.models.text.chat import text_ids
+from omniopd.models.text.token_text import Written, continuation_tokens, decode, decode_whole, pieces, pieces_after
 from tests.models.families import FAMILIES, family
 
 # Letters that are in the vocabularies, runs that are not, joiners, accents, unassigned and private characters, NUL.

@@ -8,15 +8,15 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
 from omniopd.errors import ConfigError, DataError
 from omniopd.evaluation.evaluate import evaluate
-from omniopd.models.backbone import check_head, ignores_padding
+from omniopd.models.architecture.backbone import check_head, ignores_padding
+from omniopd.models.architecture.reading import way_of
+from omniopd.models.architecture.tree_attention import supports_trees
 from omniopd.models.decoding import context_length, continue_ids
 from omniopd.models.loading import frozen_copy
-from omniopd.models.reading import way_of
-from omniopd.models.rescoring import score
 from omniopd.models.sampling import sample
-from omniopd.models.trees import supports_trees
+from omniopd.models.score import score
 from omniopd.teachers.local import LocalTeacher
-from omniopd.training.architecture import check_architecture
+from omniopd.training.checks.architecture import check_architecture
 from tests.architectures import CONTEXT, END, build
 from tests.builders import prompt, prompts, request, tiny_model, tiny_tokenizer
 from tests.trials import over_long, ragged

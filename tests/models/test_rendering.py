@@ -14,9 +14,9 @@ import pytest
 from jinja2.exceptions import TemplateError
 
 from omniopd.errors import ConfigError, DataError
-from omniopd.models import rendering
-from omniopd.models.chat import prompt_ids
-from omniopd.models.rendering import check_template, rendered
+from omniopd.models.text import rendering
+from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.rendering import check_template, rendered
 from omniopd.teachers.handover import ChatTemplate, Unaskable
 from tests.builders import tiny_tokenizer
 from tests.wire.families import TEMPLATES, family

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from omniopd.errors import DataError
-from omniopd.models.rescoring import score
 from omniopd.models.sampling import sample, sample_ids
+from omniopd.models.score import score
 from tests.builders import prompt, prompts, tiny_model, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()

@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Cohere2Config, Gemma2Config, GraniteConfig, Qwen3Config
 
 from omniopd.errors import ConfigError
-from omniopd.models.scoring import (
+from omniopd.models.token_stats import (
     as_reference,
     check_head,
     head_of,
@@ -16,7 +16,7 @@ from omniopd.models.scoring import (
     sequence_statistics,
     weighted_head_loss,
 )
-from tests.models.test_scoring import KL_NATS, KL_RELATIVE, assert_gradients_close
+from tests.models.test_token_stats import KL_NATS, KL_RELATIVE, assert_gradients_close
 
 # PEFT reads a property that transformers is renaming.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")

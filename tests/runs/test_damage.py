@@ -18,7 +18,7 @@ from omniopd.config import override
 from omniopd.config import Recipe
 from omniopd.errors import OmniOPDError, RunError
 from omniopd.evaluation.best import read_best
-from omniopd.evaluation.kept import Kept
+from omniopd.evaluation.partial_results import Kept
 from omniopd.runs import create_run, open_run
 from omniopd.runs.claims import release
 from omniopd.runs.following import Follower

@@ -11,7 +11,7 @@ import omniopd
 from omniopd.config import load_recipe
 from omniopd.errors import RunError
 from omniopd.launch.folder import Launch, write_launch
-from omniopd.outcome import outcome
+from omniopd.reports.summary import outcome
 from omniopd.records import EvalRecord, ProblemResult, StepRecord
 from omniopd.runs.listing import COLUMNS, run_folders
 from omniopd.runs.status import Status, write_status

@@ -9,8 +9,8 @@ import pytest
 
 from omniopd.errors import DataError, Refused
 from omniopd.tasks.code import Code, extract_code, whole_program
+from omniopd.tasks.code_problems import problem_of
 from omniopd.tasks.jsonl import read_rows
-from omniopd.tasks.problems import problem_of
 from omniopd.tasks.sandbox import calls, running
 from omniopd.tasks.sandbox.judging import Limits, judge_function, judge_streams, same_output
 from omniopd.types import Prompt, Task

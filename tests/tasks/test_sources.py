@@ -11,9 +11,9 @@ from datasets import Dataset
 
 from omniopd.errors import DataError
 from omniopd.tasks.code import Code
+from omniopd.tasks.code_problems import problem_of
 from omniopd.tasks.gsm8k import Gsm8k
 from omniopd.tasks.math import SOURCES, Mathematics
-from omniopd.tasks.problems import problem_of
 from omniopd.tasks.sources import rows_of
 
 Row = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omniopd.teachers.hosted import HostedTeacher
+from omniopd.teachers.hosted.teacher import HostedTeacher
 from tests.builders import request
 from tests.teachers.faulty_server import Served
 

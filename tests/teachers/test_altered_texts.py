@@ -12,9 +12,9 @@ import torch
 from omniopd.auditing import audit
 from omniopd.method.similarity import edit_similarity
 from omniopd.records import AuditRecord, read_record, record_json
-from omniopd.teachers.answers import Stored
-from omniopd.teachers.cached import CachedTeacher
-from omniopd.teachers.hosted import HostedTeacher
+from omniopd.teachers.cache.answer_store import Stored
+from omniopd.teachers.cache.cached import CachedTeacher
+from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.training.recording import audit_record
 from omniopd.types import Fork
 from tests.builders import request, rollout

@@ -12,8 +12,8 @@ from omniopd.auditing import audit
 from omniopd.errors import TeacherError
 from omniopd.method.similarity import edit_similarity
 from omniopd.teachers.asking import ask
-from omniopd.teachers.budget import BudgetedTeacher
-from omniopd.teachers.cached import CachedTeacher
+from omniopd.teachers.cache.cached import CachedTeacher
+from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.types import ContinuationRequest, Continuations, Fork, Teacher, Usage
 from tests.builders import request, rollout
 

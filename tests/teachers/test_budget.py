@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from omniopd.errors import ConfigError, Refused
-from omniopd.teachers.budget import BudgetedTeacher
-from omniopd.teachers.cached import CachedTeacher
+from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.handover import ChatTemplate
-from omniopd.teachers.ledger import Ledger
 from omniopd.teachers.local import LocalTeacher
-from omniopd.teachers.prices import Price
+from omniopd.teachers.spending.budget import BudgetedTeacher
+from omniopd.teachers.spending.ledger import Ledger
+from omniopd.teachers.spending.prices import Price
 from omniopd.types import Usage
 from tests.builders import request, tiny_model, tiny_tokenizer
 from tests.teachers.faulty_server import FAULTS, Served, some_faults
@@ -148,7 +148,7 @@ def test_a_teacher_that_runs_here_costs_nothing_and_is_counted() -> None:
 
 KILLED = """
 import os, sys
-from omniopd.teachers.ledger import Ledger
+from omniopd.teachers.spending.ledger import Ledger
 from omniopd.types import Usage
 ledger = Ledger(sys.argv[1])
 done = ledger.reserve("m", 2.0, 10.0)

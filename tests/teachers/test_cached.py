@@ -19,13 +19,13 @@ import pytest
 from omniopd.auditing import audit
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.method.similarity import edit_similarity
-from omniopd.teachers.answers import Answers, Stored
-from omniopd.teachers.budget import BudgetedTeacher
-from omniopd.teachers.cached import CachedTeacher
-from omniopd.teachers.catalogue import ModelTraits
+from omniopd.teachers.cache.answer_store import Answers, Stored
+from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.handover import ChatTemplate
 from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.model_traits import ModelTraits
 from omniopd.teachers.scripted import ScriptedTeacher
+from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.types import Continuations, Fork
 from tests.builders import prompt, request, rollout, tiny_model, tiny_tokenizer
 from tests.teachers.faulty_server import Served
@@ -176,7 +176,7 @@ def test_a_file_that_is_none_of_ours_is_one_sentence(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from omniopd.teachers.answers import Answers, Stored
+from omniopd.teachers.cache.answer_store import Answers, Stored
 answers = Answers(sys.argv[1])
 for number in range(10**6):
     answers.add(sys.argv[2], {number: Stored("x" * 200, False, "m", "raw", True)})

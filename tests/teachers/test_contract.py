@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from omniopd.teachers.budget import BudgetedTeacher
-from omniopd.teachers.cached import CachedTeacher
-from omniopd.teachers.catalogue import ModelTraits
+from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.handover import ChatTemplate
-from omniopd.teachers.hosted import HostedTeacher
+from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
-from omniopd.teachers.prices import per_million
+from omniopd.teachers.model_traits import ModelTraits
 from omniopd.teachers.scripted import ScriptedTeacher
+from omniopd.teachers.spending.budget import BudgetedTeacher
+from omniopd.teachers.spending.prices import per_million
 from omniopd.types import Continuations, Teacher
 from tests.builders import prompt, request, tiny_model, tiny_tokenizer
 from tests.teachers.faulty_server import Served

@@ -8,8 +8,7 @@ import dataclasses
 import pytest
 
 from omniopd.errors import ConfigError
-from omniopd.models.chat import prompt_ids, text_ids
-from omniopd.teachers.catalogue import ModelTraits, traits_of
+from omniopd.models.text.chat import prompt_ids, text_ids
 from omniopd.teachers.handover import (
     PREAMBLE,
     PREFIX_NOT_RETURNED,
@@ -19,6 +18,7 @@ from omniopd.teachers.handover import (
     Unaskable,
     handover_named,
 )
+from omniopd.teachers.model_traits import ModelTraits, traits_of
 from omniopd.types import HALF_CHARACTER, ContinuationRequest, Prompt
 from tests.builders import request, tiny_tokenizer
 from tests.wire.families import family

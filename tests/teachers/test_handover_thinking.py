@@ -10,12 +10,12 @@ import torch
 
 from omniopd.auditing import audit
 from omniopd.method.similarity import exact_similarity
-from omniopd.models.chat import prompt_ids
-from omniopd.models.pieces import pieces
-from omniopd.models.vocabulary import tokenizer_mark
-from omniopd.teachers.catalogue import traits_of
+from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.token_text import pieces
+from omniopd.models.text.vocabulary import tokenizer_mark
 from omniopd.teachers.handover import ChatTemplate, Unaskable, handover_named
 from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.model_traits import traits_of
 from omniopd.types import Fork, Rollout
 from tests.builders import prompt, request, tiny_model
 from tests.wire.families import family, special_tokens, thinking
@@ -174,7 +174,7 @@ def test_a_local_teacher_without_thoughts_leaves_half_of_one_unaudited_and_says_
 
 
 def test_answers_to_imitate_are_asked_for_outside_a_thought_where_the_student_has_none() -> None:
-    from omniopd.training.sft import teacher_answers
+    from omniopd.training.baselines.sft import teacher_answers
 
     heard: list[str] = []
 

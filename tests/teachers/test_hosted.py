@@ -16,11 +16,11 @@ import psutil
 import pytest
 
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.teachers.buying import Patience
-from omniopd.teachers.catalogue import ModelTraits
-from omniopd.teachers.hosted import HostedTeacher
-from omniopd.teachers.pacing import Limits, Pacer, pacer_for
-from omniopd.teachers.prices import per_million, price_of
+from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.pacing import Limits, Pacer, pacer_for
+from omniopd.teachers.hosted.teacher import HostedTeacher
+from omniopd.teachers.model_traits import ModelTraits
+from omniopd.teachers.spending.prices import per_million, price_of
 from omniopd.types import Usage
 from tests.builders import request
 from tests.teachers.faulty_server import FAULTS, RETRY_AFTER_S, Served, some_faults
@@ -310,7 +310,8 @@ def test_prices_come_from_the_shipped_table_and_unknown_ones_are_none() -> None:
 
 def test_a_price_is_known_and_a_teacher_made_without_importing_litellm() -> None:
     script = (
-        "import sys; from omniopd.teachers.hosted import HostedTeacher as H; t = H('anthropic/claude-haiku-4-5');"
+        "import sys; from omniopd.teachers.hosted.teacher import HostedTeacher as H;"
+        "t = H('anthropic/claude-haiku-4-5');"
         "assert t.price is not None; assert 'litellm' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, env=dict(os.environ))

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from omniopd.cli.main import main
-from omniopd.cli.price import keys_first
 from omniopd.config import load_recipe, override
+from omniopd.costs.consent import keys_first
 from omniopd.errors import ConfigError, Refused
 from omniopd.runs.store import create_run
-from omniopd.teachers import keys
-from omniopd.teachers.budget import BudgetedTeacher
-from omniopd.teachers.buying import Patience
-from omniopd.teachers.cached import CachedTeacher
-from omniopd.teachers.hosted import HostedTeacher
-from omniopd.teachers.keys import SEND_KEYS, allow, host_of, is_allowed, require_leave, sent_by
-from omniopd.teachers.prices import per_million
+from omniopd.teachers.cache.cached import CachedTeacher
+from omniopd.teachers.hosted import keys
+from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.keys import SEND_KEYS, allow, host_of, is_allowed, require_leave, sent_by
+from omniopd.teachers.hosted.teacher import HostedTeacher
+from omniopd.teachers.spending.budget import BudgetedTeacher
+from omniopd.teachers.spending.prices import per_million
 from tests.builders import request
 from tests.wire.server import Received, Reply, WireServer
 

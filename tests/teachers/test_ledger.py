@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from omniopd.errors import TeacherError
-from omniopd.teachers.budget import BudgetedTeacher
-from omniopd.teachers.ledger import Ledger, Spend, spent
 from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.spending.budget import BudgetedTeacher
+from omniopd.teachers.spending.ledger import Ledger, Spend, spent
 from omniopd.types import Usage
 from tests.builders import tiny_model, tiny_tokenizer
 from tests.teachers.test_hosted import wait_until
@@ -20,7 +20,7 @@ from tests.teachers.test_hosted import wait_until
 SPEND = """
 import sys
 from omniopd.errors import TeacherError
-from omniopd.teachers.ledger import Ledger, Spend, spent
+from omniopd.teachers.spending.ledger import Ledger, Spend, spent
 try:
     ledger = Ledger(sys.argv[1])
 except TeacherError as error:

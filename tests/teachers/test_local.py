@@ -9,10 +9,10 @@ import torch
 from transformers import PreTrainedModel, Qwen3ForCausalLM
 
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.models.chat import prompt_ids, text_ids
+from omniopd.models.architecture.tree_attention import supports_trees
 from omniopd.models.decoding import continue_ids, row_seed
-from omniopd.models.pieces import decode_whole
-from omniopd.models.trees import supports_trees
+from omniopd.models.text.chat import prompt_ids, text_ids
+from omniopd.models.text.token_text import decode_whole
 from omniopd.teachers.local import LocalTeacher
 from omniopd.types import ContinuationRequest, Prompt
 from tests.builders import (

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from omniopd.errors import ConfigError, Refused, TeacherError
-from omniopd.teachers.budget import BudgetedTeacher
-from omniopd.teachers.cached import CachedTeacher
+from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
+from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 from tests.builders import request
 from tests.teachers.faulty_server import Served

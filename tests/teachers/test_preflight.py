@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from omniopd import embedded
-from omniopd.teachers.catalogue import ModelTraits
-from omniopd.teachers.known import (
+from omniopd.teachers.checks.preflight import check_teacher
+from omniopd.teachers.checks.probes import (
     CONTINUES,
     EMPTY,
     KNOWN,
@@ -25,11 +25,11 @@ from omniopd.teachers.known import (
     Known,
     verdict,
 )
+from omniopd.teachers.checks.report import Trial
 from omniopd.teachers.local import LocalTeacher
-from omniopd.teachers.preflight import check_teacher
-from omniopd.teachers.prices import per_million
-from omniopd.teachers.report import Trial
+from omniopd.teachers.model_traits import ModelTraits
 from omniopd.teachers.scripted import ScriptedTeacher
+from omniopd.teachers.spending.prices import per_million
 from tests.wire import anthropic
 from tests.wire.server import Received, Reply, WireServer
 from tests.wire.truth import cases

@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 from omniopd.errors import TeacherError
-from omniopd.teachers.budget import BudgetedTeacher
-from omniopd.teachers.cached import CachedTeacher
+from omniopd.teachers.cache.cached import CachedTeacher
+from omniopd.teachers.spending.budget import BudgetedTeacher
 from tests.builders import request
 from tests.cli.terminal import only_run, start
 from tests.small_runs import as_words

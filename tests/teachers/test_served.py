@@ -21,13 +21,13 @@ from scipy.stats import chisquare
 
 from omniopd import audit, embedded, load_recipe, peak_forks, sample, token_edit_similarity
 from omniopd.embedded import TEACHER
-from omniopd.job import run_training
-from omniopd.models.chat import prompt_ids
 from omniopd.models.loading import load_model, load_tokenizer
-from omniopd.outcome import outcome
+from omniopd.models.text.chat import prompt_ids
+from omniopd.pipeline.run import run_training
+from omniopd.reports.summary import outcome
 from omniopd.tasks.stories import Stories
 from omniopd.teachers.handover import ChatTemplate
-from omniopd.teachers.hosted import HostedTeacher
+from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
 from omniopd.types import ContinuationRequest, Teacher
 from tests.served import Server, serving

@@ -21,18 +21,18 @@ from transformers import PreTrainedTokenizerFast
 from omniopd.auditing import audit
 from omniopd.errors import ConfigError
 from omniopd.method.similarity import exact_similarity
-from omniopd.models.chat import prompt_ids
 from omniopd.models.decoding import continue_ids, row_seed
 from omniopd.models.loading import load_tokenizer
-from omniopd.models.pieces import decode_whole, pieces
-from omniopd.models.vocabulary import same_tokenizer, tokenizer_mark
-from omniopd.teachers.cached import CachedTeacher
-from omniopd.teachers.catalogue import traits_of
+from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.token_text import decode_whole, pieces
+from omniopd.models.text.vocabulary import same_tokenizer, tokenizer_mark
+from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.handover import WHITESPACE_NOT_RESTORED, ChatTemplate, handover_named
 from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.model_traits import traits_of
 from omniopd.teachers.scripted import ScriptedTeacher
+from omniopd.training.resolve_teacher import who_teaches
 from omniopd.training.statistics import audit_statistics
-from omniopd.training.teaching import who_teaches
 from omniopd.types import ContinuationRequest, Continuations, Fork, Rollout, Teacher
 from tests.builders import CHAT, prompt, tiny_model, tiny_tokenizer
 from tests.teachers.faulty_server import Served

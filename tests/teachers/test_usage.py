@@ -23,13 +23,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omniopd.teachers.budget import BudgetedTeacher
-from omniopd.teachers.buying import Patience
-from omniopd.teachers.calls import Call
-from omniopd.teachers.hosted import HostedTeacher
-from omniopd.teachers.ledger import Spend
-from omniopd.teachers.prices import Price, price_of
-from omniopd.teachers.usage import billed, read_usage
+from omniopd.teachers.hosted.calls import Call
+from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.teacher import HostedTeacher
+from omniopd.teachers.spending.budget import BudgetedTeacher
+from omniopd.teachers.spending.ledger import Spend
+from omniopd.teachers.spending.prices import Price, price_of
+from omniopd.teachers.spending.usage import billed, read_usage
 from tests.builders import request
 from tests.wire.server import Reply, WireServer
 

@@ -10,16 +10,16 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
-from omniopd.build import LocalModel, build_teacher
 from omniopd.config import load_recipe
 from omniopd.errors import ConfigError
-from omniopd.methods import _METHODS, build_trainer
-from omniopd.teachers.cached import CachedTeacher
+from omniopd.pipeline.build import LocalModel, build_teacher
+from omniopd.pipeline.methods import _METHODS, build_trainer
+from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.local import LocalTeacher
-from omniopd.training.architecture import check_architecture
 from omniopd.training.arguments import OmniOPDConfig
-from omniopd.training.grpo import GraderTrainer, GRPOConfig
-from omniopd.training.sft import SFTConfig, TeacherAnswersTrainer
+from omniopd.training.baselines.grpo import GraderTrainer, GRPOConfig
+from omniopd.training.baselines.sft import SFTConfig, TeacherAnswersTrainer
+from omniopd.training.checks.architecture import check_architecture
 from omniopd.training.trainer import OmniOPDTrainer
 from tests.architectures import build
 from tests.builders import request, tiny_model, tiny_tokenizer
@@ -39,7 +39,8 @@ def test_a_student_that_reads_its_padding_is_refused_by_every_method(method, tmp
 def by_hand(method: str, model: Any, folder: Path) -> Any:
     rows, few = Dataset.from_list([{"prompt": [{"role": "user", "content": "2 plus 3?"}]}] * 4), {"max_steps": 1}
     if method == "grpo":
-        args = GRPOConfig(str(folder), num_generations=2, per_device_train_batch_size=2, use_cpu=True, bf16=False, **few)
+        few |= {"num_generations": 2, "per_device_train_batch_size": 2}
+        args = GRPOConfig(str(folder), use_cpu=True, bf16=False, **few)
         return GraderTrainer(model=model, reward_funcs=[lambda prompts, **_: [0.0] * len(prompts)], args=args,
                              train_dataset=rows, processing_class=tiny_tokenizer())  # fmt: skip
     rows = Dataset.from_list([{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}])

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from omniopd.build import LocalModel
 from omniopd.config import METHODS
 from omniopd.errors import ConfigError, DataError, TeacherError, TrainingError
-from omniopd.methods import build_trainer
-from omniopd.models.rescoring import score
+from omniopd.models.score import score
+from omniopd.pipeline.build import LocalModel
+from omniopd.pipeline.methods import build_trainer
 from omniopd.records import StepRecord
 from omniopd.runs.totals import totals
 from omniopd.tasks.stories import Stories
 from omniopd.teachers.scripted import ScriptedTeacher
-from omniopd.training.checkpoints import newest_valid, step_of
-from omniopd.training.grpo import grader_reward
-from omniopd.training.sft import teacher_answers
+from omniopd.training.baselines.grpo import grader_reward
+from omniopd.training.baselines.sft import teacher_answers
+from omniopd.training.trl.checkpoints import newest_valid, step_of
 from omniopd.types import Continuations
 from tests.builders import prompt, tiny_model, tiny_tokenizer
 from tests.small_runs import STEPS, small_recipe

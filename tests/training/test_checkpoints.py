@@ -17,8 +17,8 @@ from types import SimpleNamespace
 import pytest
 
 from omniopd.errors import CheckpointError
-from omniopd.training import checkpoints
-from omniopd.training.checkpoints import (
+from omniopd.training.trl import checkpoints
+from omniopd.training.trl.checkpoints import (
     checkpoint_path,
     commit,
     newest_valid,
@@ -95,7 +95,7 @@ def test_what_torch_says_of_a_short_file_means_a_full_disk_where_nothing_is_free
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from omniopd.training.checkpoints import checkpoint_path, rotate, staged
+from omniopd.training.trl.checkpoints import checkpoint_path, rotate, staged
 
 folder, step, event, count = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from omniopd.models.trees import supports_trees
+from omniopd.models.architecture.tree_attention import supports_trees
 from omniopd.training import continuations
 from omniopd.training.continuations import continuation_loss, continuation_parts
 from tests.builders import eager_model, gpt2_model, sliding_model, tiny_model

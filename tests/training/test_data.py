@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from omniopd.errors import DataError
 from omniopd.evaluation.evaluate import evaluate
-from omniopd.methods import build_trainer
-from omniopd.models.chat import prompt_ids
-from omniopd.models.conversation import conversation
 from omniopd.models.sampling import sample
+from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.conversation import conversation
+from omniopd.pipeline.methods import build_trainer
 from omniopd.tasks.jsonl import Jsonl
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.training.trainer import OmniOPDConfig, OmniOPDTrainer

@@ -15,18 +15,18 @@ from trl.trainer import distillation_trainer
 
 from omniopd import evaluate
 from omniopd.errors import ConfigError
-from omniopd.models.chat import prompt_ids
 from omniopd.models.generating import SPECIAL_IDS
 from omniopd.models.loading import load_model
-from omniopd.models.pieces import decode, decode_whole
 from omniopd.models.sampling import sample
+from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.token_text import decode, decode_whole
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.training.arguments import OmniOPDConfig
-from omniopd.training.baselines import WhiteBoxTrainer
-from omniopd.training.grpo import GraderTrainer, GRPOConfig
-from omniopd.training.seeding import seed_global_generators
+from omniopd.training.baselines.grpo import GraderTrainer, GRPOConfig
+from omniopd.training.baselines.white_box import WhiteBoxTrainer
 from omniopd.training.trainer import OmniOPDTrainer
+from omniopd.training.trl.seeding import seed_global_generators
 from tests.builders import prompt, request, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")

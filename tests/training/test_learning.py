@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
-from omniopd.build import LocalModel
 from omniopd.errors import ConfigError, TeacherError, TrainingError
-from omniopd.job import run_training
-from omniopd.methods import build_trainer
+from omniopd.pipeline.build import LocalModel
+from omniopd.pipeline.methods import build_trainer
+from omniopd.pipeline.run import run_training
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.types import Continuations

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from omniopd.methods import build_trainer
+from omniopd.pipeline.methods import build_trainer
 from tests.builders import tiny_model, tiny_tokenizer
 from tests.small_runs import small_recipe
 from tests.training.test_trainer import Kept

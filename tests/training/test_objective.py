@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from omniopd.method.entropy import token_entropy
 from omniopd.method.loss import omniopd_loss
-from omniopd.models.scoring import head_of, response_hidden
+from omniopd.models.token_stats import head_of, response_hidden
 from omniopd.training.objective import Reference, micro_batch_loss
 from tests.builders import tiny_model
 

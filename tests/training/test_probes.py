@@ -6,10 +6,10 @@ import math
 import pytest
 
 from omniopd import embedded
-from omniopd.build import build_probes
 from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import evaluate
-from omniopd.methods import build_trainer
+from omniopd.pipeline.build import build_probes
+from omniopd.pipeline.methods import build_trainer
 from tests.small_runs import small_recipe
 from tests.training.test_trainer import Kept
 

@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM,
 from omniopd.errors import ConfigError
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.training.arguments import OmniOPDConfig
-from omniopd.training.grpo import GraderTrainer, GRPOConfig
+from omniopd.training.baselines.grpo import GraderTrainer, GRPOConfig
 from omniopd.training.reference import said
 from omniopd.training.trainer import OmniOPDTrainer
 from tests.builders import prompts, tiny_tokenizer

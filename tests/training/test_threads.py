@@ -5,8 +5,8 @@ import logging
 import pytest
 import torch
 
-from omniopd.training import threads
-from omniopd.training.threads import Pace, physical_cores, use_threads
+from omniopd.training.checks import threads
+from omniopd.training.checks.threads import Pace, physical_cores, use_threads
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,9 @@ from omniopd.errors import ConfigError, DataError, TeacherError
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.training.arguments import OmniOPDConfig
-from omniopd.training.order import OrderByStep
-from omniopd.training.teaching import who_teaches
+from omniopd.training.resolve_teacher import who_teaches
 from omniopd.training.trainer import OmniOPDTrainer
+from omniopd.training.trl.resumable_sampler import OrderByStep
 from omniopd.types import Continuations
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -293,7 +293,7 @@ def test_with_bfloat16_precision_student_and_reference_compute_in_16_bits_wherev
 
 
 def test_steps_that_16_bits_would_round_away_are_told(lab, tmp_path, caplog):
-    from omniopd.training.preflight import check_run
+    from omniopd.training.checks.preflight import check_run
 
     narrow = embedded().student.to(torch.bfloat16)
     check_run(narrow, lab.tokenizer, settings(tmp_path, learning_rate=1e-6), prompts(lab))

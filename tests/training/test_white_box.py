@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from omniopd.errors import ConfigError
-from omniopd.methods import build_trainer
-from omniopd.training.baselines import cooled
+from omniopd.pipeline.methods import build_trainer
+from omniopd.training.baselines.white_box import cooled
 from tests.builders import tiny_model
 from tests.small_runs import small_recipe
 

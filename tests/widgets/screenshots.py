@@ -29,7 +29,7 @@ from tests.widgets.lab import ROOT, notebook, running_lab
 FOLDER = ROOT / "widgets" / "pictures"
 WIDTH = 1100
 BENCH = """\
-from omniopd.cli.quiet import quiet_libraries
+from omniopd.io.quiet import quiet_libraries
 from omniopd_widgets import Workbench
 quiet_libraries()
 bench = Workbench(runs=None)

@@ -22,7 +22,7 @@ strip
 """
 POSTERIOR = "plot = PosteriorPlot(record)\nplot"
 BENCH = """\
-from omniopd.cli.quiet import quiet_libraries
+from omniopd.io.quiet import quiet_libraries
 from omniopd_widgets import Workbench
 quiet_libraries()
 bench = Workbench(runs=None)

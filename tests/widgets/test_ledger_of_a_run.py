@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from omniopd.job import run_training
 from omniopd.method.plain_targets import evidence_of, plain_targets, recorded_targets
+from omniopd.pipeline.run import run_training
 from omniopd_widgets.update_ledger import UpdateLedger
 from tests.small_runs import small_recipe
 

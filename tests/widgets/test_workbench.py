@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from omniopd.build import LocalModel
 from omniopd.config import load_recipe
 from omniopd.config.reading import recipe_toml
-from omniopd.exploring import Exploration
 from omniopd.launch.parameters import all_values, recipe_with
+from omniopd.pipeline.build import LocalModel
+from omniopd.pipeline.session import Exploration
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.types import Continuations

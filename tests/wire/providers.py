@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from omniopd.teachers.buying import Patience
 from omniopd.teachers.handover import ChatTemplate
-from omniopd.teachers.hosted import HostedTeacher
+from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.teacher import HostedTeacher
 from tests.builders import tiny_tokenizer
 from tests.wire import anthropic, chat_completions, completions, gemini
 from tests.wire.reading import Turn

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from omniopd.teachers.catalogue import ModelTraits, traits_of
 from omniopd.teachers.handover import ChatTemplate
-from omniopd.teachers.hosted import HostedTeacher
+from omniopd.teachers.hosted.teacher import HostedTeacher
+from omniopd.teachers.model_traits import ModelTraits, traits_of
 from tests.builders import tiny_tokenizer
 from tests.wire.providers import QUICK
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 
 import tests.conftest  # noqa: F401  (no network beyond this machine)
-from omniopd.teachers.background import run
-from omniopd.teachers.failures import Failure
-from omniopd.teachers.transport import prepare, send
+from omniopd.teachers.hosted.background import run
+from omniopd.teachers.hosted.failures import Failure
+from omniopd.teachers.hosted.transport import prepare, send
 from tests.wire.breaking import Breaking, redirect, response
 from tests.wire.saying import KEY, Said, chat
 

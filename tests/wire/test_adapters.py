@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from omniopd.teachers.background import run
-from omniopd.teachers.catalogue import traits_of
-from omniopd.teachers.transport import Failure, Reply, prepare, send
+from omniopd.teachers.hosted.background import run
+from omniopd.teachers.hosted.transport import Failure, Reply, prepare, send
+from omniopd.teachers.model_traits import traits_of
 from tests.wire.providers import PROVIDERS
 from tests.wire.server import Received, WireServer
 from tests.wire.server import Reply as Answer

@@ -18,14 +18,14 @@ import pytest
 from omniopd.auditing import audit
 from omniopd.errors import TeacherError
 from omniopd.method.similarity import edit_similarity
-from omniopd.teachers import failures
-from omniopd.teachers.background import run
-from omniopd.teachers.budget import BudgetedTeacher
-from omniopd.teachers.buying import Patience
-from omniopd.teachers.cached import CachedTeacher
-from omniopd.teachers.failures import Failure
-from omniopd.teachers.prices import per_million
-from omniopd.teachers.transport import send
+from omniopd.teachers.cache.cached import CachedTeacher
+from omniopd.teachers.hosted import failures
+from omniopd.teachers.hosted.background import run
+from omniopd.teachers.hosted.failures import Failure
+from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.transport import send
+from omniopd.teachers.spending.budget import BudgetedTeacher
+from omniopd.teachers.spending.prices import per_million
 from omniopd.types import HALF_CHARACTER, Fork
 from tests.builders import request, rollout
 from tests.wire.breaking import Breaking, faults, response

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from omniopd.teachers.finish import read
+from omniopd.teachers.hosted.finish import read
 from omniopd.types import Continuations, Prompt
 from tests.builders import request
 from tests.wire.saying import MISSING, WIRES, Said, asked, keys

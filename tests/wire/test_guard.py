@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from omniopd.errors import TeacherError
-from omniopd.teachers.background import run
-from omniopd.teachers.buying import Patience
-from omniopd.teachers.failures import REDIRECTED, UNGUARDED, Failure, retry_after
-from omniopd.teachers.guard import Stopped, Traffic, watching
-from omniopd.teachers.transport import Reply, prepare, send
+from omniopd.teachers.hosted.background import run
+from omniopd.teachers.hosted.failures import REDIRECTED, UNGUARDED, Failure, retry_after
+from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.guard import Stopped, Traffic, watching
+from omniopd.teachers.hosted.transport import Reply, prepare, send
 from tests.builders import request
 from tests.wire.breaking import Breaking, bomb, redirect, response
 from tests.wire.saying import WIRES, Said, chat, keys

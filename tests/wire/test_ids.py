@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from omniopd.teachers.catalogue import traits_of
 from omniopd.teachers.handover import Asked
-from omniopd.teachers.hosted import HostedTeacher
-from omniopd.teachers.wire import call_parameters, merged
+from omniopd.teachers.hosted.teacher import HostedTeacher
+from omniopd.teachers.hosted.wire import call_parameters, merged
+from omniopd.teachers.model_traits import traits_of
 from omniopd.types import ContinuationRequest, Prompt
 from tests.wire.providers import NEWER, PROVIDERS
 from tests.wire.server import Received, Reply, WireServer

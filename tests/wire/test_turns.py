@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from omniopd.teachers.catalogue import traits_of
 from omniopd.teachers.handover import Asked, ChatTemplate, Handover, Unaskable, handover_named
+from omniopd.teachers.model_traits import traits_of
 from omniopd.types import ContinuationRequest, Prompt
 from tests.wire.families import TEMPLATES, family, hostile_texts, special_tokens
 from tests.wire.providers import NEWER, PROVIDERS

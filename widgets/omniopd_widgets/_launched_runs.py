@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from omniopd.costs.launch import in_words
 from omniopd.errors import OmniOPDError
 from omniopd.launch import Launched, launched_in
-from omniopd.launch.estimates import in_words
 from omniopd.runs.following import Follower
 from omniopd.runs.status import GOING_ON
 from omniopd.runs.totals import step_seconds

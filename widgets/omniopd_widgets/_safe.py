@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omniopd import redaction
-from omniopd.texts import HALF, UNSEEN, visible
+from omniopd.io import redaction
+from omniopd.io.texts import HALF, UNSEEN, visible
 
 __all__ = [
     "UNSEEN", "SafeHTML", "element", "escape", "fit", "join", "redact", "shorten", "table", "visible", "wire",

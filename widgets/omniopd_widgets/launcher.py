@@ -19,10 +19,10 @@ from typing import Any
 
 from traitlets import Dict, List, Unicode, observe
 
+from omniopd.costs.launch import estimate, is_local
 from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.launch import attach, launch, notebook_path, parameters_of, resume
 from omniopd.launch.devices import NONE, card_of, device_named
-from omniopd.launch.estimates import estimate, is_local
 from omniopd.launch.parameters import MORE, SETTINGS, Parameter, all_values, checked, in_words, recipe_with
 from omniopd.launch.queue import length, ordinal
 from omniopd_widgets._base import View

@@ -1,8 +1,8 @@
 """The workbench: a problem, the student's answer, its forks, an audit, the posterior, the loss; and then a run of it.
 
-Views know records; this file alone loads models, through `omniopd.exploring`, and does so in a thread of its own, so
-that a click returns at once. What a teacher behind an API would be paid for happens on a press of a priced button only;
-a teacher that runs here is asked as soon as a fork is opened.
+Views know records; this file alone loads models, through `omniopd.pipeline.session`, and does so in a thread of its
+own, so that a click returns at once. What a teacher behind an API would be paid for happens on a press of a priced
+button only; a teacher that runs here is asked as soon as a fork is opened.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 import ipywidgets
 
+from omniopd.costs.request import Asking
 from omniopd.errors import OmniOPDError
-from omniopd.exploring import Exploration
-from omniopd.quoting import Asking
+from omniopd.pipeline.session import Exploration
 from omniopd.records import RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._stack import Stack

@@ -7,8 +7,7 @@ model stands in `teachers/catalogue.py`; who sends is no concern of these.
 from __future__ import annotations
 
 from omniopd.errors import ConfigError
-from omniopd.teachers.catalogue import HANDOVERS, ModelTraits
-from omniopd.teachers.handover.asked import (
+from omniopd.teachers.handover.base import (
     PREAMBLE,
     PREFIX_NOT_RETURNED,
     REFUSAL,
@@ -23,6 +22,7 @@ from omniopd.teachers.handover.prefill import Prefill
 from omniopd.teachers.handover.raw import RawCompletion
 from omniopd.teachers.handover.special_tokens import FAMILIES, spelled_special
 from omniopd.teachers.handover.template import ChatTemplate
+from omniopd.teachers.model_traits import HANDOVERS, ModelTraits
 
 __all__ = [
     "FAMILIES",

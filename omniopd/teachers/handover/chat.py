@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omniopd.teachers.handover.asked import Unaskable, check_text, conversation
+from omniopd.teachers.handover.base import Unaskable, check_text, conversation
 from omniopd.teachers.handover.special_tokens import spelled_special
 from omniopd.teachers.handover.thinking import OPEN, inside_thought
 from omniopd.types import ContinuationRequest

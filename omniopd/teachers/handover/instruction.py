@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from omniopd.teachers.catalogue import ModelTraits
-from omniopd.teachers.handover.asked import PREAMBLE, REFUSAL, Asked, Read
+from omniopd.teachers.handover.base import PREAMBLE, REFUSAL, Asked, Read
 from omniopd.teachers.handover.chat import turns
 from omniopd.teachers.handover.cleaning import has_preamble, how_texts_are_cleaned, is_refusal, without_echo
+from omniopd.teachers.model_traits import ModelTraits
 from omniopd.types import ContinuationRequest
 
 _INSTRUCTION = """

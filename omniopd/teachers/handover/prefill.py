@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from omniopd.teachers.catalogue import ModelTraits
-from omniopd.teachers.handover.asked import PREFIX_NOT_RETURNED, WHITESPACE_NOT_RESTORED, Asked, Read, held_back
+from omniopd.teachers.handover.base import PREFIX_NOT_RETURNED, WHITESPACE_NOT_RESTORED, Asked, Read, held_back
 from omniopd.teachers.handover.chat import turns
+from omniopd.teachers.model_traits import ModelTraits
 from omniopd.types import ContinuationRequest
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from omniopd.teachers.catalogue import ModelTraits
-from omniopd.teachers.handover.asked import WHITESPACE_NOT_RESTORED, Asked, Read
+from omniopd.teachers.handover.base import WHITESPACE_NOT_RESTORED, Asked, Read
 from omniopd.teachers.handover.template import ChatTemplate
+from omniopd.teachers.model_traits import ModelTraits
 from omniopd.types import ContinuationRequest
 
 

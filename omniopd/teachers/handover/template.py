@@ -19,11 +19,11 @@ from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError
-from omniopd.models.chat import prompt_ids, text_ids
-from omniopd.models.encoding import encode
-from omniopd.models.rendering import check_template, rendered
-from omniopd.models.vocabulary import tokenizer_mark
-from omniopd.teachers.handover.asked import Unaskable, check_text, held_back
+from omniopd.models.text.chat import prompt_ids, text_ids
+from omniopd.models.text.encoding import encode
+from omniopd.models.text.rendering import check_template, rendered
+from omniopd.models.text.vocabulary import tokenizer_mark
+from omniopd.teachers.handover.base import Unaskable, check_text, held_back
 from omniopd.teachers.handover.special_tokens import spelled
 from omniopd.teachers.handover.thinking import CLOSE, OPEN, Joint, inside_thought, joint, opens_thought
 from omniopd.types import ContinuationRequest, Message

@@ -1,0 +1,65 @@
+"""What a run of a recipe takes of a teacher behind an API: one figure for a terminal, a notebook and a form.
+
+How long a prompt is the recipe's own problems say, what a call takes the table of models. Asks nobody; who accepts the
+sum is no concern of this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from omniopd.config import Recipe, TaskConfig
+from omniopd.models.loading import load_tokenizer
+from omniopd.models.text.chat import prompt_ids
+from omniopd.tasks.registry import build_task
+from omniopd.teachers.model_traits import runs_here, traits_of
+from omniopd.teachers.registry import require_reachable
+from omniopd.teachers.spending.estimate import LATENCY_S, Estimate, estimate
+from omniopd.teachers.spending.prices import price_for
+
+_PROMPTS = 64
+# What an instruction says around a prefix, in tokens.
+INSTRUCTION_TOKENS = 120.0
+
+
+def estimate_of(
+    recipe: Recipe, steps_done: int = 0, controls: Sequence[str] | None = None, latency_s: float | None = None
+) -> Estimate | None:
+    """What the steps that are left take, and `controls` (None: the recipe's), with the mean length of the recipe's own
+    problems; None for a teacher that runs here, for a replay, and for a method that asks no teacher. Raises ConfigError
+    and DataError where tokenizer or problems cannot be had."""
+    t = recipe.teacher
+    if runs_here(t.model) or t.replay:
+        return None
+    require_reachable(t.model, t.api_base)
+    traits = traits_of(t.model)
+    handover = traits.handover if t.handover == "auto" else t.handover
+    return estimate(
+        recipe,
+        price_for(t),
+        latency_s or LATENCY_S,
+        t.concurrency,
+        prompt_tokens=prompt_tokens(recipe),
+        extra_input=INSTRUCTION_TOKENS if handover == "instruction" else 0.0,
+        extra_output=float(traits.thinking_tokens),
+        samples_per_call=traits.most_samples,
+        requests_per_minute=t.requests_per_minute,
+        tokens_per_minute=t.tokens_per_minute,
+        steps_done=steps_done,
+        controls=controls,
+    )
+
+
+def prompt_tokens(recipe: Recipe) -> float:
+    """The mean length of some of the recipe's problems, in the student's tokens; counted once in a process."""
+    return _mean_tokens(recipe.student.model, recipe.task, recipe.seed)
+
+
+@lru_cache(maxsize=64)
+def _mean_tokens(student: str, task: TaskConfig, seed: int) -> float:
+    tokenizer = load_tokenizer(student)
+    # A list of `task.prompts` may be short, and begins with the same problems as a longer one.
+    count = min(_PROMPTS, task.prompts) if task.prompts else None
+    prompts = build_task(Recipe(task=task)).prompts(task.train_split, count, seed)[:_PROMPTS]
+    return sum(len(prompt_ids(tokenizer, p.messages)) for p in prompts) / max(1, len(prompts))

@@ -1,0 +1,1 @@
+"""Files, locks, secrets and text for terminals, made safe. Knows no model."""

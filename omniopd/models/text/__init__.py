@@ -1,0 +1,1 @@
+"""Between texts and tokens: conversations, chat templates, and the text of tokens. Knows no network."""

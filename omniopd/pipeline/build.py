@@ -1,0 +1,219 @@
+"""Where names in a recipe become objects: prompts, student, teacher. (Tasks: `tasks/named.py`; trainers: `methods.py`.)
+
+A model's name is `embedded:student` or `embedded:teacher`, a folder, or an id on the Hugging Face hub (a teacher's with
+`local:` before it, since a bare name means a model behind an API, as litellm writes it). Knows nothing of runs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from omniopd.config import Recipe
+from omniopd.errors import ConfigError
+from omniopd.evaluation.evaluate import PROBLEM_SEED
+from omniopd.models.architecture.reading import way_of
+from omniopd.models.loading import check_folder, load_model, load_tokenizer, resolve
+from omniopd.tasks.registry import build_task
+from omniopd.teachers.hosted.contact import first_contact
+from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.model_traits import LOCAL, runs_here, traits_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from omniopd.teachers.handover import ChatTemplate
+    from omniopd.teachers.hosted.teacher import HostedTeacher
+    from omniopd.types import Prompt, Teacher
+
+ANSWERS = "teacher_answers.sqlite"
+ASKS_FOR_TEXTS = ("omniopd", "continuations", "sft")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalModel:
+    """A network that runs here, with its tokenizer; `name` is the recipe's."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def build_student(recipe: Recipe) -> LocalModel:
+    """The untrained student with its tokenizer, on the recipe's device. Raises ConfigError for what cannot load."""
+    return _loaded("student.model", recipe.student.model, recipe.student.dtype, recipe)
+
+
+def build_teacher_model(recipe: Recipe) -> LocalModel | None:
+    """The teacher's network where it runs here, else None (a model behind an API shows only texts)."""
+    name = recipe.teacher.model
+    if not runs_here(name):
+        return None
+    return _loaded("teacher.model", name.removeprefix(LOCAL), recipe.teacher.dtype, recipe)
+
+
+def build_teacher(recipe: Recipe, local: LocalModel | None = None, folder: Path | None = None) -> Teacher:
+    """Who continues the student's texts; `local` is its network, if it is loaded already.
+
+    One behind an API keeps its answers and its ledger in `folder`, where it has one. Raises ConfigError.
+    """
+    teacher = recipe.teacher
+    local = local or build_teacher_model(recipe)
+    if local is None:
+        return _behind_an_api(recipe, folder)
+    way_of(local.model)  # one that cannot go on with a text is told of here
+    return LocalTeacher(
+        local.model,
+        local.tokenizer,
+        temperature=teacher.temperature,
+        top_p=teacher.top_p,
+        batch_tokens=teacher.batch_tokens,
+        name=local.name,
+        student_thinks=_student_thinks(recipe),
+    )
+
+
+def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
+    """The teacher behind an API alone: no cache, no budget. Raises ConfigError for a name that litellm cannot reach."""
+    from omniopd.teachers.hosted.teacher import HostedTeacher
+    from omniopd.teachers.registry import require_reachable
+    from omniopd.teachers.spending.prices import price_for
+
+    t = recipe.teacher
+    require_reachable(t.model, t.api_base)
+    handover = "" if t.handover == "auto" else t.handover
+    return HostedTeacher(
+        t.model,
+        temperature=t.temperature,
+        top_p=t.top_p,
+        handover=handover,
+        template=_template(recipe, handover),
+        student_thinks=_student_thinks(recipe),
+        api_base=t.api_base or None,
+        key_variable=t.key_variable or None,
+        concurrency=t.concurrency,
+        call_timeout_s=t.call_timeout_s,
+        batch_deadline_s=t.batch_deadline_s,
+        requests_per_minute=t.requests_per_minute,
+        tokens_per_minute=t.tokens_per_minute,
+        strict=t.strict,
+        price=price_for(t),
+    )
+
+
+def require_teacher(recipe: Recipe) -> None:
+    """What can be known of the recipe's teacher in seconds. Raises ConfigError and TeacherError for one that nobody can
+    ask: no such folder, no key, nobody there."""
+    t = recipe.teacher
+    if runs_here(t.model):
+        if recipe.method != "grpo":
+            require_model("teacher.model", t.model.removeprefix(LOCAL))
+    elif recipe.method in ASKS_FOR_TEXTS:
+        made = build_hosted_teacher(recipe)
+        if not t.replay:
+            first_contact(t.model, made.api_base or "", t.key_variable, made.handover.name == "raw")
+
+
+def require_model(key: str, name: str) -> None:
+    """Raises ConfigError, which names the setting, where no model of this name can be loaded: looks at its folder, its
+    tokenizer and its configuration, and loads no weights."""
+    from transformers import AutoConfig
+
+    try:
+        place = resolve(name)
+        check_folder(name, place)
+        load_tokenizer(name)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    if (Path(place) / "adapter_config.json").is_file():
+        return
+    try:
+        AutoConfig.from_pretrained(place, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{key} is {name!r}, whose configuration cannot be had ({str(error).splitlines()[0]}): check the name, the "
+            "network and your access"
+        ) from error
+
+
+def build_train_set(recipe: Recipe) -> Dataset:
+    """The prompts to practise on, with ids and answers: `task.prompts` of them (0: all), drawn by the run's seed."""
+    from datasets import Dataset
+
+    prompts = build_task(recipe).prompts(recipe.task.train_split, recipe.task.prompts or None, recipe.seed)
+    return Dataset.from_list([{"prompt": list(p.messages), "id": p.id, "answer": p.answer} for p in prompts])
+
+
+def build_probes(recipe: Recipe) -> list[Prompt]:
+    """The first `training.probe_prompts` of the held-out problems that evaluations take."""
+    count = recipe.training.probe_prompts
+    return build_task(recipe).prompts(recipe.task.test_split, count, PROBLEM_SEED) if count else []
+
+
+def device_of(recipe: Recipe) -> str:
+    """Where models run: the recipe's `training.device`, or a CUDA device if there is one, else the CPU."""
+    wanted = recipe.training.device
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted not in ("cpu", "cuda"):
+        raise ConfigError(f"training.device is {wanted!r}: it must be auto, cpu or cuda")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError('training.device is "cuda", and there is none here: use "auto" or "cpu"')
+    return wanted
+
+
+def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
+    from omniopd.teachers.cache.cached import CachedTeacher
+    from omniopd.teachers.spending.budget import BudgetedTeacher
+    from omniopd.teachers.spending.ledger import FILE
+
+    t = recipe.teacher
+    teacher: Teacher = build_hosted_teacher(recipe)
+    file = Path(t.cache) if t.cache else folder / ANSWERS if folder is not None else None
+    if file is not None and t.cache != "none":
+        teacher = CachedTeacher(teacher, file, "replay" if t.replay else "record")
+    if t.budget_usd or folder is not None:
+        limit, ledger = t.budget_usd or math.inf, None if folder is None else folder / FILE
+        teacher = BudgetedTeacher(teacher, limit, ledger, t.allow_unknown_price or not t.budget_usd)
+    return teacher
+
+
+def _template(recipe: Recipe, handover: str) -> ChatTemplate | None:
+    """The chat template of a served model that gets raw prompts, or whose tokenizer is named."""
+    from omniopd.teachers.handover import ChatTemplate
+
+    model = recipe.teacher.model
+    if (handover or traits_of(model).handover) != "raw" and not recipe.teacher.tokenizer:
+        return None
+    name = recipe.teacher.tokenizer or model.partition("/")[2]
+    try:
+        return ChatTemplate(load_tokenizer(name), _student_thinks(recipe))
+    except ConfigError as error:
+        raise ConfigError(
+            f"teacher.model is {model!r}, whose raw prompts are written with its own chat template, and "
+            f"teacher.tokenizer is {recipe.teacher.tokenizer!r}: {error}"
+        ) from error
+
+
+def _student_thinks(recipe: Recipe) -> bool:
+    """Whether the student's own chat template opens a thought before the student writes."""
+    from omniopd.models.text.rendering import rendered
+    from omniopd.teachers.handover.thinking import opens_thought
+
+    tokenizer = load_tokenizer(recipe.student.model)
+    if tokenizer.chat_template is None:
+        return False
+    question = [{"role": "user", "content": "?"}]
+    return opens_thought(rendered(tokenizer, question))
+
+
+def _loaded(key: str, name: str, dtype: str, recipe: Recipe) -> LocalModel:
+    try:
+        return LocalModel(name, load_model(name, dtype, device_of(recipe)), load_tokenizer(name))
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error

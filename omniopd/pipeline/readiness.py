@@ -1,0 +1,60 @@
+"""Everything about a run that can be known in seconds, looked at before anything is computed and any folder is made.
+
+Reads names, data, tokenizers and configurations; loads no weights and asks no teacher. What only a loaded model shows
+the trainer says when it is built, still before anything is measured (`job.py`).
+"""
+
+from __future__ import annotations
+
+import os
+
+from omniopd.config import Recipe
+from omniopd.errors import ConfigError, DataError
+from omniopd.evaluation.evaluate import PROBLEM_SEED
+from omniopd.models.loading import load_tokenizer
+from omniopd.models.text.chat import prompt_ids
+from omniopd.pipeline.build import device_of, require_model, require_teacher
+from omniopd.runs.trackers import require_tracker
+from omniopd.tasks.registry import build_task
+from omniopd.tasks.rows import require_answers
+from omniopd.types import Teacher
+
+_GRADED = ("task.test_split", "evaluation.every_split")
+
+
+def require_ready(recipe: Recipe, teacher: Teacher | None = None) -> None:
+    """Raises the first of what would end a run of the recipe: ConfigError, DataError, TeacherError, Refused.
+
+    `teacher` takes the place of the recipe's.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("this command runs in one process: for several, use OmniOPDTrainer under accelerate launch")
+    require_tracker(recipe.training.report_to)
+    device_of(recipe)
+    require_model("student.model", recipe.student.model)
+    if teacher is None:
+        require_teacher(recipe)
+    _require_data(recipe)
+
+
+def _require_data(recipe: Recipe) -> None:
+    """The splits that will be asked for exist, hold enough, and the student's template writes their prompts."""
+    task, e = build_task(recipe), recipe.evaluation
+    wanted = [(recipe.task.train_split, recipe.task.prompts or None, recipe.seed, "task.train_split")]
+    if e.temperatures:
+        wanted += [(recipe.task.test_split, e.problems or None, PROBLEM_SEED, "task.test_split")]
+    if recipe.training.probe_prompts:
+        wanted += [(recipe.task.test_split, recipe.training.probe_prompts, PROBLEM_SEED, "training.probe_prompts")]
+    if e.every and e.every_split:
+        wanted += [(e.every_split, e.every_problems, PROBLEM_SEED, "evaluation.every_split")]
+    tokenizer = load_tokenizer(recipe.student.model)
+    for split, count, seed, key in wanted:
+        try:
+            prompts = task.prompts(split, count, seed)
+            if not prompts:
+                raise DataError(f"the split {split!r} of {task.name} has no problems")
+            prompt_ids(tokenizer, prompts[0].messages)
+            if key in _GRADED:
+                require_answers(task, prompts, "an evaluation")
+        except DataError as error:
+            raise DataError(f"{key}: {error}") from error

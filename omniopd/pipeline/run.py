@@ -1,0 +1,337 @@
+"""The main job: a run from its first evaluation to its last, and from where it was stopped.
+
+    look at all that is known → create the run → measure student and teacher → train → save the student → measure it
+
+Everything is written as records while it happens; what is recorded already is not done again by a resumed run. A run in
+which nothing could begin leaves no folder. Names become objects in `build.py`; this file knows their order.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from omniopd.config import Recipe
+from omniopd.errors import ConfigError, DataError, Refused, RunError, TeacherError
+from omniopd.evaluation.best import read_best
+from omniopd.evaluation.callback import AtSteps, EvaluationCallback
+from omniopd.evaluation.evaluate import evaluate
+from omniopd.evaluation.tables import CONTROL
+from omniopd.models.loading import load_model
+from omniopd.pipeline.build import (
+    ANSWERS,
+    ASKS_FOR_TEXTS,
+    LocalModel,
+    build_student,
+    build_task,
+    build_teacher,
+    build_teacher_model,
+    device_of,
+)
+from omniopd.pipeline.methods import build_trainer
+from omniopd.pipeline.readiness import require_ready
+from omniopd.pipeline.saving import from_checkpoint, save_student
+from omniopd.records import EvalRecord, RolloutRecord, StepRecord
+from omniopd.runs.claims import claim, release
+from omniopd.runs.folders import CONTROLS, UNFINISHED
+from omniopd.runs.progress import Progress
+from omniopd.runs.resettled import resettled, write_settings
+from omniopd.runs.signals import Stopper, status_kept
+from omniopd.runs.store import Run, create_run, take_up
+from omniopd.runs.trackers import Tracker, tracking
+from omniopd.teachers.spending.ledger import FILE as LEDGER
+from omniopd.teachers.spending.ledger import spent
+from omniopd.training.checks.threads import Pace, use_threads
+from omniopd.training.trl.checkpoints import newest_valid, step_of
+from omniopd.types import Task, Teacher
+
+STUDENT, TEACHER = "student", "teacher"
+_log = logging.getLogger(__name__)
+
+
+def run_training(
+    recipe: Recipe,
+    folder: str | Path = "runs",
+    name: str | None = None,
+    command: Sequence[str] | None = None,
+    show: bool = True,
+    merge: bool = False,
+    teacher: Teacher | None = None,
+) -> Run:
+    """A new run of a recipe inside `folder`, to its end; returns it. What cannot work is said first (`readiness.py`).
+
+    `show`: a line of progress. `merge`: save a LoRA student merged into its model, not as an adapter.
+    `teacher` takes the place of the recipe's. Ctrl-C and SIGTERM leave a run that `resume_training` continues, as any
+    error does; its status says which.
+    """
+    require_ready(recipe, teacher)
+    return carry_out(create_run(folder, recipe, name, command), show, merge, teacher)
+
+
+def resume_training(
+    path: str | Path,
+    show: bool = True,
+    merge: bool = False,
+    teacher: Teacher | None = None,
+    settings: Sequence[str] = (),
+) -> Run:
+    """Continue a run from its newest whole checkpoint (or from its beginning) to its end; returns it.
+
+    What was recorded after that checkpoint is set aside. `settings` are `key=value` words for what may change then
+    (`runs/resettled.py`). Raises RunError for a folder that is no run, for a run that is still going on and for one
+    that has finished; ConfigError for settings.
+    """
+    return carry_out(gone_on_with(path, settings, teacher), show, merge, teacher)
+
+
+def gone_on_with(
+    path: str | Path,
+    settings: Sequence[str] = (),
+    teacher: Teacher | None = None,
+    agreed: Callable[[Run], object] = lambda run: None,
+) -> Run:
+    """The stopped run in a folder, in this process's hand from before anything of it was looked at, for `carry_out`.
+
+    `agreed(run)` may raise what the run is not gone on with for; it is as it was then. Raises as `resume_training`.
+    """
+    run = take_up(path)
+    try:
+        run = resettled(run, settings)
+        require_ready(run.recipe, teacher)
+        agreed(run)
+        write_settings(run)
+    except BaseException:
+        release(run.path)
+        raise
+    return run
+
+
+def carry_out(run: Run, show: bool = True, merge: bool = False, teacher: Teacher | None = None) -> Run:
+    """Everything that a run still lacks; `run_training` and `resume_training` come here. Returns the run.
+
+    Raises RunError where another process carries it out. A new run that cannot begin is no run: its folder goes.
+    """
+    claim(run.path)
+    try:
+        recipe = run.recipe
+        checkpoint = newest_valid(run.checkpoints)
+        done = 0 if checkpoint is None else step_of(checkpoint)
+        run.set_aside_after(done)
+        is_new = run.is_new and checkpoint is None and not run.evals()
+        if missing := run.missing_steps(done):
+            what = "%s: of the %d steps done %d have no record, step %d first"
+            _log.warning(what, run.path, done, len(missing), missing[0])
+        progress = Progress(recipe.training.steps, done) if show else None
+        stopper = Stopper()
+        run.set_status(state="running", step=done, steps=recipe.training.steps, message="starting")
+        job = _Job(run, recipe, progress, stopper)
+        try:
+            with status_kept(run, progress), stopper.listening():
+                job.prepare(teacher)
+                with tracking(run) as job.tracker:
+                    job.carry_out(checkpoint, merge)
+        except (ConfigError, DataError, Refused, TeacherError):
+            if is_new and not job.has_begun and not any(spend.calls for spend in spent(run.path / LEDGER)):
+                run.discard(also=(ANSWERS, LEDGER))
+            raise
+    finally:
+        release(run.path)
+    return run
+
+
+def evaluation_plan(recipe: Recipe) -> list[tuple[float, int]]:
+    """Temperatures with how many answers a problem gets: all `samples` at the hottest one (pass@k is read there), an
+    eighth of them at the others, one where sampling is greedy."""
+    e = recipe.evaluation
+    hottest = max(e.temperatures, default=0.0)
+    return [(t, 1 if t == 0 else e.samples if t == hottest else max(1, e.samples // 8)) for t in e.temperatures]
+
+
+def measured(
+    who: str,
+    local: LocalModel,
+    task: Task,
+    recipe: Recipe,
+    temperature: float,
+    samples: int,
+    problems: int | None = None,
+    step: int = 0,
+    **more: Any,
+) -> EvalRecord:
+    """`local` on the held-out problems of a recipe's task: `problems` of them (None: `evaluation.problems`; 0: all).
+
+    `more` is `evaluate`'s: `progress` and `on_results` are told what is done, `keep` is a file to go on from.
+    """
+    return evaluate(
+        local.model,
+        local.tokenizer,
+        task,
+        samples=samples,
+        temperature=temperature,
+        limit=(recipe.evaluation.problems if problems is None else problems) or None,
+        seed=recipe.seed,
+        split=recipe.task.test_split,
+        max_tokens=recipe.student.max_tokens,
+        batch=recipe.evaluation.batch,
+        name=who,
+        step=step,
+        **more,
+    )
+
+
+@dataclass(slots=True)
+class _Job:
+    """A run with what it is made of. Also the trainer's recorder."""
+
+    run: Run
+    recipe: Recipe
+    progress: Progress | None
+    stopper: Stopper
+    tracker: Tracker | None = None
+    has_begun: bool = False
+    pace: Pace = field(default_factory=Pace)
+    student: LocalModel = field(init=False)
+    teacher: Teacher | LocalModel | None = None
+    trainer: Any = None
+
+    def prepare(self, own_teacher: Teacher | None) -> None:
+        """Load and build everything, so that what cannot work is said before anything is measured."""
+        recipe = self.recipe
+        read_best(self.run.path)  # what a later evaluation could not read
+        use_threads(recipe.training.threads)
+        self.student, local = build_student(recipe), None if own_teacher else build_teacher_model(recipe)
+        if local is None and own_teacher is None and recipe.method in ASKS_FOR_TEXTS:
+            # One for training and controls alike: what it was paid for stands in the run.
+            own_teacher = build_teacher(recipe, folder=self.run.path)
+        self.teacher = own_teacher or local
+        callbacks = [self.stopper, *self._between(self.student)]
+        self.trainer = build_trainer(recipe, self.run.checkpoints, self, self.student, self.teacher, callbacks)
+
+    def carry_out(self, checkpoint: Path | None, merge: bool) -> None:
+        recipe, steps, student, trainer = self.recipe, self.recipe.training.steps, self.student, self.trainer
+        self.has_begun = True
+        # What is recorded already is not measured again; what got lost is, the student being untrained still.
+        if recipe.evaluation.before or 0 in recipe.evaluation.at:
+            self._measure(STUDENT, student, 0)
+        if isinstance(self.teacher, LocalModel) and recipe.evaluation.before:
+            self._measure(TEACHER, self.teacher, 0)
+        if checkpoint is None or step_of(checkpoint) < steps:
+            self._doing("training")
+            with self.stopper.patiently():
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            if trainer.state.global_step < steps:
+                raise RunError(
+                    f"training ended after step {trainer.state.global_step} of {steps}: the data ran out; give more "
+                    "prompts (task.prompts), or train fewer steps (training.steps)"
+                )
+        # Anew, whatever stands there: a checkpoint knows whether it is whole, a model folder does not.
+        trained = trainer.accelerator.unwrap_model(trainer.model)
+        if checkpoint is not None and step_of(checkpoint) == steps:
+            trained = from_checkpoint(trained, checkpoint, recipe)
+        save_student(trained, student.tokenizer, self.run.student, merge)
+        after = load_model(str(self.run.student), recipe.student.dtype, device_of(recipe))
+        self._measure(STUDENT, LocalModel(student.name, after, student.tokenizer), steps)
+        for name in recipe.evaluation.controls:
+            self._control(name, self.teacher)
+
+    def append(self, record: StepRecord | EvalRecord) -> None:
+        self.run.append(record)
+        if isinstance(record, StepRecord):
+            self.run.set_status(step=record.step, message="training")
+            self.pace.look(record.step, record.seconds)
+        if self.tracker:
+            self.tracker.show(record)
+        if self.progress:
+            self.progress.show(record)
+
+    def write_rollouts(self, step: int, records: Sequence[RolloutRecord]) -> None:
+        self.run.write_rollouts(step, records)
+
+    def _control(self, name: str, teacher: Teacher | LocalModel | None) -> None:
+        """The same training with one thing taken away, from its own checkpoints if it was stopped; one answer a
+        problem."""
+        who, steps, e = CONTROL + name, self.recipe.training.steps, self.recipe.evaluation
+        if len([r for r in self.run.evals() if r.model == who]) == len(e.temperatures):
+            return
+        recipe = replace(self.recipe, objective=replace(self.recipe.objective, control=name))
+        folder = self.run.path / CONTROLS / name
+        checkpoint = newest_valid(folder)
+        student = build_student(recipe)
+        self._doing(f"training the {who}")
+        trainer = build_trainer(recipe, folder, None, student, teacher, [self.stopper])
+        if checkpoint is None or step_of(checkpoint) < steps:
+            with self.stopper.patiently():
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if checkpoint is not None and step_of(checkpoint) == steps:
+            model = from_checkpoint(model, checkpoint, recipe).to(device_of(recipe))
+        trained = LocalModel(student.name, model.eval(), student.tokenizer)
+        for temperature in e.temperatures:
+            self._evaluate(who, trained, steps, temperature, 1)
+
+    def _between(self, student: LocalModel) -> list[AtSteps | EvaluationCallback]:
+        """The evaluations of `evaluation.at`, as at the end, and of `evaluation.every`: fewer problems, the hottest
+        temperature only, one answer each."""
+        e = self.recipe.evaluation
+
+        def measure(model: Any, step: int) -> None:
+            # Not kept half done: a step that is trained again is measured again.
+            self._measure(STUDENT, LocalModel(student.name, model, student.tokenizer), step, goes_on=False)
+
+        # The last step is the run's end, which is measured anyway.
+        callbacks: list[AtSteps | EvaluationCallback] = [AtSteps(set(e.at) - {self.recipe.training.steps}, measure)]
+        if not e.every:
+            return callbacks
+        callback = EvaluationCallback(
+            build_task(self.recipe),
+            student.tokenizer,
+            e.every,
+            problems=e.every_problems,
+            temperature=max(e.temperatures),
+            split=e.every_split or self.recipe.task.test_split,
+            seed=self.recipe.seed,
+            max_tokens=self.recipe.student.max_tokens,
+            batch=e.batch,
+            best_in=self.run.path,
+            on_record=self.append,
+            progress=self._counting(STUDENT),
+        )
+        return [*callbacks, callback]
+
+    def _measure(self, who: str, local: LocalModel, step: int, goes_on: bool = True) -> None:
+        for temperature, samples in evaluation_plan(self.recipe):
+            count = samples if who == STUDENT else 1
+            self._evaluate(who, local, step, temperature, count, goes_on)
+
+    def _evaluate(
+        self, who: str, local: LocalModel, step: int, temperature: float, samples: int, goes_on: bool = True
+    ) -> None:
+        """Measure once. One that was stopped in the middle goes on with what it lacks, if `goes_on`."""
+        problems = self.recipe.evaluation.problems
+        if any(
+            (e.model, e.step, e.temperature, e.samples, e.split)
+            == (who, step, temperature, samples, self.recipe.task.test_split)
+            and problems in (0, len(e.problems))
+            for e in self.run.evals()
+        ):
+            return
+        self._doing(f"measuring the {who}")
+        keep = self.run.path / UNFINISHED if goes_on else None
+        task, counting = build_task(self.recipe), self._counting(who)
+        found = measured(
+            who, local, task, self.recipe, temperature, samples, problems, step, progress=counting, keep=keep
+        )
+        self.append(found)
+        if keep is not None:
+            keep.unlink(missing_ok=True)
+
+    def _counting(self, who: str) -> Callable[[int, int], None]:
+        return lambda done, every: self._doing(f"measuring the {who}: {done:,} of {every:,} answers")
+
+    def _doing(self, what: str) -> None:
+        self.run.set_status(message=what)
+        if self.progress:
+            self.progress.doing(what)

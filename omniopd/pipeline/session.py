@@ -1,0 +1,290 @@
+"""Looking before training: a student, a teacher and a task at hand, one answer at a time.
+
+Sampling and auditing are the very functions of a training step; what comes back are records, so that a view shows what
+training would do. A teacher's texts are remembered, as long as the exploration lives: the second look asks nobody, a
+longer one asks for the rest only, and what that takes is known before.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omniopd.auditing import audit, evidence, similarity_named
+from omniopd.config import Recipe, check, load_recipe, with_settings
+from omniopd.costs.request import Asking, Unasked, inside, quote
+from omniopd.errors import ConfigError, TeacherError
+from omniopd.method.forks import schedule
+from omniopd.method.similarity import exact_similarity
+from omniopd.method.targets import fork_targets
+from omniopd.models.sampling import sample
+from omniopd.models.text.token_text import whole_characters
+from omniopd.pipeline.build import ANSWERS, LocalModel, build_student, build_task, build_teacher, build_teacher_model
+from omniopd.records import RolloutRecord
+from omniopd.teachers.asking import ask
+from omniopd.teachers.cache.cached import CachedTeacher
+from omniopd.teachers.hosted.calls import OnResult, SellsCalls
+from omniopd.teachers.hosted.teacher import HostedTeacher
+from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.spending.prices import price_for
+from omniopd.training.recording import rollout_records
+from omniopd.types import (
+    Audit,
+    AuditedRollout,
+    ContinuationRequest,
+    Continuations,
+    Fork,
+    Prompt,
+    Rollout,
+    Similarity,
+    Teacher,
+)
+
+# Settings of a teacher that change how it is reckoned with, and not who answers.
+_RECKONING = ("tokens_per_student_token", "ask_above_usd", "usd_per_million_input", "usd_per_million_output")
+
+
+class Exploration:
+    """A recipe's student, teacher and task, loaded; `recipe` may be exchanged for one with other audit settings.
+
+    Args:
+        recipe: a recipe, or the name or file of one.
+        student, teacher: take the place of the recipe's.
+
+    One answer is looked at at a time: `answer` writes it, `ask` audits places of it.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe | str = "embedded",
+        student: LocalModel | None = None,
+        teacher: Teacher | None = None,
+        **settings: Any,
+    ) -> None:
+        self.recipe = load_recipe(recipe, **settings) if isinstance(recipe, str) else check(recipe)
+        self.task = build_task(self.recipe)
+        if teacher is None:
+            from omniopd.pipeline.build import require_teacher
+
+            require_teacher(self.recipe)  # said before anything is loaded
+        self.student = student or build_student(self.recipe)
+        self._folder = Path(tempfile.mkdtemp(prefix="omniopd-exploration-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._was_given = teacher is not None
+        self._local: LocalModel | None = None
+        self._loaded: tuple[str, str] | None = None
+        self._takes(teacher if teacher is not None else self._built(self.recipe))
+        self.rollout: Rollout | None = None
+        self._seconds: float | None = None  # the last asking took, per text
+        self._audits: dict[tuple[int, int], Audit] = {}
+        self._unanswered: dict[int, str] = {}
+
+    def problems(self, count: int = 50) -> list[Prompt]:
+        """Held-out problems to choose from."""
+        return self.task.prompts(self.recipe.task.test_split, count)
+
+    def answer(self, prompt: Prompt | str, seed: int = 0, temperature: float | None = None) -> RolloutRecord:
+        """The student's answer to a problem (or to a text of one's own), with exact entropies; forgets the last one."""
+        asked = Prompt("own", ({"role": "user", "content": prompt},)) if isinstance(prompt, str) else prompt
+        student = self.recipe.student
+        [rollout] = sample(
+            self.student.model,
+            self.student.tokenizer,
+            [asked],
+            max_tokens=student.max_tokens,
+            temperature=student.temperature if temperature is None else temperature,
+            seed=seed,
+        )
+        self.take(rollout)
+        return self.record()
+
+    def take(self, rollout: Rollout) -> None:
+        """Look at this rollout from now on."""
+        self.rollout, self._audits, self._unanswered = rollout, {}, {}
+
+    def forks(self) -> list[Fork]:
+        """Where the recipe's scheduler would audit this answer."""
+        return self._forks(self.recipe)
+
+    def fork_at(self, start: int) -> Fork:
+        """The chunk that begins at a token, shorter at the end of the answer. Raises ConfigError outside of it."""
+        rollout = self._at_hand()
+        if not 0 <= start < len(rollout):
+            raise ConfigError(f"token {start} lies outside an answer of {len(rollout)} tokens: choose one from 0 on")
+        stop = min(start + self.recipe.audit.chunk_tokens, len(rollout))
+        return Fork(start, stop, float(rollout.entropies[start]))
+
+    def ask(self, forks: Sequence[Fork], seed: int = 0) -> RolloutRecord:
+        """Ask the teacher about these places and return the answer with all audits so far.
+
+        A fork that has as many texts already is not asked about again. Raises TeacherError where no place got an
+        answer; a single one that got none is among the record's `unanswered`.
+        """
+        for fork in forks:  # looked at last, shown first where chunks overlap
+            if (known := self._audits.pop((fork.start, fork.stop), None)) is not None:
+                self._audits[fork.start, fork.stop] = known
+        settings, missing = self.recipe.audit, self._missing(forks, self.recipe)
+        if missing:
+            since, price = time.perf_counter(), self.price(missing, seed)
+            similarity = similarity_named(settings.similarity, settings.power, settings.embedding_model)
+            audited = self._audited(missing, self.recipe, self._asked, similarity, seed)
+            if price.texts:
+                self._seconds = (time.perf_counter() - since) / price.texts
+            found = {(a.fork.start, a.fork.stop): a for a in audited.audits}
+            self._audits = {place: a for place, a in self._audits.items() if place not in found} | found
+            self._unanswered |= {u.fork.start: u.problem for u in audited.unanswered}
+            for a in audited.audits:
+                self._unanswered.pop(a.fork.start, None)
+            if audited.unanswered and not audited.audits:
+                raise TeacherError(
+                    f"the teacher gave no answer at token {missing[0].start}: {audited.unanswered[0].problem}; "
+                    "`omniopd teacher check` tells what it can do"
+                )
+        return self.record()
+
+    def price(self, forks: Sequence[Fork], seed: int = 0) -> Asking:
+        """What asking about these places would take; nothing where the texts are at hand."""
+        return self._price(forks, self.recipe, seed)
+
+    def price_with(self, **settings: Any) -> Asking:
+        """What asking at all forks would take under other settings (as `with_settings` takes them)."""
+        other = self._with(settings)
+        return self._price(self._forks(other), other, 0)
+
+    def record(self) -> RolloutRecord:
+        """The answer with every audit so far of the recipe's present chunk length, under its present target, as a
+        training step would record it."""
+        rollout, objective, length = self._at_hand(), self.recipe.objective, self.recipe.audit.chunk_tokens
+        of_length = [a for (start, stop), a in self._audits.items() if stop == min(start + length, len(rollout))]
+        audits = _apart(of_length)
+        compared = [self._compared(a) for a in audits]
+        audited = AuditedRollout(rollout, tuple(compared))
+        targets = fork_targets(
+            evidence([audited]), objective.target, "none", objective.concentration, objective.depth
+        )
+        [made] = rollout_records(
+            0, {0: (audited, targets)}, {}, objective.concentration, self.student.tokenizer, objective.anchor_on
+        )
+        return replace(made, unanswered=tuple(sorted(self._unanswered.items())))
+
+    def with_settings(self, **settings: Any) -> None:
+        """Change settings of the recipe, in dotted names (`audit.samples`). Audits of other chunk lengths are kept
+        aside until their length is chosen again; another teacher is asked anew. Raises ConfigError for what is refused,
+        and for another student, which takes an exploration of its own, and changes nothing then."""
+        other = self._with(settings)
+        if other.task != self.recipe.task:
+            self.task = build_task(other)
+        if self._reckoned(other) != self.recipe.teacher:
+            self._takes(self._built(other))
+            self._seconds, self._audits, self._unanswered = None, {}, {}
+        elif not self._was_given and (hosted := inside(self._memory, HostedTeacher)) is not None:
+            hosted.price = price_for(other.teacher)
+        self.recipe = other
+
+    def _with(self, settings: Mapping[str, Any]) -> Recipe:
+        named = {name.replace("__", "."): value for name, value in settings.items()}
+        other = with_settings(self.recipe, named, "the exploration's settings")
+        for name in named:
+            if name in ("student.model", "student.dtype", "student.lora_rank", "training.device"):
+                raise ConfigError(
+                    f"{name} is {named[name]!r}, and the student is loaded already: explore another recipe"
+                )
+        if self._was_given and self._reckoned(other) != self.recipe.teacher:
+            changed = ", ".join(name for name in named if name.startswith("teacher."))
+            raise ConfigError(f"{changed} cannot be changed where the teacher was given as an object: give another one")
+        return other
+
+    def _reckoned(self, other: Recipe) -> Any:
+        """The other recipe's teacher, reckoned with as this one."""
+        return replace(other.teacher, **{name: getattr(self.recipe.teacher, name) for name in _RECKONING})
+
+    def _built(self, recipe: Recipe) -> Teacher:
+        """The recipe's teacher; its network is loaded once."""
+        loaded = recipe.teacher.model, recipe.teacher.dtype
+        if self._loaded != loaded:
+            self._local, self._loaded = build_teacher_model(recipe), loaded
+        return build_teacher(recipe, self._local)
+
+    def _takes(self, teacher: Teacher) -> None:
+        self.teacher, self.is_local = teacher, isinstance(teacher, LocalTeacher)
+        known = inside(teacher, CachedTeacher)
+        told = teacher if isinstance(teacher, SellsCalls) else _Told(teacher)
+        self._memory = CachedTeacher(told, self._folder / ANSWERS) if known is None else known
+        self._asked: Teacher = self._memory if known is None else teacher
+
+    def _forks(self, recipe: Recipe) -> list[Fork]:
+        rollout, settings = self._at_hand(), recipe.audit
+        allowed = whole_characters(rollout.pieces)
+        return schedule(settings.scheduler, rollout.entropies, settings.forks, settings.chunk_tokens, allowed=allowed)
+
+    def _audited(
+        self, forks: Sequence[Fork], recipe: Recipe, teacher: Teacher, similarity: Similarity, seed: int
+    ) -> AuditedRollout:
+        [audited] = audit(
+            [self._at_hand()],
+            [forks],
+            teacher,
+            similarity,
+            recipe.audit.samples,
+            tokenizer=self.student.tokenizer,
+            seed=seed,
+            tokens_per_student_token=recipe.teacher.tokens_per_student_token,
+        )
+        return audited
+
+    def _price(self, forks: Sequence[Fork], recipe: Recipe, seed: int) -> Asking:
+        unasked = Unasked()
+        self._audited(self._missing(forks, recipe), recipe, unasked, exact_similarity, seed)
+        rollout = self._at_hand()
+        starts = {"".join(rollout.pieces[: fork.start]): fork.start for fork in forks}
+        read = [len(rollout.prompt_ids) + starts[request.prefix] for request in unasked.requests]
+        return quote(unasked.requests, read, self._memory, recipe, self._seconds)
+
+    def _missing(self, forks: Sequence[Fork], recipe: Recipe) -> list[Fork]:
+        wanted = recipe.audit.samples
+        at_hand = {place for place, known in self._audits.items() if known.samples >= wanted}
+        return [fork for fork in forks if (fork.start, fork.stop) not in at_hand]
+
+    def _compared(self, known: Audit) -> Audit:
+        """The texts at hand under the present similarity."""
+        s = self.recipe.audit
+        similarity = similarity_named(s.similarity, s.power, s.embedding_model)
+        texts, ids = known.texts[: s.samples], known.continuation_ids[: s.samples]
+        return replace(known, texts=texts, continuation_ids=ids, similarities=similarity(known.chunk, texts))
+
+    def _at_hand(self) -> Rollout:
+        if self.rollout is None:
+            raise ConfigError("there is no answer to look at yet: have the student answer a problem first")
+        return self.rollout
+
+
+class _Told:
+    """A teacher of one's own, as a memory wants it: it says who it is, and tells of each answer as it stands."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.teacher = teacher
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        identity = getattr(self.teacher, "identity", None)
+        return identity if isinstance(identity, Mapping) else {"kind": type(self.teacher).__name__}
+
+    def continue_from(
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
+    ) -> list[Continuations]:
+        return ask(self.teacher, requests, on_result)
+
+
+def _apart(audits: Sequence[Audit]) -> list[Audit]:
+    """Audits whose chunks do not overlap, ascending; of those that do, the one looked at last."""
+    kept: list[Audit] = []
+    for a in reversed(audits):
+        if all(a.fork.start >= b.fork.stop or a.fork.stop <= b.fork.start for b in kept):
+            kept.append(a)
+    return sorted(kept, key=lambda a: a.fork.start)

@@ -1,0 +1,241 @@
+"""A comparison as tables: everything for a file, what fits a page, and GitHub's Markdown for a README or a log.
+
+Accuracies in percent with 95% intervals, over seeds, or over problems where seeds show no spread. Deterministic: the
+same runs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from omniopd.config import Recipe
+from omniopd.config.settings import LABELLED, AuditConfig, ObjectiveConfig
+from omniopd.evaluation.compare import MARGIN, Interval, pooled_interval, shows
+from omniopd.evaluation.tables import NOTHING
+from omniopd.reports.comparison.arms import Arm
+from omniopd.reports.comparison.cost import cost_of
+from omniopd.reports.comparison.results import Comparison
+from omniopd.runs.totals import Totals
+
+if TYPE_CHECKING:
+    import pandas
+
+COSTS = ("updates", "student tokens", "teacher read", "teacher written", "usd", "seconds", "cost by the paper")
+_METHODS = {
+    "continuations": "text: continuation cross-entropy",
+    "white_box": "logits: full vocabulary",
+    "white_box_sampled": "logits: the student's tokens",
+    "sft": "SFT on teacher answers",
+    "grpo": "GRPO with the grader",
+}
+
+
+def table(comparison: Comparison) -> pandas.DataFrame:
+    """One row an arm, the best first: method, seeds, accuracies by budget, difference and verdict, means of the costs.
+
+    Numbers, in percent or points: where an interval belongs to one, in three columns, "… mean", "… low" and "… high"
+    (NaN: not measured, or no interval). `reference minus this` and `verdict` are those of the last budget both have.
+    """
+    import pandas
+
+    rows = [_row(comparison, arm) for arm in comparison.ranked()]
+    return pandas.DataFrame(map(_in_columns, rows)).set_index("arm")
+
+
+def shown_table(comparison: Comparison) -> pandas.DataFrame:
+    """The same as text, an interval in one cell: "52.1 [50.0, 54.2]"."""
+    import pandas
+
+    rows = [_row(comparison, arm) for arm in comparison.ranked()]
+    shown = [{k: _shown(v) if isinstance(v, Interval | None) else v for k, v in row.items()} for row in rows]
+    return pandas.DataFrame(shown).set_index("arm")
+
+
+def differences(comparison: Comparison) -> pandas.DataFrame:
+    """The reference minus each other arm, one row an arm and budget: arm, samples, mean, low, high (points), units and
+    what they are, verdict."""
+    import pandas
+
+    rows = [
+        (arm.name, budget, *_points(found), found.units, found.unit, short_verdict(found))
+        for arm in comparison.arms[1:]
+        for budget in comparison.budgets
+        if (found := comparison.difference(arm, budget)) is not None
+    ]
+    names = ["arm", "samples", "mean", "low", "high", "units", "unit", "verdict"]
+    types = {"samples": "int64", "mean": "float64", "low": "float64", "high": "float64", "units": "int64"}
+    types |= dict.fromkeys(["arm", "unit", "verdict"], "str")
+    return pandas.DataFrame(rows, columns=names).astype(types)
+
+
+def summary(comparison: Comparison, beside: Sequence[str] = ()) -> pandas.DataFrame:
+    """What a reader looks for first, as text: one row an arm, the best first.
+
+    Differences are those of the last budget both have: the reference minus this arm, with its verdict; or, with names
+    of arms, this one minus each of them. Raises DataError for a name that is not that of an arm.
+    """
+    import pandas
+
+    others = [comparison.arm(name) for name in beside]
+
+    def shown_differences(arm: Arm) -> dict[str, str]:
+        if others:
+            return {
+                f"minus {other.name}": "" if arm is other else _shown(comparison.difference(other, ours=arm))
+                for other in others
+            }
+        own, found = arm is comparison.reference, comparison.difference(arm)
+        return {
+            f"{comparison.reference.name} minus this": "" if own else _shown(found),
+            "verdict": "" if own else short_verdict(found),
+        }
+
+    def row(arm: Arm) -> dict[str, str]:
+        took = _mean_totals(arm)
+        return {
+            "arm": arm.name,
+            "learns from": in_words(arm.seeds[0].recipe),
+            "seeds": str(len(arm.seeds)),
+            **{f"{budget:,} samples": _shown(comparison.accuracy(arm, budget)) for budget in comparison.budgets},
+            "at T = 1": _shown(comparison.accuracy(arm, arm.budgets[-1], 1.0)),
+            **shown_differences(arm),
+            "teacher tokens": readable(took["teacher read"] + took["teacher written"]),
+        }
+
+    return pandas.DataFrame(map(row, comparison.ranked())).set_index("arm")
+
+
+def costs(comparison: Comparison) -> pandas.DataFrame:
+    """What a run of each arm took, mean over its seeds, as text."""
+    frame = table(comparison)
+    return frame[[name for name in frame.columns if name in COSTS]].map(readable)
+
+
+def markdown(comparison: Comparison, beside: Sequence[str] = ()) -> str:
+    """The summary and every sentence, as GitHub's Markdown; names are code, so that they stay words."""
+    frame = summary(comparison, beside)
+    left = {"learns from", "verdict"}
+    rows = [["arm", *map(_cell, frame.columns)]]
+    rows.append(["---", *("---" if name in left else "---:" for name in frame.columns)])
+    rows += [[_code(name), *map(_cell, frame.loc[name])] for name in frame.index]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines += ["", f"Right answers in percent at each student's best temperature, {_intervals(comparison)}."]
+    untrained = comparison.accuracy(comparison.reference, 0)
+    lines += [f"Untrained: {_shown(untrained)}."] * (untrained is not None)
+    lines += ["", *(f"- {_plain(sentence)}" for sentence in (*comparison.verdicts(), *comparison.shares()))]
+    for name in beside:
+        lines += ["", *(f"- {_plain(sentence)}" for sentence in comparison.verdicts(name))]
+    if comparison.problems:
+        lines += ["", "Left out, or missing:", "", *(f"- {_plain(sentence)}" for sentence in comparison.problems)]
+    return "\n".join(lines) + "\n"
+
+
+def in_words(recipe: Recipe) -> str:
+    """What an arm learns from, in a few words."""
+    if recipe.method != "omniopd":
+        return _METHODS.get(recipe.method, recipe.method)
+    audit, objective = recipe.audit, recipe.objective
+    said = [f"text: {objective.target}", f"M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"]
+    if objective.target not in (*LABELLED, "none"):
+        said.append(audit.similarity)
+    if audit.scheduler != AuditConfig().scheduler:
+        said.append(f"{audit.scheduler} forks")
+    if objective.concentration != ObjectiveConfig().concentration:
+        said.append(f"α={objective.concentration:g}")
+    if objective.anchor_weight == 0:
+        said.append("no anchor")
+    learns = ", ".join(said)
+    return learns if objective.control == "none" else f"{learns}; control: {objective.control}"
+
+
+def short_verdict(difference: Interval | None, margin: float = MARGIN) -> str:
+    """`evaluation.compare.verdict` in a few words."""
+    return "nothing can be said" if difference is None else shows(difference, margin)
+
+
+def readable(value: object) -> str:
+    """Large numbers whole and in groups, small ones with two decimals."""
+    if isinstance(value, int | float):
+        return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.2f}"
+    return str(value)
+
+
+def _row(comparison: Comparison, arm: Arm) -> dict[str, Any]:
+    """Everything of an arm; intervals are still intervals, and None is one that nobody measured."""
+    own, last = arm is comparison.reference, arm.budgets[-1]
+    difference = None if own else comparison.difference(arm)
+    rises = [rise for one in arm.seeds if (rise := one.rise_at(one.budgets[-1])) is not None]
+    return {
+        "arm": arm.name,
+        "method": in_words(arm.seeds[0].recipe),
+        "seeds": len(arm.seeds),
+        **{f"best T at {b:,}, %": comparison.accuracy(arm, b) for b in comparison.budgets},
+        "rise, points": pooled_interval(np.stack(rises)) if rises else None,
+        "greedy, %": comparison.accuracy(arm, last, 0.0),
+        "T=1, %": comparison.accuracy(arm, last, 1.0),
+        f"{comparison.reference.name} minus this": difference,
+        "verdict": "" if own else short_verdict(difference),
+        **_mean_totals(arm),
+        "cost by the paper": cost_of(arm.seeds[0].recipe),
+    }
+
+
+def _in_columns(row: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if value is None or isinstance(value, Interval):
+            mean, low, high = _points(value)
+            flat |= {f"{name} mean": mean, f"{name} low": low, f"{name} high": high}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _points(interval: Interval | None) -> tuple[float, float, float]:
+    """Mean, low and high in hundredths."""
+    if interval is None:
+        return math.nan, math.nan, math.nan
+    return 100 * interval.mean, 100 * interval.low, 100 * interval.high
+
+
+def _mean_totals(arm: Arm) -> dict[str, float]:
+    """What a run of the arm took, the mean over its seeds."""
+
+    def mean(of: str) -> float:
+        return sum(float(getattr(one.totals, of)) for one in arm.seeds) / len(arm.seeds)
+
+    return {shown: mean(name) for shown, name in zip(COSTS, Totals.__dataclass_fields__, strict=False)}
+
+
+def _intervals(comparison: Comparison) -> str:
+    found = (comparison.accuracy(arm, budget) for arm in comparison.arms for budget in comparison.budgets)
+    units = {interval.unit for interval in found if interval is not None}
+    over = "seeds, or over problems where seeds show no spread" if len(units) > 1 else f"{max(units)}s"
+    return f"with 95% intervals over {over}"
+
+
+def _shown(interval: Interval | None) -> str:
+    return NOTHING if interval is None else str(interval)
+
+
+def _code(name: str) -> str:
+    """A name as code in a table: nothing in it is markup, and nothing ends the cell or the line."""
+    return f"`{_line(name).replace('`', chr(39)).replace('|', '/')}`"
+
+
+def _plain(sentence: str) -> str:
+    """A sentence in which no letter is markup."""
+    return re.sub(r"([\\`*<>&#@$~]|^\[|\](?=[(\[])|(?<!\w)_|_(?!\w))", r"\\\1", _line(sentence))
+
+
+def _cell(text: str) -> str:
+    return _plain(text).replace("|", "/")
+
+
+def _line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text)

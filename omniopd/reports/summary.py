@@ -1,0 +1,109 @@
+"""What a run came to, for people: the table, what it shows, time and teacher tokens, how to load the student.
+
+Reads records; knows no model and no trainer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas
+
+from omniopd.evaluation.tables import Rows, as_text, findings, report_rows, report_table
+from omniopd.records import EvalRecord, StepRecord
+from omniopd.reports.figures import Chart
+from omniopd.runs.store import Run
+from omniopd.runs.totals import step_seconds
+from omniopd.teachers.spending.ledger import FILE as LEDGER
+from omniopd.teachers.spending.ledger import Spend, spent
+
+
+def outcome(run: Run) -> str:
+    """The final table of a run with its sentences, as plain text."""
+    evals, steps, rows = run.evals(), run.steps(), shown(run)
+    parts = []
+    if rows:
+        problems = max(len(record.problems) for records in rows.values() for record in records)
+        title = f"Right answers in percent [95% interval] of {problems} held-out problems, by temperature"
+        beside = "pass@k, tokens of an answer and the share cut off are those of the highest temperature measured."
+        parts += [as_text(outcome_table(rows), title), beside, *findings(rows)]
+    parts.append(costs(steps, evals))
+    parts += [ledger_line(spend) for spend in spent(run.path / LEDGER)]
+    return "\n".join(parts)
+
+
+def shown(run: Run) -> dict[str, list[EvalRecord]]:
+    """A run's evaluations on its test split, one a row and temperature: looks in between, perhaps on another split, are
+    not mixed in."""
+    return report_rows(run.evals(), run.test_split)
+
+
+def outcome_table(rows: Rows) -> pandas.DataFrame:
+    """Student before and after, and teacher: `evaluation.tables.report_table` with the k that was measured."""
+    own = [record.samples for records in rows.values() for record in records if record.model == "student"]
+    return report_table(rows, min(16, max(own, default=16)))
+
+
+def costs(steps: list[StepRecord], evals: list[EvalRecord]) -> str:
+    """Seconds and teacher tokens, in two sentences."""
+    training = sum(map(step_seconds, steps))
+    read, wrote = sum(step.input_tokens for step in steps), sum(step.output_tokens for step in steps)
+    dollars = sum(step.cost_usd for step in steps)
+    paid = f" for ${dollars:.2f}" if dollars else ""
+    return (
+        f"{len(steps)} steps took {training:.0f} s, the evaluations {sum(e.seconds for e in evals):.0f} s. "
+        f"The teacher read {read:,} tokens and wrote {wrote:,}{paid}."
+    )
+
+
+def ledger_line(spend: Spend) -> str:
+    """What one teacher behind an API has cost over all resumes of a run, retries and thrown-away answers included."""
+    line = (
+        f"Ledger of {spend.model}: {spend.calls:,} calls, {spend.input_tokens:,} tokens read "
+        f"({spend.cached_tokens:,} from the provider's cache), {spend.output_tokens:,} written, ${spend.usd:,.4f}"
+    )
+    if spend.unsure_usd:
+        line += f" (${spend.unsure_usd:,.4f} of it for calls that nobody answered or counted)"
+    if spend.remembered:
+        line += f"; {spend.remembered:,} texts remembered, for nothing"
+    return f"{line}."
+
+
+def loading_lines(run: Run) -> str:
+    """The three lines of Python that load the trained student."""
+    folder = str(run.student)
+    return (
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        f"model = AutoModelForCausalLM.from_pretrained({folder!r})\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({folder!r})"
+    )
+
+
+def charts(run: Run) -> list[Chart]:
+    """Loss, entropy and accuracy of a run; a chart without a point is left out."""
+    steps = run.steps()
+    xs = [record.step for record in steps]
+
+    def over_steps(names: Mapping[str, str]) -> dict[str, tuple[list[float], list[float]]]:
+        return {
+            label: ([float(x) for x in xs], [record.metrics.get(name, math.nan) for record in steps])
+            for label, name in names.items()
+        }
+
+    loss = {
+        "loss": ([float(x) for x in xs], [record.loss for record in steps]),
+        "chunk": ([float(x) for x in xs], [record.chunk_loss for record in steps]),
+        "anchor": ([float(x) for x in xs], [record.anchor_loss for record in steps]),
+    }
+    entropy = over_steps({"at forks": "entropy/forks", "elsewhere": "entropy/elsewhere"})
+    accuracy = {
+        who: ([record.temperature for record in records], [100 * record.accuracy for record in records])
+        for who, records in shown(run).items()
+    }
+    made = [
+        Chart("Loss", loss, "step", "loss"),
+        Chart("Entropy of the student", entropy, "step", "nats"),
+        Chart("Right answers", accuracy, "temperature", "percent"),
+    ]
+    return [chart for chart in made if any(math.isfinite(y) for _, ys in chart.series.values() for y in ys)]

@@ -1,0 +1,168 @@
+"""One line that says how far a run or an evaluation is. Fed with records, by whoever has them.
+
+In a terminal a tqdm bar; in a notebook one line of text that is rewritten in place, so that an executed notebook keeps
+only its last state. Knows records; never reads a file.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from omniopd.records import EvalRecord, ProblemResult, StepRecord
+from omniopd.io.texts import one_line
+
+_RECENT = 10  # steps that the time left is estimated from
+
+
+class Progress:
+    """Counts what it is shown. `steps` is how many the run has, `done` how many were done before."""
+
+    def __init__(self, steps: int, done: int = 0, sink: Sink | None = None) -> None:
+        self.steps, self.done = steps, done
+        self._sink = sink or default_sink(steps, done)
+        self._doing = "starting"
+        self._loss = self._accuracy = ""
+        self._durations: list[float] = []
+        self._evaluation = 0.0  # seconds of the student's first evaluation: the last one takes as long
+
+    def doing(self, what: str) -> None:
+        """Say what is being done, such as "measuring the teacher"."""
+        self._doing = what
+        self._refresh()
+
+    def show(self, record: StepRecord | EvalRecord) -> None:
+        if isinstance(record, StepRecord):
+            self.done = record.step
+            self._doing = "training"
+            self._loss = f"loss {record.loss:.4f}"
+            seconds = record.metrics.get("step_time", sum(record.seconds.values()))
+            self._durations = [*self._durations, seconds][-_RECENT:]
+        elif record.model == "student":
+            self._accuracy = f"accuracy {100 * record.accuracy:.1f}% at T={record.temperature:g}"
+            self._evaluation += record.seconds if record.step == 0 else 0.0
+        self._refresh()
+
+    def close(self, last: str) -> None:
+        """The last words: "finished", "interrupted"."""
+        self._doing = last
+        self._durations = []
+        self._refresh()
+        self._sink.close()
+
+    def time_left(self) -> str:
+        """Minutes and seconds of the remaining steps and the last evaluation; "" where nothing is known yet."""
+        if not self._durations:
+            return ""
+        return _left((self.steps - self.done) * sum(self._durations) / len(self._durations) + self._evaluation)
+
+    def _refresh(self) -> None:
+        facts = " · ".join(fact for fact in (self._loss, self._accuracy, self.time_left()) if fact)
+        self._sink.update(self.done, self._doing, facts)
+
+
+class Measuring:
+    """Counts the answers of an evaluation at several temperatures: problems done, right answers so far, time left.
+
+    `plan`: temperatures with their answers a problem; `problems` at each.
+    """
+
+    def __init__(self, plan: Sequence[tuple[float, int]], problems: int, sink: Sink | None = None) -> None:
+        self._answers = {temperature: problems * samples for temperature, samples in plan}
+        self._problems = problems
+        self._sink = sink or default_sink(sum(self._answers.values()), unit="answers")
+        self._before = 0  # answers of the temperatures that are through
+        self._temperature, self._done, self._answered, self._right = math.nan, 0, 0, 0.0
+        self._started, self._found = time.perf_counter(), 0
+
+    def begin(self, temperature: float) -> None:
+        """The next evaluation is at this temperature."""
+        if temperature != self._temperature:
+            self._before += self._answers.get(self._temperature, 0)
+        self._temperature, self._done, self._answered, self._right = temperature, 0, 0, 0.0
+        self._refresh("")
+
+    def show(self, results: Sequence[ProblemResult], found: bool = False) -> None:
+        """Problems that were answered; `found`: by an earlier call, so that they say nothing about the speed."""
+        self._done += len(results)
+        answers = sum(result.samples for result in results)
+        self._answered += answers
+        self._found += answers if found else 0
+        self._right += math.fsum(result.right / result.samples for result in results)
+        fresh, every = self._before + self._answered - self._found, sum(self._answers.values())
+        seconds = (every - self._before - self._answered) * (time.perf_counter() - self._started) / max(fresh, 1)
+        self._refresh(_left(seconds) if fresh else "")
+
+    def close(self) -> None:
+        self._sink.close()
+
+    def _refresh(self, left: str) -> None:
+        right = f"{100 * self._right / self._done:.1f}% right" if self._done else ""
+        what = f"T={self._temperature:g}, {self._done:,} of {self._problems:,} problems"
+        self._sink.update(self._before + self._answered, what, " · ".join(fact for fact in (right, left) if fact))
+
+
+class Sink(Protocol):
+    """Where the line appears."""
+
+    def update(self, done: int, doing: str, facts: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TerminalSink:
+    """A tqdm bar on stderr."""
+
+    def __init__(self, steps: int, done: int = 0, unit: str = "steps") -> None:
+        from tqdm import tqdm
+
+        # A log file is no place for a bar that is redrawn ten times a second.
+        pause = 0.1 if sys.stderr.isatty() else 10.0
+        terminal = getattr(sys.stderr, "raw", sys.stderr)  # beneath what escapes: a bar moves the cursor
+        self._bar: Any = tqdm(
+            total=steps, initial=done, mininterval=pause, dynamic_ncols=True, file=terminal,
+            bar_format=f"{{desc}} {{bar:20}} {{n_fmt}}/{{total_fmt}} {unit}{{postfix}}",
+        )  # fmt: skip
+
+    def update(self, done: int, doing: str, facts: str) -> None:
+        self._bar.set_description_str(one_line(doing), refresh=False)
+        self._bar.set_postfix_str(one_line(facts), refresh=False)
+        self._bar.update(done - self._bar.n)
+        if sys.stderr.isatty():
+            self._bar.refresh()
+
+    def close(self) -> None:
+        self._bar.refresh()
+        self._bar.close()
+
+
+class NotebookSink:
+    """One display in the cell's output, rewritten in place."""
+
+    def __init__(self, steps: int, unit: str = "steps") -> None:
+        from IPython.display import display
+
+        self._steps, self._unit = steps, unit
+        self._handle: Any = display({"text/plain": "starting"}, raw=True, display_id=True)
+
+    def update(self, done: int, doing: str, facts: str) -> None:
+        line = one_line(f"{doing}: {done} of {self._steps} {self._unit}" + (f" · {facts}" if facts else ""))
+        self._handle.update({"text/plain": line}, raw=True)
+
+    def close(self) -> None:
+        self._handle = None
+
+
+def default_sink(steps: int, done: int = 0, unit: str = "steps") -> Sink:
+    """A notebook's where this process is a kernel, else the terminal's."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    in_kernel = shell is not None and hasattr(shell, "kernel")
+    return NotebookSink(steps, unit) if in_kernel else TerminalSink(steps, done, unit)
+
+
+def _left(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"

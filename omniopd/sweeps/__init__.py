@@ -1,0 +1,1 @@
+"""Studies and grids: which runs there are, and carrying them out."""

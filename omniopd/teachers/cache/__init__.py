@@ -1,0 +1,1 @@
+"""Every answer remembered: nothing paid for is asked for twice."""

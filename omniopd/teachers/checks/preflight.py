@@ -1,0 +1,279 @@
+"""Does a teacher continue, or restart? Found out with some twenty calls, before a run is paid for.
+
+The table of handovers is a claim: where the provider refuses it, or texts do not go on, the next one is tried and
+proposed. Calls are made one by one and not repeated until they please, so that rates are the provider's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from omniopd.errors import ConfigError, TeacherError
+from omniopd.teachers.cache.identity import sampling_of
+from omniopd.teachers.checks.probes import KNOWN, OPEN, THINKS, UNANSWERED, Known, verdict
+from omniopd.teachers.checks.report import Sampling, TeacherReport, Trial
+from omniopd.teachers.handover import Unaskable
+from omniopd.teachers.hosted.background import run
+from omniopd.teachers.hosted.fetch import LONGEST_WAIT_S, Patience, unread
+from omniopd.teachers.hosted.teacher import HostedTeacher
+from omniopd.teachers.hosted.transport import FOR_ALL, Failure, Reply, prepare
+from omniopd.teachers.model_traits import HANDOVERS
+from omniopd.teachers.spending.usage import UNTOLD, billed
+from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
+
+Maker = Callable[[str, float], HostedTeacher]  # (handover, temperature); "" is the table's
+AT_ONCE, OPEN_TOKENS, COLD_DRAWS, WARM_DRAWS, TRIES = 4, 24, 3, 6, 3
+
+
+def check_teacher(
+    teacher: str | Teacher | Maker, *, known: Sequence[Known] = KNOWN, opening: Known = OPEN, **settings: Any
+) -> TeacherReport:
+    """Try a teacher out: a model's name with `settings` of HostedTeacher, a function that makes one, or any Teacher.
+
+    A name or a function lets other handovers and temperatures be tried; a Teacher is taken as it is. `known` are
+    beginnings with one continuation, `opening` one with many. Raises ConfigError for a teacher that cannot be built;
+    one that does not answer is a report that says so.
+    """
+    if isinstance(teacher, str):
+        model, handover = teacher, settings.pop("handover", "")
+        own, top_p = settings.pop("temperature", 1.0), settings.pop("top_p", 1.0)
+
+        def make(other: str, temperature: float) -> HostedTeacher:
+            # Some models take one of the two, and the user's top_p belongs to the user's temperature.
+            kept = top_p if temperature == own else 1.0
+            return HostedTeacher(model, handover=other or handover, temperature=temperature, top_p=kept, **settings)
+
+        return _Check(make, known, opening).carry_out()
+    if isinstance(teacher, Teacher):
+        return _check_as_it_is(teacher, known, opening)
+    return _Check(teacher, known, opening).carry_out()
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """One call's outcome: its texts with what the handover said of each (text, problem, echoed), or a failure."""
+
+    texts: tuple[tuple[str | None, str | None, bool], ...] = ()
+    seconds: float = 0.0
+    served_model: str = ""
+    usage: Usage = field(default_factory=Usage)
+    failure: Failure | None = None
+
+
+class _Check:
+    """The check of a hosted teacher. `make` builds it anew for each handover and temperature."""
+
+    def __init__(self, make: Maker, known: Sequence[Known], opening: Known) -> None:
+        self.make, self.known, self.opening = make, known, opening
+        self.heard: list[_Heard] = []
+
+    def carry_out(self) -> TeacherReport:
+        prepare()
+        first = self.make("", 1.0)
+        claimed = first.handover.name
+        taken = first.traits.takes_sampling
+        trials: list[Trial] = []
+        for name in (claimed, *(h for h in HANDOVERS if h != claimed)):
+            try:
+                teacher = self.make("" if name == claimed else name, 0.0 if taken else 1.0)
+            except ConfigError:
+                if name == claimed:
+                    raise
+                continue  # no chat template to render a raw prompt with
+            if teacher.handover.name == "raw" and teacher.api_base is None:
+                continue  # a completion endpoint is a server of one's own; litellm would ask OpenAI
+            trial, problem = self._try(teacher)
+            trials.append(trial)
+            if problem:
+                return self._report(first, problem, trials)
+            if trial.works:
+                break
+        best = max(trials, key=lambda t: (not t.refused, t.goes_on))
+        if not best.works:
+            return self._report(first, _why_not(best), trials)
+        chosen = "" if best.handover == claimed else best.handover
+        sampling = self._sampling(chosen, taken)
+        return self._report(first, _why_not_sampled(sampling), trials, best.handover, sampling)
+
+    def _try(self, teacher: HostedTeacher) -> tuple[Trial, str]:
+        """The known beginnings by one handover; and why nobody answers, if nobody does."""
+        heard = self._ask(teacher, [item.request() for item in self.known])
+        name, exact = teacher.handover.name, teacher.handover.exact
+        failures = [h.failure for h in heard if h.failure is not None]
+        if len(failures) == len(heard) and any(f.reason in FOR_ALL or not f.is_final for f in failures):
+            reason = _words(next(f for f in failures if f.reason in FOR_ALL or not f.is_final))
+            return Trial(name, exact, refused=reason), f"the teacher does not answer: {reason}"
+        begun = [h.failure for h, item in zip(heard, self.known, strict=True) if item.prefix]
+        if begun and all(failure is not None for failure in begun):
+            return Trial(name, exact, refused=_words(failures[0])), ""
+        verdicts, echoes = [], 0
+        for item, answer in zip(self.known, heard, strict=True):
+            if not answer.texts:
+                verdicts.append(UNANSWERED)
+                continue
+            text, problem, echoed = answer.texts[0]
+            verdicts.append(verdict(item, text, problem))
+            echoes += echoed
+        return Trial(name, exact, tuple(verdicts), tuple(item.ends_in for item in self.known), echoes), ""
+
+    def _sampling(self, handover: str, taken: bool) -> Sampling:
+        request = replace(self.opening.request(OPEN_TOKENS), samples=1)
+        cold: list[str] = []
+        if taken:
+            cold = _texts(self._ask(self.make(handover, 0.0), [replace(request, seed=n) for n in range(COLD_DRAWS)]))
+        teacher = self.make(handover, 1.0)
+        per_call = min(teacher.traits.most_samples, WARM_DRAWS)
+        together = self._ask(teacher, [replace(request, samples=per_call)])
+        alone = self._ask(teacher, [replace(request, seed=100 + n) for n in range(max(0, WARM_DRAWS - per_call))])
+        warm = _texts([*together, *alone])
+        brought = len(together[0].texts)
+        return Sampling(len(set(cold)), len(cold), len(set(warm)), len(warm), per_call, brought, taken)
+
+    def _ask(self, teacher: HostedTeacher, requests: Sequence[ContinuationRequest]) -> list[_Heard]:
+        async def all_of_them(desk: object) -> list[_Heard]:
+            slots = asyncio.Semaphore(AT_ONCE)
+            return list(await asyncio.gather(*(_one_call(teacher, request, slots) for request in requests)))
+
+        heard = run(all_of_them)
+        self.heard += heard
+        return heard
+
+    def _report(
+        self,
+        teacher: HostedTeacher,
+        problem: str,
+        trials: Sequence[Trial],
+        handover: str = "",
+        sampling: Sampling | None = None,
+    ) -> TeacherReport:
+        answered = [h for h in self.heard if h.texts]
+        served = tuple(dict.fromkeys(h.served_model for h in answered))
+        if not problem and len(served) > 1:
+            problem = f"its answers came from {' and '.join(served)}: name a model that is pinned to a version"
+        return _timed(
+            TeacherReport(
+                teacher.model, problem, teacher.handover.name, handover, tuple(trials), sampling, served,
+                usage=sum((h.usage for h in self.heard), Usage()), price=teacher.price,
+            ),
+            [h.seconds for h in answered],
+        )  # fmt: skip
+
+
+async def _one_call(teacher: HostedTeacher, request: ContinuationRequest, slots: asyncio.Semaphore) -> _Heard:
+    """One call as a run makes it, its texts as they came; only what may pass by itself is tried again."""
+    try:
+        [piece] = teacher.pieces(0, request)
+    except Unaskable as reason:
+        return _Heard(failure=Failure(reason.reason, is_final=True))
+    patience, chance = Patience(), random.Random()
+    seed = piece.seed % 2**31 if teacher.traits.takes_seed else None
+    attempt, paid, call = 1, Usage(), teacher.call_for(piece, request.samples)
+    async with slots:
+        while True:
+            await teacher.in_turn(piece, request.samples)
+            since = time.monotonic()
+            reply = await teacher.send(piece, seed, request.samples)
+            if isinstance(reply, Reply):
+                paid += billed(reply.taken, teacher.price, call)[0]
+                return _read(teacher, piece.asked, reply, time.monotonic() - since, paid)
+            paid += billed(UNTOLD, teacher.price, call)[0] if reply.unsure else Usage(calls=1)
+            if reply.is_final or attempt == TRIES or (reply.retry_after_s or 0) > LONGEST_WAIT_S:
+                return _Heard(failure=reply, usage=paid)
+            await asyncio.sleep(patience.pause(attempt, reply.retry_after_s, chance))
+            attempt += 1
+
+
+def _read(teacher: HostedTeacher, asked: Any, reply: Reply, seconds: float, paid: Usage) -> _Heard:
+    texts: list[tuple[str | None, str | None, bool]] = []
+    for choice in reply.choices:
+        read = unread(choice, reply, asked, teacher.handover) or teacher.handover.read(asked, choice.text or "")
+        texts.append((read.text, read.problem, read.echoed))
+    return _Heard(tuple(texts) or ((None, None, False),), seconds, reply.served_model, paid)
+
+
+def _check_as_it_is(teacher: Teacher, known: Sequence[Known], opening: Known) -> TeacherReport:
+    """A teacher of any kind, asked as a run asks it: its own handover, its own temperature. What is known is asked of a
+    model that runs here at temperature 0: a drawn line may leave it, however the prefix was handed over."""
+    from omniopd.teachers.local import LocalTeacher  # loads torch, which a teacher behind an API has no need of
+
+    cold, is_here = teacher, isinstance(teacher, LocalTeacher)
+    if isinstance(teacher, LocalTeacher):
+        cold = LocalTeacher(teacher.model, teacher.tokenizer, 0.0, batch_tokens=teacher.batch_tokens, name=teacher.name)
+    seconds: list[float] = []
+    answers: list[Continuations] = []
+
+    def ask(request: ContinuationRequest, asked: Teacher = teacher) -> Continuations:
+        since = time.monotonic()
+        [answer] = asked.continue_from([request])
+        seconds.append(time.monotonic() - since)
+        answers.append(answer)
+        return answer
+
+    names = (getattr(teacher, "name", None), getattr(teacher, "model", None), type(teacher).__name__)
+    name = next(n for n in names if isinstance(n, str))
+    try:
+        found = [ask(item.request(), cold) for item in known]
+        warm = ask(replace(opening.request(OPEN_TOKENS), samples=WARM_DRAWS))
+    except TeacherError as error:
+        return TeacherReport(name, str(error))
+    verdicts = tuple(
+        verdict(item, answer.texts[0] if answer.texts else None, answer.problem)
+        for item, answer in zip(known, found, strict=True)
+    )
+    trial = Trial(warm.handover, warm.exact, verdicts, tuple(item.ends_in for item in known), here=is_here)
+    sampling = Sampling(
+        warm=len(set(warm.texts)), warm_asked=len(warm.texts), per_call=WARM_DRAWS, brought=len(warm.texts),
+        greedy=sampling_of(teacher).get("temperature") == 0,
+    )  # fmt: skip
+    usage = sum((answer.usage for answer in answers), Usage())
+    problem = (_why_not(trial) if not trial.works else "") or _why_not_sampled(sampling)
+    report = TeacherReport(
+        name, problem, trial.handover, trial.handover if trial.works else "", (trial,), sampling,
+        tuple(dict.fromkeys(a.served_model for a in answers)), usage=usage, is_hosted=bool(usage.cost_usd),
+    )  # fmt: skip
+    return _timed(report, seconds)
+
+
+def _timed(report: TeacherReport, seconds: Sequence[float]) -> TeacherReport:
+    if not seconds:
+        return report
+    ordered = sorted(seconds)
+    p95 = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
+    return replace(report, calls=len(ordered), latency_median_s=statistics.median(ordered), latency_p95_s=p95)
+
+
+def _texts(heard: Sequence[_Heard]) -> list[str]:
+    return [text for h in heard for text, problem, _ in h.texts if text is not None and problem is None]
+
+
+def _words(failure: Failure) -> str:
+    return str(failure)
+
+
+def _why_not(best: Trial) -> str:
+    if best.refused:
+        return f"the provider refuses every handover, {best.handover} with: {best.refused}"
+    if best.verdicts.count(THINKS) * 2 > len(best.verdicts):
+        return (
+            "it thinks, and the tokens it is given are used up before it writes: take a model that does not think, or "
+            "switch thinking off where it is served"
+        )
+    return f"it does not go on from where a text stops, by {best.handover} at best: {best}"
+
+
+def _why_not_sampled(sampling: Sampling) -> str:
+    if sampling.warm_asked == 0:
+        return "it wrote nothing after an open beginning: N samples would be none"
+    if sampling.warm == 1 and sampling.warm_asked > 1 and not sampling.greedy:
+        return (
+            f"{sampling.warm_asked} draws of an open beginning were one text: N samples would be one; the server does "
+            "not sample, or begins every call with one seed: start it so that it samples (do_sample and no seed in its "
+            "settings or in the checkpoint's generation_config.json)"
+        )
+    return ""

@@ -1,0 +1,92 @@
+"""One event loop in a thread of its own, so that waiting for many calls works from a script, a notebook and any thread.
+
+`asyncio.run` fails where a loop runs already, as in a notebook, and a loop per batch would open every connection anew.
+What a coroutine wants done in the calling thread (callbacks) it hands over to a `Desk`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from omniopd.teachers.hosted.litellm_executor import InlineExecutor
+
+T = TypeVar("T")
+_LOCK = threading.Lock()
+_RUNNING: dict[int, asyncio.AbstractEventLoop] = {}  # by process: a fork has no threads of its parent
+
+
+class Desk:
+    """Work that a coroutine has done in the calling thread, one after another."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """The result of `work`, which runs in the thread that called `run`; what it raises is raised here."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def job() -> None:
+            try:
+                result = work()
+            except Exception as error:
+                loop.call_soon_threadsafe(_set_error, done, error)
+            else:
+                loop.call_soon_threadsafe(_set_result, done, result)
+
+        self._jobs.put(job)
+        return await done
+
+    def work_until(self, over: Future[Any]) -> None:
+        over.add_done_callback(lambda _: self._jobs.put(None))
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+def run(main: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
+    """What the coroutine `main(desk)` returns. An interrupt (Ctrl-C) cancels it and waits until it has ended."""
+    desk, ended = Desk(), threading.Event()
+
+    async def whole() -> T:
+        try:
+            return await main(desk)
+        finally:
+            ended.set()
+
+    future = asyncio.run_coroutine_threadsafe(whole(), the_loop())
+    try:
+        desk.work_until(future)
+        return future.result()
+    except BaseException:
+        if not future.done():
+            future.cancel()
+            ended.wait(10)
+        raise
+
+
+def the_loop() -> asyncio.AbstractEventLoop:
+    """The loop of this process; its thread is a daemon and ends with the program."""
+    with _LOCK:
+        loop = _RUNNING.get(os.getpid())
+        if loop is None or loop.is_closed():
+            loop = asyncio.new_event_loop()
+            loop.set_default_executor(InlineExecutor())
+            _RUNNING[os.getpid()] = loop
+            threading.Thread(target=loop.run_forever, name="omniopd-teachers", daemon=True).start()
+        return loop
+
+
+def _set_result(done: asyncio.Future[T], result: T) -> None:
+    if not done.done():
+        done.set_result(result)
+
+
+def _set_error(done: asyncio.Future[Any], error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)

@@ -1,0 +1,232 @@
+"""One call to a provider through litellm, and what came back: a Reply, or a Failure with its kind.
+
+litellm is a thin transport here: none of its retries, caches, budgets and dropped parameters. Knows one call at a time;
+who retries, waits and counts is `buying.py`. No message made here holds a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from omniopd.errors import ConfigError
+from omniopd.io.redaction import redact
+from omniopd.teachers.hosted.failures import (
+    FOR_ALL,
+    NO_ANSWER,
+    RATE_LIMITED,
+    UNGUARDED,
+    UNREADABLE,
+    Failure,
+    failure_of,
+)
+from omniopd.teachers.hosted.finish import LENGTH, STOP, UNSAID, Ending, endings, read
+from omniopd.teachers.hosted.guard import Traffic, install, watching
+from omniopd.teachers.hosted.keys import CLOUDS
+from omniopd.teachers.hosted.litellm_executor import building
+from omniopd.teachers.spending.usage import UNTOLD, Taken, read_usage
+
+__all__ = [
+    "FOR_ALL",
+    "RATE_LIMITED",
+    "Choice",
+    "Failure",
+    "Reply",
+    "close_connections",
+    "knows_provider",
+    "prepare",
+    "send",
+    "without_secrets",
+]
+
+# Providers whose requests are built without a look at a disk or a network (credentials of clouds need both).
+_BUILT_AT_ONCE = (
+    "anthropic/",
+    "deepseek/",
+    "gemini/",
+    "hosted_vllm/",
+    "mistral/",
+    "openai/",
+    "text-completion-openai/",
+)
+_UNWATCHED = "aiohttp_openai/"  # the one way of litellm's that passes by httpx, and follows every redirect
+# No tokenizer has longer tokens; a text that has more is cut before anything looks at it.
+TOKEN_CHARACTERS = 256
+_FRAME_BYTES, _CHOICE_BYTES, _TOKEN_BYTES, _UNLIMITED = 64 * 1024, 4 * 1024, 64, 1 << 16
+_CLIENTS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str | None], Any]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One text of a reply; None where the provider sent none.
+
+    `finish` is one of the kinds of `finish.py` ("stop", "length", …), `word` what the provider called it, `index` which
+    of the texts asked for it is, by the provider's count (None: it does not say).
+    """
+
+    text: str | None
+    finish: str
+    thought: bool = False
+    word: str = ""
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a provider answered, as it came, and what it says that it took."""
+
+    choices: tuple[Choice, ...]
+    served_model: str
+    fingerprint: str
+    taken: Taken = UNTOLD
+
+    @property
+    def input_tokens(self) -> int:
+        return self.taken.read
+
+    @property
+    def output_tokens(self) -> int:
+        return self.taken.written
+
+    @property
+    def cached_tokens(self) -> int:
+        return self.taken.cached
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the provider said what it took: a gateway may leave that out, and litellm fills in zeros."""
+        return self.taken.is_told
+
+
+def prepare() -> Any:
+    """litellm, imported so that it fetches nothing and prints nothing. Raises ConfigError where it is missing."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    # How many calls are in flight is decided here, not by a pool that lets some of them wait unseen.
+    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT", "65536")
+    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", "65536")
+    try:
+        import litellm
+    except ImportError as error:
+        raise ConfigError("a hosted teacher needs litellm, which is not installed: pip install litellm") from error
+    litellm.suppress_debug_info = True
+    install()
+    return litellm
+
+
+def knows_provider(model: str, api_base: str = "") -> bool:
+    """Whether litellm would know where to send a model's calls."""
+    litellm = prepare()
+    try:
+        litellm.get_llm_provider(model, api_base=api_base or None)
+    except litellm.BadRequestError:
+        return False
+    return True
+
+
+async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failure:
+    """One call with litellm's `parameters` ("messages" for a chat, "prompt" for a completion), given up after
+    `timeout_s`. Never raises for what a provider or a network did."""
+    litellm = prepare()
+    model = str(parameters["model"])
+    if model.startswith(_UNWATCHED):
+        instead = model.replace(_UNWATCHED, "openai/")
+        return Failure(UNGUARDED, is_final=True, said=f"its calls cannot be kept to one address: name it {instead!r}")
+    entrance = litellm.atext_completion if "prompt" in parameters else litellm.acompletion
+    most_tokens = int(parameters.get("max_tokens") or 0)
+    traffic = Traffic(_most_bytes(parameters, most_tokens), read, _host(model, parameters.get("api_base")))
+    try:
+        if "prompt" in parameters and "api_base" in parameters:
+            parameters = {**parameters, "client": _completion_client(parameters["api_base"], parameters.get("api_key"))}
+        with building(at_once=model.startswith(_BUILT_AT_ONCE)), watching(traffic):
+            # litellm's own timeout does not cover every way of hanging.
+            answer = await asyncio.wait_for(
+                entrance(**parameters, max_retries=0, timeout=timeout_s + 5, drop_params=False), timeout_s
+            )
+    except TimeoutError:
+        return Failure(NO_ANSWER, unsure=True)
+    except Exception as error:
+        return failure_of(error, traffic, without_secrets)
+    if traffic.answer is None:
+        return failure_of(None, traffic, without_secrets)  # litellm makes answers of some errors
+    return _reply(answer, traffic, most_tokens)
+
+
+def _host(model: str, address: str | None) -> str:
+    """The only host that may be asked; "" where none is said, and for clouds, whose keys are fetched elsewhere."""
+    is_cloud = model.partition("/")[0] in CLOUDS
+    return "" if is_cloud or not address else (urlsplit(address).hostname or "").rstrip(".")
+
+
+def _most_bytes(parameters: Mapping[str, Any], most_tokens: int) -> int:
+    """What an honest answer can take: its texts, escaped and with their thoughts, and whatever is put around them."""
+    texts = int(parameters.get("n") or 1)
+    return _FRAME_BYTES + texts * (_CHOICE_BYTES + (most_tokens or _UNLIMITED) * _TOKEN_BYTES)
+
+
+def _completion_client(base: str, key: str | None) -> Any:
+    """The client that all completions of an address share: litellm makes one for each call, and leaves it open."""
+    import httpx
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+    loop = asyncio.get_running_loop()
+    clients = _CLIENTS.setdefault(loop, {})
+    if (base, key) not in clients:
+        no_limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+        clients[base, key] = AsyncOpenAI(
+            api_key=key or "none", base_url=base, max_retries=0, http_client=DefaultAsyncHttpxClient(limits=no_limits)
+        )
+    return clients[base, key]
+
+
+async def close_connections() -> None:
+    """Closes what calls have left open for the next ones, which open them anew."""
+    for client in _CLIENTS.pop(asyncio.get_running_loop(), {}).values():
+        await client.close()
+    litellm = sys.modules.get("litellm")
+    if litellm is not None:
+        await litellm.close_litellm_async_clients()
+        litellm.in_memory_llm_clients_cache.flush_cache()
+
+
+def without_secrets(text: str, limit: int = 300) -> str:
+    """The beginning of the text, at most `limit` characters, without anything that is or looks like a key."""
+    return redact(text[: 8 * limit])[:limit]
+
+
+def _reply(answer: Any, traffic: Traffic, most_tokens: int) -> Reply | Failure:
+    ends = endings(traffic.answer) or []
+    try:
+        reply = Reply(
+            choices=(),
+            served_model=answer.model or "",
+            fingerprint=getattr(answer, "system_fingerprint", None) or "",
+            taken=read_usage(answer),
+        )
+        if len(ends) != len(answer.choices):
+            return Failure(UNREADABLE, unsure=True, said=f"{len(ends)} texts of which {len(answer.choices)} were read")
+        used_up = 0 < most_tokens * len(ends) <= reply.output_tokens
+        choices = tuple(
+            _choice(choice, end, used_up, (most_tokens or _UNLIMITED) * TOKEN_CHARACTERS)
+            for choice, end in zip(answer.choices, ends, strict=True)
+        )
+        return replace(reply, choices=choices)
+    except (AttributeError, TypeError) as error:
+        return Failure(UNREADABLE, unsure=True, said=type(error).__name__)
+
+
+def _choice(choice: Any, end: Ending, used_up: bool, most_characters: int) -> Choice:
+    """`used_up`: the texts took all the tokens there were, and were cut, unless their provider says that they ended:
+    servers count the token that ends a turn."""
+    message = getattr(choice, "message", None)
+    text = choice.text if message is None else message.content
+    thought = bool(getattr(message, "reasoning_content", None))
+    text = text if isinstance(text, str) else None
+    is_longer = text is not None and len(text) > most_characters
+    kind = LENGTH if (is_longer and end.kind in (STOP, UNSAID)) or (used_up and end.kind == UNSAID) else end.kind
+    return Choice(None if text is None else text[:most_characters], kind, thought, end.word, end.index)

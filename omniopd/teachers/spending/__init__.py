@@ -1,0 +1,1 @@
+"""What teachers cost: prices, usage, budget and ledger."""

@@ -1,0 +1,155 @@
+"""What a run will ask of a teacher behind an API: calls, tokens, dollars, hours. Known before the first call.
+
+Counted in the paper's words: rollouts × M forks × N samples × C tokens a step. Asks nobody; the one thing that it does
+about money is to refuse a sum that was not accepted. What a run may spend at most is `BudgetedTeacher`'s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from omniopd.config import Recipe
+from omniopd.errors import Refused
+from omniopd.method.forks import teacher_tokens
+from omniopd.teachers.spending.prices import Price
+from omniopd.types import Usage
+
+# Where nothing better is known: a short problem, a second a call, as many calls at once as one program keeps going.
+PROMPT_TOKENS, LATENCY_S, CONCURRENCY = 150.0, 1.0, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will take. `usd` is None where no price is known; `hours` are those spent waiting for the teacher."""
+
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    usd: float | None
+    hours: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.calls:,} calls, {self.input_tokens:,} tokens read, {self.output_tokens:,} written: "
+            f"{dollars(self.usd)}, {duration(self.hours)} of waiting"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """Calls that are alike: so many at once `rounds` times, each reading and writing so many tokens."""
+
+    rounds: int
+    calls: int
+    input_tokens: float
+    output_tokens: float
+
+
+def estimate(
+    recipe: Recipe,
+    price: Price | None,
+    latency_s: float = LATENCY_S,
+    concurrency: int = CONCURRENCY,
+    *,
+    prompt_tokens: float = PROMPT_TOKENS,
+    extra_input: float = 0.0,
+    extra_output: float = 0.0,
+    samples_per_call: int = 1,
+    requests_per_minute: float = 0.0,
+    tokens_per_minute: float = 0.0,
+    steps_done: int = 0,
+    controls: Sequence[str] | None = None,
+) -> Estimate:
+    """The whole run of a recipe, its controls and probes included, where every rollout is as long as it may be.
+
+    Of a run that has done `steps_done` steps what is left; `controls` are those still to be trained (None: the
+    recipe's).
+
+    `prompt_tokens` is the mean length P₀ of a problem; a fork's prefix is on average half a rollout longer. `extra_*`
+    tokens come on top of each call (an instruction's words, a model's thoughts); `samples_per_call` is the n of a call.
+    Limits per minute (0: none) stretch the hours. Retries are not counted.
+    """
+    controls = recipe.evaluation.controls if controls is None else controls
+    loads = _loads(recipe, steps_done, controls, prompt_tokens + extra_input, extra_output, max(1, samples_per_call))
+    calls = sum(load.rounds * load.calls for load in loads)
+    read = sum(load.rounds * load.calls * load.input_tokens for load in loads)
+    written = sum(load.rounds * load.calls * load.output_tokens for load in loads)
+    usd = None
+    if price is not None or not calls:
+        usd = sum(load.rounds * load.calls * _call_usd(price, load) for load in loads) if price is not None else 0.0
+    seconds = sum(load.rounds * math.ceil(load.calls / max(1, concurrency)) * latency_s for load in loads)
+    if requests_per_minute:
+        seconds = max(seconds, 60 * calls / requests_per_minute)
+    if tokens_per_minute:
+        seconds = max(seconds, 60 * (read + written) / tokens_per_minute)
+    return Estimate(calls, round(read), round(written), usd, seconds / 3600)
+
+
+def require_accepted(found: Estimate, ask_above_usd: float, accepted_usd: float | None, way_out: str) -> None:
+    """Raises Refused where a run will cost more than may be spent unasked, and nobody has accepted as much.
+
+    A price that nobody knows counts as above any sum, and is accepted by any. `way_out` ends the sentence: how to
+    accept here.
+    """
+    if not found.calls or (accepted_usd is not None and accepted_usd >= (found.usd or 0.0)):
+        return
+    if found.usd is None:
+        raise Refused(f"this run takes {found}, and nobody here knows the price: {way_out}")
+    if found.usd > ask_above_usd:
+        raise Refused(f"this run takes {found}, above the {dollars(ask_above_usd)} that need no question: {way_out}")
+
+
+def dollars(usd: float | None) -> str:
+    """A sum as people write it; small ones keep two digits that count."""
+    if usd is None:
+        return "an unknown price"
+    return f"${usd:,.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.2g}"
+
+
+def duration(hours: float) -> str:
+    """Hours in the unit that reads best."""
+    if hours >= 1:
+        return f"{hours:,.1f} hours"
+    return f"{60 * hours:.0f} minutes" if hours >= 1 / 60 else f"{3600 * hours:.0f} seconds"
+
+
+def _loads(
+    recipe: Recipe, done: int, controls: Sequence[str], before: float, extra_output: float, per_call: int
+) -> list[_Load]:
+    """What is asked at each step after `done`, at each that records probes, and by the controls that ask the same
+    teacher."""
+    training, audit, longest = recipe.training, recipe.audit, recipe.student.max_tokens
+    left = max(0, training.steps - done)
+    if recipe.method == "sft":
+        return [_Load(1, left * training.rollouts, before, longest + extra_output)]
+    if recipe.method not in ("omniopd", "continuations"):
+        return []  # a grader's word, or logits: no teacher is asked for text
+    forks = min(audit.forks, longest // audit.chunk_tokens)
+    drawn = teacher_tokens(audit.chunk_tokens, recipe.teacher.tokens_per_student_token)
+    calls, rest = divmod(audit.samples, per_call)
+    each = (calls + (rest > 0)) * forks
+    written = drawn * audit.samples / (calls + (rest > 0)) + extra_output
+    asks = recipe.objective.control != "self_teacher"
+    # A control is trained from the run's start, however far the run itself has come.
+    steps = left * asks + training.steps * sum(c != "self_teacher" for c in controls)
+    recorded = (
+        {1, *range(training.record_every, training.steps + 1, training.record_every)}
+        if training.record_every
+        else set()
+    )
+    prefix = before + longest / 2
+    return [
+        _Load(steps, training.rollouts * each, prefix, written),
+        _Load(
+            sum(step > done for step in recorded) if asks else 0,
+            training.probe_prompts * each,
+            prefix,
+            written,
+        ),
+    ]
+
+
+def _call_usd(price: Price, load: _Load) -> float:
+    return price.of(Usage(input_tokens=round(load.input_tokens), output_tokens=round(load.output_tokens)))

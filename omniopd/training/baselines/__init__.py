@@ -1,0 +1,1 @@
+"""What OmniOPD is compared with: white-box distillation, SFT and GRPO, on the same data and records."""

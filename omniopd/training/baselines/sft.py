@@ -1,0 +1,120 @@
+"""Supervised fine-tuning on the teacher's own answers: the baseline that needs no student samples. TRL's `SFTTrainer`.
+
+Prompts are answered once, before the first step, and every answer is seen once: a step learns from as many answers as
+OmniOPD's has rollouts. Answers become tokens here, so that no special token is read out of a text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from transformers import PreTrainedTokenizerBase, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from omniopd.errors import TeacherError
+from omniopd.models.text.chat import prompt_ids, text_ids
+from omniopd.records import StepRecord
+from omniopd.teachers.asking import ask
+from omniopd.teachers.handover.thinking import ends_in_open_thought
+from omniopd.training.checks.architecture import check_architecture
+from omniopd.training.recording import Recorder
+from omniopd.training.trl.atomic_checkpoints import WholeCheckpoints
+from omniopd.training.trl.learning import LearnsSomething
+from omniopd.training.trl.token_means import TokenMeans
+from omniopd.types import ContinuationRequest, Prompt, Teacher, Usage
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["SFTConfig", "StepLog", "TeacherAnswersTrainer", "teacher_answers"]
+
+
+class TeacherAnswersTrainer(TokenMeans, LearnsSomething, WholeCheckpoints, SFTTrainer):
+    """TRL's `SFTTrainer` with whole checkpoints."""
+
+    _name = "SFT on teacher answers"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_architecture(self.model, generates=False)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log(logs, start_time)
+        self.refuse_idle(logs)
+
+
+def teacher_answers(
+    prompts: Sequence[Prompt],
+    teacher: Teacher,
+    tokenizer: PreTrainedTokenizerBase,
+    answers: int,
+    max_tokens: int,
+    seed: int = 0,
+) -> tuple[Dataset, Usage]:
+    """`answers` answers of the teacher, round the prompts in turn, as rows `input_ids` and `labels`; and their price.
+
+    An answer that ended by itself closes with the end-of-turn token, one that was cut does not. Raises TeacherError
+    where the teacher leaves a prompt without an answer.
+    """
+    from datasets import Dataset
+
+    thinks = [ends_in_open_thought(tokenizer, prompt_ids(tokenizer, prompt.messages)) for prompt in prompts]
+    asked = [
+        ContinuationRequest(
+            prompts[i % len(prompts)], "", 1, max_tokens, first_sample=i // len(prompts), seed=seed,
+            in_thought=thinks[i % len(prompts)],
+        )
+        for i in range(answers)
+    ]  # fmt: skip
+    usage, rows = Usage(), []
+    for request, answer in zip(asked, ask(teacher, asked), strict=True):
+        usage += answer.usage
+        if answer.problem is not None or not answer.texts:
+            raise TeacherError(
+                f"the teacher left prompt {request.prompt.id!r} without an answer "
+                f"({answer.problem or 'no text'}): run again, or take the prompt out"
+            )
+        before = prompt_ids(tokenizer, request.prompt.messages)
+        after = text_ids(tokenizer, answer.texts[0])
+        if answer.stopped and answer.stopped[0] and tokenizer.eos_token_id is not None:
+            after = [*after, tokenizer.eos_token_id]
+        rows.append({"input_ids": [*before, *after], "labels": [-100] * len(before) + list(after)})
+    return Dataset.from_list(rows), usage
+
+
+class StepLog(TrainerCallback):
+    """What a TRL trainer logs, as the records of a run; `asked` is what the teacher took before the first step, and
+    `failures` what somebody else counts during a step."""
+
+    def __init__(
+        self, recorder: Recorder | None, asked: Usage | None = None, failures: Counter[str] | None = None
+    ) -> None:
+        self._recorder, self._asked, self._since = recorder, asked or Usage(), time.perf_counter()
+        self._failures = Counter[str]() if failures is None else failures
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._since = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if self._recorder is None or not state.is_world_process_zero or logs is None or "loss" not in logs:
+            return
+        asked = self._asked if state.global_step == 1 else Usage()
+        loss, failures = float(logs["loss"]), dict(self._failures)
+        self._failures.clear()
+        self._recorder.append(
+            StepRecord(
+                step=state.global_step,
+                loss=loss,
+                chunk_loss=loss,
+                anchor_loss=0.0,
+                metrics={name: value for name, value in logs.items() if isinstance(value, int | float)},
+                failures=failures,
+                input_tokens=asked.input_tokens,
+                output_tokens=asked.output_tokens,
+                cost_usd=asked.cost_usd,
+                seconds={"step": time.perf_counter() - self._since},
+            )
+        )

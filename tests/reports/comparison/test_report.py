@@ -1,0 +1,217 @@
+"""Facts about what `omniopd report` writes: it runs nothing, shows names as they are, and is the same every time."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pandas
+import pytest
+
+from omniopd.cli.main import main
+from omniopd.cli.report import found
+from omniopd.comparison import compare, comparison_page, learning_curves, markdown, summary
+from omniopd.config import load_recipe
+from omniopd.embedded import RECORDED
+from omniopd.errors import DataError
+from omniopd.evaluation.compare import Interval, verdict
+from omniopd.reports.comparison import forest, pictures
+from omniopd.reports.comparison.tables import in_words, short_verdict
+from omniopd.runs.store import Run
+from tests.reports.comparison.small import finished
+
+HOSTILE = "<script>alert(1)</script>|`x`\x00\n[a](javascript:b)'\"&\u202e"
+TEXT = "{http://www.w3.org/2000/svg}text"
+
+
+def two_arms(folder: Path, name: str = "ours") -> list[Run]:
+    runs = [finished(folder, right, seed, at={1: 5 + seed}, name=name) for seed, right in enumerate((9, 10))]
+    return runs + [
+        finished(folder, right, seed, at={1: 4}, name="theirs", objective__control="self_teacher")
+        for seed, right in enumerate((4, 3))
+    ]
+
+
+def test_the_page_loads_and_runs_nothing_and_shows_names_as_they_are(tmp_path: Path) -> None:
+    page = comparison_page(
+        compare(two_arms(tmp_path, "<script>alert(1)</script>")), tmp_path / "report.html"
+    ).read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "default-src 'none'" in page
+    assert page.count("<svg") == 3
+    assert "beside theirs at 64 samples" in page
+    assert "(control: self_teacher) keeps of the rise" in page
+
+
+def test_pictures_are_well_formed_and_inert_whatever_an_arm_is_called(tmp_path: Path) -> None:
+    for picture in pictures(compare(two_arms(tmp_path, HOSTILE))):
+        svg = picture.svg()
+        kinds = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()}
+        assert kinds <= {"svg", "g", "rect", "line", "polyline", "polygon", "circle", "text"}
+        attributes = {name for element in ElementTree.fromstring(svg).iter() for name in element.attrib}
+        assert not {name for name in attributes if name.startswith("on") or "href" in name}
+
+
+def test_the_learning_curves_start_untrained_and_have_a_point_a_budget(tmp_path: Path) -> None:
+    chart = learning_curves(compare(two_arms(tmp_path)))
+    assert chart.series["ours"] == ([0, 64, 128], pytest.approx([20, 55, 95]))
+    assert chart.x_marks == (0, 64, 128)
+    low, high = chart.spread["ours"]
+    assert low[0] < 20 < high[0]  # every seed had the same untrained student: the doubt is that of ten problems
+    assert (low[2], high[2]) == pytest.approx((95 - 12.706 * 5, 100), abs=0.01)
+
+
+def test_arms_with_fewer_seeds_are_thin(tmp_path: Path) -> None:
+    runs = [*two_arms(tmp_path), finished(tmp_path, 5, name="once", audit__forks=3)]
+    chart = learning_curves(compare(runs))
+    assert chart.faint == ("once",)
+    assert set(chart.spread) == {"ours", "theirs"}
+
+
+def test_a_forest_is_sorted_and_its_marks_say_what_is_shown(tmp_path: Path) -> None:
+    runs = [*two_arms(tmp_path), finished(tmp_path, 9, 0, name="alike", audit__forks=3)]
+    picture = forest(compare(runs))
+    assert [name for name, _ in picture.rows] == ["theirs", "alike"]
+    words = [element.text for element in ElementTree.fromstring(picture.svg()).iter(TEXT)]
+    assert {"−3", "0", "theirs", "alike"} <= set(words)
+    assert picture.svg().count("<polygon") == 1  # beyond the axis: an arrowhead instead of a dot
+    assert 'fill="#fff" stroke="#666"' in picture.svg()  # hollow: no difference shown
+
+
+def test_the_short_verdict_is_the_long_one_in_few_words() -> None:
+    ends = ((0.01, 0.09), (-0.02, 0.02), (-0.04, 0.04), (-0.02, -0.005), (-0.2, -0.05))
+    intervals = [Interval((low + high) / 2, low, high, 0.95, 8) for low, high in ends]
+    said = [short_verdict(interval) for interval in intervals]
+    assert said == [
+        "better", "no difference shown; not worse", "no difference shown", "worse, by less than 3 points", "worse",
+    ]  # fmt: skip
+    for short, interval in zip(said, intervals, strict=True):
+        assert verdict(interval).rpartition("]: ")[2].startswith(short)
+    assert short_verdict(None) == "nothing can be said"
+
+
+def test_the_markdown_is_a_table_and_sentences(tmp_path: Path) -> None:
+    lines = markdown(compare(two_arms(tmp_path))).splitlines()
+    assert lines[0] == (
+        "| arm | learns from | seeds | 64 samples | 128 samples | at T = 1 | ours minus this | verdict "
+        "| teacher tokens |"
+    )
+    assert lines[1] == "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |"
+    ours = "text: labels, M=16 N=8 C=1"
+    assert lines[2] == f"| `ours` | {ours} | 2 | 55.0 [0.0, 100.0] | 95.0 [31.5, 100.0] | – |  |  | 214 |"
+    theirs = f"{ours}; control: self_teacher"
+    assert lines[3].startswith(f"| `theirs` | {theirs} | 2 | 40.0 [3.1, 76.9] | 35.0 [0.0, 98.5] | – | 60.0 [")
+    assert lines[5] == (
+        "Right answers in percent at each student's best temperature, with 95% intervals over seeds, or over problems "
+        "where seeds show no spread."
+    )
+    assert lines[6] == "Untrained: 20.0 [0.0, 60.0]."
+    assert lines[8].startswith(
+        "- ours beside theirs at 64 samples: +15.0 points [-48.5, +78.5]: no difference shown (2 seeds"
+    )
+    assert lines[-1].startswith("- theirs (control: self_teacher) keeps of the rise of ours at 128 samples: 20%")
+
+
+def test_a_summary_goes_from_the_best_to_the_worst_and_sets_each_beside_whom_one_names(tmp_path: Path) -> None:
+    runs = [
+        finished(tmp_path, right + (name == "b" and seed == 1), seed, name=name, problems=200, audit__forks=forks)
+        for name, right, forks in (("c", 60, 2), ("a", 180, 3), ("b", 120, 4))
+        for seed in range(2)
+    ]
+    found = compare(runs, "c")
+    alone = summary(found)
+    assert list(alone.index) == ["a", "b", "c"]
+    # a and c came out equal with both seeds: 120 of 200 problems apart, by Student's t 60 ± 6.8.
+    assert [cell.partition(" [")[0] for cell in alone["c minus this"]] == ["-60.0", "-30.2", ""]
+    assert alone.loc["a", "c minus this"].startswith("-60.0 [-66.8, -53.")
+    assert alone.loc["b", "c minus this"] == "-30.2 [-33.4, -27.1]"  # two seeds, half a point apart: ± 12.706 · 0.25
+    assert alone["verdict"].tolist() == ["worse", "worse", ""]
+    beside = summary(found, ["b", "c"])
+    assert [cell.partition(" [")[0] for cell in beside["minus b"]] == ["29.8", "", "-30.2"]
+    assert [cell.partition(" [")[0] for cell in beside["minus c"]] == ["60.0", "30.2", ""]
+    assert "verdict" not in beside
+    assert markdown(found, ["b"]).count("- a beside b at 128 samples: +29.8 points") == 1
+    with pytest.raises(DataError, match="no arm is called 'd'"):
+        summary(found, ["d"])
+
+
+def test_what_an_arm_learns_from_says_what_is_not_usual() -> None:
+    said = in_words(
+        load_recipe(
+            "embedded",
+            **{"audit.scheduler": "random", "objective.concentration": 5.0, "objective.anchor_weight": 0.0},
+        )
+    )
+    assert said == "text: labels, M=16 N=8 C=1, random forks, α=5, no anchor"
+    assert in_words(load_recipe("embedded")) == "text: labels, M=16 N=8 C=1"
+
+
+def test_no_name_of_an_arm_is_markup_in_the_markdown(tmp_path: Path) -> None:
+    runs = two_arms(tmp_path, HOSTILE)
+    text = markdown(compare(runs, "theirs"), [runs[0].recipe.name])
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len({line.count("|") for line in table}) == 1
+    assert all(line.split("|")[1].count("`") in (0, 2) for line in table)
+    sentences = [line for line in text.splitlines() if line.startswith("- ")]
+    assert sentences
+    assert not [line for line in sentences if re.search(r"(?<!\\)(<|`|\]\()", line)]
+    assert "\x00" not in text
+
+
+def test_the_command_writes_the_same_bytes_for_the_same_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two_arms(tmp_path / "runs")
+    written = []
+    for again in ("a", "b"):
+        out = tmp_path / again
+        out.mkdir()
+        words = ["report", str(tmp_path / "runs"), "--reference", "theirs", "--out", str(out / "r.html")]
+        words += ["--markdown", str(out / "r.md"), "--figure", str(out / "r.svg"), "--export", str(out / "r.csv")]
+        assert main(words) == 0
+        written.append([(out / f"r.{kind}").read_bytes() for kind in ("html", "md", "svg", "csv")])
+    assert written[0] == written[1]
+    assert ElementTree.fromstring(written[0][2]).tag.endswith("svg")
+    assert "theirs beside ours at 128 samples: -60.0 points" in capsys.readouterr().out
+
+
+def test_the_command_takes_some_arms_in_their_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two_arms(tmp_path / "runs")
+    finished(tmp_path / "runs", 5, name="third", audit__forks=3)
+    out = ["--out", str(tmp_path / "r.html")]
+    assert main(["report", str(tmp_path / "runs"), "--arms", "third", "ours", "--beside", "ours", *out]) == 0
+    said = capsys.readouterr().out
+    assert "third beside ours at 128 samples" in said
+    assert "theirs" not in said
+    assert main(["report", str(tmp_path / "runs"), "--arms", "fourth", *out]) == 2
+    assert "no arm is called 'fourth'" in capsys.readouterr().err
+
+
+def test_the_trials_of_a_study_are_nobodys_result(tmp_path: Path) -> None:
+    [run, tried] = [finished(tmp_path / place, 9, name="ours") for place in ("study/ours", "study/trials/ours")]
+    assert found([str(tmp_path / "study")]) == [run.path]
+    assert found([str(tmp_path / "study" / "trials")]) == [tried.path]
+    assert found([str(run.path), str(tmp_path / "study")]) == [run.path]
+
+
+def test_the_command_finds_runs_writes_the_page_and_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["report", str(RECORDED), "--reference", "labels", "--out", str(tmp_path / "r.html")]
+    assert main([*words, "--export", str(tmp_path / "r.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "labels beside self_teacher at 2,560 samples: +" in said
+    assert (tmp_path / "r.html").stat().st_size > 5000
+    exported = pandas.read_csv(tmp_path / "r.csv", index_col="arm")
+    assert list(exported.columns[:5]) == [
+        "method", "seeds", "best T at 2,560, % mean", "best T at 2,560, % low", "best T at 2,560, % high",
+    ]  # fmt: skip
+    assert set(exported.select_dtypes("number")) == set(exported.columns) - {"method", "verdict"}
+    of_labels = exported.loc["labels"]
+    assert of_labels["best T at 2,560, % low"] < 88 == of_labels["best T at 2,560, % mean"]
+    assert math.isnan(of_labels["labels minus this mean"])
+    assert main(["report", str(tmp_path / "empty")]) == 2
+    assert "holds no run" in capsys.readouterr().err

@@ -1,0 +1,53 @@
+"""The line of an evaluation counts problems, right answers and time, and starts where an earlier one stopped."""
+
+from __future__ import annotations
+
+from omniopd.records import ProblemResult
+from omniopd.runs.progress import Measuring
+
+
+class Lines:
+    """A sink that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, str, str]] = []
+        self.closed = False
+
+    def update(self, done: int, doing: str, facts: str) -> None:
+        self.told.append((done, doing, facts))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def results(count: int, right: int, samples: int) -> list[ProblemResult]:
+    return [ProblemResult(f"p{at}", right, samples) for at in range(count)]
+
+
+def test_problems_accuracy_and_time_left() -> None:
+    lines = Lines()
+    bar = Measuring([(0.0, 1), (1.0, 4)], problems=1000, sink=lines)
+    bar.begin(0.0)
+    bar.show(results(600, 1, 1))
+    bar.show(results(400, 0, 1))
+    bar.begin(1.0)
+    bar.show(results(250, 2, 4))
+    bar.close()
+    assert [told[:2] for told in lines.told] == [
+        (0, "T=0, 0 of 1,000 problems"), (600, "T=0, 600 of 1,000 problems"), (1000, "T=0, 1,000 of 1,000 problems"),
+        (1000, "T=1, 0 of 1,000 problems"), (2000, "T=1, 250 of 1,000 problems"),
+    ]  # fmt: skip
+    assert lines.told[1][2].startswith("100.0% right · 0:0")
+    assert lines.told[2][2].startswith("60.0% right · ")
+    assert lines.told[4][2].startswith("50.0% right · ")
+    assert lines.closed
+
+
+def test_what_an_earlier_call_found_says_nothing_about_the_speed() -> None:
+    lines = Lines()
+    bar = Measuring([(1.0, 2)], problems=10, sink=lines)
+    bar.begin(1.0)
+    bar.show(results(4, 1, 2), found=True)
+    assert lines.told[-1] == (8, "T=1, 4 of 10 problems", "50.0% right")
+    bar.show(results(2, 2, 2))
+    assert lines.told[-1][2].startswith("66.7% right · 0:0")

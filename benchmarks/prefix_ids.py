@@ -25,7 +25,7 @@ from omniopd.models.sampling import sample
 from omniopd.models.text.token_text import encode_all, whole_characters
 from omniopd.models.text.vocabulary import tokenizer_mark
 from omniopd.pipeline.build import build_task
-from omniopd.teachers.handover import ChatTemplate, Unaskable, handover_named
+from omniopd.teachers.handover import ChatTemplate, UnsupportedRequest, handover_named
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import traits_of
 from omniopd.types import ContinuationRequest, Rollout
@@ -114,7 +114,7 @@ def row(
         wanted = request.prefix_ids or ()
         try:
             sent, says, unsent = ask(request)
-        except Unaskable:
+        except UnsupportedRequest:
             refused += 1
             continue
         is_own = sent[len(sent) - len(wanted) :] == wanted and not unsent

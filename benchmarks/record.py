@@ -16,7 +16,7 @@ from pathlib import Path
 from omniopd.config import load_recipe
 from omniopd.embedded import RECORDED
 from omniopd.io.quiet import quiet_libraries
-from omniopd.pipeline.run import carry_out
+from omniopd.pipeline.run import execute
 from omniopd.runs.store import create_run
 
 ROLLOUTS_KEPT = 3  # of a step; probes are all kept
@@ -49,7 +49,7 @@ def main() -> None:
 def record(out: Path, name: str) -> None:
     """One run, trained and thinned."""
     recipe = load_recipe("embedded", **{"name": name, **EVERY, **RUNS[name]})
-    run = carry_out(create_run(out, recipe, name, command=("python", "benchmarks/record.py", "--only", name)))
+    run = execute(create_run(out, recipe, name, command=("python", "benchmarks/record.py", "--only", name)))
     for step in run.rollout_steps():
         records = run.rollouts(step)
         kept = [r for r in records if r.row < ROLLOUTS_KEPT or r.row >= recipe.training.rollouts]

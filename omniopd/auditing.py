@@ -254,7 +254,7 @@ def _cut(
     """
     if tokenizer is None:
         return {place: _Cut(answer.texts, (None,) * len(answer.texts)) for place, answer in answers.items()}
-    from omniopd.models.text.token_text import Written, continuation_tokens
+    from omniopd.models.text.token_text import ContinuationText, continuation_tokens
 
     written = []
     for (row, index), answer in answers.items():
@@ -262,7 +262,7 @@ def _cut(
         prefix_ids, prefix = rollout.token_ids[: fork.start].tolist(), "".join(rollout.pieces[: fork.start])
         ended = answer.stopped or (False,) * len(answer.texts)
         unfinished = frozenset(i for i, stopped in enumerate(ended) if not stopped) if other_tokenizer else frozenset()
-        written.append(Written(prefix_ids, prefix, answer.texts, _tokens(fork), unfinished))
+        written.append(ContinuationText(prefix_ids, prefix, answer.texts, _tokens(fork), unfinished))
     end, made = tokenizer.eos_token_id, {}
     for (place, answer), w, found in zip(
         answers.items(), written, continuation_tokens(tokenizer, written), strict=True

@@ -203,7 +203,7 @@ class EvalRecord:
         return tuple(reason for p in self.problems for reason in p.failures)
 
 
-def one_a_temperature(evals: Iterable[EvalRecord]) -> list[EvalRecord]:
+def latest_per_temperature(evals: Iterable[EvalRecord]) -> list[EvalRecord]:
     """Of evaluations of one model the one with the most answers at each temperature, and of equal ones the last: a look
     during training (fewer problems) does not stand for the measurement that was planned. Ascending."""
     kept: dict[float, EvalRecord] = {}

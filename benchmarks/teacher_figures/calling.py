@@ -15,7 +15,7 @@ import psutil
 from omniopd.method.similarity import edit_similarity
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted import background
-from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.fetch import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.hosted.transport import prepare
 from omniopd.teachers.model_traits import ModelTraits
@@ -118,7 +118,7 @@ def processor(calls: int, rounds: int) -> list[Row]:
 def faults(calls: int) -> list[Row]:
     """Faults of 13 kinds on 30% of the calls, two texts a call, beside the same without."""
     requests = asked(calls // 5, 10)
-    settings: dict[str, Any] = {"call_timeout_s": 5.0, "patience": Patience(pause_s=0.05, longest_pause_s=1.0)}
+    settings: dict[str, Any] = {"call_timeout_s": 5.0, "patience": RetryPolicy(pause_s=0.05, longest_pause_s=1.0)}
     with in_a_process() as url:
         expected = _soft_counts(teacher(url, 2, **settings).continue_from(requests))
     with in_a_process(faults=(0.3, 5)) as url:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from omniopd.teachers.cache.answer_store import Answers, Stored
+from omniopd.teachers.cache.answer_store import AnswerStore, Stored
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted.fetch import draw_seed
 from omniopd.teachers.hosted.transport import prepare
@@ -85,7 +85,7 @@ def writers(kills: int, writers: int) -> list[Row]:
     lost = acknowledged = 0
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "answers.sqlite"
-        Answers(file).close()
+        AnswerStore(file).close()
         running: list[tuple[Any, Path]] = []
         for kill in range(kills + writers):
             if kill >= writers:
@@ -100,7 +100,7 @@ def writers(kills: int, writers: int) -> list[Row]:
         for process, _ in running[kills:]:
             os.kill(process.pid, signal.SIGKILL)
             process.join()
-        answers = Answers(file)
+        answers = AnswerStore(file)
         for number, (_, said) in enumerate(running):
             lines = said.read_text().split("\n")[:-1] if said.exists() else []
             acknowledged += len(lines)
@@ -133,7 +133,7 @@ def _settled(ledger: Path) -> int:
 
 
 def _write(file: Path, said: Path, name: str) -> None:
-    answers = Answers(file)
+    answers = AnswerStore(file)
     with open(said, "w", buffering=1) as out:
         for number in range(10**9):
             answers.add(name, {number: Stored("x" * 200, False, "m", "raw", True)})

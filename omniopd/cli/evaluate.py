@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     recipe, parent = _asked(options)
 
     from omniopd.evaluation.evaluate import PROBLEM_SEED
-    from omniopd.evaluation.folder import Stored, place_of, weights_mark
+    from omniopd.evaluation.folder import EvaluationFolder, place_of, weights_mark
     from omniopd.pipeline.build import build_student, build_task
     from omniopd.pipeline.run import evaluation_plan, measured
     from omniopd.runs.progress import Measuring
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     held_out = task.prompts(recipe.task.test_split, recipe.evaluation.problems or None, PROBLEM_SEED)
     student = build_student(recipe)
     asked = _settings(recipe, weights_mark(student.name, getattr(student.model.config, "_commit_hash", None)))
-    stored = Stored(Path(options.out) if options.out else place_of(parent, options.model, asked), asked)
+    stored = EvaluationFolder(Path(options.out) if options.out else place_of(parent, options.model, asked), asked)
     plan, records = evaluation_plan(recipe), []
     bar = Measuring(plan, len(held_out)) if not options.quiet and sys.stderr.isatty() else None
     counted = None if bar is not None or options.quiet else Counting()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from omniopd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from omniopd.sweeps.executors import Ended
-    from omniopd.sweeps.study import Planned, Study
+    from omniopd.sweeps.executors import RunOutcome
+    from omniopd.sweeps.study import PlannedRun, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,11 @@ class Swept:
 
     study: Study
     folder: Path
-    plan: tuple[Planned, ...]
-    ended: tuple[Ended, ...]
+    plan: tuple[PlannedRun, ...]
+    ended: tuple[RunOutcome, ...]
 
     @property
-    def failed(self) -> list[Ended]:
+    def failed(self) -> list[RunOutcome]:
         return [one for one in self.ended if one.state != "finished"]
 
 
@@ -48,14 +48,14 @@ def sweep_study(
     None means what the study says. `settings` are `key=value` words for every run. Raises ConfigError and RunError
     before anything starts, KeyboardInterrupt when it was stopped; a run that fails stands in `failed`.
     """
-    from omniopd.sweeps.executors import carry_out
+    from omniopd.sweeps.executors import execute
     from omniopd.sweeps.study import load_study
 
     loaded = load_study(study)
     plan = (loaded.trials if trials else loaded.runs)(arms, seeds, settings)
     folder = Path(runs) / (name or loaded.name)
     say(f"{len(plan)} {'trials' if trials else 'runs'} in {folder}; the same command goes on with what is left")
-    return Swept(loaded, folder, tuple(plan), tuple(carry_out(plan, folder, jobs, devices, say)))
+    return Swept(loaded, folder, tuple(plan), tuple(execute(plan, folder, jobs, devices, say)))
 
 
 def run(options: argparse.Namespace) -> int:

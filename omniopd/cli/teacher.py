@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from omniopd.config import Recipe
-    from omniopd.teachers.checks.probes import Known
+    from omniopd.teachers.checks.probes import ContinuationProbe
     from omniopd.teachers.checks.report import TeacherReport
     from omniopd.teachers.hosted.teacher import HostedTeacher
 
@@ -101,20 +101,20 @@ def checked(recipe: Recipe, known: str = "words") -> TeacherReport:
     return check_teacher(make, known=beginnings, opening=opening)
 
 
-def _stories() -> tuple[tuple[Known, ...], Known]:
+def _stories() -> tuple[tuple[ContinuationProbe, ...], ContinuationProbe]:
     """Sums whose result comes next, in the middle of worked answers; and a story that can be told in many words."""
     from omniopd.tasks.stories import Stories
-    from omniopd.teachers.checks.probes import Known
+    from omniopd.teachers.checks.probes import ContinuationProbe
 
     task = Stories()
-    found: list[Known] = []
+    found: list[ContinuationProbe] = []
     *asked, last = task.prompts("dev", 4 * _SUMS)
     for prompt in asked:
         answer = task.worked_answer(prompt)
         if (total := _SUM.search(answer)) and len(found) < _SUMS:
             question = prompt.messages[0]["content"]
-            found.append(Known(f"sum {len(found) + 1}", question, answer[: total.start(1)], total[1]))
-    return tuple(found), Known("an open story", last.messages[0]["content"], "", "")
+            found.append(ContinuationProbe(f"sum {len(found) + 1}", question, answer[: total.start(1)], total[1]))
+    return tuple(found), ContinuationProbe("an open story", last.messages[0]["content"], "", "")
 
 
 def _say_price(recipe: Recipe, report: TeacherReport) -> None:

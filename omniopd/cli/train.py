@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         return _resumed(options, settings)
     from omniopd.config import load_recipe, override
     from omniopd.pipeline.readiness import require_ready
-    from omniopd.pipeline.run import carry_out
+    from omniopd.pipeline.run import execute
     from omniopd.runs.store import create_run
 
     recipe = override(load_recipe(options.recipe), options.settings)
@@ -56,11 +56,11 @@ def run(options: argparse.Namespace) -> int:
     price_first(recipe, yes=options.yes, way_out=WAY_OUT)
     made = create_run(options.runs, recipe, options.name)
     print(made.path, file=sys.stderr)
-    return finished_or_told(made, lambda: carry_out(made, show=not options.quiet, merge=options.merge))
+    return finished_or_told(made, lambda: execute(made, show=not options.quiet, merge=options.merge))
 
 
 def _resumed(options: argparse.Namespace, settings: Sequence[str]) -> int:
-    from omniopd.pipeline.run import carry_out, gone_on_with
+    from omniopd.pipeline.run import execute, gone_on_with
     from omniopd.records import EvalRecord
     from omniopd.runs.lines import whole_records
     from omniopd.runs.resettled import resettled
@@ -73,7 +73,7 @@ def _resumed(options: argparse.Namespace, settings: Sequence[str]) -> int:
     keys_first(resettled(open_run(options.resume), settings).recipe)
     # This process's own from here on: nothing that was looked at changes any more.
     made = gone_on_with(options.resume, settings, agreed=agreed)
-    return finished_or_told(made, lambda: carry_out(made, show=not options.quiet, merge=options.merge))
+    return finished_or_told(made, lambda: execute(made, show=not options.quiet, merge=options.merge))
 
 
 def finished_or_told(made: Any, work: Any) -> int:

@@ -16,7 +16,7 @@ from omniopd.errors import Refused
 if TYPE_CHECKING:
     from omniopd.config import Recipe
     from omniopd.records import EvalRecord
-    from omniopd.teachers.spending.estimate import Estimate
+    from omniopd.teachers.spending.estimate import TeacherEstimate
 
 
 def price_first(
@@ -27,7 +27,7 @@ def price_first(
     steps_done: int = 0,
     evals: Iterable[EvalRecord] = (),
     way_out: str = "set accept_usd to that sum, or raise teacher.ask_above_usd",
-) -> Estimate | None:
+) -> TeacherEstimate | None:
     """Print what the rest of a run takes of a teacher behind an API; None, and no word, where none is asked.
 
     A sum above `teacher.ask_above_usd` needs a word: `accept_usd` at least as high, `yes`, or an answer at a terminal.

@@ -30,7 +30,7 @@ _counting: dict[tuple[str, TaskConfig, int], Future[float]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class LaunchEstimate:
     """`seconds` and `usd` are None where nobody knows; `time` and `price` say it in words, with where it comes from."""
 
     seconds: float | None
@@ -44,15 +44,17 @@ class Estimate:
         return self.usd is None or self.usd > 0
 
 
-def estimate(folder: Path, notebook: Path, parameters: Sequence[Parameter], values: Mapping[str, Any]) -> Estimate:
+def estimate(
+    folder: Path, notebook: Path, parameters: Sequence[Parameter], values: Mapping[str, Any]
+) -> LaunchEstimate:
     """Time and price of a notebook with these values, launched into `folder`. Asks nobody."""
     try:
         recipe = recipe_with(all_values(parameters, values))
     except OmniOPDError:
-        return Estimate(None, "unknown until the fields are right", 0.0, "")
+        return LaunchEstimate(None, "unknown until the fields are right", 0.0, "")
     if recipe is None:
-        return Estimate(*_time_of_notebook(folder, notebook), 0.0, "free, as far as its parameters tell")
-    return Estimate(*_time(folder, recipe), *_price(recipe))
+        return LaunchEstimate(*_time_of_notebook(folder, notebook), 0.0, "free, as far as its parameters tell")
+    return LaunchEstimate(*_time(folder, recipe), *_price(recipe))
 
 
 def is_local(teacher: str) -> bool:

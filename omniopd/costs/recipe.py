@@ -15,7 +15,7 @@ from omniopd.models.text.chat import prompt_ids
 from omniopd.tasks.registry import build_task
 from omniopd.teachers.model_traits import runs_here, traits_of
 from omniopd.teachers.registry import require_reachable
-from omniopd.teachers.spending.estimate import LATENCY_S, Estimate, estimate
+from omniopd.teachers.spending.estimate import LATENCY_S, TeacherEstimate, estimate
 from omniopd.teachers.spending.prices import price_for
 
 _PROMPTS = 64
@@ -25,7 +25,7 @@ INSTRUCTION_TOKENS = 120.0
 
 def estimate_of(
     recipe: Recipe, steps_done: int = 0, controls: Sequence[str] | None = None, latency_s: float | None = None
-) -> Estimate | None:
+) -> TeacherEstimate | None:
     """What the steps that are left take, and `controls` (None: the recipe's), with the mean length of the recipe's own
     problems; None for a teacher that runs here, for a replay, and for a method that asks no teacher. Raises ConfigError
     and DataError where tokenizer or problems cannot be had."""

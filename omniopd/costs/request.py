@@ -23,7 +23,7 @@ Layer = TypeVar("Layer")
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class CostEstimate:
     """What asking would take: a teacher that runs here takes `seconds` (None: not measured yet), another one tokens and
     dollars (None: nobody knows the price)."""
 
@@ -69,7 +69,7 @@ def quote(
     cached: CachedTeacher,
     recipe: Recipe,
     seconds_per_text: float | None = None,
-) -> Asking:
+) -> CostEstimate:
     """What is missing of these requests in the memory of `cached`; each call about request i reads `read[i]` tokens."""
     hosted = inside(cached, HostedTeacher)
     traits = hosted.traits if hosted is not None else traits_of(recipe.teacher.model)
@@ -90,10 +90,10 @@ def quote(
             paid += [Usage(before + more, round(written / calls), calls=1)] * calls
     if inside(cached, LocalTeacher) is not None:
         seconds = 0.0 if not texts else None if seconds_per_text is None else texts * seconds_per_text
-        return Asking(forks, texts, seconds=seconds)
+        return CostEstimate(forks, texts, seconds=seconds)
     usd = None if price is None and paid else sum((price.of(usage) for usage in paid), 0.0) if price else 0.0
     total = sum(paid, Usage())
-    return Asking(forks, texts, total.calls, total.input_tokens, total.output_tokens, usd)
+    return CostEstimate(forks, texts, total.calls, total.input_tokens, total.output_tokens, usd)
 
 
 def inside(teacher: Teacher, kind: type[Layer]) -> Layer | None:

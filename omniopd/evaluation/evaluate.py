@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError
-from omniopd.evaluation.partial_results import Kept
+from omniopd.evaluation.partial_results import PartialResults
 from omniopd.evaluation.repetition import repetition
 from omniopd.models.decoding import context_length
 from omniopd.models.loading import end_ids
@@ -24,7 +24,7 @@ from omniopd.models.sampling import sample_ids
 from omniopd.models.text.token_text import decode
 from omniopd.records import EvalRecord, ProblemResult
 from omniopd.tasks.rows import require_answers
-from omniopd.tasks.safe_grade import guarded_grade
+from omniopd.tasks.safe_grade import safe_grade
 from omniopd.types import Prompt, Task
 
 TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 1.0)
@@ -76,7 +76,7 @@ def evaluate(
     ends = frozenset(end_ids(model, tokenizer))
     together = max(1, batch // samples)
     settings = {"model": name, "step": step, "task": task.name, "split": split, "temperature": float(temperature)}
-    kept = Kept(keep, {**settings, "samples": samples, "seed": seed, "max_tokens": max_tokens})
+    kept = PartialResults(keep, {**settings, "samples": samples, "seed": seed, "max_tokens": max_tokens})
     missing = [prompt for prompt in prompts if prompt.id not in kept.results]
     if on_results is not None and kept.results:
         on_results([kept.results[prompt.id] for prompt in prompts if prompt.id in kept.results], True)
@@ -182,7 +182,7 @@ def _graded(
 
 def _right(task: Task, prompt: Prompt, texts: Sequence[str]) -> tuple[int, tuple[str, ...]]:
     """How many texts are right, and why the grader threw at others."""
-    grades = [guarded_grade(task, prompt, text) for text in texts]
+    grades = [safe_grade(task, prompt, text) for text in texts]
     return sum(right for right, _ in grades), tuple(reason for _, reason in grades if reason)
 
 

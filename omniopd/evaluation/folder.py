@@ -25,7 +25,7 @@ from omniopd.tasks.sources import DATA
 ASKED, FOUND, UNFINISHED = "evaluation.json", "evals.jsonl", "evaluating.jsonl"
 
 
-class Stored:
+class EvaluationFolder:
     """The evaluation in `folder`, begun or gone on with. `asked` is plain data that says all it depends on.
 
     Raises RunError for a folder that holds another evaluation, or files that are none's, or cannot be written.

@@ -19,7 +19,7 @@ from omniopd.io.texts import encoded
 from omniopd.records import ProblemResult, require_possible
 
 
-class Kept:
+class PartialResults:
     """Results by prompt id: those in `file` if it belongs to these `settings`, and those added since.
 
     A file of other settings is begun anew, and a line torn by a crash is left out. Without a file everything stays in

@@ -24,7 +24,7 @@ from omniopd.evaluation.compare import (
 )
 from omniopd.evaluation.pass_at_k import per_problem_pass_at_k
 from omniopd.io.texts import one_line
-from omniopd.records import EvalRecord, one_a_temperature
+from omniopd.records import EvalRecord, latest_per_temperature
 
 BEFORE, AFTER, TEACHER = "student before", "student after", "teacher"
 CONTROL = "control: "
@@ -47,7 +47,7 @@ def report_rows(evals: Iterable[EvalRecord], split: str = "") -> dict[str, list[
     for who in dict.fromkeys(record.model for record in evals if record.model.startswith(CONTROL)):
         rows[who] = [record for record in evals if record.model == who]
     rows[TEACHER] = [record for record in evals if record.model == "teacher"]
-    return {who: one_a_temperature(records) for who, records in rows.items() if records}
+    return {who: latest_per_temperature(records) for who, records in rows.items() if records}
 
 
 def results(rows: Rows, k: int = 16, mass: float = MASS) -> pandas.DataFrame:

@@ -36,7 +36,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Terms:
+class LossTerms:
     """What the loss asks of each token: −chunk·log π(target) + anchor·KL(π_ref‖π) − Σ_k labels_k·log π(label_ids_k)."""
 
     chunk: Float[Tensor, " tokens"]
@@ -46,7 +46,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class HeadInputs:
     """What a walk is about, and what is not differentiated: the tokens, both heads, the reference's states."""
 
     targets: Int[Tensor, " tokens"]
@@ -57,7 +57,7 @@ class Question:
 
 
 @dataclass(slots=True, eq=False)
-class Walk:
+class ChunkedStats:
     """What a walk found, per token (NaN where nobody asked), and the gradients it was asked for."""
 
     logprobs: Float[Tensor, " tokens"]
@@ -68,9 +68,9 @@ class Walk:
 
 
 def walk(
-    hidden: Float[Tensor, "tokens hidden"], question: Question, terms: Terms | None = None,
+    hidden: Float[Tensor, "tokens hidden"], question: HeadInputs, terms: LossTerms | None = None,
     wanted: tuple[bool, ...] = (False, False, False),
-) -> Walk:
+) -> ChunkedStats:
     """Visit every token that has a term (all of them where `terms` is None), a tile at a time.
 
     `wanted` names the gradients of the terms' sum to compute: hidden states, head weight, head bias. The reference is
@@ -85,7 +85,7 @@ def walk(
         reference_weight = weight if reference.weight is head.weight else _operand(reference.weight, hidden)
 
     logprobs, entropies, anchor_kl = (hidden.new_full((tokens,), torch.nan, dtype=work) for _ in range(3))
-    found = Walk(logprobs, entropies, anchor_kl)
+    found = ChunkedStats(logprobs, entropies, anchor_kl)
     if terms is not None and terms.labels is not None:
         found.label_logprobs = hidden.new_full(terms.labels.shape, torch.nan, dtype=work)
     if wanted[0]:
@@ -116,7 +116,7 @@ class GradientInForward(torch.autograd.Function):
     """The terms' sum; its gradient is computed beside it, so that backward only scales. One backward per forward."""
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, question: Question, terms: Terms, grad_enabled: bool):  # type: ignore[override]
+    def forward(ctx, hidden, weight, bias, question: HeadInputs, terms: LossTerms, grad_enabled: bool):  # type: ignore[override]
         wanted = tuple(bool(grad_enabled and needed) for needed in ctx.needs_input_grad[:3])
         found = walk(hidden, question, terms, wanted)
         ctx.gradients, ctx.dtypes = found.gradients, (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
@@ -140,7 +140,7 @@ class Statistics(torch.autograd.Function):
     """Log-probabilities and KL with gradients, entropies without; backward walks again with the upstream as weights."""
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, question: Question):  # type: ignore[override]
+    def forward(ctx, hidden, weight, bias, question: HeadInputs):  # type: ignore[override]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(hidden, weight, bias)
         ctx.question = question
@@ -154,12 +154,12 @@ class Statistics(torch.autograd.Function):
         if logprobs_upstream is None and kl_upstream is None:
             return None, None, None, None
         chunk = torch.zeros_like(kl_upstream) if logprobs_upstream is None else -logprobs_upstream
-        found = walk(hidden, ctx.question, Terms(chunk, kl_upstream), ctx.needs_input_grad[:3])
+        found = walk(hidden, ctx.question, LossTerms(chunk, kl_upstream), ctx.needs_input_grad[:3])
         inputs = (hidden, weight, bias)
         return *(None if g is None else g.to(x.dtype) for g, x in zip(found.gradients, inputs, strict=True)), None
 
 
-def _visits(question: Question, terms: Terms | None, tokens: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _visits(question: HeadInputs, terms: LossTerms | None, tokens: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Positions that need both models, positions that need the student only; all others are left out."""
     everything, nothing = torch.arange(tokens, device=device), torch.arange(0, device=device)
     if terms is None:
@@ -172,8 +172,8 @@ def _visits(question: Question, terms: Terms | None, tokens: int, device: torch.
 
 
 def _visit(
-    found: Walk, tile: Tensor, hidden: Tensor, question: Question, terms: Terms | None, buffers: list[Tensor],
-    weight: Tensor, reference_weight: Tensor | None,
+    found: ChunkedStats, tile: Tensor, hidden: Tensor, question: HeadInputs, terms: LossTerms | None,
+    buffers: list[Tensor], weight: Tensor, reference_weight: Tensor | None,
 ) -> None:
     """One tile: the statistics of its tokens and, where terms are given, their share of the gradients."""
     logits, probs, *spare = (buffer[: len(tile)] for buffer in buffers)
@@ -202,7 +202,7 @@ def _visit(
 
 
 def _divergence(
-    logits: Tensor, mass: Tensor, reference_probs: Tensor, tile: Tensor, question: Question, weight: Tensor
+    logits: Tensor, mass: Tensor, reference_probs: Tensor, tile: Tensor, question: HeadInputs, weight: Tensor
 ) -> Tensor:
     """KL(π_ref‖π) in nats, never negative; leaves π_ref in `reference_probs` and spoils `logits`."""
     states = question.reference_hidden[tile].to(weight.dtype)
@@ -217,7 +217,7 @@ def _divergence(
 
 
 def _logit_gradient(
-    probs: Tensor, reference_probs: Tensor | None, targets: Tensor, terms: Terms, tile: Tensor
+    probs: Tensor, reference_probs: Tensor | None, targets: Tensor, terms: LossTerms, tile: Tensor
 ) -> Tensor:
     """dL/dlogits = (sum of the token's weights)·π − each weight where it falls; overwrites `probs`."""
     chunk = terms.chunk[tile].unsqueeze(-1).to(probs.dtype)
@@ -270,7 +270,7 @@ def _accumulate(
         of_bias += gradient.sum(0)
 
 
-def _sums(found: Walk, terms: Terms) -> Float[Tensor, " part"]:
+def _sums(found: ChunkedStats, terms: LossTerms) -> Float[Tensor, " part"]:
     """The loss's parts over all tokens: chunk, anchor, labels. A token without a term has no part in it."""
     chunk = torch.where(terms.chunk != 0, -terms.chunk * found.logprobs, 0).sum()
     anchor = labels = torch.zeros_like(chunk)

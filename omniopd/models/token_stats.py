@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from omniopd.errors import ConfigError
 from omniopd.models.architecture.backbone import as_reference, check_head, head_of, sequence_hidden
-from omniopd.models.chunked_stats import GradientInForward, Head, Question, Statistics, Terms, walk
+from omniopd.models.chunked_stats import GradientInForward, Head, HeadInputs, LossTerms, Statistics, walk
 
 __all__ = [
     "Head", "HeadLoss", "TokenStatistics", "as_reference", "check_head", "head_of", "label_costs",
@@ -88,7 +88,7 @@ def weighted_head_loss(
     """
     if (anchor_weights is None) != (reference_head is None) or (label_ids is None) != (label_weights is None):
         raise ConfigError("anchor_weights go with a reference, label_ids with label_weights: pass both or neither")
-    terms = Terms(
+    terms = LossTerms(
         chunk_weights.detach(), None if anchor_weights is None else anchor_weights.detach(), label_ids,
         None if label_weights is None else label_weights.detach(),
     )
@@ -119,7 +119,7 @@ def label_logprobs(
 ) -> Float[Tensor, "tokens label"]:
     """log π(label_ids_tk) of every token that has a weight at all; NaN elsewhere."""
     targets = label_ids.new_zeros(len(hidden))
-    terms = Terms(label_weights.new_zeros(len(hidden)), None, label_ids, label_weights)
+    terms = LossTerms(label_weights.new_zeros(len(hidden)), None, label_ids, label_weights)
     with _whole(head):
         return walk(hidden, _question(hidden, head, targets, None, None, temperature), terms).label_logprobs
 
@@ -196,7 +196,7 @@ def _whole(*heads: Head | None) -> AbstractContextManager[None]:
 def _question(
     hidden: Tensor, head: Head, targets: Tensor, reference_hidden: Tensor | None, reference_head: Head | None,
     temperature: float,
-) -> Question:
+) -> HeadInputs:
     if (reference_hidden is None) != (reference_head is None):
         raise ConfigError("reference_hidden and reference_head go together: pass both or neither")
     if reference_head is not None and reference_head.weight.shape[0] != head.weight.shape[0]:
@@ -206,10 +206,10 @@ def _question(
         )
     # Both are constants here: Terms and Question never carry a graph.
     reference_hidden = None if reference_hidden is None else reference_hidden.detach()
-    return Question(targets, head, reference_hidden, reference_head, temperature)
+    return HeadInputs(targets, head, reference_hidden, reference_head, temperature)
 
 
-def _with_trl(hidden: Tensor, question: Question, terms: Terms) -> HeadLoss:
+def _with_trl(hidden: Tensor, question: HeadInputs, terms: LossTerms) -> HeadLoss:
     """The loss on TRL's kernels: one call for every weighted log-probability, one for the anchor, on their rows only.
 
     With 16-bit inputs TRL rounds the tiles of the log-probabilities (not of the KL) to 16 bits.

@@ -68,7 +68,7 @@ def run_training(
     error does; its status says which.
     """
     require_ready(recipe, teacher)
-    return carry_out(create_run(folder, recipe, name, command), show, merge, teacher)
+    return execute(create_run(folder, recipe, name, command), show, merge, teacher)
 
 
 def resume_training(
@@ -84,7 +84,7 @@ def resume_training(
     (`runs/resettled.py`). Raises RunError for a folder that is no run, for a run that is still going on and for one
     that has finished; ConfigError for settings.
     """
-    return carry_out(gone_on_with(path, settings, teacher), show, merge, teacher)
+    return execute(gone_on_with(path, settings, teacher), show, merge, teacher)
 
 
 def gone_on_with(
@@ -93,7 +93,7 @@ def gone_on_with(
     teacher: Teacher | None = None,
     agreed: Callable[[Run], object] = lambda run: None,
 ) -> Run:
-    """The stopped run in a folder, in this process's hand from before anything of it was looked at, for `carry_out`.
+    """The stopped run in a folder, in this process's hand from before anything of it was looked at, for `execute`.
 
     `agreed(run)` may raise what the run is not gone on with for; it is as it was then. Raises as `resume_training`.
     """
@@ -109,7 +109,7 @@ def gone_on_with(
     return run
 
 
-def carry_out(run: Run, show: bool = True, merge: bool = False, teacher: Teacher | None = None) -> Run:
+def execute(run: Run, show: bool = True, merge: bool = False, teacher: Teacher | None = None) -> Run:
     """Everything that a run still lacks; `run_training` and `resume_training` come here. Returns the run.
 
     Raises RunError where another process carries it out. A new run that cannot begin is no run: its folder goes.
@@ -132,7 +132,7 @@ def carry_out(run: Run, show: bool = True, merge: bool = False, teacher: Teacher
             with status_kept(run, progress), stopper.listening():
                 job.prepare(teacher)
                 with tracking(run) as job.tracker:
-                    job.carry_out(checkpoint, merge)
+                    job.execute(checkpoint, merge)
         except (ConfigError, DataError, Refused, TeacherError):
             if is_new and not job.has_begun and not any(spend.calls for spend in spent(run.path / LEDGER)):
                 run.discard(also=(ANSWERS, LEDGER))
@@ -210,7 +210,7 @@ class _Job:
         callbacks = [self.stopper, *self._between(self.student)]
         self.trainer = build_trainer(recipe, self.run.checkpoints, self, self.student, self.teacher, callbacks)
 
-    def carry_out(self, checkpoint: Path | None, merge: bool) -> None:
+    def execute(self, checkpoint: Path | None, merge: bool) -> None:
         recipe, steps, student, trainer = self.recipe, self.recipe.training.steps, self.student, self.trainer
         self.has_begun = True
         # What is recorded already is not measured again; what got lost is, the student being untrained still.

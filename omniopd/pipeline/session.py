@@ -18,7 +18,7 @@ from typing import Any
 
 from omniopd.auditing import audit, evidence, similarity_named
 from omniopd.config import Recipe, check, load_recipe, with_settings
-from omniopd.costs.request import Asking, Unasked, inside, quote
+from omniopd.costs.request import CostEstimate, Unasked, inside, quote
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.method.forks import schedule
 from omniopd.method.similarity import exact_similarity
@@ -29,7 +29,7 @@ from omniopd.pipeline.build import ANSWERS, LocalModel, build_student, build_tas
 from omniopd.records import RolloutRecord
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.cached import CachedTeacher
-from omniopd.teachers.hosted.calls import OnResult, SellsCalls
+from omniopd.teachers.hosted.calls import ObservableTeacher, OnResult
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.spending.prices import price_for
@@ -50,7 +50,7 @@ from omniopd.types import (
 _RECKONING = ("tokens_per_student_token", "ask_above_usd", "usd_per_million_input", "usd_per_million_output")
 
 
-class Exploration:
+class Session:
     """A recipe's student, teacher and task, loaded; `recipe` may be exchanged for one with other audit settings.
 
     Args:
@@ -148,11 +148,11 @@ class Exploration:
                 )
         return self.record()
 
-    def price(self, forks: Sequence[Fork], seed: int = 0) -> Asking:
+    def price(self, forks: Sequence[Fork], seed: int = 0) -> CostEstimate:
         """What asking about these places would take; nothing where the texts are at hand."""
         return self._price(forks, self.recipe, seed)
 
-    def price_with(self, **settings: Any) -> Asking:
+    def price_with(self, **settings: Any) -> CostEstimate:
         """What asking at all forks would take under other settings (as `with_settings` takes them)."""
         other = self._with(settings)
         return self._price(self._forks(other), other, 0)
@@ -214,7 +214,7 @@ class Exploration:
     def _takes(self, teacher: Teacher) -> None:
         self.teacher, self.is_local = teacher, isinstance(teacher, LocalTeacher)
         known = inside(teacher, CachedTeacher)
-        told = teacher if isinstance(teacher, SellsCalls) else _Told(teacher)
+        told = teacher if isinstance(teacher, ObservableTeacher) else _Told(teacher)
         self._memory = CachedTeacher(told, self._folder / ANSWERS) if known is None else known
         self._asked: Teacher = self._memory if known is None else teacher
 
@@ -238,7 +238,7 @@ class Exploration:
         )
         return audited
 
-    def _price(self, forks: Sequence[Fork], recipe: Recipe, seed: int) -> Asking:
+    def _price(self, forks: Sequence[Fork], recipe: Recipe, seed: int) -> CostEstimate:
         unasked = Unasked()
         self._audited(self._missing(forks, recipe), recipe, unasked, exact_similarity, seed)
         rollout = self._at_hand()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omniopd.errors import RunError
-from omniopd.records import EvalRecord, one_a_temperature
+from omniopd.records import EvalRecord, latest_per_temperature
 from omniopd.runs.atomic import read_file
 from omniopd.runs.claims import EXECUTING
 from omniopd.runs.folders import MANIFEST, RECIPE, STATUS, STEPS
@@ -94,7 +94,7 @@ def best_accuracies(evals: Sequence[EvalRecord], model: str = "student", split: 
     """
     last, after = _last(evals, model, split)
     first = [record for record in evals if (record.model, record.step) == (model, 0) and split in ("", record.split)]
-    before = max((record.accuracy for record in one_a_temperature(first) if record.problems), default=math.nan)
+    before = max((record.accuracy for record in latest_per_temperature(first) if record.problems), default=math.nan)
     return before, max((record.accuracy for record in after), default=math.nan) if last else math.nan
 
 
@@ -163,4 +163,4 @@ def _last(evals: Sequence[EvalRecord], model: str, split: str) -> tuple[int, lis
     """The last evaluated step of a model, and its evaluations there, one a temperature."""
     own = [r for r in evals if r.model == model and r.problems and split in ("", r.split)]
     last = max((record.step for record in own), default=0)
-    return last, one_a_temperature(record for record in own if record.step == last)
+    return last, latest_per_temperature(record for record in own if record.step == last)

@@ -33,7 +33,7 @@ from omniopd.runs.atomic import write_text
 from omniopd.runs.claims import is_claimed as has_holder
 from omniopd.runs.status import GOING_ON
 from omniopd.runs.store import LAUNCHED, MANIFEST, open_run
-from omniopd.sweeps.study import Planned
+from omniopd.sweeps.study import PlannedRun
 
 PAUSE_S = 0.2
 NOT_STARTED = "not started"
@@ -41,22 +41,22 @@ _MAY_DIFFER = ("training.threads", "training.device")  # where a run computes, n
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RunOutcome:
     """How a planned run stands after a sweep. `message` says why one failed."""
 
-    planned: Planned
+    planned: PlannedRun
     path: Path
     state: str
     message: str = ""
 
 
-def carry_out(
-    plan: Sequence[Planned],
+def execute(
+    plan: Sequence[PlannedRun],
     folder: Path,
     jobs: int | None = None,
     devices: Sequence[str] = (),
     say: Callable[[str], None] = print,
-) -> list[Ended]:
+) -> list[RunOutcome]:
     """Do what the plan still lacks, `jobs` runs at a time (None: one a device; on CPU as many as the cores bear).
 
     A run that fails does not end the others. On Ctrl-C or SIGTERM the runs in progress end with their step and a
@@ -64,10 +64,10 @@ def carry_out(
     was made by other settings.
     """
     refuse_mixed(plan, folder)
-    return _Sweep(plan, folder, places(plan, jobs, devices), say).carry_out()
+    return _Sweep(plan, folder, places(plan, jobs, devices), say).execute()
 
 
-def refuse_mixed(plan: Sequence[Planned], folder: Path) -> None:
+def refuse_mixed(plan: Sequence[PlannedRun], folder: Path) -> None:
     """Raises RunError for a run that was begun with other settings than the plan has, naming the first of them."""
     for planned in plan:
         path = folder / planned.place
@@ -82,7 +82,7 @@ def refuse_mixed(plan: Sequence[Planned], folder: Path) -> None:
             )
 
 
-def places(plan: Sequence[Planned], jobs: int | None = None, devices: Sequence[str] = ()) -> list[str]:
+def places(plan: Sequence[PlannedRun], jobs: int | None = None, devices: Sequence[str] = ()) -> list[str]:
     """The device of each run that may go on at once. Raises ConfigError for a device or a number that cannot be."""
     if jobs is not None and jobs < 1:
         raise ConfigError(f"jobs is {jobs}: run at least one at a time")
@@ -99,20 +99,20 @@ def places(plan: Sequence[Planned], jobs: int | None = None, devices: Sequence[s
 class _Hand:
     """A run that goes on: in a process of ours, or (None) in one that another sweep started."""
 
-    planned: Planned
+    planned: PlannedRun
     child: subprocess.Popen[bytes] | None
     began: float
 
 
 class _Sweep:
-    def __init__(self, plan: Sequence[Planned], folder: Path, places: list[str], say: Callable[[str], None]) -> None:
+    def __init__(self, plan: Sequence[PlannedRun], folder: Path, places: list[str], say: Callable[[str], None]) -> None:
         self.folder, self.places, self.say = folder, places, say
         self.plan, self.waiting = list(plan), list(plan)
         self.hands: dict[int, _Hand] = {}  # by the place that a run takes up
-        self.ended: dict[Path, Ended] = {}
+        self.ended: dict[Path, RunOutcome] = {}
         self.took: list[float] = []  # seconds of the runs that this sweep has seen from their start to their end
 
-    def carry_out(self) -> list[Ended]:
+    def execute(self) -> list[RunOutcome]:
         with _terminated_is_interrupted():
             try:
                 while self.waiting or self.hands:
@@ -134,7 +134,7 @@ class _Sweep:
                 with claim(path) or nullcontext() as held:
                     state = _state(path)
                     if state == "finished":
-                        self.ended[planned.place] = Ended(planned, path, state)
+                        self.ended[planned.place] = RunOutcome(planned, path, state)
                     elif held is None or state in GOING_ON:
                         self.say(f"{planned}: goes on in another process, which is waited for {self._count()}")
                         self.hands[place] = _Hand(planned, None, time.monotonic())
@@ -158,7 +158,7 @@ class _Sweep:
             seconds = time.monotonic() - hand.began
             message = "" if state == "finished" else _why(path, hand.child)
             state = "failed" if state == NOT_STARTED else state
-            self.ended[hand.planned.place] = Ended(hand.planned, path, state, message)
+            self.ended[hand.planned.place] = RunOutcome(hand.planned, path, state, message)
             if state == "finished":
                 self.took.append(seconds)
             said = f"{hand.planned}: {state} after {in_words(seconds)}{': ' * bool(message)}{message}"
@@ -191,7 +191,7 @@ class _Sweep:
                 continue
 
 
-def _started(planned: Planned, path: Path, device: str, held: IO[Any]) -> subprocess.Popen[bytes]:
+def _started(planned: PlannedRun, path: Path, device: str, held: IO[Any]) -> subprocess.Popen[bytes]:
     """The process of a run, new or resumed, which takes over the claim on it."""
     words = [sys.executable, "-P", "-m", "omniopd.cli.main", "train"]
     if (path / MANIFEST).exists():

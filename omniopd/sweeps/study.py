@@ -57,7 +57,7 @@ class StudyArm:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedRun:
     """One run of a study. `trial` says what is tried; it is empty for a run that is reported."""
 
     arm: str
@@ -89,7 +89,7 @@ class Study:
 
     def runs(
         self, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None, overrides: Sequence[str] = ()
-    ) -> list[Planned]:
+    ) -> list[PlannedRun]:
         """The runs of these arms (None: all), seed by seed, so that a sweep that is cut short can be compared.
 
         `seeds` take the place of every arm's own; `overrides` are `key=value` words. Raises ConfigError for what cannot
@@ -99,7 +99,7 @@ class Study:
         own = {arm.name: tuple(seeds) if seeds is not None else arm.seeds for arm in chosen}
         in_order = dict.fromkeys(seed for seeds_of_one in own.values() for seed in seeds_of_one)
         return [
-            Planned(arm.name, seed, self._recipe(arm, seed, arm.tuned, {}, overrides))
+            PlannedRun(arm.name, seed, self._recipe(arm, seed, arm.tuned, {}, overrides))
             for seed in in_order
             for arm in chosen
             if seed in own[arm.name]
@@ -107,7 +107,7 @@ class Study:
 
     def trials(
         self, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None, overrides: Sequence[str] = ()
-    ) -> list[Planned]:
+    ) -> list[PlannedRun]:
         """The trials of these arms, in the study's order. Raises ConfigError as `runs` does; there must be some."""
         chosen = [arm for arm in self.chosen(arms) if arm.trials]
         own = tuple(seeds) if seeds is not None else self.trial_seeds
@@ -115,7 +115,7 @@ class Study:
             raise ConfigError(f"there is nothing to try: name trials of an arm in {self.name}, and seeds for them")
         _refuse_reported(own, self.arms.values(), self.name)
         return [
-            Planned(arm.name, seed, self._recipe(arm, seed, tried, self.trial_settings or {}, overrides), tag(tried))
+            PlannedRun(arm.name, seed, self._recipe(arm, seed, tried, self.trial_settings or {}, overrides), tag(tried))
             for arm in chosen
             for tried in arm.trials
             for seed in own

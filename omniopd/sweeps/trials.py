@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from omniopd.errors import OmniOPDError
 from omniopd.evaluation.compare import best_temperature
 from omniopd.runs.store import open_run
-from omniopd.sweeps.study import Planned, Study
+from omniopd.sweeps.study import PlannedRun, Study
 
 if TYPE_CHECKING:
     import pandas
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class TrialResult:
     """One trial of an arm. `accuracies` by budget (steps): shares at the best temperature, means over the seeds; empty
     where a run of it has not finished."""
 
@@ -42,9 +42,9 @@ def trial_score(accuracies: Mapping[int, float]) -> float | None:
     return sum(accuracies.values()) / len(accuracies) if accuracies else None
 
 
-def tried(study: Study, plan: Sequence[Planned], folder: Path) -> list[Tried]:
+def tried(study: Study, plan: Sequence[PlannedRun], folder: Path) -> list[TrialResult]:
     """The trials of a plan, in its order, with the winner of each arm; an arm with an unfinished trial has none yet."""
-    groups: dict[tuple[str, str], list[Planned]] = {}
+    groups: dict[tuple[str, str], list[PlannedRun]] = {}
     for planned in plan:
         groups.setdefault((planned.arm, planned.trial), []).append(planned)
     means = {key: _mean([_accuracies(one, folder) for one in group]) for key, group in groups.items()}
@@ -53,11 +53,11 @@ def tried(study: Study, plan: Sequence[Planned], folder: Path) -> list[Tried]:
         scores = {t: trial_score(m) for (a, t), m in means.items() if a == arm}
         known = {t: score for t, score in scores.items() if score is not None}
         wins = len(known) == len(scores) and trial == max(known, key=lambda t: known[t])
-        found.append(Tried(arm, trial, accuracies, wins, trial == study.tuned(arm)))
+        found.append(TrialResult(arm, trial, accuracies, wins, trial == study.tuned(arm)))
     return found
 
 
-def trial_table(found: Sequence[Tried]) -> pandas.DataFrame:
+def trial_table(found: Sequence[TrialResult]) -> pandas.DataFrame:
     """One row a trial: accuracy in percent at each budget, their mean, who wins, and which one the study names."""
     import pandas
 
@@ -71,7 +71,7 @@ def trial_table(found: Sequence[Tried]) -> pandas.DataFrame:
     return pandas.DataFrame(rows).set_index("arm")
 
 
-def trial_verdicts(found: Sequence[Tried]) -> list[str]:
+def trial_verdicts(found: Sequence[TrialResult]) -> list[str]:
     """A sentence per arm: which trial is best, and whether the study's `tuned` is that one."""
     said = []
     for arm in dict.fromkeys(one.arm for one in found):
@@ -89,7 +89,7 @@ def trial_verdicts(found: Sequence[Tried]) -> list[str]:
     return said
 
 
-def _accuracies(planned: Planned, folder: Path) -> dict[int, float]:
+def _accuracies(planned: PlannedRun, folder: Path) -> dict[int, float]:
     """Best-temperature accuracy by budget of one finished run; empty for any other."""
     try:
         run = open_run(folder / planned.place)

@@ -11,7 +11,7 @@ from omniopd.types import Prompt, Task
 LONGEST_REASON = 200  # characters of a grader's error
 
 
-def guarded_grade(task: Task, prompt: Prompt, response: str) -> tuple[bool, str]:
+def safe_grade(task: Task, prompt: Prompt, response: str) -> tuple[bool, str]:
     """Whether a response is right, and why the grader threw, if it did. Errors raised on purpose are the caller's."""
     try:
         return bool(task.grade(prompt, response)), ""

@@ -10,7 +10,16 @@ import time
 from collections.abc import Sequence
 
 from omniopd.errors import TeacherError
-from omniopd.teachers.hosted.calls import Call, Leave, NamesPrices, OnResult, Outcome, SellsCalls, Watcher, whole
+from omniopd.teachers.hosted.calls import (
+    Admission,
+    Call,
+    CallObserver,
+    NamesPrices,
+    ObservableTeacher,
+    OnResult,
+    Outcome,
+    whole,
+)
 from omniopd.teachers.hosted.fetch import BUDGET
 from omniopd.types import ContinuationRequest, Continuations, Teacher
 
@@ -21,13 +30,13 @@ def ask(
     teacher: Teacher,
     requests: Sequence[ContinuationRequest],
     on_result: OnResult | None = None,
-    watcher: Watcher | None = None,
+    watcher: CallObserver | None = None,
 ) -> list[Continuations]:
     """Any teacher's answers, in the order of the requests. Raises TeacherError where they are not what a teacher
     promises; what was answered until then has been shown to `watcher`, since it is paid for."""
-    if isinstance(teacher, SellsCalls):
+    if isinstance(teacher, ObservableTeacher):
         heard = _Heard(teacher, requests, on_result)
-        return heard.checked(teacher.buy(requests, heard.told, watcher))
+        return heard.checked(teacher.fetch(requests, heard.told, watcher))
     if watcher is None:
         heard = _Heard(teacher, requests, on_result)
         return heard.checked(teacher.continue_from(requests, heard.told))
@@ -98,7 +107,7 @@ class _Heard:
 
 
 def _in_rounds(
-    teacher: Teacher, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: Watcher
+    teacher: Teacher, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: CallObserver
 ) -> list[Continuations]:
     """What the watcher lets be asked at once is one round; what has to wait is asked in the next."""
     model = _model(teacher)
@@ -116,11 +125,11 @@ def _in_rounds(
     waiting = list(range(len(requests)))
     while waiting:
         leaves = _leaves(watcher, [calls[index] for index in waiting])
-        now = [index for index, leave in zip(waiting, leaves, strict=True) if leave is Leave.NOW]
+        now = [index for index, leave in zip(waiting, leaves, strict=True) if leave is Admission.ALLOW]
         for index, leave in zip(waiting, leaves, strict=True):
-            if leave is Leave.NEVER:
+            if leave is Admission.DENY:
                 settle(index, Continuations((), problem=BUDGET, served_model=model))
-        waiting = [index for index, leave in zip(waiting, leaves, strict=True) if leave is Leave.LATER]
+        waiting = [index for index, leave in zip(waiting, leaves, strict=True) if leave is Admission.WAIT]
         if now:
             _round(teacher, [requests[index] for index in now], [calls[index] for index in now], settle, watcher)
         elif waiting:
@@ -128,20 +137,24 @@ def _in_rounds(
     return checked(teacher, requests, answers)
 
 
-def _leaves(watcher: Watcher, calls: Sequence[Call]) -> list[Leave]:
-    leaves: list[Leave] = []
+def _leaves(watcher: CallObserver, calls: Sequence[Call]) -> list[Admission]:
+    leaves: list[Admission] = []
     try:
         leaves.extend(map(watcher.before, calls))
     except BaseException:
         for call, leave in zip(calls, leaves, strict=False):
-            if leave is Leave.NOW:
+            if leave is Admission.ALLOW:
                 watcher.after(call, Outcome())
         raise
     return leaves
 
 
 def _round(
-    teacher: Teacher, requests: Sequence[ContinuationRequest], calls: Sequence[Call], settle: OnResult, watcher: Watcher
+    teacher: Teacher,
+    requests: Sequence[ContinuationRequest],
+    calls: Sequence[Call],
+    settle: OnResult,
+    watcher: CallObserver,
 ) -> None:
     def over(place: int, answer: Continuations) -> None:
         written = watcher.after(calls[place], whole(requests[place], answer))

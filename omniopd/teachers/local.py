@@ -24,7 +24,7 @@ from omniopd.models.loading import end_ids, require_weights
 from omniopd.models.text.token_text import decode_whole
 from omniopd.models.text.vocabulary import tokenizer_mark
 from omniopd.teachers.asking import checked
-from omniopd.teachers.handover.base import WHITESPACE_NOT_RESTORED, Unaskable
+from omniopd.teachers.handover.base import WHITESPACE_NOT_RESTORED, UnsupportedRequest
 from omniopd.teachers.handover.template import ChatTemplate, Shown
 from omniopd.types import ContinuationRequest, Continuations, Usage
 
@@ -98,7 +98,7 @@ class LocalTeacher:
         for index, request in enumerate(requests):
             try:
                 shown = self._template.shown(request, self._vocabulary)
-            except Unaskable as refused:
+            except UnsupportedRequest as refused:
                 answer(index, Continuations((), problem=refused.reason, served_model=self.name))
                 continue
             if len(shown.ids) < room:
@@ -145,7 +145,7 @@ class LocalTeacher:
             torch.cuda.empty_cache()
 
     def _prefixes(self, requests: Sequence[ContinuationRequest]) -> list[tuple[int, ...]]:
-        """The ids that the model continues. Raises Unaskable."""
+        """The ids that the model continues. Raises UnsupportedRequest."""
         return [self._template.shown(request, self._vocabulary).ids for request in requests]
 
 

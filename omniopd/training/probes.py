@@ -21,7 +21,7 @@ from omniopd.models.sampling import sample
 from omniopd.models.text.token_text import whole_characters
 from omniopd.records import RolloutRecord
 from omniopd.training.recording import rollout_records
-from omniopd.training.rollouts import shared_from_main
+from omniopd.training.rollouts import compute_on_main
 from omniopd.training.statistics import spend
 from omniopd.training.trl.seeding import generator_for, seed_for
 from omniopd.types import AuditedRollout, Prompt, Rollout, Usage
@@ -51,7 +51,7 @@ class Probes:
             if not self.ask:
                 self.audited = [AuditedRollout(rollout, ()) for rollout in rollouts]
                 return
-            self.audited = shared_from_main(trainer.accelerator, lambda: _audited(trainer, rollouts, batch))
+            self.audited = compute_on_main(trainer.accelerator, lambda: _audited(trainer, rollouts, batch))
 
     @property
     def usage(self) -> Usage:

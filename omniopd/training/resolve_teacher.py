@@ -13,7 +13,7 @@ from omniopd.teachers.registry import teacher_named
 from omniopd.types import Teacher
 
 
-def who_teaches(
+def resolve_teacher(
     teacher: Teacher | str, control: str, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> Teacher:
     """The teacher that was given, by itself or by its name; under the control `self_teacher` a copy of `reference`, the

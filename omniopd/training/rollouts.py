@@ -60,7 +60,7 @@ def as_rollouts(
     return rollouts
 
 
-def shared_from_main(accelerator: Accelerator, compute: Callable[[], T]) -> T:
+def compute_on_main(accelerator: Accelerator, compute: Callable[[], T]) -> T:
     """What the main process computes, on every process; its error is every process's error, so that none waits."""
     if accelerator.num_processes == 1:
         return compute()
@@ -79,7 +79,7 @@ def shared_from_main(accelerator: Accelerator, compute: Callable[[], T]) -> T:
     return result
 
 
-def own_part(
+def local_shard(
     audited: Sequence[AuditedRollout], targets: Sequence[ForkTarget], first: int, count: int
 ) -> tuple[list[AuditedRollout], list[list[ForkTarget]]]:
     """The audits and targets of rows `first` … `first + count` − 1 of the global batch, targets by row."""

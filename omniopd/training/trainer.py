@@ -36,11 +36,11 @@ from omniopd.training.objective import Reference, micro_batch_loss
 from omniopd.training.probes import Probes
 from omniopd.training.recording import Recorder, rollout_records
 from omniopd.training.reference import said, start_beside
-from omniopd.training.resolve_teacher import who_teaches
-from omniopd.training.rollouts import as_prompts, as_rollouts, own_part, shared_from_main
+from omniopd.training.resolve_teacher import resolve_teacher
+from omniopd.training.rollouts import as_prompts, as_rollouts, compute_on_main, local_shard
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
 from omniopd.training.stopwatch import Stopwatch, with_rest
-from omniopd.training.trl.atomic_checkpoints import WholeCheckpoints
+from omniopd.training.trl.atomic_checkpoints import AtomicCheckpointMixin
 from omniopd.training.trl.learning import LearnsSomething, why_untaught
 from omniopd.training.trl.own_draws import OwnDraws
 from omniopd.training.trl.seeding import generator_for, seed_for, seed_global_generators
@@ -52,7 +52,7 @@ __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
 T = TypeVar("T")
 
 
-class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, WholeCheckpoints, DistillationTrainer):
+class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixin, DistillationTrainer):
     """Train a student on the texts of a teacher (paper.md §3).
 
     Args:
@@ -94,7 +94,7 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, WholeCheckpoints, Di
         train_dataset = as_dataset(train_dataset)
         check_run(model, tokenizer, args, train_dataset, adapter=peft_config is not None)
         reference, given = (frozen_copy(model), None) if peft_config is None else (None, said(model))
-        self.teacher = who_teaches(teacher, args.control, model if reference is None else reference, tokenizer)
+        self.teacher = resolve_teacher(teacher, args.control, model if reference is None else reference, tokenizer)
         some = [m["content"] for prompt in as_prompts([*islice(train_dataset, 200)]) for m in prompt.messages]
         check_token_ratio(self.teacher, tokenizer, args.tokens_per_student_token, some)
         self.similarity = similarity or similarity_named(args.similarity, args.power, args.embedding_model)
@@ -163,7 +163,7 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, WholeCheckpoints, Di
             for r in everyone
         ]
         with self.stopwatch.phase("teacher"):
-            audited = shared_from_main(self.accelerator, lambda: self._ask(everyone, forks, step))
+            audited = compute_on_main(self.accelerator, lambda: self._ask(everyone, forks, step))
         targets = fork_targets(
             evidence(audited), a.target, a.control, a.concentration, a.depth, generator_for("shuffled", a.seed, step)
         )
@@ -171,7 +171,7 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, WholeCheckpoints, Di
         self._untaught = why_untaught(audited, targets, a)
         self._audited, self._audited_before = audited, True
         first = self.accelerator.process_index * len(rollouts)
-        own, own_targets = own_part(audited, targets, first, len(rollouts))
+        own, own_targets = local_shard(audited, targets, first, len(rollouts))
         mask = output["completion_mask"].bool()
         batch = target_batch(own, [t for row in own_targets for t in row], mask, a.anchor_on, a.continuation_weight)
         output.update(batch.tensors())

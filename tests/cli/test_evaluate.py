@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from omniopd.cli.main import main
-from omniopd.evaluation.folder import Stored, weights_mark
+from omniopd.evaluation.folder import EvaluationFolder, weights_mark
 from omniopd.records import EvalRecord, ProblemResult, read_record
 from tests.cli.terminal import start, wait_for
 from tests.small_runs import lab
@@ -100,7 +100,7 @@ def test_corrected_problems_are_another_question(
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Stored(tmp_path / "asked", {"seed": 0, "model": "a"})
+    EvaluationFolder(tmp_path / "asked", {"seed": 0, "model": "a"})
     assert main(command(tmp_path / "asked")) == 2
     assert "holds an evaluation with another model ('a', now" in capsys.readouterr().err
     (tmp_path / "mine.txt").write_text("notes")
@@ -110,11 +110,11 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, capsys: pytest.Ca
 
 def test_a_torn_line_is_no_evaluation_and_harms_none(tmp_path: Path) -> None:
     record = EvalRecord("model", "stories", "test", 1.0, 1, 0, 8, (ProblemResult("p", 1, 1),))
-    stored = Stored(tmp_path, {"seed": 0})
+    stored = EvaluationFolder(tmp_path, {"seed": 0})
     (tmp_path / "evals.jsonl").write_text('{"kind": "ev')
     assert stored.found(1.0) is None
     stored.add(record)
-    assert Stored(tmp_path, {"seed": 0}).found(1.0) == record
+    assert EvaluationFolder(tmp_path, {"seed": 0}).found(1.0) == record
     assert stored.found(0.0) is None
 
 

@@ -96,13 +96,13 @@ def test_warnings_and_what_libraries_print_are_escaped_in_a_real_process(tmp_pat
 def test_a_progress_line_moves_no_cursor_but_its_own() -> None:
     lines: list[str] = []
 
-    class Kept:
+    class PartialResults:
         def update(self, done: int, doing: str, facts: str) -> None:
             lines.append(f"{doing} {facts}")
 
         def close(self) -> None: ...
 
-    progress = Progress(3, sink=Kept())
+    progress = Progress(3, sink=PartialResults())
     progress.doing("plain")
     progress.show(StepRecord(1, 0.5, 0.5, 0.0, {"step_time": 1.0}))
     progress.close("finished")

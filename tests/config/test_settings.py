@@ -28,7 +28,7 @@ from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.launch.parameters import checked, parameters_of, recipe_with
 from omniopd.models import loading
 from omniopd.pipeline.run import run_training
-from omniopd.pipeline.session import Exploration
+from omniopd.pipeline.session import Session
 from omniopd.runs.store import create_run
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "train.ipynb"
@@ -198,7 +198,7 @@ def test_a_list_may_be_a_list_in_python_and_a_whole_number_a_real_one():
     assert check(recipe) is recipe
 
 
-@pytest.mark.parametrize("start", [run_training, Exploration])
+@pytest.mark.parametrize("start", [run_training, Session])
 def test_a_recipe_made_in_python_is_refused_before_anything_is_loaded(start, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"evaluation\.every_problems is 0: it must be at least 1"):

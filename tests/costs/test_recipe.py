@@ -6,7 +6,7 @@ import pytest
 
 from omniopd.config import Recipe, load_recipe
 from omniopd.errors import Refused
-from omniopd.teachers.spending.estimate import Estimate, dollars, duration, estimate, require_accepted
+from omniopd.teachers.spending.estimate import TeacherEstimate, dollars, duration, estimate, require_accepted
 from omniopd.teachers.spending.prices import per_million
 
 HAIKU = per_million(1, 5)
@@ -90,7 +90,7 @@ def test_hours_are_those_of_waiting() -> None:
 
 
 def test_a_sum_above_the_limit_is_refused_until_it_is_accepted() -> None:
-    found = Estimate(800, 939_200, 40_000, 12.4, 0.02)
+    found = TeacherEstimate(800, 939_200, 40_000, 12.4, 0.02)
     require_accepted(found, 20.0, None, "say --yes")
     require_accepted(found, 1.0, 12.4, "say --yes")
     for accepted in (None, 12.0):
@@ -113,7 +113,7 @@ def test_what_asks_no_teacher_costs_nothing_whatever_the_price() -> None:
 
 
 def test_it_reads_as_a_line() -> None:
-    assert str(Estimate(1234, 5_000_000, 61_700, 0.0412, 0.5)) == (
+    assert str(TeacherEstimate(1234, 5_000_000, 61_700, 0.0412, 0.5)) == (
         "1,234 calls, 5,000,000 tokens read, 61,700 written: $0.041, 30 minutes of waiting"
     )
     assert (dollars(None), dollars(1234.5), dollars(0)) == ("an unknown price", "$1,234.50", "$0.00")

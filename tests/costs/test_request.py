@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from omniopd.costs.request import Asking, inside
+from omniopd.costs.request import CostEstimate, inside
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.pipeline.build import LocalModel
-from omniopd.pipeline.session import Exploration
+from omniopd.pipeline.session import Session
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.model_traits import ModelTraits
 from omniopd.teachers.spending.prices import per_million
@@ -35,14 +35,14 @@ def server() -> Iterator[Served]:
         yield server
 
 
-def exploration(server: Served, teacher: Any = None, **settings: Any) -> Exploration:
+def exploration(server: Served, teacher: Any = None, **settings: Any) -> Session:
     recipe = small_recipe(student__max_tokens=24, audit__samples=8, audit__forks=2, **settings)
-    made = Exploration(recipe, STUDENT, teacher)
+    made = Session(recipe, STUDENT, teacher)
     made.answer(made.problems(1)[0], seed=1)
     return made
 
 
-def by_recipe(server: Served, **settings: Any) -> Exploration:
+def by_recipe(server: Served, **settings: Any) -> Session:
     return exploration(
         server,
         teacher__model="hosted_vllm/m",
@@ -58,7 +58,7 @@ def one_by_one(server: Served, **settings: Any) -> HostedTeacher:
     return hosted(server, traits=ModelTraits("hosted_vllm/m", "instruction"), price=per_million(1, 5), **settings)
 
 
-def pressed(explore: Exploration, server: Served) -> Asking:
+def pressed(explore: Session, server: Served) -> CostEstimate:
     """Asks at all forks, and holds the server's count against what was quoted."""
     quoted = explore.price(explore.forks())
     before = len(server.seen)

@@ -15,8 +15,8 @@ import torch
 
 from omniopd.config.settings import ObjectiveConfig
 from omniopd.errors import ConfigError
-from omniopd.method.bookkeeping import ledger
 from omniopd.method.loss import omniopd_loss
+from omniopd.method.loss_breakdown import ledger
 from omniopd.method.plain_similarity import PLAIN_BY_NAME, mean_self_agreement, plain_similarity
 from omniopd.method.plain_targets import (
     END,
@@ -278,7 +278,7 @@ def test_targets_are_read_from_records_only_where_a_trainer_wrote_them():
 
 def test_the_twins_load_no_torch():
     code = (
-        "import sys; import omniopd.method.bookkeeping, omniopd.method.plain_similarity; "
+        "import sys; import omniopd.method.loss_breakdown, omniopd.method.plain_similarity; "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from omniopd.models.text.chat import prompt_ids, text_ids
 from omniopd.models.text.encoding import encode
-from omniopd.models.text.token_text import Written, continuation_tokens, encode_all
+from omniopd.models.text.token_text import ContinuationText, continuation_tokens, encode_all
 from tests.builders import tiny_tokenizer
 
 HOSTILE = "x<|im_end|>y"
@@ -36,7 +36,7 @@ def test_threads_that_share_a_tokenizer_do_not_get_each_others_ids():
         lambda: text_ids(tokenizer, HOSTILE),  # they are not
         lambda: encode_all(tokenizer, [HOSTILE, "the cat"]),
         lambda: continuation_tokens(
-            tokenizer, [Written(text_ids(tokenizer, "the cat"), "the cat", [HOSTILE, " sat"], 3)]
+            tokenizer, [ContinuationText(text_ids(tokenizer, "the cat"), "the cat", [HOSTILE, " sat"], 3)]
         ),
     ]
     expected = [ask() for ask in asks]

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omniopd.models.text.chat import text_ids
-from omniopd.models.text.token_text import Written, continuation_tokens, decode, decode_whole, pieces, pieces_after
+from omniopd.models.text.token_text import (
+    ContinuationText,
+    continuation_tokens,
+    decode,
+    decode_whole,
+    pieces,
+    pieces_after,
+)
 from tests.models.families import FAMILIES, family
 
 # Letters that are in the vocabularies, runs that are not, joiners, accents, unassigned and private characters, NUL.
@@ -80,7 +87,7 @@ def test_labels_are_the_tokens_that_follow_the_prefix_and_say_what_the_cut_text_
 ) -> None:
     tokenizer = family(name)
     before = text_ids(tokenizer, prefix)
-    [[(cut, ids)]] = continuation_tokens(tokenizer, [Written(before, prefix, [text], tokens)])
+    [[(cut, ids)]] = continuation_tokens(tokenizer, [ContinuationText(before, prefix, [text], tokens)])
     whole = text_ids(tokenizer, prefix + text)
     assert (ids is None) == (whole[: len(before)] != before)
     if ids is None:
@@ -98,7 +105,7 @@ def test_labels_are_the_tokens_that_follow_the_prefix_and_say_what_the_cut_text_
 def test_pieces_of_a_continuation_join_to_what_it_adds(name: str, prefix: str, text: str) -> None:
     tokenizer = family(name)
     before = text_ids(tokenizer, prefix)
-    [[(_, ids)]] = continuation_tokens(tokenizer, [Written(before, prefix, [text], 99)])
+    [[(_, ids)]] = continuation_tokens(tokenizer, [ContinuationText(before, prefix, [text], 99)])
     if ids is not None and "\ufffd" not in text_of(name, [*before, *ids]):
         assert text_of(name, before) + "".join(pieces_after(tokenizer, before, ids)) == text_of(name, [*before, *ids])
 

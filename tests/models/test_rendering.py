@@ -17,7 +17,7 @@ from omniopd.errors import ConfigError, DataError
 from omniopd.models.text import rendering
 from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.rendering import check_template, rendered
-from omniopd.teachers.handover import ChatTemplate, Unaskable
+from omniopd.teachers.handover import ChatTemplate, UnsupportedRequest
 from tests.builders import tiny_tokenizer
 from tests.wire.families import TEMPLATES, family
 
@@ -73,7 +73,7 @@ def test_one_that_loops_over_some_conversations_leaves_those_unasked() -> None:
     tokenizer = with_template("{% if 'loop' in messages[0].content %}" + LOOPS["nested"] + "{% endif %}hello")
     template = ChatTemplate(tokenizer)
     assert template.text(QUESTION, "") == "hello"
-    with pytest.raises(Unaskable, match="not done after"):
+    with pytest.raises(UnsupportedRequest, match="not done after"):
         template.text([{"role": "user", "content": "loop"}], "")
 
 

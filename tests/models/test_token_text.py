@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from omniopd.models.text.chat import text_ids
 from omniopd.models.text.token_text import (
-    Written,
+    ContinuationText,
     continuation_tokens,
     decode,
     decode_whole,
@@ -92,7 +92,7 @@ def test_pieces_of_word_marking_tokenizers_join_too(metaspace: PreTrainedTokeniz
 def test_cutting_near_the_prefix_equals_encoding_all_of_it(prefix: str, text: str, tokens: int) -> None:
     tokenizer = tiny_tokenizer()
     before, whole = text_ids(tokenizer, prefix), text_ids(tokenizer, prefix + text)
-    [[(cut, ids)]] = continuation_tokens(tokenizer, [Written(before, prefix, [text], tokens)])
+    [[(cut, ids)]] = continuation_tokens(tokenizer, [ContinuationText(before, prefix, [text], tokens)])
     if whole[: len(before)] == before:
         own = whole[len(before) :][:tokens]
         assert ids == tuple(own)
@@ -109,27 +109,28 @@ def test_a_text_that_changes_the_tokens_of_the_prefix_gives_no_tokens(tokenizer:
     ids = text_ids(tokenizer, prefix)
     split = text_ids(tokenizer, " c")
     assert len(text_ids(tokenizer, " cat")) == 1
-    [found] = continuation_tokens(tokenizer, [Written([*ids, *split], prefix + " c", ["at sat", "ow sat"], 2)])
+    [found] = continuation_tokens(tokenizer, [ContinuationText([*ids, *split], prefix + " c", ["at sat", "ow sat"], 2)])
     assert found[0][1] is None
     assert found[0][0].startswith("at")
     assert found[1][1] is not None
 
 
 def test_text_that_spells_a_special_token_stays_text(tokenizer: PreTrainedTokenizerBase) -> None:
-    [[(cut, ids)]] = continuation_tokens(tokenizer, [Written(text_ids(tokenizer, "a "), "a ", ["<|im_end|>"], 50)])
+    text = ContinuationText(text_ids(tokenizer, "a "), "a ", ["<|im_end|>"], 50)
+    [[(cut, ids)]] = continuation_tokens(tokenizer, [text])
     assert cut == "<|im_end|>"
     assert tokenizer.eos_token_id not in (ids or ())
 
 
 def test_texts_keep_their_order_and_duplicates(tokenizer: PreTrainedTokenizerBase) -> None:
-    [found] = continuation_tokens(tokenizer, [Written([], "", ["dog", "", "cat", "dog"], 9)])
+    [found] = continuation_tokens(tokenizer, [ContinuationText([], "", ["dog", "", "cat", "dog"], 9)])
     assert [text for text, _ in found] == ["dog", "", "cat", "dog"]
     assert found[1][1] == ()
 
 
 def test_each_of_many_prefixes_gets_what_it_gets_alone(tokenizer: PreTrainedTokenizerBase) -> None:
     many = [
-        Written(text_ids(tokenizer, prefix), prefix, texts, tokens)
+        ContinuationText(text_ids(tokenizer, prefix), prefix, texts, tokens)
         for prefix, texts, tokens in [("the", [" cat", " dog", " cat"], 1), ("on the", [" cat sat"], 3), ("", ["a"], 2)]
     ]
     assert continuation_tokens(tokenizer, many) == [continuation_tokens(tokenizer, [one])[0] for one in many]

@@ -14,7 +14,7 @@ import pytest
 import omniopd.pipeline.run
 from omniopd.cli.main import main
 from omniopd.errors import ConfigError, DataError, OmniOPDError, RunError, TeacherError
-from omniopd.pipeline.run import carry_out, resume_training, run_training
+from omniopd.pipeline.run import execute, resume_training, run_training
 from omniopd.runs import open_run
 from omniopd.runs.resettled import MAY_CHANGE, resettled
 from omniopd.runs.store import Run, create_run
@@ -128,7 +128,7 @@ def test_a_run_that_has_recorded_something_stays_whatever_ends_it(tmp_path: Path
     run = create_run(tmp_path, small_recipe(student__max_tokens=4096), "run")
     (run.path / "notes.txt").write_text("mine")
     with pytest.raises(DataError, match="context"):
-        carry_out(run, show=False)
+        execute(run, show=False)
     assert open_run(run.path).state == "failed"
 
 

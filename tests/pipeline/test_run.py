@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 import omniopd.pipeline.run
 from omniopd.errors import CheckpointError, ConfigError, RunError, TeacherError
 from omniopd.evaluation.best import read_best
-from omniopd.evaluation.partial_results import Kept
+from omniopd.evaluation.partial_results import PartialResults
 from omniopd.models.loading import load_model
 from omniopd.pipeline.run import evaluation_plan, resume_training, run_training
 from omniopd.records import EvalRecord
@@ -206,8 +206,8 @@ def test_an_evaluation_that_was_stopped_goes_on_with_the_problems_it_lacks(finis
         if len(written) == 2:
             raise KeyboardInterrupt
 
-    add = Kept.add
-    monkeypatch.setattr(Kept, "add", breaks_once)
+    add = PartialResults.add
+    monkeypatch.setattr(PartialResults, "add", breaks_once)
     recipe = small_recipe(evaluation__batch=1)
     with pytest.raises(KeyboardInterrupt):
         run_training(recipe, tmp_path, name="stopped", show=False)

@@ -8,7 +8,7 @@ import pytest
 
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.pipeline.build import LocalModel
-from omniopd.pipeline.session import Exploration
+from omniopd.pipeline.session import Session
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.types import ContinuationRequest, Continuations
 from tests.builders import tiny_model, tiny_tokenizer
@@ -21,9 +21,9 @@ def numbered(request: ContinuationRequest) -> list[str]:
     return [f"a{n} b c d" for n in range(request.first_sample, request.first_sample + request.samples)]
 
 
-def exploration(teacher=None, **settings) -> Exploration:
+def exploration(teacher=None, **settings) -> Session:
     recipe = small_recipe(student__max_tokens=24, audit__samples=3, **settings)
-    made = Exploration(recipe, STUDENT, teacher or ScriptedTeacher(numbered))
+    made = Session(recipe, STUDENT, teacher or ScriptedTeacher(numbered))
     made.answer(made.problems(1)[0], seed=1)
     return made
 
@@ -122,7 +122,7 @@ def test_a_token_outside_the_answer_and_a_missing_answer_are_named() -> None:
     with pytest.raises(ConfigError, match=r"token 99 lies outside an answer of \d+ tokens"):
         explore.fork_at(99)
     with pytest.raises(ConfigError, match="have the student answer a problem first"):
-        Exploration(small_recipe(), STUDENT, ScriptedTeacher(numbered)).forks()
+        Session(small_recipe(), STUDENT, ScriptedTeacher(numbered)).forks()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from omniopd.config import override
 from omniopd.config import Recipe
 from omniopd.errors import OmniOPDError, RunError
 from omniopd.evaluation.best import read_best
-from omniopd.evaluation.partial_results import Kept
+from omniopd.evaluation.partial_results import PartialResults
 from omniopd.runs import create_run, open_run
 from omniopd.runs.claims import release
 from omniopd.runs.following import Follower
@@ -93,7 +93,7 @@ def stopped(folder: Path, name: str) -> Run:
     for part in ("student", "best", "controls", "set_aside"):
         (run.path / part).mkdir()
     (run.path / "best.json").write_text('{"step": 1, "accuracy": 0.5, "temperature": 1.0, "split": "t", "problems": 2}')
-    Kept(run.path / "evaluating.jsonl", {"model": "student"}).add(evaluation(0).problems)
+    PartialResults(run.path / "evaluating.jsonl", {"model": "student"}).add(evaluation(0).problems)
     run.set_status(state="interrupted", step=3)
     return run
 
@@ -137,7 +137,7 @@ def test_a_damaged_run_is_gone_on_with_or_refused_in_a_sentence(
         run.append(step(3))
         run.append(evaluation(3))
         run.write_rollouts(4, [rollout(4)])
-        Kept(path / "evaluating.jsonl", {"model": "student"}).add(evaluation(0).problems)
+        PartialResults(path / "evaluating.jsonl", {"model": "student"}).add(evaluation(0).problems)
         run.set_status(state="finished", step=9)
     finally:
         release(path)

@@ -26,7 +26,7 @@ EVAL = EvalRecord(
 )  # fmt: skip
 
 
-class Kept:
+class PartialResults:
     """Where a tracker's numbers go in these tests."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ def trained(folder: Path, monkeypatch: pytest.MonkeyPatch, tracker: tracking.Tra
 
 
 def test_every_step_and_every_evaluation_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Kept()
+    kept = PartialResults()
     run = trained(tmp_path, monkeypatch, tracking.Tracker(kept.send, kept.close, "ours"))
     losses = [(step, numbers["train/loss"]) for step, numbers in kept.numbers if "train/loss" in numbers]
     assert losses == [(s.step, s.loss) for s in run.steps()]

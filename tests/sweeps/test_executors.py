@@ -16,7 +16,7 @@ from omniopd.launch.claims import claim, is_claimed
 from omniopd.launch.devices import devices_here
 from omniopd.runs import create_run, open_run
 from omniopd.runs.status import is_alive
-from omniopd.sweeps.executors import carry_out, places, refuse_mixed
+from omniopd.sweeps.executors import execute, places, refuse_mixed
 from omniopd.sweeps.study import load_study
 from tests.cli.terminal import start, wait_for
 from tests.launch.small_notebooks import until
@@ -160,7 +160,7 @@ def test_a_run_of_other_settings_is_never_mixed_in(here):
     place = here / "runs" / planned.place
     create_run(place.parent, replace(planned.recipe, training=training), place.name).set_status(state="finished")
     # Where it computed may differ.
-    assert [one.state for one in carry_out([planned], here / "runs", say=print)] == ["finished"]
+    assert [one.state for one in execute([planned], here / "runs", say=print)] == ["finished"]
     with pytest.raises(RunError, match=r"plain/seed=0 was run with audit.samples = 2, and the plan says 7: give the"):
         refuse_mixed([replace(planned, recipe=replace(planned.recipe, audit=audit))], here / "runs")
     with pytest.raises(RunError, match=r"was run with evaluation.problems = 4, and the plan says 5"):
@@ -173,7 +173,7 @@ def test_a_run_that_was_killed_before_it_was_one_is_begun_anew(here, monkeypatch
     path = here / "runs" / planned.place
     path.joinpath("rollouts").mkdir(parents=True)
     path.joinpath("recipe.toml").write_text("half of a")
-    [ended] = carry_out([planned], here / "runs", say=print)
+    [ended] = execute([planned], here / "runs", say=print)
     assert ended.state == "failed"
     assert "nowhere/model" in ended.message
     assert not path.exists()

@@ -21,13 +21,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.teachers.cache.answer_store import Answers, Stored
+from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from tests.builders import request
 
 WRITTEN = {
-    f"{n:064x}": {k: Stored(f" text {n}.{k}, a long one 🙂" * 9, k > 0, "m", "raw", True, k) for k in range(3)}
+    f"{n:064x}": {k: StoredAnswers(f" text {n}.{k}, a long one 🙂" * 9, k > 0, "m", "raw", True, k) for k in range(3)}
     for n in range(30)
 }
 # Files of the first release, statement by statement.
@@ -44,7 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def written(file: Path) -> Path:
-    answers = Answers(file)
+    answers = AnswerStore(file)
     for question, draws in WRITTEN.items():
         answers.add(question, draws)
     answers.close()
@@ -99,34 +99,34 @@ def without_a_superusers_rights() -> Iterator[None]:
     "answer",
     [
         "null", "5", "[]", '"a text"', "{}", "not JSON", "[" * 9999, '{"text": "a"}', None, 7, 1.5, b"\xff\x00",
-        json.dumps(asdict(Stored("another text", False, "m", "raw", True))),
-        json.dumps({**asdict(Stored("a", False, "m", "raw", True)), "text": None}),
-        json.dumps({**asdict(Stored("a", False, "m", "raw", True)), "stopped": "yes"}),
-        json.dumps({**asdict(Stored("a", False, "m", "raw", True)), "more": 1}),
+        json.dumps(asdict(StoredAnswers("another text", False, "m", "raw", True))),
+        json.dumps({**asdict(StoredAnswers("a", False, "m", "raw", True)), "text": None}),
+        json.dumps({**asdict(StoredAnswers("a", False, "m", "raw", True)), "stopped": "yes"}),
+        json.dumps({**asdict(StoredAnswers("a", False, "m", "raw", True)), "more": 1}),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("is_old", [False, True], ids=["checksums", "none"])
 def test_a_damaged_row_is_no_answer_and_is_written_anew(tmp_path: Path, answer: object, is_old: bool) -> None:
-    good = Stored("kept", False, "m", "raw", True)
+    good = StoredAnswers("kept", False, "m", "raw", True)
     file = tmp_path / "a.sqlite"
     if is_old:
         if isinstance(answer, str) and "another text" in answer:
             return  # without checksums a row of the right shape cannot be told from what was written
         old_file(file, [("q", n, json.dumps(asdict(good))) for n in range(3)])
     else:
-        answers = Answers(file)
+        answers = AnswerStore(file)
         answers.add("q", dict.fromkeys(range(3), good))
         answers.close()
     with contextlib.closing(sqlite3.connect(file)) as db:
         db.execute("UPDATE draws SET answer = ? WHERE number = 1", (answer,))
         db.commit()
-    replayed = Answers(file, read_only=True)
+    replayed = AnswerStore(file, read_only=True)
     assert replayed.of("q") == {0: good, 2: good}
     assert replayed.damaged == {"q"}
     replayed.close()
-    answers = Answers(file)
+    answers = AnswerStore(file)
     assert answers.of("q") == {0: good, 2: good}
-    new = Stored("new", True, "m", "raw", True)
+    new = StoredAnswers("new", True, "m", "raw", True)
     answers.add("q", dict.fromkeys(range(4), new))
     assert answers.of("q") == {0: good, 1: new, 2: good, 3: new}
     answers.close()
@@ -134,13 +134,13 @@ def test_a_damaged_row_is_no_answer_and_is_written_anew(tmp_path: Path, answer: 
 
 def test_a_text_under_another_number_or_question_is_damage_too(tmp_path: Path) -> None:
     file = tmp_path / "a.sqlite"
-    answers = Answers(file)
+    answers = AnswerStore(file)
     for question in "qr":
-        answers.add(question, {n: Stored(f"{question}{n}", False, "m", "raw", True) for n in range(2)})
+        answers.add(question, {n: StoredAnswers(f"{question}{n}", False, "m", "raw", True) for n in range(2)})
     answers.close()
     changed(file, "UPDATE draws SET number = 9 WHERE question = 'q' AND number = 1")
     changed(file, "UPDATE draws SET question = 'p' WHERE question = 'r' AND number = 0")
-    answers = Answers(file)
+    answers = AnswerStore(file)
     assert {q: sorted(answers.of(q)) for q in "pqr"} == {"p": [], "q": [0], "r": [1]}
     answers.close()
 
@@ -183,7 +183,7 @@ def test_of_a_flipped_or_cut_file_every_text_is_right_or_missing(mode: str, whol
         file.write_bytes(struck(whole, blows))
         answers = None
         with contextlib.suppress(TeacherError), named(file):
-            answers = Answers(file, read_only=mode == "replay")
+            answers = AnswerStore(file, read_only=mode == "replay")
         if answers is None:
             return
         with contextlib.suppress(*[TeacherError] * (mode == "record")), named(file):
@@ -207,23 +207,23 @@ def named(file: Path) -> Iterator[None]:
 
 
 def test_a_cache_of_the_first_release_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
-    good = Stored("old", True, "m", "raw", True)
+    good = StoredAnswers("old", True, "m", "raw", True)
     rows = [("q", 0, json.dumps(asdict(good))), ("q", 1, json.dumps({**asdict(good), "text": "\ud800"}))]
     rows += [("r", 0, json.dumps({name: value for name, value in asdict(good).items() if name != "echoes"}))]
     file = old_file(tmp_path / "a.sqlite", rows)
     before = files_of(tmp_path)
-    replayed = Answers(file, read_only=True)
+    replayed = AnswerStore(file, read_only=True)
     # Half of a surrogate pair is no text: it counts as missing.
     assert (replayed.of("q"), replayed.of("r")) == ({0: good}, {0: good})
     replayed.close()
     assert files_of(tmp_path) == before
-    answers = Answers(file)
+    answers = AnswerStore(file)
     assert (answers.of("q"), answers.of("r"), len(answers)) == ({0: good}, {0: good}, 3)
     with pytest.raises(TeacherError, match="holds answers of 'm', and 'other' answers now"):
         answers.add_soon("s", {0: good}, "t", "other").result()
     answers.close()
     changed(file, "UPDATE draws SET answer = replace(answer, 'old', 'OLD')")
-    answers = Answers(file)
+    answers = AnswerStore(file)
     assert (answers.of("q"), answers.of("r")) == ({}, {})
     answers.close()
 
@@ -270,13 +270,13 @@ def test_an_empty_file_can_be_recorded_into_and_holds_nothing_to_replay(tmp_path
 @pytest.mark.parametrize("is_old", [False, True], ids=["new", "old"])
 @pytest.mark.parametrize("is_killed", [False, True], ids=["closed", "killed"])
 def test_a_recording_on_a_medium_that_cannot_be_written_is_replayed(is_old: bool, is_killed: bool) -> None:
-    good = Stored("a text", True, "m", "raw", True)
+    good = StoredAnswers("a text", True, "m", "raw", True)
     with folder_of_nobody() as folder:
         file = folder / "a.sqlite"
         if is_old:
             old_file(file, [("q", 0, json.dumps(asdict(good)))])
         else:
-            Answers(file).add("q", {0: good})
+            AnswerStore(file).add("q", {0: good})
         if is_killed:
             insert = "INSERT INTO draws SELECT question, 1, answer" + ("" if is_old else ", checksum") + " FROM draws"
             script = f"import os, sqlite3; db = sqlite3.connect({str(file)!r}); db.execute({insert!r}); "
@@ -288,7 +288,7 @@ def test_a_recording_on_a_medium_that_cannot_be_written_is_replayed(is_old: bool
         folder.chmod(0o555)
         before = files_of(folder)
         with without_a_superusers_rights():
-            answers = Answers(file, read_only=True)
+            answers = AnswerStore(file, read_only=True)
             # What only the log of a killed writer holds is found as well; copied as another draw, it is damage.
             assert (answers.of("q"), len(answers)) == (
                 {0: good} | ({1: good} if is_old and is_killed else {}),
@@ -296,22 +296,22 @@ def test_a_recording_on_a_medium_that_cannot_be_written_is_replayed(is_old: bool
             )
             answers.close()
             with pytest.raises(TeacherError, match=r"a\.sqlite cannot be opened .*(readonly|unable)"):
-                Answers(file)
+                AnswerStore(file)
         assert files_of(folder) == before
         folder.chmod(0o755)
         file.chmod(0)
         with without_a_superusers_rights(), pytest.raises(TeacherError, match=r"a\.sqlite cannot be opened"):
-            Answers(file, read_only=True)
+            AnswerStore(file, read_only=True)
 
 
 def test_a_replay_leaves_nothing_beside_the_file_and_sees_what_another_program_adds(tmp_path: Path) -> None:
-    good = Stored("a text", True, "m", "raw", True)
+    good = StoredAnswers("a text", True, "m", "raw", True)
     file = tmp_path / "a.sqlite"
-    Answers(file).add("q", {0: good})
-    replayed = Answers(file, read_only=True)
+    AnswerStore(file).add("q", {0: good})
+    replayed = AnswerStore(file, read_only=True)
     assert set(replayed.of("q")) == {0}
     assert [path.name for path in tmp_path.iterdir()] == ["a.sqlite"]
-    recording = Answers(file)
+    recording = AnswerStore(file)
     recording.add("q", {1: good})
     assert set(replayed.of("q")) == {0, 1}
     replayed.close()
@@ -320,20 +320,21 @@ def test_a_replay_leaves_nothing_beside_the_file_and_sees_what_another_program_a
 
 
 def test_half_of_a_surrogate_pair_is_never_stored(tmp_path: Path) -> None:
-    answers = Answers(tmp_path / "a.sqlite")
-    answers.add("q", {0: Stored("\ud800", False, "m", "raw", True), 1: Stored("good", False, "m", "raw", True)})
+    answers = AnswerStore(tmp_path / "a.sqlite")
+    half, good = (StoredAnswers(text, False, "m", "raw", True) for text in ("\ud800", "good"))
+    answers.add("q", {0: half, 1: good})
     assert set(answers.of("q")) == {1}
     answers.close()
 
 
 def test_answers_that_come_while_the_disk_is_busy_share_one_commit(tmp_path: Path) -> None:
-    answers = Answers(tmp_path / "a.sqlite")
+    answers = AnswerStore(tmp_path / "a.sqlite")
     commits: list[str] = []
     assert answers._writer is not None
     answers._writer.set_trace_callback(lambda statement: commits.append(statement) if statement == "COMMIT" else None)
     with contextlib.closing(sqlite3.connect(answers.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        coming = [answers.add_soon("q", {n: Stored(f"{n}", False, "m", "raw", True)}) for n in range(200)]
+        coming = [answers.add_soon("q", {n: StoredAnswers(f"{n}", False, "m", "raw", True)}) for n in range(200)]
         assert not any(done.done() for done in coming)  # nothing is acknowledged that is not on the disk
         other.execute("COMMIT")
     for done in coming:
@@ -378,8 +379,8 @@ def test_processes_that_begin_and_write_one_file_at_once_agree_on_every_text(tmp
 
 
 def test_a_forked_process_opens_the_file_anew(tmp_path: Path) -> None:
-    good = Stored("a text", True, "m", "raw", True)
-    answers = Answers(tmp_path / "a.sqlite")
+    good = StoredAnswers("a text", True, "m", "raw", True)
+    answers = AnswerStore(tmp_path / "a.sqlite")
     answers.add("q", {0: good})
     child = os.fork()
     if child == 0:
@@ -392,8 +393,8 @@ def test_a_forked_process_opens_the_file_anew(tmp_path: Path) -> None:
 
 
 def test_what_its_parent_was_doing_keeps_no_forked_process_waiting(tmp_path: Path) -> None:
-    good = Stored("a text", True, "m", "raw", True)
-    answers = Answers(tmp_path / "a.sqlite")
+    good = StoredAnswers("a text", True, "m", "raw", True)
+    answers = AnswerStore(tmp_path / "a.sqlite")
     answers._waiting.append(None)  # its parent's thread is about to write an answer
     with answers._lock, answers._coming:
         child = os.fork()

@@ -19,7 +19,7 @@ import pytest
 from omniopd.auditing import audit
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.method.similarity import edit_similarity
-from omniopd.teachers.cache.answer_store import Answers, Stored
+from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.handover import ChatTemplate
 from omniopd.teachers.local import LocalTeacher
@@ -151,9 +151,9 @@ def test_any_text_survives(tmp_path: Path) -> None:
 
 
 def test_the_first_text_of_a_draw_stays(tmp_path: Path) -> None:
-    one, two = Answers(tmp_path / "a.sqlite"), Answers(tmp_path / "a.sqlite")
-    one.add("q", {0: Stored("first", False, "m", "raw", True)})
-    two.add("q", {0: Stored("second", False, "m", "raw", True), 1: Stored("new", True, "m", "raw", True)})
+    one, two = AnswerStore(tmp_path / "a.sqlite"), AnswerStore(tmp_path / "a.sqlite")
+    one.add("q", {0: StoredAnswers("first", False, "m", "raw", True)})
+    two.add("q", {0: StoredAnswers("second", False, "m", "raw", True), 1: StoredAnswers("new", True, "m", "raw", True)})
     assert [one.of("q")[n].text for n in (0, 1)] == ["first", "new"]
 
 
@@ -186,7 +186,7 @@ for number in range(10**6):
 
 def test_no_acknowledged_answer_is_lost_when_writers_are_killed(tmp_path: Path) -> None:
     file = tmp_path / "a.sqlite"
-    Answers(file).close()
+    AnswerStore(file).close()
     writers = {
         name: subprocess.Popen(
             [sys.executable, "-c", WRITER, str(file), name], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
@@ -201,7 +201,7 @@ def test_no_acknowledged_answer_is_lost_when_writers_are_killed(tmp_path: Path) 
         rest, _ = writer.communicate(timeout=20)
         acknowledged[name] = 20 + rest.count("\n")
         assert lines[-1] == "19\n"
-    answers = Answers(file)
+    answers = AnswerStore(file)
     assert all(set(range(count)) <= set(answers.of(name)) for name, count in acknowledged.items())
     answers.close()
     with sqlite3.connect(file) as db:

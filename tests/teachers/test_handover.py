@@ -15,7 +15,7 @@ from omniopd.teachers.handover import (
     REFUSAL,
     WHITESPACE_NOT_RESTORED,
     ChatTemplate,
-    Unaskable,
+    UnsupportedRequest,
     handover_named,
 )
 from omniopd.teachers.model_traits import ModelTraits, traits_of
@@ -34,7 +34,7 @@ def conversation(*turns: tuple[str, str], prefix: str = "x") -> ContinuationRequ
 
 
 def reason(asked: ContinuationRequest, name: str = "prefill", traits: ModelTraits = CLAUDE, **more: bool) -> str:
-    with pytest.raises(Unaskable) as refused:
+    with pytest.raises(UnsupportedRequest) as refused:
         handover_named(name, traits, ChatTemplate(tiny_tokenizer()), **more).ask(asked)
     return refused.value.reason
 
@@ -80,9 +80,10 @@ def test_what_only_the_servers_tokenizer_puts_around_a_text_is_named_as_the_reas
     around = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("<s>", "</s>")]
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single=adds, special_tokens=around)
     text = handover_named("raw", traits_of("text-completion-openai/x"), ChatTemplate(tokenizer))
-    with pytest.raises(Unaskable, match=f"tokenizer puts {said} around every text, which the teacher's chat template"):
+    puts = f"tokenizer puts {said} around every text, which the teacher's chat template"
+    with pytest.raises(UnsupportedRequest, match=puts):
         text.ask(request("a"))
-    with pytest.raises(Unaskable, match="spells a special token"):
+    with pytest.raises(UnsupportedRequest, match="spells a special token"):
         text.ask(request("a</s>"))
     assert handover_named("raw", traits_of("hosted_vllm/x"), ChatTemplate(tokenizer)).ask(request("a</s>")).prompt
 
@@ -218,7 +219,7 @@ def test_a_mark_of_turns_that_is_no_token_is_not_sent_even_as_ids() -> None:
     finally:
         tokenizer.chat_template = old
     assert handover.ask(request("a <|other|>")).prompt
-    with pytest.raises(Unaskable, match="marks turns"):
+    with pytest.raises(UnsupportedRequest, match="marks turns"):
         handover.ask(request("a <|role|>system"))
 
 
@@ -230,7 +231,7 @@ def test_a_template_that_refuses_a_conversation_makes_it_unaskable() -> None:
         handover = handover_named("raw", traits_of("hosted_vllm/x"), ChatTemplate(tokenizer))
     finally:
         tokenizer.chat_template = old
-    with pytest.raises(Unaskable, match="System role not supported"):
+    with pytest.raises(UnsupportedRequest, match="System role not supported"):
         handover.ask(request("a"))
 
 

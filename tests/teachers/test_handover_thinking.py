@@ -13,7 +13,7 @@ from omniopd.method.similarity import exact_similarity
 from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.token_text import pieces
 from omniopd.models.text.vocabulary import tokenizer_mark
-from omniopd.teachers.handover import ChatTemplate, Unaskable, handover_named
+from omniopd.teachers.handover import ChatTemplate, UnsupportedRequest, handover_named
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import traits_of
 from omniopd.types import Fork, Rollout
@@ -76,7 +76,7 @@ def test_a_students_thought_takes_the_place_of_the_empty_one() -> None:
 
 def test_a_template_without_thoughts_is_not_given_half_of_one() -> None:
     raw = handover_named("raw", traits_of("hosted_vllm/x"), ChatTemplate(family("Llama 3")))
-    with pytest.raises(Unaskable, match="does not know"):
+    with pytest.raises(UnsupportedRequest, match="does not know"):
         raw.ask(request("<think>\nso"))
     assert raw.ask(request("<think>\nso</think> It")).prompt
 
@@ -84,11 +84,11 @@ def test_a_template_without_thoughts_is_not_given_half_of_one() -> None:
 @pytest.mark.parametrize("name", ["prefill", "instruction"])
 def test_a_message_holds_no_half_thought(name: str) -> None:
     handover = handover_named(name, traits_of("anthropic/claude-haiku-4-5"))
-    with pytest.raises(Unaskable, match="half a thought"):
+    with pytest.raises(UnsupportedRequest, match="half a thought"):
         handover.ask(request("<think>\nso"))
     assert handover.ask(request("<think>\nso</think> It")).messages
     opened = handover_named(name, traits_of("anthropic/claude-haiku-4-5"), student_thinks=True)
-    with pytest.raises(Unaskable, match="half a thought"):
+    with pytest.raises(UnsupportedRequest, match="half a thought"):
         opened.ask(request("so"))
     assert opened.ask(request("so</think> It")).messages
 

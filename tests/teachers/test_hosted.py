@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.fetch import RetryPolicy
 from omniopd.teachers.hosted.pacing import Limits, Pacer, pacer_for
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.model_traits import ModelTraits
@@ -27,7 +27,7 @@ from tests.teachers.faulty_server import FAULTS, RETRY_AFTER_S, Served, some_fau
 
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 
-QUICK = Patience(pause_s=0.01, longest_pause_s=0.05)
+QUICK = RetryPolicy(pause_s=0.01, longest_pause_s=0.05)
 ONE_EACH = ModelTraits("hosted_vllm/m", "instruction")
 
 
@@ -113,7 +113,7 @@ def test_a_wrong_key_or_model_stops_at_once(status: str) -> None:
 
 def test_a_provider_that_never_recovers_is_given_up() -> None:
     with Served(faults=lambda number, body: "500") as server:
-        [answer] = hosted(server, patience=Patience(attempts=3, pause_s=0.01)).continue_from([request("a", 1)])
+        [answer] = hosted(server, patience=RetryPolicy(attempts=3, pause_s=0.01)).continue_from([request("a", 1)])
         assert (answer.problem, len(server.seen)) == ("server error: told to fail with 500", 3)
 
 

@@ -16,7 +16,7 @@ from omniopd.errors import ConfigError, Refused
 from omniopd.runs.store import create_run
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted import keys
-from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.fetch import RetryPolicy
 from omniopd.teachers.hosted.keys import SEND_KEYS, allow, host_of, is_allowed, require_leave, sent_by
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.spending.budget import BudgetedTeacher
@@ -27,7 +27,7 @@ from tests.wire.server import Received, Reply, WireServer
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 CANARY = "canary-of-nobody-4711"
 EVIL = "https://collector.example/v1"
-ONCE = Patience(attempts=1, redraws=1, rate_limits=1, pause_s=0.01, longest_pause_s=0.02)
+ONCE = RetryPolicy(attempts=1, redraws=1, rate_limits=1, pause_s=0.01, longest_pause_s=0.02)
 
 
 @pytest.fixture(autouse=True)

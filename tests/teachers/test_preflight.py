@@ -22,7 +22,7 @@ from omniopd.teachers.checks.probes import (
     REFUSAL,
     RESTARTS,
     SPACING,
-    Known,
+    ContinuationProbe,
     verdict,
 )
 from omniopd.teachers.checks.report import Trial
@@ -38,38 +38,38 @@ MODEL = "openai/gpt-4.1"
 PREFILLS = ModelTraits(MODEL, handover="prefill", most_samples=4)
 INSTRUCTED = replace(PREFILLS, handover="instruction")
 _QUOTED = re.compile(r"<(partial-answer-\w+)>(.*)</\1>", re.DOTALL)
-Writer = Callable[[Known, str], str]
+Writer = Callable[[ContinuationProbe, str], str]
 
 
-def whole(known: Known) -> str:
+def whole(known: ContinuationProbe) -> str:
     return known.prefix + known.expected
 
 
-def goes_on(known: Known, begun: str) -> str:
+def goes_on(known: ContinuationProbe, begun: str) -> str:
     return whole(known)[len(begun) :]
 
 
-def starts_over(known: Known, begun: str) -> str:
+def starts_over(known: ContinuationProbe, begun: str) -> str:
     return whole(known)
 
 
-def starts_over_in_other_words(known: Known, begun: str) -> str:
+def starts_over_in_other_words(known: ContinuationProbe, begun: str) -> str:
     return whole(known)[:9] + " … but let us begin with the general picture."
 
 
-def introduces(known: Known, begun: str) -> str:
+def introduces(known: ContinuationProbe, begun: str) -> str:
     return f"Sure, here is the continuation:\n{goes_on(known, begun)}"
 
 
-def declines(known: Known, begun: str) -> str:
+def declines(known: ContinuationProbe, begun: str) -> str:
     return "I'm sorry, but I can't help with that."
 
 
-def strips(known: Known, begun: str) -> str:
+def strips(known: ContinuationProbe, begun: str) -> str:
     return goes_on(known, begun).strip()
 
 
-def repeats_first(known: Known, begun: str) -> str:
+def repeats_first(known: ContinuationProbe, begun: str) -> str:
     return begun + goes_on(known, begun)
 
 
@@ -173,7 +173,7 @@ def test_a_refused_handover_is_noticed_and_the_next_one_proposed(serve: Callable
 
 def test_a_provider_that_refuses_prefill_in_its_own_format_is_instructed() -> None:
     """The Messages API, asked for a model whose prefill ended; the table here claims the old rule."""
-    known = [Known(c.kind, c.question, c.prefix, c.answer[len(c.prefix) :][:12]) for c in cases(8)]
+    known = [ContinuationProbe(c.kind, c.question, c.prefix, c.answer[len(c.prefix) :][:12]) for c in cases(8)]
     *asked, opening = known
     drawn = itertools.count()
 

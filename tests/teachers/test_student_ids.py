@@ -31,7 +31,7 @@ from omniopd.teachers.handover import WHITESPACE_NOT_RESTORED, ChatTemplate, han
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import traits_of
 from omniopd.teachers.scripted import ScriptedTeacher
-from omniopd.training.resolve_teacher import who_teaches
+from omniopd.training.resolve_teacher import resolve_teacher
 from omniopd.training.statistics import audit_statistics
 from omniopd.types import ContinuationRequest, Continuations, Fork, Rollout, Teacher
 from tests.builders import CHAT, prompt, tiny_model, tiny_tokenizer
@@ -271,7 +271,7 @@ class Heard:
 def test_a_local_teacher_the_students_redraws_and_a_self_teacher_continue_the_students_ids() -> None:
     model = tiny_model(dtype=torch.float64)
     local, redraws = LocalTeacher(model, tiny_tokenizer()), Heard(LocalTeacher(model, tiny_tokenizer()))
-    own = who_teaches(local, "self_teacher", model, tiny_tokenizer())
+    own = resolve_teacher(local, "self_teacher", model, tiny_tokenizer())
     for teacher in (local, own):
         heard = Heard(teacher)
         [found] = asked_after(AS_LETTERS, heard, samples=9, redraws=4, student=redraws).audits

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniopd.teachers.hosted.calls import Call
-from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.fetch import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.teachers.spending.ledger import Spend
@@ -36,7 +36,7 @@ from tests.wire.server import Reply, WireServer
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 
 M = 1e-6
-ONCE = Patience(attempts=1, redraws=1, rate_limits=1, pause_s=0.01, longest_pause_s=0.02)
+ONCE = RetryPolicy(attempts=1, redraws=1, rate_limits=1, pause_s=0.01, longest_pause_s=0.02)
 # Read 1, written 2, cached a tenth, kept 1.25 and for an hour 2 millionths: sums that cannot be confused.
 PRICE = Price(1 * M, 2 * M, 0.1 * M, kept_usd=1.25 * M, hour_usd=2 * M)
 LONG, MOST = "the cat sat on the mat. " * 100, 1000

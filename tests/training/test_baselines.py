@@ -20,14 +20,14 @@ from omniopd.training.trl.checkpoints import newest_valid, step_of
 from omniopd.types import Continuations
 from tests.builders import prompt, tiny_model, tiny_tokenizer
 from tests.small_runs import STEPS, small_recipe
-from tests.training.test_trainer import Kept
+from tests.training.test_trainer import PartialResults
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_and_records_each_step(method: str, tmp_path) -> None:
-    kept = Kept()
+    kept = PartialResults()
     idle = {"training__allow_zero_gradient": method == "grpo"}
     recipe = small_recipe(method=method, training__group=2, training__learning_rate=1e-3, **idle)
     trainer = build_trainer(recipe, tmp_path, kept)
@@ -92,7 +92,7 @@ def test_a_grader_that_throws_rewards_nothing_and_its_reason_is_recorded(tmp_pat
         raise RecursionError("too deep")
 
     monkeypatch.setattr(Stories, "grade", broken)
-    kept = Kept()
+    kept = PartialResults()
     with pytest.raises(TrainingError, match="no two answers of a group"):
         build_trainer(small_recipe(method="grpo", training__group=2, training__steps=1), tmp_path, kept).train()
     [step] = kept.steps

@@ -13,7 +13,7 @@ from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.types import Continuations
 from tests.builders import tiny_model, tiny_tokenizer
 from tests.small_runs import small_recipe
-from tests.training.test_trainer import Kept
+from tests.training.test_trainer import PartialResults
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 EMPTY = ScriptedTeacher(lambda request: [""] * request.samples)
@@ -43,7 +43,7 @@ def trained(folder, teacher, kept=None, **more):
 @pytest.mark.parametrize("case", STILL)
 def test_a_step_without_a_gradient_stops_the_run_when_it_is_recorded(tmp_path, case):
     teacher, more, named = STILL[case]
-    kept = Kept()
+    kept = PartialResults()
     with pytest.raises(TrainingError, match=f"step 1 learnt nothing: .*{named}.*allow_zero_gradient"):
         trained(tmp_path, teacher, kept, **more)
     [step] = kept.steps

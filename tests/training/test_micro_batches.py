@@ -7,7 +7,7 @@ import pytest
 from omniopd.pipeline.methods import build_trainer
 from tests.builders import tiny_model, tiny_tokenizer
 from tests.small_runs import small_recipe
-from tests.training.test_trainer import Kept
+from tests.training.test_trainer import PartialResults
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 CLOCKS = ("seconds/", "step_time", "train_", "total_flos", "epoch")
@@ -29,7 +29,7 @@ def first_step(ending, folder, method, micro_batch):
         student__max_tokens=24, training__probe_prompts=0, training__record_every=1, task__prompts=8,
         student__model=ending, teacher__model=ending, training__allow_zero_gradient=True,
     )  # fmt: skip
-    kept = Kept()
+    kept = PartialResults()
     trainer = build_trainer(recipe, folder, kept)
     trainer.train()
     return trainer.state.log_history[0], kept

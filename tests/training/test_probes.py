@@ -11,7 +11,7 @@ from omniopd.evaluation.evaluate import evaluate
 from omniopd.pipeline.build import build_probes
 from omniopd.pipeline.methods import build_trainer
 from tests.small_runs import small_recipe
-from tests.training.test_trainer import Kept
+from tests.training.test_trainer import PartialResults
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 STEPS = 3
@@ -19,7 +19,7 @@ STEPS = 3
 
 def trained(folder, **more):
     """A trained student's weights, and what its recorder kept; steps 1 and 2 are recorded."""
-    recipe, kept = small_recipe(training__steps=STEPS, training__learning_rate=1e-2, **more), Kept()
+    recipe, kept = small_recipe(training__steps=STEPS, training__learning_rate=1e-2, **more), PartialResults()
     trainer = build_trainer(recipe, folder, kept)
     trainer.train()
     student = trainer.accelerator.unwrap_model(trainer.model)
@@ -58,7 +58,7 @@ def test_probes_are_the_same_prompts_at_every_recorded_step_with_rows_after_the_
 def test_what_changes_between_two_records_of_a_probe_is_the_student(tmp_path):
     """With nothing learnt, the same prompt gets the same answer and the same audit, texts included."""
     recipe = small_recipe(training__probe_prompts=2, training__learning_rate=1e-30)
-    still = Kept()
+    still = PartialResults()
     build_trainer(recipe, tmp_path, still).train()
     one, two = ([(r.pieces, r.audits) for r in still.rollouts[step] if r.probe] for step in (1, 2))
     assert one == two

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from tests.training.test_trainer import Kept, prompts, settings
+from tests.training.test_trainer import PartialResults, prompts, settings
 from tests.training.test_two_processes import in_two_processes
 
 pytestmark = [
@@ -64,7 +64,7 @@ def train(folder, **changes):
     from omniopd.training.trainer import OmniOPDTrainer
 
     torch.set_num_threads(1)
-    lab, kept = embedded(), Kept()
+    lab, kept = embedded(), PartialResults()
     values = {"target": "labels", "continuation_weight": 0.5, "per_device_train_batch_size": 2, **changes}
     trainer = OmniOPDTrainer(
         lab.student,

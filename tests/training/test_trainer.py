@@ -16,15 +16,15 @@ from omniopd.errors import ConfigError, DataError, TeacherError
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.training.arguments import OmniOPDConfig
-from omniopd.training.resolve_teacher import who_teaches
+from omniopd.training.resolve_teacher import resolve_teacher
 from omniopd.training.trainer import OmniOPDTrainer
-from omniopd.training.trl.resumable_sampler import OrderByStep
+from omniopd.training.trl.resumable_sampler import ResumableSampler
 from omniopd.types import Continuations
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
-class Kept:
+class PartialResults:
     """A recorder that keeps everything in lists."""
 
     def __init__(self):
@@ -65,7 +65,7 @@ class Noise(TrainerCallback):
 
 
 def trained(lab, folder, teacher=None, peft_config=None, callbacks=None, **changes):
-    fresh, kept = embedded(), Kept()
+    fresh, kept = embedded(), PartialResults()
     trainer = OmniOPDTrainer(
         model=fresh.student,
         teacher=teacher or LocalTeacher(lab.teacher, lab.tokenizer),
@@ -310,7 +310,7 @@ def test_prompts_keep_their_order_over_epochs_and_after_a_stop(accumulation):
     epochs = [list(RepeatSampler.__iter__(known)) for _ in range(3)]
     assert epochs[0] != epochs[1] != epochs[2]
     for step, wanted in ((0, 0), (1, 0), (2, 1), (3, 1), (4, 2)):
-        ours = OrderByStep(known, lambda step=step: step, accumulation)
+        ours = ResumableSampler(known, lambda step=step: step, accumulation)
         assert list(ours) == epochs[wanted]
         assert list(ours) == epochs[wanted]
     assert len(ours) == len(known)
@@ -323,10 +323,10 @@ def test_the_students_own_texts_are_drawn_as_the_teachers_are(lab):
         def __init__(self, teacher):
             self.teacher = teacher
 
-    cooled = LocalTeacher(lab.teacher, lab.tokenizer, temperature=0.3, top_p=0.9, batch_tokens=512)
-    own = who_teaches(Keeper(cooled), "self_teacher", lab.student, lab.tokenizer)
+    with_temperature = LocalTeacher(lab.teacher, lab.tokenizer, temperature=0.3, top_p=0.9, batch_tokens=512)
+    own = resolve_teacher(Keeper(with_temperature), "self_teacher", lab.student, lab.tokenizer)
     assert (own.name, own.temperature, own.top_p, own.batch_tokens) == ("self", 0.3, 0.9, 512)
-    plain = who_teaches(ScriptedTeacher(["x"]), "self_teacher", lab.student, lab.tokenizer)
+    plain = resolve_teacher(ScriptedTeacher(["x"]), "self_teacher", lab.student, lab.tokenizer)
     assert (plain.temperature, plain.top_p) == (1.0, 1.0)
 
 

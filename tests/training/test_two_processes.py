@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.training.test_trainer import Kept, prompts, settings, weights_of
+from tests.training.test_trainer import PartialResults, prompts, settings, weights_of
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="needs fork"),
@@ -37,7 +37,7 @@ def train(folder):
     from omniopd.teachers.scripted import ScriptedTeacher
     from omniopd.training.trainer import OmniOPDTrainer
 
-    lab, kept, teacher = embedded(), Kept(), ScriptedTeacher(["apples", "shells", "cards"])
+    lab, kept, teacher = embedded(), PartialResults(), ScriptedTeacher(["apples", "shells", "cards"])
     trainer = OmniOPDTrainer(
         lab.student,
         teacher,

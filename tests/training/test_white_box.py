@@ -5,7 +5,7 @@ import torch
 
 from omniopd.errors import ConfigError
 from omniopd.pipeline.methods import build_trainer
-from omniopd.training.baselines.white_box import cooled
+from omniopd.training.baselines.white_box import with_temperature
 from tests.builders import tiny_model
 from tests.small_runs import small_recipe
 
@@ -41,8 +41,8 @@ def test_the_loss_is_the_reverse_divergence_to_the_teacher_at_its_temperature(tm
 
 def test_a_cooled_teacher_is_a_copy():
     teacher = tiny_model(1)
-    assert cooled(teacher, 1.0) is teacher
-    assert cooled(teacher, 0.5).config.logit_scale == 2.0
+    assert with_temperature(teacher, 1.0) is teacher
+    assert with_temperature(teacher, 0.5).config.logit_scale == 2.0
     assert getattr(teacher.config, "logit_scale", None) is None
 
 
@@ -50,4 +50,4 @@ def test_a_teacher_that_bends_its_logits_has_one_temperature():
     teacher = tiny_model(1)
     teacher.config.final_logit_softcapping = 30.0
     with pytest.raises(ConfigError, match=r"teacher.temperature is 0.5 for a white-box teacher of type 'qwen3'"):
-        cooled(teacher, 0.5)
+        with_temperature(teacher, 0.5)

@@ -14,7 +14,7 @@ from scipy.stats import beta
 
 from omniopd.method.what_if import posterior_of, shares, spread_interval_of, subsample_spread
 from omniopd_widgets._assets import STATIC
-from omniopd_widgets._prices import Usage, quote
+from omniopd_widgets._prices import StepUsage, quote
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no node: apt-get install nodejs")
 
@@ -82,7 +82,7 @@ def test_posteriors_are_pythons(concentration: float) -> None:
 
 def test_a_price_on_the_page_is_pythons() -> None:
     draw = random.Random(5)
-    usage = Usage(10, 10, 50, 12_345, 5_000, 0.04, 1e-6, 5e-6)
+    usage = StepUsage(10, 10, 50, 12_345, 5_000, 0.04, 1e-6, 5e-6)
     settings = [(draw.randint(1, 20), draw.randint(1, 30), draw.choice([50, 50, 25, 100])) for _ in range(40)]
     found = in_node(
         "data.settings.map(([forks, samples, chunk_tokens]) => quote(data.usage, { forks, samples, chunk_tokens }))",

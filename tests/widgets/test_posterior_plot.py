@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from traitlets import TraitError
 
 from omniopd.method.plain_similarity import PLAIN_BY_NAME
-from omniopd_widgets._prices import Price, quote, usage_of
+from omniopd_widgets._prices import TokenPrice, quote, usage_of
 from omniopd_widgets.posterior_plot import Order, PosteriorPlot
 from tests.widgets.audited import audit, rollout
 
@@ -253,7 +253,7 @@ def test_prices_are_learnt_from_what_was_paid() -> None:
     assert quote(usage, 10, 10, 6).is_free
     assert str(quote(usage, 5, 5, 6)) == "free"
     more = quote(usage, 10, 20, 6)
-    assert more == Price(usage.input_tokens, usage.output_tokens, pytest.approx(usage.cost_usd))
+    assert more == TokenPrice(usage.input_tokens, usage.output_tokens, pytest.approx(usage.cost_usd))
     assert quote(usage, 10, 11, 6).input_tokens == usage.input_tokens, "one more text reads every prefix again"
     assert quote(usage, 10, 10, 12).output_tokens == 2 * usage.output_tokens
 

@@ -14,7 +14,7 @@ from omniopd.config.settings import ObjectiveConfig
 from omniopd.method.plain_similarity import characters, mean_self_agreement
 from omniopd.records import RolloutRecord
 from omniopd_widgets._prices import usage_of
-from omniopd_widgets._waste import savings, smaller_forks, smaller_samples, verdict
+from omniopd_widgets._savings import savings, smaller_forks, smaller_samples, verdict
 from omniopd_widgets.update_ledger import UpdateLedger
 from tests.widgets.audited import audit, rollout
 

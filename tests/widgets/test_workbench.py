@@ -10,7 +10,7 @@ from omniopd.config import load_recipe
 from omniopd.config.reading import recipe_toml
 from omniopd.launch.parameters import all_values, recipe_with
 from omniopd.pipeline.build import LocalModel
-from omniopd.pipeline.session import Exploration
+from omniopd.pipeline.session import Session
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.types import Continuations
@@ -35,7 +35,7 @@ def workbench(teacher, **settings) -> Workbench:
     recipe = small_recipe(
         student__max_tokens=24, audit__samples=3, audit__similarity="characters", objective__target="paper", **settings
     )
-    made = Workbench(exploration=Exploration(recipe, STUDENT, teacher), runs=None, problems=3)
+    made = Workbench(exploration=Session(recipe, STUDENT, teacher), runs=None, problems=3)
     made.answer()
     return made.wait()
 
@@ -147,7 +147,7 @@ def test_the_launcher_gets_the_recipe_and_every_setting_it_was_given(tmp_path) -
 
 def test_an_exploration_without_a_recipes_name_is_not_trained_as_another(tmp_path) -> None:
     bench = Workbench(
-        exploration=Exploration(small_recipe(), STUDENT, ScriptedTeacher(["a"])), runs=str(tmp_path), problems=3
+        exploration=Session(small_recipe(), STUDENT, ScriptedTeacher(["a"])), runs=str(tmp_path), problems=3
     )
     bench.bar.press("use")
     assert "made of an exploration=" in bench.bar.problem

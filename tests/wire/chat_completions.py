@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from tests.wire.reading import Turn, Written, problem_with, refusal, tokens, write
+from tests.wire.reading import ContinuationText, Turn, problem_with, refusal, tokens, write
 from tests.wire.server import Received, Reply
 
 MISTRAL_FIELDS = {"model", "messages", "max_tokens", "temperature", "top_p", "random_seed", "n", "stop", "stream",
@@ -32,7 +32,7 @@ def openai(received: Received) -> Reply:
     turns = turns_of(received)
     if turns[-1].role == "assistant":
         turns = [turn for turn in turns if turn.role != "assistant"]
-    written = write(turns, max_tokens - thoughts) if max_tokens > thoughts else Written("", False)
+    written = write(turns, max_tokens - thoughts) if max_tokens > thoughts else ContinuationText("", False)
     return _completion(body["model"], [written] * count, thoughts)
 
 
@@ -47,7 +47,7 @@ def deepseek(received: Received) -> Reply:
     if last["role"] == "assistant" and not last.get("prefix"):
         return refusal(400, "The last message of an assistant must have prefix: true")
     if body.get("thinking", {}).get("type") != "disabled":
-        return _completion(body["model"], [Written("", False)], body["max_tokens"], "Let me think.")
+        return _completion(body["model"], [ContinuationText("", False)], body["max_tokens"], "Let me think.")
     return _completion(body["model"], [write(turns_of(received), body["max_tokens"])])
 
 
@@ -67,7 +67,7 @@ def mistral(received: Received) -> Reply:
     begun = last["content"].rstrip() if last["role"] == "assistant" else ""
     turns = [*turns_of(received)[:-1], Turn("assistant", begun)] if begun else turns_of(received)
     written = write(turns, body["max_tokens"])
-    return _completion(body["model"], [Written(begun + written.text, written.stopped)])
+    return _completion(body["model"], [ContinuationText(begun + written.text, written.stopped)])
 
 
 def turns_of(received: Received) -> list[Turn]:
@@ -83,7 +83,7 @@ def _refused(received: Received, path: str) -> Reply | None:
     return refusal(400, problem) if problem else None
 
 
-def _completion(model: str, written: list[Written], thoughts: int = 0, thinking: str | None = None) -> Reply:
+def _completion(model: str, written: list[ContinuationText], thoughts: int = 0, thinking: str | None = None) -> Reply:
     choices = [
         {
             "index": index,

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from omniopd.teachers.handover import ChatTemplate
-from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.fetch import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from tests.builders import tiny_tokenizer
 from tests.wire import anthropic, chat_completions, completions, gemini
 from tests.wire.reading import Turn
 from tests.wire.server import Answering, Received
 
-QUICK = Patience(attempts=2, redraws=2, rate_limits=2, pause_s=0.01, longest_pause_s=0.02)
+QUICK = RetryPolicy(attempts=2, redraws=2, rate_limits=2, pause_s=0.01, longest_pause_s=0.02)
 
 
 @dataclass(frozen=True, slots=True)

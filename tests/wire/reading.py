@@ -22,7 +22,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ContinuationText:
     """A text of the model's; `stopped` says that the answer was at its end."""
 
     text: str
@@ -37,7 +37,7 @@ def tokens(text: str) -> int:
     return -(-len(text) // TOKEN_CHARACTERS)
 
 
-def write(turns: Sequence[Turn], max_tokens: int, assistant: str = "assistant") -> Written:
+def write(turns: Sequence[Turn], max_tokens: int, assistant: str = "assistant") -> ContinuationText:
     """Go on with a last turn of the assistant's, or with what the last user turn quotes; else begin to answer."""
     asked = "\n".join(turn.text for turn in turns if turn.role != assistant)
     if turns[-1].role == assistant:
@@ -46,7 +46,7 @@ def write(turns: Sequence[Turn], max_tokens: int, assistant: str = "assistant") 
         quoted = _QUOTED.search(turns[-1].text)
         begun = quoted[2] if quoted else ""
     text = continuation(asked, begun, max_tokens)
-    return Written(text, tokens(text) < max_tokens)
+    return ContinuationText(text, tokens(text) < max_tokens)
 
 
 def problem_with(turns: Sequence[Turn], assistant: str = "assistant") -> str | None:

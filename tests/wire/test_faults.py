@@ -22,7 +22,7 @@ from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted import failures
 from omniopd.teachers.hosted.background import run
 from omniopd.teachers.hosted.failures import Failure
-from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.fetch import RetryPolicy
 from omniopd.teachers.hosted.transport import send
 from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.teachers.spending.prices import per_million
@@ -71,7 +71,7 @@ def wrong(name: str, fault: str, folder: Path) -> list[str]:
     state: dict[str, Callable] = {"now": faults(good(wire))[fault]}
     folder.mkdir()
     with Breaking(lambda body: state["now"](body)) as server:
-        patience = Patience(attempts=TRIES, pause_s=0.01, longest_pause_s=0.02)
+        patience = RetryPolicy(attempts=TRIES, pause_s=0.01, longest_pause_s=0.02)
         timeout_s = 2.0 if outcome == SILENT else 15.0
         hosted = wire.teacher(server.url, patience=patience, call_timeout_s=timeout_s, price=per_million(1, 1))
         cached = CachedTeacher(hosted, folder / "answers.sqlite")
@@ -119,7 +119,7 @@ def test_a_text_that_cannot_be_written_down_is_none_and_is_not_kept(name: str, t
     wire = WIRES[name]
     bodies = iter([good(wire, texts=["a\ud800b"]), good(wire, texts=["\udc00"]), good(wire)])
     with Breaking(lambda body: response(next(bodies))) as server:
-        patience = Patience(redraws=3, pause_s=0.01)
+        patience = RetryPolicy(redraws=3, pause_s=0.01)
         teacher = CachedTeacher(wire.teacher(server.url, patience=patience), tmp_path / "a.sqlite")
         [answer] = teacher.continue_from([request("", 1, 8)])
         assert (answer.texts, answer.usage.calls) == ((" 7",), 3)

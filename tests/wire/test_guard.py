@@ -16,7 +16,7 @@ import pytest
 from omniopd.errors import TeacherError
 from omniopd.teachers.hosted.background import run
 from omniopd.teachers.hosted.failures import REDIRECTED, UNGUARDED, Failure, retry_after
-from omniopd.teachers.hosted.fetch import Patience
+from omniopd.teachers.hosted.fetch import RetryPolicy
 from omniopd.teachers.hosted.guard import Stopped, Traffic, watching
 from omniopd.teachers.hosted.transport import Reply, prepare, send
 from tests.builders import request
@@ -160,7 +160,7 @@ def test_floods_and_bombs_cost_neither_time_nor_memory(status: str) -> None:
     """256 MB in 256 KB, packed; 2 MB of an error page; both on each wire, while clock and memory are watched."""
     packed, page = bomb("gzip", 256), b"sorry " * 350_000
     process = psutil.Process()
-    once = Patience(attempts=1, rate_limits=1, redraws=1)
+    once = RetryPolicy(attempts=1, rate_limits=1, redraws=1)
     for wire in WIRES.values():
         sent = iter([response(packed, status, content_encoding="gzip"), response(page, status, "text/plain")])
         with Breaking(lambda body, sent=sent: next(sent)) as server:
@@ -177,14 +177,14 @@ def test_many_long_errors_at_once_keep_the_deadline() -> None:
     page = response(json.dumps({"error": {"message": "busy " * 400_000}}).encode(), "503 Busy")
     with Breaking(lambda body: page) as server:
         wire = WIRES["Anthropic"]
-        teacher = wire.teacher(server.url, patience=Patience(pause_s=0.2), concurrency=64, batch_deadline_s=4)
+        teacher = wire.teacher(server.url, patience=RetryPolicy(pause_s=0.2), concurrency=64, batch_deadline_s=4)
         since = time.monotonic()
         answers = teacher.continue_from([request("", 1, 8, seed=n) for n in range(64)])
         assert time.monotonic() - since < 6
     assert {a.problem.split(":")[0] for a in answers if a.problem} <= {"deadline", "overloaded"}
 
 
-NOW = 1_800_000_000.0
+ALLOW = 1_800_000_000.0
 WAITS = [
     ({"retry-after": "3"}, 3.0),
     ({"Retry-After": "2.5"}, 2.5),
@@ -213,7 +213,7 @@ WAITS = [
 def test_a_time_to_wait_is_finite_or_none(
     headers: dict[str, str], right: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time, "time", lambda: NOW)  # Fri, 15 Jan 2027 08:00:00 GMT
+    monkeypatch.setattr(time, "time", lambda: ALLOW)  # Fri, 15 Jan 2027 08:00:00 GMT
     assert retry_after(headers) == right
 
 
@@ -222,7 +222,7 @@ def test_a_time_to_wait_is_finite_or_none(
 def test_no_time_to_wait_outlasts_the_deadline(header: str, value: str) -> None:
     busy = response(b"{}", "429 No", **{header.replace("-", "_"): value})
     with Breaking(lambda body: busy) as server:
-        teacher = WIRES["OpenAI, chat"].teacher(server.url, batch_deadline_s=1, patience=Patience(pause_s=0.2))
+        teacher = WIRES["OpenAI, chat"].teacher(server.url, batch_deadline_s=1, patience=RetryPolicy(pause_s=0.2))
         since = time.monotonic()
         [answer] = teacher.continue_from([request("", 1, 8)])
         assert time.monotonic() - since < 2

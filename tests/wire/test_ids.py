@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from omniopd.teachers.handover import Asked
+from omniopd.teachers.handover import ProviderRequest
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.hosted.wire import call_parameters, merged
 from omniopd.teachers.model_traits import traits_of
@@ -45,7 +45,7 @@ def test_the_ids_that_arrive_are_those_of_the_handover() -> None:
 def test_they_are_not_walked_one_by_one() -> None:
     ids = tuple(range(2000))
     words = call_parameters(
-        traits_of("hosted_vllm/m"), Asked(prompt=ids), max_tokens=8, samples=1, seed=None, api_base="http://x",
+        traits_of("hosted_vllm/m"), ProviderRequest(prompt=ids), max_tokens=8, samples=1, seed=None, api_base="http://x",
         key_variable=None, more={},
     )  # fmt: skip
     assert words["prompt"] == [0]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from omniopd.teachers.handover import Asked, ChatTemplate, Handover, Unaskable, handover_named
+from omniopd.teachers.handover import ChatTemplate, Handover, ProviderRequest, UnsupportedRequest, handover_named
 from omniopd.teachers.model_traits import traits_of
 from omniopd.types import ContinuationRequest, Prompt
 from tests.wire.families import TEMPLATES, family, hostile_texts, special_tokens
@@ -29,14 +29,14 @@ def harmless(request: ContinuationRequest) -> ContinuationRequest:
     return ContinuationRequest(Prompt("x", messages), "x", 1, 8)
 
 
-def try_all(handover: Handover) -> tuple[list[tuple[ContinuationRequest, Asked]], list[str]]:
+def try_all(handover: Handover) -> tuple[list[tuple[ContinuationRequest, ProviderRequest]], list[str]]:
     """What is sent of the hostile requests, and the reasons of those that are not."""
     asked, refused = [], []
     for number, text in enumerate(HOSTILE):
         request = by_turns(number, text)
         try:
             asked.append((request, handover.ask(request)))
-        except Unaskable as unaskable:
+        except UnsupportedRequest as unaskable:
             refused.append(unaskable.reason)
     return asked, refused
 

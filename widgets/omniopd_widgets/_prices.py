@@ -16,7 +16,7 @@ WRITTEN_TO_READ = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class StepUsage:
     """What the audits at hand took: M forks × N texts of C tokens. Dollars per token; None where nothing tells."""
 
     forks: int = 0
@@ -33,7 +33,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class TokenPrice:
     """Teacher tokens and dollars. Dollars are None where no record says what a token costs."""
 
     input_tokens: int = 0
@@ -68,20 +68,20 @@ def dollars(amount: float) -> str:
     return f"${amount:.2f}" if abs(amount) >= 0.1 else f"${amount:.4f}"
 
 
-def usage_of(audits: Sequence[AuditRecord]) -> Usage:
+def usage_of(audits: Sequence[AuditRecord]) -> StepUsage:
     """What these audits took. Answers that came from a cache and tell no tokens are taken to be like the others."""
     if not audits:
-        return Usage()
+        return StepUsage()
     told = [a for a in audits if a.output_tokens > 0]
     samples = max(len(a.texts) for a in audits)
     chunk = max(a.stop - a.start for a in audits)
     if not told:
         # Nobody counted: the student's own tokens stand for the teacher's.
         read = sum(a.start for a in audits)
-        return Usage(len(audits), samples, chunk, read, len(audits) * samples * chunk, 0.0)
+        return StepUsage(len(audits), samples, chunk, read, len(audits) * samples * chunk, 0.0)
     scale = len(audits) / len(told)
     read_rate, written_rate = _rates(told)
-    return Usage(
+    return StepUsage(
         len(audits),
         samples,
         chunk,
@@ -93,14 +93,14 @@ def usage_of(audits: Sequence[AuditRecord]) -> Usage:
     )
 
 
-def quote(usage: Usage, forks: int, samples: int, chunk_tokens: int) -> Price:
+def quote(usage: StepUsage, forks: int, samples: int, chunk_tokens: int) -> TokenPrice:
     """At most what M, N and C would cost beyond what is at hand.
 
     More texts: a further round at every fork. More forks: theirs. Another C: all anew, since chunks keep apart by C
     and forks move. Fewer of anything: free.
     """
     if not usage.forks or not usage.samples:
-        return Price()
+        return TokenPrice()
     asked: list[tuple[int, int, float]]
     if chunk_tokens != usage.chunk_tokens:
         asked = [(forks, samples, chunk_tokens / usage.chunk_tokens)]
@@ -114,12 +114,12 @@ def quote(usage: Usage, forks: int, samples: int, chunk_tokens: int) -> Price:
     return priced(usage, read, written)
 
 
-def priced(usage: Usage, read: float, written: float) -> Price:
+def priced(usage: StepUsage, read: float, written: float) -> TokenPrice:
     """So many tokens at the rates of these audits."""
     cost = None
     if usage.usd_per_input is not None and usage.usd_per_output is not None:
         cost = read * usage.usd_per_input + written * usage.usd_per_output
-    return Price(round(read), round(written), cost)
+    return TokenPrice(round(read), round(written), cost)
 
 
 def _rates(audits: Sequence[AuditRecord]) -> tuple[float | None, float | None]:

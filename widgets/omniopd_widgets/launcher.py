@@ -27,8 +27,8 @@ from omniopd.launch.parameters import MORE, SETTINGS, Parameter, all_values, che
 from omniopd.launch.queue import length, ordinal
 from omniopd_widgets._base import View
 from omniopd_widgets._launched_runs import LaunchedRuns
+from omniopd_widgets._poller import Ticker
 from omniopd_widgets._safe import SafeHTML, element, table, wire
-from omniopd_widgets._ticker import Ticker
 
 ACTIONS = ("start", "stop", "interrupt", "kill", "resume")
 ACCEPTED = "accept_usd"  # the parameter by which a notebook knows that its price was seen

@@ -20,7 +20,7 @@ from omniopd.method.plain_similarity import PLAIN_BY_NAME
 from omniopd.method.what_if import posterior_of, shares, spread_interval_of, subsample_spread
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
 from omniopd_widgets._base import View
-from omniopd_widgets._prices import Price, Quoted, Usage, quote, usage_of
+from omniopd_widgets._prices import Quoted, StepUsage, TokenPrice, quote, usage_of
 from omniopd_widgets._safe import SafeHTML, element, table, wire
 
 RECORDED = "recorded"
@@ -82,7 +82,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         self._compare: dict[str, Compare] = {**PLAIN_BY_NAME, **(more_similarities or {})}
         self._found: dict[str, tuple[list[list[float]], float | None]] = {}
         self._seconds: dict[str, float] = {}
-        self._usage = Usage()
+        self._usage = StepUsage()
         self._payers: list[Callable[[Order], Any]] = []
         self._quoter: Callable[[int, int, int], Quoted] | None = None
         super().__init__()
@@ -237,7 +237,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         try:
             price = self.price(forks, samples, chunk_tokens)
         except OmniOPDError:
-            price = Price()  # whoever takes the order says why not
+            price = TokenPrice()  # whoever takes the order says why not
         if price.is_free and self._quoter is None:
             return
         before = self.told

@@ -18,9 +18,9 @@ from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 from omniopd.errors import RunError
 from omniopd.runs.store import Run, open_run
 from omniopd_widgets import _comparison, _curves
+from omniopd_widgets._polling_view import Watching
 from omniopd_widgets._run_list import RunList
 from omniopd_widgets._safe import SafeHTML, element, shorten, table, wire
-from omniopd_widgets._watching import Watching
 from omniopd_widgets.training_monitor import TrainingMonitor
 
 

@@ -19,10 +19,10 @@ from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.following import Follower, Update
 from omniopd.runs.store import MANIFEST, Run
 from omniopd_widgets import _curves, _history
-from omniopd_widgets._inert import curves_text
-from omniopd_widgets._opening import Opening
+from omniopd_widgets._polling_view import Watching
+from omniopd_widgets._rollout_detail import Opening
 from omniopd_widgets._safe import SafeHTML, element, shorten, table, wire
-from omniopd_widgets._watching import Watching
+from omniopd_widgets._static_html import curves_text
 
 _RECENT = 20  # steps whose mean says how long one takes
 _PROBLEMS = 20

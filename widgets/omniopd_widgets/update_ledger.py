@@ -1,7 +1,7 @@
 """Why a step moved: what each fork does to the loss, which audits told little, and which forks are real choices.
 
 Everything is made from records, under the recorded target or another one by name; nothing is asked of a teacher and no
-model is loaded. The arithmetic is `omniopd.method.bookkeeping`'s, a twin of what training does.
+model is loaded. The arithmetic is `omniopd.method.loss_breakdown`'s, a twin of what training does.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe, validate
 
 from omniopd.config.settings import ObjectiveConfig, Recipe
-from omniopd.method.bookkeeping import ForkPart, Ledger, ledger
+from omniopd.method.loss_breakdown import ForkContribution, LossBreakdown, ledger
 from omniopd.method.plain_similarity import PLAIN_BY_NAME, mean_self_agreement
 from omniopd.method.plain_targets import PLAIN_TARGETS, PlainTarget, evidence_of, plain_targets, recorded_targets
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._safe import SafeHTML, element, shorten, table, wire
-from omniopd_widgets._waste import savings, verdict
+from omniopd_widgets._savings import savings, verdict
 
 RECORDED = "recorded"
 LABEL_CHARACTERS = 80
@@ -65,7 +65,7 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
     ) -> None:
         self._rollouts: tuple[RolloutRecord, ...] = ()
         self._settings = settings
-        self._ledger = Ledger((), 0.0, 0)
+        self._ledger = LossBreakdown((), 0.0, 0)
         self._agreement: list[float] = []
         self._showing = False
         super().__init__()
@@ -100,7 +100,7 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
                 first = self.rows[0] if self.rows else {"row": -1, "start": -1}
                 self.selected_row, self.selected = first["row"], first["start"]
 
-    def parts(self) -> Ledger:
+    def parts(self) -> LossBreakdown:
         """The loss taken apart, as it is on screen."""
         return self._ledger
 
@@ -207,7 +207,7 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
         evidence = evidence_of(self._rollouts)
         return plain_targets(evidence, self.target, "none", objective.concentration, objective.depth)
 
-    def _row(self, part: ForkPart, audit: AuditRecord, agreement: float, size: float) -> dict[str, Any]:
+    def _row(self, part: ForkContribution, audit: AuditRecord, agreement: float, size: float) -> dict[str, Any]:
         row: dict[str, Any] = wire(
             {
                 "row": part.row,

@@ -13,9 +13,9 @@ from typing import Any
 
 import ipywidgets
 
-from omniopd.costs.request import Asking
+from omniopd.costs.request import CostEstimate
 from omniopd.errors import OmniOPDError
-from omniopd.pipeline.session import Exploration
+from omniopd.pipeline.session import Session
 from omniopd.records import RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._stack import Stack
@@ -48,7 +48,7 @@ class Workbench(Stack):
     def __init__(
         self,
         recipe: str = "embedded",
-        exploration: Exploration | None = None,
+        exploration: Session | None = None,
         runs: str | None = "runs",
         problems: int = 50,
         **settings: Any,
@@ -58,7 +58,7 @@ class Workbench(Stack):
         # What a run of its own can be made of: an exploration's student and task have no name to tell it.
         self._recipe = recipe if exploration is None and isinstance(recipe, str) else None
         start = READABLE if recipe == "embedded" else {}
-        self.exploration = exploration or Exploration(recipe, **{**start, **named})
+        self.exploration = exploration or Session(recipe, **{**start, **named})
         self._problems = self.exploration.problems(problems)
         self._work = ThreadPoolExecutor(1, thread_name_prefix="workbench")
         self._pending: Future[None] | None = None
@@ -154,9 +154,9 @@ class Workbench(Stack):
         else:
             self.ask(position)
 
-    def _quoted(self, forks: int, samples: int, chunk_tokens: int) -> Asking:
+    def _quoted(self, forks: int, samples: int, chunk_tokens: int) -> CostEstimate:
         if self.exploration.rollout is None:
-            return Asking(0, 0)
+            return CostEstimate(0, 0)
         return self.exploration.price_with(**_audit_settings(forks, samples, chunk_tokens))
 
     def _ordered(self, order: Order) -> None:
@@ -294,6 +294,6 @@ def _audit_settings(forks: int, samples: int, chunk_tokens: int) -> dict[str, An
 _EMPTY = RolloutRecord(0, 0, "", (), (), (), ())
 
 
-def _flat(exploration: Exploration) -> dict[str, Any]:
+def _flat(exploration: Session) -> dict[str, Any]:
     parts = {part: values for part, values in exploration.recipe.as_dict().items() if isinstance(values, dict)}
     return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}

@@ -96,7 +96,7 @@ def encode_all(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ContinuationText:
     """Texts that were written after a prefix, and to how many tokens each is to be cut.
 
     `prefix_ids` are the tokens that the prefix was sampled as; they need not be those that its text is encoded to,
@@ -112,7 +112,7 @@ class Written:
 
 
 def continuation_tokens(
-    tokenizer: PreTrainedTokenizerBase, written: Sequence[Written]
+    tokenizer: PreTrainedTokenizerBase, written: Sequence[ContinuationText]
 ) -> list[list[tuple[str, tuple[int, ...] | None]]]:
     """For each prefix its texts cut to their first tokens, with those tokens as they follow the prefix.
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from omniopd.errors import ConfigError
 from omniopd.teachers.asking import ask, checked
-from omniopd.teachers.cache.answer_store import Answers, Stored
+from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
 from omniopd.teachers.cache.identity import beyond_text, identity_of
-from omniopd.teachers.hosted.calls import Call, Leave, OnResult, Outcome, Watcher, then
+from omniopd.teachers.hosted.calls import Admission, Call, CallObserver, OnResult, Outcome, then
 from omniopd.teachers.hosted.fetch import served_name
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
@@ -45,7 +45,7 @@ class CachedTeacher:
         if mode == "replay" and not os.path.exists(path):
             raise ConfigError(f"{path} is to be replayed, and there is no such file: record a run first")
         self.teacher, self.mode = teacher, mode
-        self.answers = Answers(path, read_only=mode == "replay")
+        self.answers = AnswerStore(path, read_only=mode == "replay")
         identity = dict(identity_of(teacher))
         self.handover = str(identity.get("handover", "raw"))
         self._identity = json.dumps(identity, sort_keys=True)
@@ -59,13 +59,13 @@ class CachedTeacher:
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
     ) -> list[Continuations]:
         """One answer per request; texts that are in the file come first, and cost nothing."""
-        return self.buy(requests, on_result, None)
+        return self.fetch(requests, on_result, None)
 
-    def buy(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: Watcher | None
+    def fetch(
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: CallObserver | None
     ) -> list[Continuations]:
         """The same, with every call that is made shown to `watcher`."""
-        return _Lookup(self, requests, on_result).carry_out(watcher)
+        return _Lookup(self, requests, on_result).execute(watcher)
 
     def missing(self, request: ContinuationRequest) -> list[tuple[int, int]]:
         """The draws that asking would buy now, as runs of numbers: (first, how many)."""
@@ -86,7 +86,7 @@ class CachedTeacher:
     def store(self, question: str, outcome: Outcome) -> Future[None]:
         """Writes a call's texts; done when they are on the disk."""
         drawn = {
-            draw.number: Stored(
+            draw.number: StoredAnswers(
                 draw.text, draw.stopped, served_name(outcome), outcome.handover, outcome.exact, draw.echoes
             )
             for draw in outcome.draws
@@ -120,7 +120,7 @@ class _Lookup:
         self.problems: dict[str, str] = {}
         self.pending: dict[str, int] = defaultdict(int)
 
-    def carry_out(self, watcher: Watcher | None) -> list[Continuations]:
+    def execute(self, watcher: CallObserver | None) -> list[Continuations]:
         missing: list[tuple[str, ContinuationRequest]] = []
         for question, askers in self.askers.items():
             wanted = {n for index in askers for n in _numbers(self.requests[index])} - set(self.known[question])
@@ -157,7 +157,7 @@ class _Lookup:
             if len(found) < request.samples:
                 missing = DAMAGED if question in self.cached.answers.damaged else NOT_RECORDED
                 problem = self.problems.get(question, missing)
-            some = found[0] if found else Stored("", False, "", "", True)
+            some = found[0] if found else StoredAnswers("", False, "", "", True)
             answer = Continuations(
                 texts=tuple(draw.text for draw in found),
                 stopped=tuple(draw.stopped for draw in found),
@@ -178,11 +178,11 @@ class _Lookup:
 class _Recording:
     """Writes each answer down before anybody uses it; passes every call on to who watches from outside."""
 
-    def __init__(self, cached: CachedTeacher, questions: Sequence[str], watcher: Watcher | None) -> None:
+    def __init__(self, cached: CachedTeacher, questions: Sequence[str], watcher: CallObserver | None) -> None:
         self.cached, self.questions, self.watcher = cached, questions, watcher
 
-    def before(self, call: Call) -> Leave:
-        return Leave.NOW if self.watcher is None else self.watcher.before(call)
+    def before(self, call: Call) -> Admission:
+        return Admission.ALLOW if self.watcher is None else self.watcher.before(call)
 
     def after(self, call: Call, outcome: Outcome) -> Future[None] | None:
         watcher = self.watcher

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError
 from omniopd.models.text.vocabulary import same_tokenizer, tokens_for_one
-from omniopd.teachers.handover.base import Unaskable
+from omniopd.teachers.handover.base import UnsupportedRequest
 from omniopd.types import ContinuationRequest, Teacher
 
 
@@ -31,7 +31,7 @@ def beyond_text(teacher: Teacher, request: ContinuationRequest) -> Mapping[str, 
         if (tell := getattr(layer, "beyond_text", None)) is not None:
             try:
                 found: Mapping[str, Any] | None = tell(request)
-            except Unaskable:  # never sent, so that there is nothing to keep
+            except UnsupportedRequest:  # never sent, so that there is nothing to keep
                 return None
             return found
     return None

@@ -16,11 +16,11 @@ from typing import Any
 
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers.cache.identity import sampling_of
-from omniopd.teachers.checks.probes import KNOWN, OPEN, THINKS, UNANSWERED, Known, verdict
-from omniopd.teachers.checks.report import Sampling, TeacherReport, Trial
-from omniopd.teachers.handover import Unaskable
+from omniopd.teachers.checks.probes import KNOWN, OPEN, THINKS, UNANSWERED, ContinuationProbe, verdict
+from omniopd.teachers.checks.report import SamplingCheck, TeacherReport, Trial
+from omniopd.teachers.handover import UnsupportedRequest
 from omniopd.teachers.hosted.background import run
-from omniopd.teachers.hosted.fetch import LONGEST_WAIT_S, Patience, unread
+from omniopd.teachers.hosted.fetch import LONGEST_WAIT_S, RetryPolicy, unread
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.hosted.transport import FOR_ALL, Failure, Reply, prepare
 from omniopd.teachers.model_traits import HANDOVERS
@@ -32,7 +32,11 @@ AT_ONCE, OPEN_TOKENS, COLD_DRAWS, WARM_DRAWS, TRIES = 4, 24, 3, 6, 3
 
 
 def check_teacher(
-    teacher: str | Teacher | Maker, *, known: Sequence[Known] = KNOWN, opening: Known = OPEN, **settings: Any
+    teacher: str | Teacher | Maker,
+    *,
+    known: Sequence[ContinuationProbe] = KNOWN,
+    opening: ContinuationProbe = OPEN,
+    **settings: Any,
 ) -> TeacherReport:
     """Try a teacher out: a model's name with `settings` of HostedTeacher, a function that makes one, or any Teacher.
 
@@ -49,10 +53,10 @@ def check_teacher(
             kept = top_p if temperature == own else 1.0
             return HostedTeacher(model, handover=other or handover, temperature=temperature, top_p=kept, **settings)
 
-        return _Check(make, known, opening).carry_out()
+        return _Check(make, known, opening).execute()
     if isinstance(teacher, Teacher):
         return _check_as_it_is(teacher, known, opening)
-    return _Check(teacher, known, opening).carry_out()
+    return _Check(teacher, known, opening).execute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,11 @@ class _Heard:
 class _Check:
     """The check of a hosted teacher. `make` builds it anew for each handover and temperature."""
 
-    def __init__(self, make: Maker, known: Sequence[Known], opening: Known) -> None:
+    def __init__(self, make: Maker, known: Sequence[ContinuationProbe], opening: ContinuationProbe) -> None:
         self.make, self.known, self.opening = make, known, opening
         self.heard: list[_Heard] = []
 
-    def carry_out(self) -> TeacherReport:
+    def execute(self) -> TeacherReport:
         prepare()
         first = self.make("", 1.0)
         claimed = first.handover.name
@@ -122,7 +126,7 @@ class _Check:
             echoes += echoed
         return Trial(name, exact, tuple(verdicts), tuple(item.ends_in for item in self.known), echoes), ""
 
-    def _sampling(self, handover: str, taken: bool) -> Sampling:
+    def _sampling(self, handover: str, taken: bool) -> SamplingCheck:
         request = replace(self.opening.request(OPEN_TOKENS), samples=1)
         cold: list[str] = []
         if taken:
@@ -133,7 +137,7 @@ class _Check:
         alone = self._ask(teacher, [replace(request, seed=100 + n) for n in range(max(0, WARM_DRAWS - per_call))])
         warm = _texts([*together, *alone])
         brought = len(together[0].texts)
-        return Sampling(len(set(cold)), len(cold), len(set(warm)), len(warm), per_call, brought, taken)
+        return SamplingCheck(len(set(cold)), len(cold), len(set(warm)), len(warm), per_call, brought, taken)
 
     def _ask(self, teacher: HostedTeacher, requests: Sequence[ContinuationRequest]) -> list[_Heard]:
         async def all_of_them(desk: object) -> list[_Heard]:
@@ -150,7 +154,7 @@ class _Check:
         problem: str,
         trials: Sequence[Trial],
         handover: str = "",
-        sampling: Sampling | None = None,
+        sampling: SamplingCheck | None = None,
     ) -> TeacherReport:
         answered = [h for h in self.heard if h.texts]
         served = tuple(dict.fromkeys(h.served_model for h in answered))
@@ -169,9 +173,9 @@ async def _one_call(teacher: HostedTeacher, request: ContinuationRequest, slots:
     """One call as a run makes it, its texts as they came; only what may pass by itself is tried again."""
     try:
         [piece] = teacher.pieces(0, request)
-    except Unaskable as reason:
+    except UnsupportedRequest as reason:
         return _Heard(failure=Failure(reason.reason, is_final=True))
-    patience, chance = Patience(), random.Random()
+    patience, chance = RetryPolicy(), random.Random()
     seed = piece.seed % 2**31 if teacher.traits.takes_seed else None
     attempt, paid, call = 1, Usage(), teacher.call_for(piece, request.samples)
     async with slots:
@@ -197,7 +201,7 @@ def _read(teacher: HostedTeacher, asked: Any, reply: Reply, seconds: float, paid
     return _Heard(tuple(texts) or ((None, None, False),), seconds, reply.served_model, paid)
 
 
-def _check_as_it_is(teacher: Teacher, known: Sequence[Known], opening: Known) -> TeacherReport:
+def _check_as_it_is(teacher: Teacher, known: Sequence[ContinuationProbe], opening: ContinuationProbe) -> TeacherReport:
     """A teacher of any kind, asked as a run asks it: its own handover, its own temperature. What is known is asked of a
     model that runs here at temperature 0: a drawn line may leave it, however the prefix was handed over."""
     from omniopd.teachers.local import LocalTeacher  # loads torch, which a teacher behind an API has no need of
@@ -227,7 +231,7 @@ def _check_as_it_is(teacher: Teacher, known: Sequence[Known], opening: Known) ->
         for item, answer in zip(known, found, strict=True)
     )
     trial = Trial(warm.handover, warm.exact, verdicts, tuple(item.ends_in for item in known), here=is_here)
-    sampling = Sampling(
+    sampling = SamplingCheck(
         warm=len(set(warm.texts)), warm_asked=len(warm.texts), per_call=WARM_DRAWS, brought=len(warm.texts),
         greedy=sampling_of(teacher).get("temperature") == 0,
     )  # fmt: skip
@@ -267,7 +271,7 @@ def _why_not(best: Trial) -> str:
     return f"it does not go on from where a text stops, by {best.handover} at best: {best}"
 
 
-def _why_not_sampled(sampling: Sampling) -> str:
+def _why_not_sampled(sampling: SamplingCheck) -> str:
     if sampling.warm_asked == 0:
         return "it wrote nothing after an open beginning: N samples would be none"
     if sampling.warm == 1 and sampling.warm_asked > 1 and not sampling.greedy:

@@ -19,7 +19,7 @@ _SAME = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ContinuationProbe:
     """A question, the beginning of its answer, and with what any continuation starts. `ends_in` says what is hard."""
 
     ends_in: str
@@ -40,27 +40,27 @@ _CODE = (
     "Copy this Python function and write nothing else, no code fence either:\n"
     "def area(width, height):\n    result = width * height\n    return result"
 )
-KNOWN: tuple[Known, ...] = (
-    Known("a digit", _COUNT, "1, 2, 3, 4, 5, 6, 7", ", 8, 9"),
-    Known("a comma", _COUNT, "1, 2, 3, 4, 5, 6, 7, 8,", " 9, 10"),
-    Known("a space", _COUNT, "1, 2, 3, 4, 5, 6, 7, ", "8, 9"),
-    Known("a line", _LETTERS, "a\nb\nc\nd\ne", "\nf\ng"),
-    Known("a line break", _LETTERS, "a\nb\nc\nd\ne\nf\n", "g\nh"),
-    Known("a word", _FOX, "The quick brown fox", " jumps over"),
-    Known("half a word", _FOX, "The quick brown fox ju", "mps over"),
-    Known("a space after a word", _FOX, "The quick brown fox jumps over ", "the lazy"),
-    Known("an emoji", _ANIMALS, "The 🦊", " jumps over"),
-    Known("half a word, late", _ANIMALS, "The 🦊 jumps over the 🐶 tw", "ice before"),
-    Known("an indent", _CODE, "def area(width, height):\n    ", "result = width"),
-    Known("nothing yet", _FOX, "", "The quick brown"),
+KNOWN: tuple[ContinuationProbe, ...] = (
+    ContinuationProbe("a digit", _COUNT, "1, 2, 3, 4, 5, 6, 7", ", 8, 9"),
+    ContinuationProbe("a comma", _COUNT, "1, 2, 3, 4, 5, 6, 7, 8,", " 9, 10"),
+    ContinuationProbe("a space", _COUNT, "1, 2, 3, 4, 5, 6, 7, ", "8, 9"),
+    ContinuationProbe("a line", _LETTERS, "a\nb\nc\nd\ne", "\nf\ng"),
+    ContinuationProbe("a line break", _LETTERS, "a\nb\nc\nd\ne\nf\n", "g\nh"),
+    ContinuationProbe("a word", _FOX, "The quick brown fox", " jumps over"),
+    ContinuationProbe("half a word", _FOX, "The quick brown fox ju", "mps over"),
+    ContinuationProbe("a space after a word", _FOX, "The quick brown fox jumps over ", "the lazy"),
+    ContinuationProbe("an emoji", _ANIMALS, "The 🦊", " jumps over"),
+    ContinuationProbe("half a word, late", _ANIMALS, "The 🦊 jumps over the 🐶 tw", "ice before"),
+    ContinuationProbe("an indent", _CODE, "def area(width, height):\n    ", "result = width"),
+    ContinuationProbe("nothing yet", _FOX, "", "The quick brown"),
 )
 # What has many good continuations: whether draws differ shows here.
-OPEN = Known(
+OPEN = ContinuationProbe(
     "an open question", "Invent a ship: its name, its captain, its cargo. One sentence each.", "The ship is called", ""
 )
 
 
-def verdict(known: Known, text: str | None, problem: str | None = None) -> str:
+def verdict(known: ContinuationProbe, text: str | None, problem: str | None = None) -> str:
     """What a text made of a known beginning: one of the names above. `problem` is a handover's word on it."""
     if problem in (PREAMBLE, REFUSAL, THINKS):
         return problem

@@ -73,7 +73,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class SamplingCheck:
     """Draws of an open beginning. `cold` is how many different texts temperature 0 gave of `cold_asked`, `warm` the
     teacher's own temperature; one call that was asked for `per_call` texts brought `brought`. `taken`: the model takes
     a temperature at all; `greedy`: the teacher's own is 0, so that all its texts are one."""
@@ -101,7 +101,7 @@ class TeacherReport:
     claimed: str = ""
     handover: str = ""
     trials: tuple[Trial, ...] = ()
-    sampling: Sampling | None = None
+    sampling: SamplingCheck | None = None
     served_models: tuple[str, ...] = ()
     calls: int = 0
     latency_median_s: float = 0.0
@@ -179,7 +179,7 @@ class TeacherReport:
         return tokens if self.price is None else f"{tokens}, {dollars(self.usage.cost_usd)}"
 
 
-def _sampling_rows(sampling: Sampling | None) -> list[tuple[str, str]]:
+def _sampling_rows(sampling: SamplingCheck | None) -> list[tuple[str, str]]:
     if sampling is None:
         return []
     rows = []

@@ -12,10 +12,10 @@ from omniopd.teachers.handover.base import (
     PREFIX_NOT_RETURNED,
     REFUSAL,
     WHITESPACE_NOT_RESTORED,
-    Asked,
     Handover,
-    Read,
-    Unaskable,
+    ParsedText,
+    ProviderRequest,
+    UnsupportedRequest,
 )
 from omniopd.teachers.handover.instruction import Instruction
 from omniopd.teachers.handover.prefill import Prefill
@@ -30,11 +30,11 @@ __all__ = [
     "PREFIX_NOT_RETURNED",
     "REFUSAL",
     "WHITESPACE_NOT_RESTORED",
-    "Asked",
     "ChatTemplate",
     "Handover",
-    "Read",
-    "Unaskable",
+    "ParsedText",
+    "ProviderRequest",
+    "UnsupportedRequest",
     "handover_named",
     "spelled_special",
 ]

@@ -14,7 +14,7 @@ PREAMBLE = "preamble"
 REFUSAL = "refusal"
 
 
-class Unaskable(Exception):
+class UnsupportedRequest(Exception):
     """A request that cannot be handed over faithfully: its fork stays unaudited, for `reason`. Never sent."""
 
     def __init__(self, reason: str) -> None:
@@ -23,7 +23,7 @@ class Unaskable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ProviderRequest:
     """What is sent: `messages` to a chat endpoint, or `prompt` (a text, or token ids) to a completion endpoint.
 
     `parameters` go into the call as they are. `unsent` is white space from the end of the prefix that the provider
@@ -43,7 +43,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ParsedText:
     """The continuation in an answer's text; with a `problem` it is no continuation, and another is to be drawn.
 
     `echoed` says that a repeated end of the prefix was cut off its beginning. What no file can hold is no text.
@@ -63,7 +63,7 @@ class Handover(Protocol):
     """How a prefix is shown to a model.
 
     `exact`: what comes follows the very text, which the model takes for its own, and not a paraphrase of the request.
-    (Whether it follows the student's very tokens depends on the request: `Asked.exact`.)
+    (Whether it follows the student's very tokens depends on the request: `ProviderRequest.exact`.)
     """
 
     name: str
@@ -74,11 +74,11 @@ class Handover(Protocol):
         """What changes where a request is written, or an answer read, in another way. Part of a cache's key."""
         ...
 
-    def ask(self, request: ContinuationRequest) -> Asked:
-        """Raises Unaskable."""
+    def ask(self, request: ContinuationRequest) -> ProviderRequest:
+        """Raises UnsupportedRequest."""
         ...
 
-    def read(self, asked: Asked, text: str) -> Read: ...
+    def read(self, asked: ProviderRequest, text: str) -> ParsedText: ...
 
     def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
         """What else than prompt and prefix, as texts, changes what is sent. Part of a cache's key."""
@@ -91,9 +91,9 @@ def conversation(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
 
 
 def check_text(request: ContinuationRequest) -> None:
-    """Raises Unaskable for what cannot be written as UTF-8 (half of a surrogate pair)."""
+    """Raises UnsupportedRequest for what cannot be written as UTF-8 (half of a surrogate pair)."""
     if not all(map(is_writable, (request.prefix, *(message["content"] for message in request.prompt.messages)))):
-        raise Unaskable(f"{HALF_CHARACTER}, which no request can carry")
+        raise UnsupportedRequest(f"{HALF_CHARACTER}, which no request can carry")
 
 
 def held_back(request: ContinuationRequest) -> tuple[str, str]:

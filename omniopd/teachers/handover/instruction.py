@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from omniopd.teachers.handover.base import PREAMBLE, REFUSAL, Asked, Read
+from omniopd.teachers.handover.base import PREAMBLE, REFUSAL, ParsedText, ProviderRequest
 from omniopd.teachers.handover.chat import turns
 from omniopd.teachers.handover.cleaning import has_preamble, how_texts_are_cleaned, is_refusal, without_echo
 from omniopd.teachers.model_traits import ModelTraits
@@ -46,13 +46,13 @@ class Instruction:
         digest = hashlib.sha256(f"{_INSTRUCTION}\0{how_texts_are_cleaned()}".encode()).hexdigest()[:16]
         return {} if digest == _UNNAMED else {"wording": digest}
 
-    def ask(self, request: ContinuationRequest) -> Asked:
+    def ask(self, request: ContinuationRequest) -> ProviderRequest:
         messages = turns(request, self.student_thinks)
         tag = ""
         if request.prefix:
             tag = _tag(request)
             messages[-1]["content"] += _INSTRUCTION.format(tag=tag, prefix=request.prefix)
-        return Asked(
+        return ProviderRequest(
             messages=tuple(messages),
             parameters=dict(self.traits.parameters),
             extra_tokens=self.traits.thinking_tokens,
@@ -61,17 +61,17 @@ class Instruction:
             exact=False,
         )
 
-    def read(self, asked: Asked, text: str) -> Read:
+    def read(self, asked: ProviderRequest, text: str) -> ParsedText:
         """The text without tags and echo; a preamble or a refusal is a problem."""
         if not asked.quoted:  # nothing was begun: whatever comes is the answer
-            return Read(text, REFUSAL if is_refusal(text) else None)
+            return ParsedText(text, REFUSAL if is_refusal(text) else None)
         text = text.removeprefix(f"<{asked.quoted}>").removesuffix(f"</{asked.quoted}>")
         if is_refusal(text):
-            return Read(text, REFUSAL)
+            return ParsedText(text, REFUSAL)
         if has_preamble(text):
-            return Read(text, PREAMBLE)
+            return ParsedText(text, PREAMBLE)
         clean = without_echo(asked.prefix, text)
-        return Read(clean, echoed=clean != text)
+        return ParsedText(clean, echoed=clean != text)
 
     def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
         return None

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from omniopd.teachers.handover.base import PREFIX_NOT_RETURNED, WHITESPACE_NOT_RESTORED, Asked, Read, held_back
+from omniopd.teachers.handover.base import (
+    PREFIX_NOT_RETURNED,
+    WHITESPACE_NOT_RESTORED,
+    ParsedText,
+    ProviderRequest,
+    held_back,
+)
 from omniopd.teachers.handover.chat import turns
 from omniopd.teachers.model_traits import ModelTraits
 from omniopd.types import ContinuationRequest
@@ -26,7 +32,7 @@ class Prefill:
         self.traits = traits
         self.student_thinks = student_thinks
 
-    def ask(self, request: ContinuationRequest) -> Asked:
+    def ask(self, request: ContinuationRequest) -> ProviderRequest:
         messages = turns(request, self.student_thinks)
         prefix = request.prefix
         sent = self._sent(held_back(request)[0])
@@ -36,7 +42,7 @@ class Prefill:
                 last[self.traits.prefill_mark] = True
             messages.append(last)
         unsent = prefix[len(sent) :]
-        return Asked(
+        return ProviderRequest(
             messages=tuple(messages),
             parameters=dict(self.traits.parameters),
             unsent=unsent,
@@ -45,16 +51,16 @@ class Prefill:
             exact=not request.prefix_ids,  # whose tokens the provider makes of a text, nobody knows
         )
 
-    def read(self, asked: Asked, text: str) -> Read:
+    def read(self, asked: ProviderRequest, text: str) -> ParsedText:
         """The text without the prefix, where the provider returns it, and without the white space it restored."""
         sent = asked.prefix.removesuffix(asked.unsent)
         if self.traits.returns_prefix and sent:
             if not text.startswith(sent):
-                return Read(text, PREFIX_NOT_RETURNED)
+                return ParsedText(text, PREFIX_NOT_RETURNED)
             text = text.removeprefix(sent)
         if not text.startswith(asked.unsent):
-            return Read(text, WHITESPACE_NOT_RESTORED)
-        return Read(text.removeprefix(asked.unsent))
+            return ParsedText(text, WHITESPACE_NOT_RESTORED)
+        return ParsedText(text.removeprefix(asked.unsent))
 
     def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
         """White space that is held back though the provider takes it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from omniopd.teachers.handover.base import WHITESPACE_NOT_RESTORED, Asked, Read
+from omniopd.teachers.handover.base import WHITESPACE_NOT_RESTORED, ParsedText, ProviderRequest
 from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.model_traits import ModelTraits
 from omniopd.types import ContinuationRequest
@@ -28,9 +28,9 @@ class RawCompletion:
     def identity(self) -> Mapping[str, Any]:
         return {"template": self.render.mark}
 
-    def ask(self, request: ContinuationRequest) -> Asked:
+    def ask(self, request: ContinuationRequest) -> ProviderRequest:
         shown = self.render.shown(request) if self.traits.takes_ids else self.render.written(request)
-        return Asked(
+        return ProviderRequest(
             prompt=shown.ids if self.traits.takes_ids else shown.text,
             parameters=dict(self.traits.parameters),
             unsent=shown.unsent,
@@ -39,11 +39,11 @@ class RawCompletion:
             exact=shown.exact,
         )
 
-    def read(self, asked: Asked, text: str) -> Read:
+    def read(self, asked: ProviderRequest, text: str) -> ParsedText:
         """The text as it came, without the white space it restored, and a last character that the limit has cut."""
         if not text.startswith(asked.unsent):
-            return Read(text, WHITESPACE_NOT_RESTORED)
-        return Read(text.removeprefix(asked.unsent).rstrip("\ufffd"))
+            return ParsedText(text, WHITESPACE_NOT_RESTORED)
+        return ParsedText(text.removeprefix(asked.unsent).rstrip("\ufffd"))
 
     def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
         return self.render.beyond_text(request, self.traits.takes_ids)

@@ -23,7 +23,7 @@ from omniopd.models.text.chat import prompt_ids, text_ids
 from omniopd.models.text.encoding import encode
 from omniopd.models.text.rendering import check_template, rendered
 from omniopd.models.text.vocabulary import tokenizer_mark
-from omniopd.teachers.handover.base import Unaskable, check_text, held_back
+from omniopd.teachers.handover.base import UnsupportedRequest, check_text, held_back
 from omniopd.teachers.handover.special_tokens import spelled
 from omniopd.teachers.handover.thinking import CLOSE, OPEN, Joint, inside_thought, joint, opens_thought
 from omniopd.types import ContinuationRequest, Message
@@ -85,8 +85,8 @@ class ChatTemplate:
 
         Where they are not, the prefix's text is encoded, and white space at its end held back. `vocabulary`: how many
         ids the model knows (a student may draw one that no token has, which the model's embedding holds all the same).
-        Raises Unaskable for a text that no request can carry, a conversation that the template refuses, and a thought
-        that it knows nothing of.
+        Raises UnsupportedRequest for a text that no request can carry, a conversation that the template refuses, and a
+        thought that it knows nothing of.
         """
         check_text(request)
         own = self.own_ids(request, vocabulary)
@@ -95,7 +95,7 @@ class ChatTemplate:
         return Shown(ids, unsent=unsent, exact=own is not None or not request.prefix_ids)
 
     def written(self, request: ContinuationRequest) -> Shown:
-        """What a server that encodes a text with this tokenizer is given. Raises Unaskable, as `shown` and `text`.
+        """What a server that encodes a text with this tokenizer is given. Raises as `shown` and `text` do.
 
         Where it would make other tokens of the prefix than the student wrote, white space at the end is held back.
         """
@@ -147,8 +147,8 @@ class ChatTemplate:
         in_thought: bool | None = None,
     ) -> tuple[int, ...]:
         """Token ids of the conversation, up to and with the prefix (as `prefix_ids`, or encoded); what a text spells
-        stays text. Raises Unaskable for a conversation that the template refuses, and for a thought that it knows
-        nothing of.
+        stays text. Raises UnsupportedRequest for a conversation that the template refuses, and for a thought that it
+        knows nothing of.
         """
         with self._lock:
             self._check_marks(messages, prefix)
@@ -158,7 +158,7 @@ class ChatTemplate:
     def text(self, messages: Sequence[Message], prefix: str, in_thought: bool | None = None) -> str:
         """The same as a text, for a server that encodes what it gets with this tokenizer.
 
-        Raises Unaskable where that would read other special tokens than `ids` has.
+        Raises UnsupportedRequest where that would read other special tokens than `ids` has.
         """
         with self._lock:
             rendered = self._rendered(messages)
@@ -171,11 +171,11 @@ class ChatTemplate:
                 return text
             if self._named(encode(self.tokenizer, [whole], special=True)[0]) == wanted:
                 names = " and ".join(map(repr, self.tokenizer.convert_ids_to_tokens(around)))
-                raise Unaskable(
+                raise UnsupportedRequest(
                     f"the server's tokenizer puts {names} around every text, which the teacher's chat template does "
                     "not write, and the server takes no token ids"
                 )
-            raise Unaskable("a text spells a special token, and the server takes no token ids")
+            raise UnsupportedRequest("a text spells a special token, and the server takes no token ids")
 
     def _rendered(self, messages: Sequence[Message]) -> str:
         key = _key(messages)
@@ -183,7 +183,7 @@ class ChatTemplate:
             try:
                 text = rendered(self.tokenizer, messages)
             except TemplateError as error:
-                raise Unaskable(f"the teacher's chat template refuses the conversation: {error}") from error
+                raise UnsupportedRequest(f"the teacher's chat template refuses the conversation: {error}") from error
             _keep(self._texts, key, text)
         return self._texts[key]
 
@@ -193,16 +193,18 @@ class ChatTemplate:
             try:
                 _keep(self._ids, key, prompt_ids(self.tokenizer, messages, at.rewrite))
             except DataError as error:
-                raise Unaskable(str(error)) from error
+                raise UnsupportedRequest(str(error)) from error
         return self._ids[key]
 
     def _check_marks(self, messages: Sequence[Message], prefix: str) -> None:
-        """Raises Unaskable for a text with a mark of the template's that is no token, so that ids cannot tell it."""
+        """Raises UnsupportedRequest for a text with a mark of the template's that is no token: ids cannot tell it."""
         special, template = self._special.values(), str(self.tokenizer.chat_template)
         for text in (prefix, *(message["content"] for message in messages)):
             forged = [mark for mark in spelled(text) if mark in template and mark not in special]
             if forged:
-                raise Unaskable(f"a text spells {min(forged)!r}, which marks turns in the teacher's chat template")
+                raise UnsupportedRequest(
+                    f"a text spells {min(forged)!r}, which marks turns in the teacher's chat template"
+                )
 
     def _with_tags(self, prefix: str, ids: Sequence[int]) -> str:
         """The prefix with the tags of its thought, which no text shows where they are special tokens."""
@@ -218,7 +220,7 @@ class ChatTemplate:
     def _joint(self, rendered: str, prefix: str, in_thought: bool | None) -> Joint:
         opened = self._opened(rendered, in_thought)
         if inside_thought(prefix, opened) and OPEN not in str(self.tokenizer.chat_template):
-            raise Unaskable(f"the prefix ends inside {OPEN}, which the teacher's chat template does not know")
+            raise UnsupportedRequest(f"the prefix ends inside {OPEN}, which the teacher's chat template does not know")
         return joint(rendered, prefix, opened)
 
     def _prefix_ids(self, prefix: str) -> list[int]:

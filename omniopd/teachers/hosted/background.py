@@ -1,7 +1,7 @@
 """One event loop in a thread of its own, so that waiting for many calls works from a script, a notebook and any thread.
 
 `asyncio.run` fails where a loop runs already, as in a notebook, and a loop per batch would open every connection anew.
-What a coroutine wants done in the calling thread (callbacks) it hands over to a `Desk`.
+What a coroutine wants done in the calling thread (callbacks) it hands over to a `CallerThreadQueue`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOCK = threading.Lock()
 _RUNNING: dict[int, asyncio.AbstractEventLoop] = {}  # by process: a fork has no threads of its parent
 
 
-class Desk:
+class CallerThreadQueue:
     """Work that a coroutine has done in the calling thread, one after another."""
 
     def __init__(self) -> None:
@@ -49,9 +49,9 @@ class Desk:
             job()
 
 
-def run(main: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
+def run(main: Callable[[CallerThreadQueue], Coroutine[Any, Any, T]]) -> T:
     """What the coroutine `main(desk)` returns. An interrupt (Ctrl-C) cancels it and waits until it has ended."""
-    desk, ended = Desk(), threading.Event()
+    desk, ended = CallerThreadQueue(), threading.Event()
 
     async def whole() -> T:
         try:

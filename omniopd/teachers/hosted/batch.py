@@ -1,6 +1,6 @@
 """One batch of a hosted teacher: all pieces of all requests at once, a deadline, and who hears of it.
 
-Knows no wire format and no settings but its teacher's. What it owes to `buying.py` is the `Counter` there.
+Knows no wire format and no settings but its teacher's. What it owes to `buying.py` is the `BatchContext` there.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from omniopd.errors import TeacherError
 from omniopd.teachers.asking import checked
-from omniopd.teachers.handover import Unaskable
-from omniopd.teachers.hosted.background import Desk
-from omniopd.teachers.hosted.calls import Call, Leave, OnResult, Outcome, Watcher
-from omniopd.teachers.hosted.fetch import DEADLINE, Bought, Piece, buy_piece
+from omniopd.teachers.handover import UnsupportedRequest
+from omniopd.teachers.hosted.background import CallerThreadQueue
+from omniopd.teachers.hosted.calls import Admission, Call, CallObserver, OnResult, Outcome
+from omniopd.teachers.hosted.fetch import DEADLINE, FetchState, SampleBatch, buy_piece
 from omniopd.teachers.hosted.transport import FOR_ALL, Failure, Reply
 from omniopd.teachers.spending.usage import billed
 from omniopd.types import ContinuationRequest, Continuations, Usage
@@ -29,11 +29,11 @@ _POLL_S, _TURN_S = 0.5, 0.02
 
 
 class Batch:
-    """The `Counter` of its pieces, for one call of `HostedTeacher.buy`."""
+    """The `BatchContext` of its pieces, for one call of `HostedTeacher.buy`."""
 
     def __init__(
         self, teacher: HostedTeacher, requests: Sequence[ContinuationRequest], on_result: OnResult | None,
-        watcher: Watcher | None, desk: Desk,
+        watcher: CallObserver | None, desk: CallerThreadQueue,
     ) -> None:  # fmt: skip
         self.teacher, self.requests, self.on_result = teacher, requests, on_result
         self.watcher, self.desk = watcher, desk
@@ -46,7 +46,7 @@ class Batch:
         self.deadline = time.monotonic() + teacher.batch_deadline_s
         self._freed, self._door, self._turn = asyncio.Event(), asyncio.Lock(), time.monotonic()
 
-    async def carry_out(self) -> list[Continuations]:
+    async def execute(self) -> list[Continuations]:
         answers: list[Continuations | None] = [None] * len(self.requests)
         tasks = [asyncio.ensure_future(self._answer(index, answers)) for index in range(len(self.requests))]
         try:
@@ -59,7 +59,7 @@ class Batch:
                     task.result()
             for index in [index for index, answer in enumerate(answers) if answer is None]:
                 # Given up before it had begun.
-                await self._tell(index, self._continuations(self.requests[index], Bought()), answers)
+                await self._tell(index, self._continuations(self.requests[index], FetchState()), answers)
         finally:
             await self._end(tasks)
             # Whoever watches is told of everything that was answered before the batch is over.
@@ -72,10 +72,10 @@ class Batch:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _answer(self, index: int, answers: list[Continuations | None]) -> None:
-        request, bought = self.requests[index], Bought()
+        request, bought = self.requests[index], FetchState()
         try:
             pieces = self.teacher.pieces(index, request)
-        except Unaskable as refused:
+        except UnsupportedRequest as refused:
             bought.problem = refused.reason
         else:
             bought.exact = all(piece.asked.exact for piece in pieces)
@@ -93,7 +93,7 @@ class Batch:
             told = self.on_result
             await self._in_callers_thread(lambda: told(index, answer))
 
-    async def in_turn(self, piece: Piece, samples: int) -> None:
+    async def in_turn(self, piece: SampleBatch, samples: int) -> None:
         if self._failed:
             await asyncio.Future()  # nothing more is sent; the batch is about to be cancelled
         # A thousand calls that begin in one turn of the loop would keep it from its deadlines for seconds.
@@ -104,7 +104,7 @@ class Batch:
                     self._turn = time.monotonic()
         await self.teacher.in_turn(piece, samples)
 
-    async def send(self, piece: Piece, seed: int | None, samples: int) -> Reply | Failure:
+    async def send(self, piece: SampleBatch, seed: int | None, samples: int) -> Reply | Failure:
         reply = await self.teacher.send(piece, seed, samples)
         self._failed |= isinstance(reply, Failure) and reply.reason in FOR_ALL
         return reply
@@ -123,14 +123,14 @@ class Batch:
             self._failed = True
             raise
 
-    async def _buy_all(self, pieces: Sequence[Piece], bought: Bought) -> None:
+    async def _buy_all(self, pieces: Sequence[SampleBatch], bought: FetchState) -> None:
         tasks = [asyncio.ensure_future(buy_piece(piece, self, bought)) for piece in pieces]
         try:
             await asyncio.gather(*tasks)
         finally:
             await self._end(tasks)
 
-    def _continuations(self, request: ContinuationRequest, bought: Bought) -> Continuations:
+    def _continuations(self, request: ContinuationRequest, bought: FetchState) -> Continuations:
         numbers = range(request.first_sample, request.first_sample + request.samples)
         draws = [bought.draws[n] for n in numbers if n in bought.draws]
         problem = None if len(draws) == request.samples else bought.problem or DEADLINE
@@ -151,9 +151,9 @@ class Batch:
     async def may_send(self, call: Call) -> bool:
         while self.watcher is not None:
             leave = self.watcher.before(call)
-            if leave is Leave.NEVER:
+            if leave is Admission.DENY:
                 return False
-            if leave is Leave.NOW:
+            if leave is Admission.ALLOW:
                 break
             # Another batch may free money too, and does not tell this one.
             self._freed.clear()

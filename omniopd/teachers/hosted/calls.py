@@ -32,7 +32,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class Sample:
     """One text that counts, with its number among the draws of its request. `echoes` counts answers for it that
     repeated the end of the prefix: its own, whose repetition is cut off, and those that were drawn again."""
 
@@ -49,7 +49,7 @@ class Outcome:
     `unsure`: no answer could be read, or one that does not say what it took: the most that the call may cost counts.
     """
 
-    draws: tuple[Draw, ...] = ()
+    draws: tuple[Sample, ...] = ()
     usage: Usage = field(default_factory=Usage)
     served_model: str = ""
     fingerprint: str = ""
@@ -58,19 +58,19 @@ class Outcome:
     unsure: bool = False
 
 
-class Leave(Enum):
+class Admission(Enum):
     """Whether a call may be sent: now, perhaps when another one is over, or not at all."""
 
-    NOW = "now"
-    LATER = "later"
-    NEVER = "never"
+    ALLOW = "now"
+    WAIT = "later"
+    DENY = "never"
 
 
-class Watcher(Protocol):
+class CallObserver(Protocol):
     """Sees every call, from any thread. Neither method waits for a disk: the future that `after` may return is done
     when everything about the call is written down, and the call is over only then. What they raise stops all."""
 
-    def before(self, call: Call) -> Leave: ...
+    def before(self, call: Call) -> Admission: ...
 
     def after(self, call: Call, outcome: Outcome) -> Future[None] | None: ...
 
@@ -83,21 +83,21 @@ class NamesPrices(Protocol):
 
 
 @runtime_checkable
-class SellsCalls(Protocol):
+class ObservableTeacher(Protocol):
     """A teacher whose calls can be watched one by one."""
 
-    def buy(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: Watcher | None
+    def fetch(
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: CallObserver | None
     ) -> list[Continuations]: ...
 
 
 def whole(request: ContinuationRequest, answer: Continuations) -> Outcome:
     """A teacher's answer as the outcome of one call; one with a problem, or with too few texts, has no draws."""
-    draws: tuple[Draw, ...] = ()
+    draws: tuple[Sample, ...] = ()
     if answer.problem is None and len(answer.texts) >= request.samples:
         stopped = answer.stopped or (False,) * len(answer.texts)
         draws = tuple(
-            Draw(request.first_sample + n, text, ended, 0 if n else answer.echoes)
+            Sample(request.first_sample + n, text, ended, 0 if n else answer.echoes)
             for n, (text, ended) in enumerate(zip(answer.texts, stopped, strict=True))
         )
     return Outcome(draws, answer.usage, answer.served_model, handover=answer.handover, exact=answer.exact)

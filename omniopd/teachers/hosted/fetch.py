@@ -6,7 +6,7 @@
     fewer texts than asked for                                                the missing draws
 
 A draw keeps its number and its seed through failures, so that faults change no text. Knows no event but its own calls;
-what all requests of a teacher share is `Counter`'s.
+what all requests of a teacher share is `BatchContext`'s.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from omniopd.errors import TeacherError
-from omniopd.teachers.handover import Asked, Handover, Read
-from omniopd.teachers.hosted.calls import Call, Draw, Outcome
+from omniopd.teachers.handover import Handover, ParsedText, ProviderRequest
+from omniopd.teachers.hosted.calls import Call, Outcome, Sample
 from omniopd.teachers.hosted.finish import BROKEN, REFUSED, STOP, UNSAID
 from omniopd.teachers.hosted.transport import FOR_ALL, RATE_LIMITED, Choice, Failure, Reply
 from omniopd.types import HALF_CHARACTER, Usage
@@ -36,7 +36,7 @@ _GLITCHES = (NO_TEXT, THINKING_ONLY, OTHER_MODEL, HALF_CHARACTER, BROKEN, UNSAID
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often and how long a draw is tried. `attempts` counts calls in a row that brought nothing, `redraws` texts
     that were none; a provider that says when to come back (429) is asked again `rate_limits` times. Seconds."""
 
@@ -55,11 +55,11 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SampleBatch:
     """What is bought together: some draws of a request, how they are asked for, and the seed of draw 0."""
 
     request: int
-    asked: Asked
+    asked: ProviderRequest
     numbers: tuple[int, ...]
     seed: int
     max_tokens: int
@@ -67,10 +67,10 @@ class Piece:
 
 
 @dataclass(slots=True)
-class Bought:
+class FetchState:
     """The draws that a request has got so far, what they cost, why the others are missing, and echoes by draw."""
 
-    draws: dict[int, Draw] = field(default_factory=dict)
+    draws: dict[int, Sample] = field(default_factory=dict)
     echoes: dict[int, int] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     problem: str | None = None
@@ -78,14 +78,14 @@ class Bought:
     exact: bool = True
 
 
-class Counter(Protocol):
+class BatchContext(Protocol):
     """Where pieces are bought: what all requests of a batch share."""
 
     @property
     def handover(self) -> Handover: ...
 
     @property
-    def patience(self) -> Patience: ...
+    def patience(self) -> RetryPolicy: ...
 
     @property
     def chance(self) -> random.Random: ...
@@ -97,17 +97,17 @@ class Counter(Protocol):
         """The place of one call in flight."""
         ...
 
-    def call_for(self, piece: Piece, samples: int) -> Call: ...
+    def call_for(self, piece: SampleBatch, samples: int) -> Call: ...
 
     async def may_send(self, call: Call) -> bool:
         """Waits until the call may be sent; False where it never may, for want of money."""
         ...
 
-    async def in_turn(self, piece: Piece, samples: int) -> None:
+    async def in_turn(self, piece: SampleBatch, samples: int) -> None:
         """Waits until the call may go out, as far as limits per minute say."""
         ...
 
-    async def send(self, piece: Piece, seed: int | None, samples: int) -> Reply | Failure: ...
+    async def send(self, piece: SampleBatch, seed: int | None, samples: int) -> Reply | Failure: ...
 
     def unsent(self, call: Call) -> None:
         """Reports a call that got leave and was never sent."""
@@ -130,7 +130,7 @@ class Counter(Protocol):
         ...
 
 
-async def buy_piece(piece: Piece, counter: Counter, bought: Bought) -> None:
+async def buy_piece(piece: SampleBatch, counter: BatchContext, bought: FetchState) -> None:
     """Fills `bought` with the piece's draws, or says why not. Raises TeacherError where no request can succeed."""
     redraws, reseeds = dict.fromkeys(piece.numbers, 0), dict.fromkeys(piece.numbers, 0)
     failures = rate_limits = 0
@@ -175,7 +175,7 @@ async def buy_piece(piece: Piece, counter: Counter, bought: Bought) -> None:
 
 
 async def _one_call(
-    piece: Piece, counter: Counter, call: Call, run: Sequence[int], reseed: int, bought: Bought
+    piece: SampleBatch, counter: BatchContext, call: Call, run: Sequence[int], reseed: int, bought: FetchState
 ) -> dict[int, str] | Failure:
     """The problems of the draws that were no continuations, by number; a draw that came short is in neither place."""
     seed = draw_seed(piece.seed, run[0], reseed) if counter.takes_seed else None
@@ -203,14 +203,14 @@ async def _one_call(
         if not await counter.may_send(call):
             return dict.fromkeys(run, OTHER_MODEL)
         again = True
-    good: list[Draw] = []
+    good: list[Sample] = []
     problems: dict[int, str] = {}
     for number, choice in by_number(run, reply.choices).items():
         read = _read(choice, reply, piece.asked, counter.handover)
         if read.echoed:
             bought.echoes[number] = bought.echoes.get(number, 0) + 1
         if read.problem is None:
-            good.append(Draw(number, read.text, choice.finish == STOP, bought.echoes.get(number, 0)))
+            good.append(Sample(number, read.text, choice.finish == STOP, bought.echoes.get(number, 0)))
         else:
             problems[number] = read.problem
     if not reply.choices:
@@ -240,32 +240,32 @@ def by_number(run: Sequence[int], choices: Sequence[Choice]) -> dict[int, Choice
     return dict(sorted(found.items()))
 
 
-def unread(choice: Choice, reply: Reply, asked: Asked, handover: Handover) -> Read | None:
+def unread(choice: Choice, reply: Reply, asked: ProviderRequest, handover: Handover) -> ParsedText | None:
     """What a text is before its handover reads it: nothing, and why. None for a text that can be read."""
     if choice.finish == REFUSED:
-        return Read("", REFUSAL)
+        return ParsedText("", REFUSAL)
     if not choice.text:
         # A model that ends its turn at once has written an end-of-turn token and nothing else.
         ended = choice.finish == STOP and not choice.thought and handover.exact and not asked.unsent
         if ended and 0 < reply.output_tokens <= 3 * len(reply.choices):
-            return Read("")
-        return Read("", THINKING_ONLY if choice.thought else NO_TEXT)
+            return ParsedText("")
+        return ParsedText("", THINKING_ONLY if choice.thought else NO_TEXT)
     if choice.finish in (BROKEN, UNSAID):
-        return Read("", f"{choice.finish}: {choice.word}" if choice.word else choice.finish)
+        return ParsedText("", f"{choice.finish}: {choice.word}" if choice.word else choice.finish)
     if choice.thought and handover.exact:
         # litellm takes a leading <think>…</think> out of an answer: what is left does not follow the prefix.
-        return Read("", THOUGHT_REMOVED)
+        return ParsedText("", THOUGHT_REMOVED)
     return None
 
 
-def _read(choice: Choice, reply: Reply, asked: Asked, handover: Handover) -> Read:
+def _read(choice: Choice, reply: Reply, asked: ProviderRequest, handover: Handover) -> ParsedText:
     nothing = unread(choice, reply, asked, handover)
     if nothing is not None:
         return nothing
     read = handover.read(asked, choice.text or "")
     if read.echoed and choice.finish != STOP:
         # The repetition took tokens of the limit: the rest may be shorter than the chunk, and would count as different.
-        return Read("", ECHO, echoed=True)
+        return ParsedText("", ECHO, echoed=True)
     return read
 
 
@@ -285,7 +285,7 @@ def draw_seed(base: int, number: int, reseed: int) -> int:
     return (base + number + max(0, reseed - 1) * _RESEED_STRIDE) % _LAST_SEED
 
 
-def _outcome(reply: Reply, draws: tuple[Draw, ...], counter: Counter, call: Call, piece: Piece) -> Outcome:
+def _outcome(reply: Reply, draws: tuple[Sample, ...], counter: BatchContext, call: Call, piece: SampleBatch) -> Outcome:
     usage, unsure = counter.billed(reply, call)
     return Outcome(
         draws, usage, reply.served_model, reply.fingerprint, counter.handover.name, piece.asked.exact, unsure

@@ -19,8 +19,8 @@ from omniopd.models.decoding import row_seed
 from omniopd.teachers.handover import ChatTemplate, Handover, handover_named
 from omniopd.teachers.hosted.background import run
 from omniopd.teachers.hosted.batch import Batch
-from omniopd.teachers.hosted.calls import Call, OnResult, Watcher
-from omniopd.teachers.hosted.fetch import Patience, Piece
+from omniopd.teachers.hosted.calls import Call, CallObserver, OnResult
+from omniopd.teachers.hosted.fetch import RetryPolicy, SampleBatch
 from omniopd.teachers.hosted.keys import require_leave, sent_by, without_keys
 from omniopd.teachers.hosted.pacing import Limits, pacer_for
 from omniopd.teachers.hosted.transport import Failure, Reply, prepare, send
@@ -66,7 +66,7 @@ class HostedTeacher:
         concurrency: int = 64,
         call_timeout_s: float = 120.0,
         batch_deadline_s: float = 1200.0,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         requests_per_minute: float = 0,
         tokens_per_minute: float = 0,
         strict: bool = False,
@@ -83,7 +83,7 @@ class HostedTeacher:
         self.api_base = server_address(model, self.handover.name, api_base)
         self.concurrency = concurrency
         self.call_timeout_s, self.batch_deadline_s = call_timeout_s, batch_deadline_s
-        self.patience = patience or Patience()
+        self.patience = patience or RetryPolicy()
         self.strict = strict
         self.price = price or price_of(model)
         self.parameters = dict(parameters or {})
@@ -127,29 +127,29 @@ class HostedTeacher:
         What cannot be answered has a `problem` and fewer texts. Raises TeacherError where no request can succeed (no
         such model, a wrong key), and where another model than before answers.
         """
-        return self.buy(requests, on_result, None)
+        return self.fetch(requests, on_result, None)
 
-    def buy(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: Watcher | None
+    def fetch(
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: CallObserver | None
     ) -> list[Continuations]:
         """The same, with every call shown to `watcher` (calls.py)."""
         if not requests:
             return []
         prepare()
-        return run(lambda desk: Batch(self, requests, on_result, watcher, desk).carry_out())
+        return run(lambda desk: Batch(self, requests, on_result, watcher, desk).execute())
 
-    def pieces(self, index: int, request: ContinuationRequest) -> list[Piece]:
-        """The calls that a request takes. Raises Unaskable."""
+    def pieces(self, index: int, request: ContinuationRequest) -> list[SampleBatch]:
+        """The calls that a request takes. Raises UnsupportedRequest."""
         asked = self.handover.ask(request)
         base = row_seed(request.seed, request.prompt.id, request.prefix)
         last, most = request.first_sample + request.samples, self.traits.most_samples
         max_tokens = request.max_tokens + asked.extra_tokens
         return [
-            Piece(index, asked, tuple(range(n, min(n + most, last))), base, max_tokens, most)
+            SampleBatch(index, asked, tuple(range(n, min(n + most, last))), base, max_tokens, most)
             for n in range(request.first_sample, last, most)
         ]
 
-    def call_for(self, piece: Piece, samples: int) -> Call:
+    def call_for(self, piece: SampleBatch, samples: int) -> Call:
         """What a call takes at most: no token is shorter than a byte, and none is written beyond the limit."""
         read, written = most_tokens(piece.asked), samples * piece.max_tokens
         asked = self.parameters.get("service_tier") or self.parameters.get("speed") or STANDARD
@@ -164,11 +164,11 @@ class HostedTeacher:
                 self._slots = loop, asyncio.Semaphore(self.concurrency)
             return self._slots[1]
 
-    async def in_turn(self, piece: Piece, samples: int) -> None:
+    async def in_turn(self, piece: SampleBatch, samples: int) -> None:
         """Until limits per minute let a call go out."""
         await self._pacer.wait(_expected(piece, samples))
 
-    async def send(self, piece: Piece, seed: int | None, samples: int) -> Reply | Failure:
+    async def send(self, piece: SampleBatch, seed: int | None, samples: int) -> Reply | Failure:
         """One call, at once."""
         parameters = call_parameters(
             self.traits, piece.asked, max_tokens=piece.max_tokens, samples=samples, seed=seed, api_base=self.api_base,
@@ -211,5 +211,5 @@ class HostedTeacher:
         _LOG.warning("the system behind %s changed its fingerprint from %s to %s", self.model, before, after)
 
 
-def _expected(piece: Piece, samples: int) -> int:
+def _expected(piece: SampleBatch, samples: int) -> int:
     return likely_tokens(piece.asked) + samples * piece.max_tokens

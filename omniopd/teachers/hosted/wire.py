@@ -11,7 +11,7 @@ from typing import Any
 
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import keep
-from omniopd.teachers.handover import Asked
+from omniopd.teachers.handover import ProviderRequest
 from omniopd.teachers.hosted.keys import require_leave, sent_by
 from omniopd.teachers.model_traits import SERVERS, ModelTraits
 
@@ -50,7 +50,7 @@ def merged(*parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def call_parameters(
     traits: ModelTraits,
-    asked: Asked,
+    asked: ProviderRequest,
     *,
     max_tokens: int,
     samples: int,
@@ -106,7 +106,7 @@ def server_address(model: str, handover: str, api_base: str | None) -> str | Non
     return api_base
 
 
-def most_tokens(asked: Asked) -> int:
+def most_tokens(asked: ProviderRequest) -> int:
     """More than the provider can count: a token of text is a byte at least, and each turn has a few of its own."""
     if isinstance(asked.prompt, tuple):
         return len(asked.prompt) + 8
@@ -114,6 +114,6 @@ def most_tokens(asked: Asked) -> int:
     return sum(len(text.encode()) + 32 for text in texts) + 64
 
 
-def likely_tokens(asked: Asked) -> int:
+def likely_tokens(asked: ProviderRequest) -> int:
     """A guess: four bytes a token."""
     return len(asked.prompt) if isinstance(asked.prompt, tuple) else most_tokens(asked) // 4

@@ -17,7 +17,15 @@ from typing import Any
 from omniopd.errors import ConfigError, Refused, TeacherError
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.identity import identity_of
-from omniopd.teachers.hosted.calls import Call, Leave, NamesPrices, OnResult, Outcome, SellsCalls, Watcher
+from omniopd.teachers.hosted.calls import (
+    Admission,
+    Call,
+    CallObserver,
+    NamesPrices,
+    ObservableTeacher,
+    OnResult,
+    Outcome,
+)
 from omniopd.teachers.hosted.fetch import BUDGET
 from omniopd.teachers.spending.ledger import Ledger, Spend
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
@@ -78,13 +86,13 @@ class BudgetedTeacher:
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
     ) -> list[Continuations]:
         """One answer per request. Raises Refused where the money does not reach, or a price is unknown."""
-        return self.buy(requests, on_result, None)
+        return self.fetch(requests, on_result, None)
 
-    def buy(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: Watcher | None
+    def fetch(
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: CallObserver | None
     ) -> list[Continuations]:
         """The same, with every call shown to `watcher`."""
-        cashier = _Cashier(self, watcher)
+        cashier = _BudgetObserver(self, watcher)
 
         def told(index: int, answer: Continuations) -> None:
             if answer.cached:
@@ -105,7 +113,7 @@ class BudgetedTeacher:
             )
         return answers
 
-    def set_aside(self, call: Call) -> Leave | str:
+    def set_aside(self, call: Call) -> Admission | str:
         """The number of a reservation; or LATER, NEVER. Raises Refused for an unknown price, TeacherError for what
         is none."""
         if call.most_usd is None and not self.allow_unknown_price and math.isfinite(self.usd):
@@ -121,28 +129,28 @@ class BudgetedTeacher:
         number = self._ledger.reserve(call.model, call.most_usd or 0.0, self.usd)
         if number is not None:
             return number
-        return Leave.LATER if self._ledger.reserved_usd else Leave.NEVER
+        return Admission.WAIT if self._ledger.reserved_usd else Admission.DENY
 
 
-class _Cashier:
+class _BudgetObserver:
     """The watcher of one batch: sets aside, settles, and counts as spent what was left without an answer."""
 
-    def __init__(self, budget: BudgetedTeacher, watcher: Watcher | None) -> None:
+    def __init__(self, budget: BudgetedTeacher, watcher: CallObserver | None) -> None:
         self.budget, self.watcher = budget, watcher
         self._lock = threading.Lock()
         self._set_aside: dict[int, tuple[Call, str]] = {}
 
-    def before(self, call: Call) -> Leave:
+    def before(self, call: Call) -> Admission:
         found = self.budget.set_aside(call)
-        if isinstance(found, Leave):
+        if isinstance(found, Admission):
             return found
-        outer = Leave.NOW if self.watcher is None else self.watcher.before(call)
-        if outer is not Leave.NOW:
+        outer = Admission.ALLOW if self.watcher is None else self.watcher.before(call)
+        if outer is not Admission.ALLOW:
             self.budget._ledger.settle(found, Usage())
             return outer
         with self._lock:
             self._set_aside[id(call)] = call, found
-        return Leave.NOW
+        return Admission.ALLOW
 
     def after(self, call: Call, outcome: Outcome) -> Future[None] | None:
         with self._lock:
@@ -165,7 +173,7 @@ def _number(said: object) -> float:
 
 def _without_prices(teacher: Teacher) -> Teacher | None:
     """Who in a stack of wrappers is asked for money without a price; None where every price is known before."""
-    while isinstance(teacher, SellsCalls):
+    while isinstance(teacher, ObservableTeacher):
         inner = getattr(teacher, "teacher", None)
         if inner is None or getattr(teacher, "mode", "") == "replay":
             return None

@@ -21,7 +21,7 @@ PROMPT_TOKENS, LATENCY_S, CONCURRENCY = 150.0, 1.0, 64
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class TeacherEstimate:
     """What a run will take. `usd` is None where no price is known; `hours` are those spent waiting for the teacher."""
 
     calls: int
@@ -61,7 +61,7 @@ def estimate(
     tokens_per_minute: float = 0.0,
     steps_done: int = 0,
     controls: Sequence[str] | None = None,
-) -> Estimate:
+) -> TeacherEstimate:
     """The whole run of a recipe, its controls and probes included, where every rollout is as long as it may be.
 
     Of a run that has done `steps_done` steps what is left; `controls` are those still to be trained (None: the
@@ -84,10 +84,10 @@ def estimate(
         seconds = max(seconds, 60 * calls / requests_per_minute)
     if tokens_per_minute:
         seconds = max(seconds, 60 * (read + written) / tokens_per_minute)
-    return Estimate(calls, round(read), round(written), usd, seconds / 3600)
+    return TeacherEstimate(calls, round(read), round(written), usd, seconds / 3600)
 
 
-def require_accepted(found: Estimate, ask_above_usd: float, accepted_usd: float | None, way_out: str) -> None:
+def require_accepted(found: TeacherEstimate, ask_above_usd: float, accepted_usd: float | None, way_out: str) -> None:
     """Raises Refused where a run will cost more than may be spent unasked, and nobody has accepted as much.
 
     A price that nobody knows counts as above any sum, and is accepted by any. `way_out` ends the sentence: how to

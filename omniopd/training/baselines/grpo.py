@@ -12,11 +12,11 @@ from trl import GRPOConfig, GRPOTrainer
 from omniopd.errors import ConfigError
 from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.token_text import decode
-from omniopd.tasks.safe_grade import guarded_grade
+from omniopd.tasks.safe_grade import safe_grade
 from omniopd.training.checks.architecture import check_architecture
 from omniopd.training.checks.preflight import hold_still
 from omniopd.training.reference import adapter_off_is_start
-from omniopd.training.trl.atomic_checkpoints import WholeCheckpoints
+from omniopd.training.trl.atomic_checkpoints import AtomicCheckpointMixin
 from omniopd.training.trl.learning import LearnsSomething
 from omniopd.training.trl.own_draws import OwnDraws
 from omniopd.training.trl.seeding import seed_global_generators
@@ -26,7 +26,7 @@ from omniopd.types import Prompt, Task
 __all__ = ["GRPOConfig", "GraderTrainer", "grader_reward"]
 
 
-class GraderTrainer(OwnDraws, TokenMeans, LearnsSomething, WholeCheckpoints, GRPOTrainer):
+class GraderTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixin, GRPOTrainer):
     """TRL's `GRPOTrainer` with the seeding and the whole checkpoints of `OmniOPDTrainer`."""
 
     _name = "GRPO"
@@ -71,7 +71,7 @@ def grader_reward(
     """
 
     def reward(prompt: Prompt, response: str) -> float:
-        grade, reason = guarded_grade(task, prompt, response)
+        grade, reason = safe_grade(task, prompt, response)
         if reason and failures is not None:
             failures[f"grader: {reason}"] += 1
         return float(grade)

@@ -21,7 +21,7 @@ from omniopd.teachers.asking import ask
 from omniopd.teachers.handover.thinking import ends_in_open_thought
 from omniopd.training.checks.architecture import check_architecture
 from omniopd.training.recording import Recorder
-from omniopd.training.trl.atomic_checkpoints import WholeCheckpoints
+from omniopd.training.trl.atomic_checkpoints import AtomicCheckpointMixin
 from omniopd.training.trl.learning import LearnsSomething
 from omniopd.training.trl.token_means import TokenMeans
 from omniopd.types import ContinuationRequest, Prompt, Teacher, Usage
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["SFTConfig", "StepLog", "TeacherAnswersTrainer", "teacher_answers"]
 
 
-class TeacherAnswersTrainer(TokenMeans, LearnsSomething, WholeCheckpoints, SFTTrainer):
+class TeacherAnswersTrainer(TokenMeans, LearnsSomething, AtomicCheckpointMixin, SFTTrainer):
     """TRL's `SFTTrainer` with whole checkpoints."""
 
     _name = "SFT on teacher answers"

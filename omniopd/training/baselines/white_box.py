@@ -73,7 +73,7 @@ class WhiteBoxTrainer(OmniOPDTrainer):
         DistillationTrainer.__init__(
             self,
             model=model,
-            teacher_model=cooled(teacher_model, teacher_temperature),
+            teacher_model=with_temperature(teacher_model, teacher_temperature),
             args=args,
             train_dataset=train_dataset,
             processing_class=processing_class,
@@ -142,7 +142,7 @@ class WhiteBoxTrainer(OmniOPDTrainer):
             self.recorder.write_rollouts(step, records)
 
 
-def cooled(teacher: PreTrainedModel, temperature: float) -> PreTrainedModel:
+def with_temperature(teacher: PreTrainedModel, temperature: float) -> PreTrainedModel:
     """The teacher with its logits divided by `temperature` in TRL's loss, as a copy; itself at temperature 1.
 
     TRL divides both models' logits by one temperature, the student's; a factor of the teacher's own is set where TRL

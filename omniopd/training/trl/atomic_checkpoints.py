@@ -12,10 +12,10 @@ from transformers import Trainer
 from trl.trainer.utils import RepeatSampler
 
 from omniopd.training.trl import checkpoints
-from omniopd.training.trl.resumable_sampler import OrderByStep
+from omniopd.training.trl.resumable_sampler import ResumableSampler
 
 
-class WholeCheckpoints:
+class AtomicCheckpointMixin:
     """Goes before a TRL trainer among a class's bases. Keeps `keep_checkpoints` valid ones, or as many as its arguments
     say (2 where neither does)."""
 
@@ -29,7 +29,7 @@ class WholeCheckpoints:
         made = super()._get_train_sampler(dataset)  # type: ignore[misc]
         if not isinstance(made, RepeatSampler):
             return made
-        return OrderByStep(made, lambda: self.state.global_step, self.args.gradient_accumulation_steps)
+        return ResumableSampler(made, lambda: self.state.global_step, self.args.gradient_accumulation_steps)
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging) if self._staging else str(super()._get_output_dir(trial))  # type: ignore[misc]

@@ -8,7 +8,7 @@ import torch
 from trl.trainer.utils import RepeatSampler
 
 
-class OrderByStep(RepeatSampler):
+class ResumableSampler(RepeatSampler):
     """TRL's sampler, whose n-th pass over the data has the n-th permutation of one generator.
 
     Its own generator starts anew in a resumed run, which would go through its third epoch in the order of the first.

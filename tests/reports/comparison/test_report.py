@@ -12,12 +12,11 @@ import pytest
 
 from omniopd.cli.main import main
 from omniopd.cli.report import found
-from omniopd.comparison import compare, comparison_page, learning_curves, markdown, summary
 from omniopd.config import load_recipe
 from omniopd.embedded import RECORDED
 from omniopd.errors import DataError
 from omniopd.evaluation.compare import Interval, verdict
-from omniopd.reports.comparison import forest, pictures
+from omniopd.reports.comparison import compare, comparison_page, forest, learning_curves, markdown, pictures, summary
 from omniopd.reports.comparison.tables import in_words, short_verdict
 from omniopd.runs.store import Run
 from tests.reports.comparison.small import finished

@@ -18,7 +18,7 @@ INCOMPLETE = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True)
-class ForkPart:
+class ForkContribution:
     """One fork's part of the loss, in nats before the normaliser.
 
     `chunk` is Σ weight · −log π of the student's tokens; `labels` the same for label tokens, a lower bound where
@@ -49,10 +49,10 @@ class ForkPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class LossBreakdown:
     """Every part of one loss: the forks in the order of the records, and the anchor on all other tokens."""
 
-    forks: tuple[ForkPart, ...]
+    forks: tuple[ForkContribution, ...]
     anchor: float
     anchored_tokens: int
     normaliser: float = 1.0
@@ -80,7 +80,7 @@ def ledger(
     targets: Sequence[PlainTarget],
     objective: ObjectiveConfig | None = None,
     normaliser: float = 1.0,
-) -> Ledger:
+) -> LossBreakdown:
     """The loss of these rollouts taken apart; `targets` run over their audits in order.
 
     `objective.target` is the one that made `targets`. `normaliser` is the trainer's: rollouts of the step × a fixed
@@ -97,10 +97,12 @@ def ledger(
             beside -= set(range(a.start, a.stop))
         anchored_tokens += len(beside)
         anchor += objective.anchor_weight * sum(r.anchor_kl[t] for t in beside if t < len(r.anchor_kl))
-    return Ledger(tuple(parts), anchor, anchored_tokens, normaliser)
+    return LossBreakdown(tuple(parts), anchor, anchored_tokens, normaliser)
 
 
-def _part(rollout: RolloutRecord, audit: AuditRecord, target: PlainTarget, objective: ObjectiveConfig) -> ForkPart:
+def _part(
+    rollout: RolloutRecord, audit: AuditRecord, target: PlainTarget, objective: ObjectiveConfig
+) -> ForkContribution:
     logprobs = rollout.logprobs[audit.start : audit.stop]
     known, mass, unknown = 0.0, 0.0, 0.0
     chunk = chunk_of(rollout, audit)
@@ -118,7 +120,7 @@ def _part(rollout: RolloutRecord, audit: AuditRecord, target: PlainTarget, objec
     if target.label_nll:
         known, unknown = sum(target.label_nll), 0.0
     kl = sum(rollout.anchor_kl[audit.start : audit.stop])
-    return ForkPart(
+    return ForkContribution(
         row=rollout.row,
         start=audit.start,
         stop=audit.stop,

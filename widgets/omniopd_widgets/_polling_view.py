@@ -10,7 +10,7 @@ from traitlets import Bool, observe
 
 from omniopd.errors import OmniOPDError
 from omniopd_widgets._base import View
-from omniopd_widgets._ticker import Ticker
+from omniopd_widgets._poller import Ticker
 
 
 class Watching(View):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from omniopd.method.what_if import subsample_spread
 from omniopd.records import AuditRecord, RolloutRecord
-from omniopd_widgets._prices import Price, priced, usage_of
+from omniopd_widgets._prices import TokenPrice, priced, usage_of
 
 # Texts that have nothing to do with each other share about a fifth of their characters (LOG.md, paper.md's φ).
 AGREE_FROM, NONE_BELOW = 0.99, 0.25
@@ -25,7 +25,7 @@ class Saving:
     setting: str
     now: int
     smaller: int
-    price: Price
+    price: TokenPrice
     loses: str
 
 

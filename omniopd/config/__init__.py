@@ -4,6 +4,7 @@ from omniopd.config.bounds import SETTINGS, Setting, allowed, check_setting, eve
 from omniopd.config.checks import check
 from omniopd.config.reading import (
     assigned,
+    dotted,
     load_recipe,
     override,
     recipe_from,
@@ -51,6 +52,7 @@ __all__ = [
     "assigned",
     "check",
     "check_setting",
+    "dotted",
     "every_setting",
     "load_recipe",
     "override",

@@ -50,7 +50,7 @@ def test_its_remaining_steps_are_those_of_the_run_that_was_not_stopped(stopped, 
     assert (stopped / "steps.jsonl").read_bytes().startswith(before)
     assert [record.step for record in run.steps()] == [1, 2, 3, 4]
     for record, expected in zip(run.steps()[2:], whole["steps"], strict=True):
-        # Another processor may round the last digits otherwise; a lost optimizer state or seed changes the first ones.
+        # Another processor may round the last digits otherwise; a lost optimizer state changes the first ones.
         for name in ("loss", "chunk_loss", "anchor_loss"):
             assert getattr(record, name) == pytest.approx(expected[name], rel=1e-4), name
         assert record.metrics["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-4)

@@ -1,7 +1,7 @@
 """A run that release 0.1.0 stopped in its middle goes on with today's code, as if nothing lay between.
 
 `fixtures/stopped` was stopped by a signal after step 2 of 4; `fixtures/whole.json` says what the same release made of
-steps 3 and 4 where it was not stopped. The student is a tiny random one (`fixtures/start`), the teacher the shipped one:
+steps 3 and 4 where it was not stopped. The student is tiny and random (`fixtures/start`), the teacher the shipped one:
 
     omniopd train embedded student.model=start student.max_tokens=24 audit.forks=3 audit.samples=2 task.prompts=16 \\
         training.steps=4 training.rollouts=4 training.micro_batch=2 training.learning_rate=0.01 training.save_every=2 \\

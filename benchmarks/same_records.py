@@ -132,7 +132,11 @@ def other_record(one: Path, other: Path) -> str | None:
 
 def as_written(line: str) -> Any:
     """A record with its numbers as their digits: NaN equals NaN, and -0.0 is not 0.0."""
-    return json.loads(line, parse_float=str, parse_constant=str)
+    return json.loads(line, parse_float=Digits, parse_constant=Digits)
+
+
+class Digits(str):
+    """A number as it is written."""
 
 
 def differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
@@ -159,7 +163,7 @@ def other_bytes(one: Path, other: Path) -> str | None:
 
 
 def short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, Digits) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:59] + "…"
 
 

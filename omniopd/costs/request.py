@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from omniopd.config import Recipe
 from omniopd.costs.recipe import INSTRUCTION_TOKENS
+from omniopd.io.units import dollars, duration
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
@@ -47,9 +48,8 @@ class CostEstimate:
         if self.is_free:
             return "free: at hand"
         if not self.is_paid:
-            return "local seconds" if self.seconds is None else f"about {max(0.1, self.seconds):.1f} s here"
-        money = "price unknown" if self.usd is None else f"${self.usd:.4f}"
-        return f"≈ {self.input_tokens:,} teacher tokens read + {self.output_tokens:,} written, {money}"
+            return "local seconds" if self.seconds is None else f"about {duration(max(0.1, self.seconds))} here"
+        return f"≈ {self.input_tokens:,} teacher tokens read + {self.output_tokens:,} written, {dollars(self.usd)}"
 
 
 class Unasked:

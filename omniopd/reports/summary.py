@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import pandas
 
 from omniopd.evaluation.tables import Rows, as_text, findings, report_rows, report_table
+from omniopd.io.units import dollars, duration
 from omniopd.records import EvalRecord, StepRecord
 from omniopd.reports.figures import Chart
 from omniopd.runs.store import Run
@@ -49,10 +50,10 @@ def costs(steps: list[StepRecord], evals: list[EvalRecord]) -> str:
     """Seconds and teacher tokens, in two sentences."""
     training = sum(map(step_seconds, steps))
     read, wrote = sum(step.input_tokens for step in steps), sum(step.output_tokens for step in steps)
-    dollars = sum(step.cost_usd for step in steps)
-    paid = f" for ${dollars:.2f}" if dollars else ""
+    usd = sum(step.cost_usd for step in steps)
+    paid = f" for {dollars(usd)}" if usd else ""
     return (
-        f"{len(steps)} steps took {training:.0f} s, the evaluations {sum(e.seconds for e in evals):.0f} s. "
+        f"{len(steps)} steps took {duration(training)}, the evaluations {duration(sum(e.seconds for e in evals))}. "
         f"The teacher read {read:,} tokens and wrote {wrote:,}{paid}."
     )
 
@@ -61,10 +62,10 @@ def ledger_line(spend: Spend) -> str:
     """What one teacher behind an API has cost over all resumes of a run, retries and thrown-away answers included."""
     line = (
         f"Ledger of {spend.model}: {spend.calls:,} calls, {spend.input_tokens:,} tokens read "
-        f"({spend.cached_tokens:,} from the provider's cache), {spend.output_tokens:,} written, ${spend.usd:,.4f}"
+        f"({spend.cached_tokens:,} from the provider's cache), {spend.output_tokens:,} written, {dollars(spend.usd)}"
     )
     if spend.unsure_usd:
-        line += f" (${spend.unsure_usd:,.4f} of it for calls that nobody answered or counted)"
+        line += f" ({dollars(spend.unsure_usd)} of it for calls that nobody answered or counted)"
     if spend.remembered:
         line += f"; {spend.remembered:,} texts remembered, for nothing"
     return f"{line}."

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from omniopd.errors import TeacherError
+from omniopd.io.units import dollars
 from omniopd.teachers.hosted.calls import (
     Admission,
     Call,
@@ -164,8 +165,8 @@ def _round(
         most, paid = calls[place].most_usd, answer.usage.cost_usd
         if most is not None and paid > most:
             raise TeacherError(
-                f"{_name(teacher)} said that a request costs ${most:.4f} at most, and it cost ${paid:.4f}: no budget "
-                "can be held with a price that is too low"
+                f"{_name(teacher)} said that a request costs {dollars(most)} at most, and it cost "
+                f"{dollars(paid - most)} more: no budget can be held with a price that is too low"
             )
 
     heard = _Heard(teacher, requests, over)

@@ -15,6 +15,7 @@ from typing import Any
 from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 
 from omniopd.errors import DataError, RunError
+from omniopd.io.units import duration
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.following import Follower, Update
 from omniopd.runs.store import MANIFEST, Run
@@ -213,9 +214,9 @@ def _status(update: Update, steps: Sequence[StepRecord]) -> dict[str, Any]:
     left = pace * (planned - step) if pace is not None and not update.is_over and step < planned else None
     words = [update.state or "no status", f"step {step} of {planned}"]
     if pace is not None:
-        words.append(f"{pace:.2g} s a step" if pace < 100 else f"{pace:.0f} s a step")
+        words.append(f"{duration(pace)} a step")
     if left is not None:
-        words.append(f"about {_duration(left)} left")
+        words.append(f"about {duration(left)} left")
     if status and status.message:
         words.append(shorten(status.message, 300))
     cost = sum(r.cost_usd for r in steps)
@@ -261,10 +262,3 @@ def _sharper(rows: Mapping[str, Sequence[EvalRecord]]) -> list[str]:
     if shows(at_one) == "better":
         return ["Only sharper? Nothing more is shown: the gain at temperature 1 is none at the best temperature."]
     return []
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.errors import ConfigError, Refused, TeacherError
+from omniopd.io.units import dollars
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.identity import identity_of
 from omniopd.teachers.hosted.calls import (
@@ -58,9 +59,9 @@ class BudgetedTeacher:
         stranger = None if allow_unknown_price or not math.isfinite(usd) else _without_prices(teacher)
         if stranger is not None:
             raise ConfigError(
-                f"a budget of ${usd:.2f} cannot be held around a {type(stranger).__name__}, which does not say what a "
-                "request costs before it is asked: give it `most_usd(request)`, in dollars (0.0 if it is free), or "
-                "set allow_unknown_price"
+                f"a budget of {dollars(usd)} cannot be held around a {type(stranger).__name__}, which does not say "
+                "what a request costs before it is asked: give it `most_usd(request)`, in dollars (0.0 if it is free), "
+                "or set allow_unknown_price"
             )
         self._ledger = Ledger(path)
 
@@ -107,9 +108,9 @@ class BudgetedTeacher:
         unpaid = sum(answer.problem == BUDGET for answer in answers)
         if unpaid and self.stop:
             raise Refused(
-                f"the teacher's budget of ${self.usd:.2f} is used up (${self.spent_usd:.4f} spent): {unpaid} of "
-                f"{len(answers)} requests were not answered; raise teacher.budget_usd and resume, what is paid for is "
-                "not asked again"
+                f"the teacher's budget of {dollars(self.usd)} is used up ({dollars(self.spent_usd)} spent): {unpaid} "
+                f"of {len(answers)} requests were not answered; raise teacher.budget_usd and resume, what is paid for "
+                "is not asked again"
             )
         return answers
 
@@ -118,7 +119,7 @@ class BudgetedTeacher:
         is none."""
         if call.most_usd is None and not self.allow_unknown_price and math.isfinite(self.usd):
             raise Refused(
-                f"nobody here knows the price of {call.model!r}, and its budget is ${self.usd:.2f}: give the price "
+                f"nobody here knows the price of {call.model!r}, and its budget is {dollars(self.usd)}: give the price "
                 "(teacher.usd_per_million_input and _output), or set teacher.allow_unknown_price = true"
             )
         if call.most_usd is not None and not 0 <= _number(call.most_usd) < math.inf:

@@ -20,12 +20,16 @@ from omniopd.evaluation.tables import NOTHING
 from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.cost import cost_of
 from omniopd.reports.comparison.results import Results
-from omniopd.runs.totals import Totals
 
 if TYPE_CHECKING:
     import pandas
 
-COSTS = ("updates", "student tokens", "teacher read", "teacher written", "usd", "seconds", "cost by the paper")
+TOTALS = {
+    "updates": "updates", "student tokens": "student_tokens", "teacher read": "teacher_read",
+    "teacher written": "teacher_written", "usd": "usd", "seconds": "seconds",
+}  # fmt: skip
+PAPER = "cost by the paper"
+COSTS = (*TOTALS, PAPER)
 _METHODS = {
     "continuations": "text: continuation cross-entropy",
     "white_box": "logits: full vocabulary",
@@ -99,12 +103,12 @@ def summary(comparison: Results, beside: Sequence[str] = ()) -> pandas.DataFrame
         took = _mean_totals(arm)
         return {
             "arm": arm.name,
-            "learns from": in_words(arm.seeds[0].recipe),
+            "learns from": learns_from(arm.seeds[0].recipe),
             "seeds": str(len(arm.seeds)),
             **{f"{budget:,} samples": _shown(comparison.accuracy(arm, budget)) for budget in comparison.budgets},
             "at T = 1": _shown(comparison.accuracy(arm, arm.budgets[-1], 1.0)),
             **shown_differences(arm),
-            "teacher tokens": readable(took["teacher read"] + took["teacher written"]),
+            "teacher tokens": short_number(took["teacher read"] + took["teacher written"]),
         }
 
     return pandas.DataFrame(map(row, comparison.ranked())).set_index("arm")
@@ -113,7 +117,7 @@ def summary(comparison: Results, beside: Sequence[str] = ()) -> pandas.DataFrame
 def costs(comparison: Results) -> pandas.DataFrame:
     """What a run of each arm took, mean over its seeds, as text."""
     frame = table(comparison)
-    return frame[[name for name in frame.columns if name in COSTS]].map(readable)
+    return frame[[name for name in frame.columns if name in COSTS]].map(short_number)
 
 
 def markdown(comparison: Results, beside: Sequence[str] = ()) -> str:
@@ -135,7 +139,7 @@ def markdown(comparison: Results, beside: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def in_words(recipe: Recipe) -> str:
+def learns_from(recipe: Recipe) -> str:
     """What an arm learns from, in a few words."""
     if recipe.method != "omniopd":
         return _METHODS.get(recipe.method, recipe.method)
@@ -158,7 +162,7 @@ def short_verdict(difference: Interval | None, margin: float = MARGIN) -> str:
     return "nothing can be said" if difference is None else shows(difference, margin)
 
 
-def readable(value: object) -> str:
+def short_number(value: object) -> str:
     """Large numbers whole and in groups, small ones with two decimals."""
     if isinstance(value, int | float):
         return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.2f}"
@@ -172,7 +176,7 @@ def _row(comparison: Results, arm: Arm) -> dict[str, Any]:
     rises = [rise for one in arm.seeds if (rise := one.rise_at(one.budgets[-1])) is not None]
     return {
         "arm": arm.name,
-        "method": in_words(arm.seeds[0].recipe),
+        "method": learns_from(arm.seeds[0].recipe),
         "seeds": len(arm.seeds),
         **{f"best T at {b:,}, %": comparison.accuracy(arm, b) for b in comparison.budgets},
         "rise, points": pooled_interval(np.stack(rises)) if rises else None,
@@ -181,7 +185,7 @@ def _row(comparison: Results, arm: Arm) -> dict[str, Any]:
         f"{comparison.reference.name} minus this": difference,
         "verdict": "" if own else short_verdict(difference),
         **_mean_totals(arm),
-        "cost by the paper": cost_of(arm.seeds[0].recipe),
+        PAPER: cost_of(arm.seeds[0].recipe),
     }
 
 
@@ -205,11 +209,10 @@ def _points(interval: Interval | None) -> tuple[float, float, float]:
 
 def _mean_totals(arm: Arm) -> dict[str, float]:
     """What a run of the arm took, the mean over its seeds."""
-
-    def mean(of: str) -> float:
-        return sum(float(getattr(one.totals, of)) for one in arm.seeds) / len(arm.seeds)
-
-    return {shown: mean(name) for shown, name in zip(COSTS, Totals.__dataclass_fields__, strict=False)}
+    return {
+        shown: sum(float(getattr(one.totals, name)) for one in arm.seeds) / len(arm.seeds)
+        for shown, name in TOTALS.items()
+    }
 
 
 def _intervals(comparison: Results) -> str:

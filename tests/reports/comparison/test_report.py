@@ -12,14 +12,14 @@ import pandas
 import pytest
 
 from omniopd.cli.main import main
-from omniopd.cli.report import found
 from omniopd.config import load_recipe
 from omniopd.embedded import RECORDED
 from omniopd.errors import DataError
 from omniopd.evaluation.compare import Interval, verdict
 from omniopd.figures import Figure
 from omniopd.reports.comparison import compare, comparison_page, markdown, summary
-from omniopd.reports.comparison.tables import in_words, short_verdict
+from omniopd.reports.comparison.tables import learns_from, short_verdict
+from omniopd.runs.listing import result_runs
 from omniopd.runs.store import Run
 from tests.reports.comparison.small import finished
 
@@ -152,14 +152,14 @@ def test_a_summary_goes_from_the_best_to_the_worst_and_sets_each_beside_whom_one
 
 
 def test_what_an_arm_learns_from_says_what_is_not_usual() -> None:
-    said = in_words(
+    said = learns_from(
         load_recipe(
             "embedded",
             **{"audit.scheduler": "random", "objective.concentration": 5.0, "objective.anchor_weight": 0.0},
         )
     )
     assert said == "text: labels, M=16 N=8 C=1, random forks, α=5, no anchor"
-    assert in_words(load_recipe("embedded")) == "text: labels, M=16 N=8 C=1"
+    assert learns_from(load_recipe("embedded")) == "text: labels, M=16 N=8 C=1"
 
 
 def test_no_name_of_an_arm_is_markup_in_the_markdown(tmp_path: Path) -> None:
@@ -205,9 +205,9 @@ def test_the_command_takes_some_arms_in_their_order(tmp_path: Path, capsys: pyte
 
 def test_the_trials_of_a_study_are_nobodys_result(tmp_path: Path) -> None:
     [run, tried] = [finished(tmp_path / place, 9, name="ours") for place in ("study/ours", "study/trials/ours")]
-    assert found([str(tmp_path / "study")]) == [run.path]
-    assert found([str(tmp_path / "study" / "trials")]) == [tried.path]
-    assert found([str(run.path), str(tmp_path / "study")]) == [run.path]
+    assert result_runs([str(tmp_path / "study")]) == [run.path]
+    assert result_runs([str(tmp_path / "study" / "trials")]) == [tried.path]
+    assert result_runs([str(run.path), str(tmp_path / "study")]) == [run.path]
 
 
 def test_the_command_finds_runs_writes_the_page_and_the_table(

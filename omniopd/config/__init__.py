@@ -2,6 +2,7 @@
 
 from omniopd.config.bounds import SETTINGS, Setting, allowed, check_setting, every_setting
 from omniopd.config.checks import check
+from omniopd.config.methods import METHODS, Method
 from omniopd.config.reading import (
     assigned,
     load_recipe,
@@ -14,7 +15,6 @@ from omniopd.config.reading import (
 from omniopd.config.settings import (
     CONTROLS,
     HANDOVERS,
-    METHODS,
     SCHEDULERS,
     SIMILARITIES,
     TARGETS,
@@ -40,6 +40,7 @@ __all__ = [
     "TASKS",
     "AuditConfig",
     "EvaluationConfig",
+    "Method",
     "ObjectiveConfig",
     "Recipe",
     "Setting",

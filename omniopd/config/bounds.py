@@ -9,18 +9,19 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from omniopd.config.methods import METHODS
 from omniopd.config.settings import (
     CONTROLS,
     DEVICES,
     DTYPES,
     HANDOVERS,
-    METHODS,
     PRECISIONS,
     SCHEDULERS,
     SCHEDULES,
@@ -49,7 +50,7 @@ class Setting:
     least: float = -math.inf
     most: float = math.inf
     open_: bool = False
-    words: tuple[str, ...] = ()
+    words: Collection[str] = ()
     empty: bool = False
     any_text: bool = False
 
@@ -70,13 +71,13 @@ def _text(says: str, empty: bool = False) -> Setting:
     return Setting(says, empty=empty)
 
 
-def _word(says: str, words: tuple[str, ...]) -> Setting:
+def _word(says: str, words: Collection[str]) -> Setting:
     return Setting(says, words=words)
 
 
 SETTINGS: dict[str, Setting] = {
     "name": Setting("what the run is called, and the arm of a comparison", empty=True, any_text=True),
-    "method": _word("what the student learns from", METHODS),
+    "method": _word("what the student learns from", METHODS.keys()),
     "seed": _count("every draw follows from it", 0, 2**32 - 1),
     "student.model": _text("embedded:student, a folder, or an id on the Hugging Face hub"),
     "student.max_tokens": _count("tokens of an answer, at most"),
@@ -187,8 +188,7 @@ def every_setting() -> Mapping[str, Any]:
 def check_settings(recipe: Recipe) -> None:
     """ConfigError for the first setting of a wrong type or out of its bounds."""
     for key, hint in every_setting().items():
-        section, _, name = key.rpartition(".")
-        check_setting(key, getattr(getattr(recipe, section), name) if section else getattr(recipe, key), hint)
+        check_setting(key, attrgetter(key)(recipe), hint)
 
 
 def check_setting(key: str, value: Any, hint: Any = None, said: str | None = None) -> None:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 HANDOVERS = ("auto", "raw", "prefill", "instruction")
-METHODS = ("omniopd", "continuations", "white_box", "white_box_sampled", "sft", "grpo")
 SCHEDULERS = ("peak", "random", "early", "causal")
 SIMILARITIES = ("characters", "tokens", "rouge1", "exact", "embedding")
 TARGETS = ("paper", "centred", "labels", "posterior_kl", "prefix_credit", "none")

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omniopd.config import Recipe
-from omniopd.config.settings import LABELLED, AuditConfig, ObjectiveConfig
+from omniopd.config import METHODS, Recipe
 from omniopd.evaluation.compare import MARGIN, Interval, pooled_interval, shows
 from omniopd.evaluation.tables import NOTHING
 from omniopd.reports.comparison.arms import Arm
@@ -26,13 +25,6 @@ if TYPE_CHECKING:
     import pandas
 
 COSTS = ("updates", "student tokens", "teacher read", "teacher written", "usd", "seconds", "cost by the paper")
-_METHODS = {
-    "continuations": "text: continuation cross-entropy",
-    "white_box": "logits: full vocabulary",
-    "white_box_sampled": "logits: the student's tokens",
-    "sft": "SFT on teacher answers",
-    "grpo": "GRPO with the grader",
-}
 
 
 def table(comparison: Comparison) -> pandas.DataFrame:
@@ -99,7 +91,7 @@ def summary(comparison: Comparison, beside: Sequence[str] = ()) -> pandas.DataFr
         took = _mean_totals(arm)
         return {
             "arm": arm.name,
-            "learns from": in_words(arm.seeds[0].recipe),
+            "learns from": learns_from(arm.seeds[0].recipe),
             "seeds": str(len(arm.seeds)),
             **{f"{budget:,} samples": _shown(comparison.accuracy(arm, budget)) for budget in comparison.budgets},
             "at T = 1": _shown(comparison.accuracy(arm, arm.budgets[-1], 1.0)),
@@ -135,22 +127,9 @@ def markdown(comparison: Comparison, beside: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def in_words(recipe: Recipe) -> str:
+def learns_from(recipe: Recipe) -> str:
     """What an arm learns from, in a few words."""
-    if recipe.method != "omniopd":
-        return _METHODS.get(recipe.method, recipe.method)
-    audit, objective = recipe.audit, recipe.objective
-    said = [f"text: {objective.target}", f"M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"]
-    if objective.target not in (*LABELLED, "none"):
-        said.append(audit.similarity)
-    if audit.scheduler != AuditConfig().scheduler:
-        said.append(f"{audit.scheduler} forks")
-    if objective.concentration != ObjectiveConfig().concentration:
-        said.append(f"α={objective.concentration:g}")
-    if objective.anchor_weight == 0:
-        said.append("no anchor")
-    learns = ", ".join(said)
-    return learns if objective.control == "none" else f"{learns}; control: {objective.control}"
+    return METHODS[recipe.method].label_of(recipe)
 
 
 def short_verdict(difference: Interval | None, margin: float = MARGIN) -> str:
@@ -172,7 +151,7 @@ def _row(comparison: Comparison, arm: Arm) -> dict[str, Any]:
     rises = [rise for one in arm.seeds if (rise := one.rise_at(one.budgets[-1])) is not None]
     return {
         "arm": arm.name,
-        "method": in_words(arm.seeds[0].recipe),
+        "method": learns_from(arm.seeds[0].recipe),
         "seeds": len(arm.seeds),
         **{f"best T at {b:,}, %": comparison.accuracy(arm, b) for b in comparison.budgets},
         "rise, points": pooled_interval(np.stack(rises)) if rises else None,

@@ -17,7 +17,7 @@ from omniopd.embedded import RECORDED
 from omniopd.errors import DataError
 from omniopd.evaluation.compare import Interval, verdict
 from omniopd.reports.comparison import compare, comparison_page, forest, learning_curves, markdown, pictures, summary
-from omniopd.reports.comparison.tables import in_words, short_verdict
+from omniopd.reports.comparison.tables import learns_from, short_verdict
 from omniopd.runs.store import Run
 from tests.reports.comparison.small import finished
 
@@ -138,14 +138,14 @@ def test_a_summary_goes_from_the_best_to_the_worst_and_sets_each_beside_whom_one
 
 
 def test_what_an_arm_learns_from_says_what_is_not_usual() -> None:
-    said = in_words(
+    said = learns_from(
         load_recipe(
             "embedded",
             **{"audit.scheduler": "random", "objective.concentration": 5.0, "objective.anchor_weight": 0.0},
         )
     )
     assert said == "text: labels, M=16 N=8 C=1, random forks, α=5, no anchor"
-    assert in_words(load_recipe("embedded")) == "text: labels, M=16 N=8 C=1"
+    assert learns_from(load_recipe("embedded")) == "text: labels, M=16 N=8 C=1"
 
 
 def test_no_name_of_an_arm_is_markup_in_the_markdown(tmp_path: Path) -> None:

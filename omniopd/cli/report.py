@@ -23,13 +23,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--title", default="Runs compared")
     command.add_argument("--export", metavar="FILE", help="the table as .csv or .parquet as well")
     command.add_argument("--markdown", metavar="FILE", help="the table and its sentences for a README or a log")
-    command.add_argument("--figure", metavar="FILE", help="the learning curves as .svg")
+    command.add_argument("--figure", metavar="FILE", help="the learning curves: .svg, or .html to hover and zoom")
     return command
 
 
 def run(options: argparse.Namespace) -> int:
     from omniopd.evaluation.tables import as_text
-    from omniopd.reports.comparison import compare, comparison_page, costs, learning_curves, markdown, summary
+    from omniopd.reports.comparison import compare, comparison_page, costs, markdown, summary
     from omniopd.runs.atomic import write_text
 
     comparison = compare(found(options.runs), options.reference, options.arms)
@@ -49,7 +49,8 @@ def run(options: argparse.Namespace) -> int:
         write_text(Path(options.markdown), markdown(comparison, options.beside))
         print(options.markdown)
     if options.figure:
-        write_text(Path(options.figure), learning_curves(comparison).svg() + "\n")
+        figure, file = comparison.plot("learning"), Path(options.figure)
+        write_text(file, figure.to_html(div_id="figure") if file.suffix == ".html" else figure.svg())
         print(options.figure)
     return 0
 

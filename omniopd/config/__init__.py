@@ -2,6 +2,7 @@
 
 from omniopd.config.bounds import SETTINGS, Setting, allowed, check_setting, every_setting
 from omniopd.config.checks import check
+from omniopd.config.handovers import HANDOVERS, HandoverEntry
 from omniopd.config.reading import (
     assigned,
     load_recipe,
@@ -13,7 +14,6 @@ from omniopd.config.reading import (
 )
 from omniopd.config.settings import (
     CONTROLS,
-    HANDOVERS,
     METHODS,
     SCHEDULERS,
     SIMILARITIES,
@@ -40,6 +40,7 @@ __all__ = [
     "TASKS",
     "AuditConfig",
     "EvaluationConfig",
+    "HandoverEntry",
     "ObjectiveConfig",
     "Recipe",
     "Setting",

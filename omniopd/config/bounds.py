@@ -9,17 +9,17 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from omniopd.config.handovers import HANDOVER_WORDS
 from omniopd.config.settings import (
     CONTROLS,
     DEVICES,
     DTYPES,
-    HANDOVERS,
     METHODS,
     PRECISIONS,
     SCHEDULERS,
@@ -49,7 +49,7 @@ class Setting:
     least: float = -math.inf
     most: float = math.inf
     open_: bool = False
-    words: tuple[str, ...] = ()
+    words: Collection[str] = ()
     empty: bool = False
     any_text: bool = False
 
@@ -70,7 +70,7 @@ def _text(says: str, empty: bool = False) -> Setting:
     return Setting(says, empty=empty)
 
 
-def _word(says: str, words: tuple[str, ...]) -> Setting:
+def _word(says: str, words: Collection[str]) -> Setting:
     return Setting(says, words=words)
 
 
@@ -94,7 +94,7 @@ SETTINGS: dict[str, Setting] = {
     "teacher.tokens_per_student_token": _above_0("teacher tokens asked for one of the student's", 100),
     "teacher.batch_tokens": _count("tokens at once, for a teacher that runs here"),
     "teacher.dtype": _word("what the weights of a teacher that runs here are held in", DTYPES),
-    "teacher.handover": _word("how a text is handed to an API to be continued", HANDOVERS),
+    "teacher.handover": _word("how a text is handed to an API to be continued", HANDOVER_WORDS),
     "teacher.tokenizer": _text("whose chat template a raw handover renders with (empty: the model's own)", empty=True),
     "teacher.api_base": _text("address of a server (empty: the provider's)", empty=True),
     "teacher.key_variable": _text("environment variable with the key (empty: the provider's)", empty=True),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from omniopd.teachers.handover import ChatTemplate
+    from omniopd.teachers.handover.template import ChatTemplate
     from omniopd.teachers.hosted.teacher import HostedTeacher
     from omniopd.types import Prompt, Teacher
 
@@ -86,13 +86,12 @@ def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
 
     t = recipe.teacher
     require_reachable(t.model, t.api_base)
-    handover = "" if t.handover == "auto" else t.handover
     return HostedTeacher(
         t.model,
         temperature=t.temperature,
         top_p=t.top_p,
-        handover=handover,
-        template=_template(recipe, handover),
+        handover=t.handover,
+        template=_template(recipe),
         student_thinks=_student_thinks(recipe),
         api_base=t.api_base or None,
         key_variable=t.key_variable or None,
@@ -116,7 +115,7 @@ def require_teacher(recipe: Recipe) -> None:
     elif recipe.method in ASKS_FOR_TEXTS:
         made = build_hosted_teacher(recipe)
         if not t.replay:
-            first_contact(t.model, made.api_base or "", t.key_variable, made.handover.name == "raw")
+            first_contact(t.model, made.api_base or "", t.key_variable, made.handover.completes)
 
 
 def require_model(key: str, name: str) -> None:
@@ -183,12 +182,12 @@ def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
     return teacher
 
 
-def _template(recipe: Recipe, handover: str) -> ChatTemplate | None:
+def _template(recipe: Recipe) -> ChatTemplate | None:
     """The chat template of a served model that gets raw prompts, or whose tokenizer is named."""
-    from omniopd.teachers.handover import ChatTemplate
+    from omniopd.teachers.handover.template import ChatTemplate
 
     model = recipe.teacher.model
-    if (handover or traits_of(model).handover) != "raw" and not recipe.teacher.tokenizer:
+    if not traits_of(model).handover_entry(recipe.teacher.handover).completes and not recipe.teacher.tokenizer:
         return None
     name = recipe.teacher.tokenizer or model.partition("/")[2]
     try:

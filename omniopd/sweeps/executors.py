@@ -24,8 +24,8 @@ from types import FrameType
 from typing import IO, Any
 
 from omniopd.config import recipe_toml
-from omniopd.costs.launch import in_words
 from omniopd.errors import ConfigError, RunError
+from omniopd.io.units import duration
 from omniopd.launch.claims import claim, is_claimed
 from omniopd.launch.devices import device_environment, device_named, devices_here
 from omniopd.launch.starting import package_folders
@@ -161,7 +161,7 @@ class _Sweep:
             self.ended[hand.planned.place] = RunOutcome(hand.planned, path, state, message)
             if state == "finished":
                 self.took.append(seconds)
-            said = f"{hand.planned}: {state} after {in_words(seconds)}{': ' * bool(message)}{message}"
+            said = f"{hand.planned}: {state} after {duration(seconds)}{': ' * bool(message)}{message}"
             self.say(f"{said} ({len(self.ended)} of {len(self.plan)} done{self._left()})")
 
     def _count(self) -> str:
@@ -172,7 +172,7 @@ class _Sweep:
         left = len(self.waiting) + len(self.hands)
         if not left or not self.took:
             return ""
-        return f", about {in_words(sum(self.took) / len(self.took) * left / min(len(self.places), left))} left"
+        return f", about {duration(sum(self.took) / len(self.took) * left / min(len(self.places), left))} left"
 
     def _stop(self) -> None:
         children = [hand.child for hand in self.hands.values() if hand.child is not None]

@@ -250,7 +250,6 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixi
                 self._normaliser(),
                 self.temperature,
                 self._continuation_forwards(unwrapped_student, inputs),
-                record="row_id" in inputs and self._records_rollouts(self.state.global_step + 1),
                 concentration=self.args.concentration if self.args.target == "posterior_kl" else None,
             )
         if "row_id" in inputs:

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from omniopd.errors import ConfigError
-from omniopd.models import chunked_stats as chunked_head
+from omniopd.models import chunked_stats
 from omniopd.models.token_stats import (
     Head,
-    label_costs,
     reference_statistics,
     token_statistics,
     weighted_head_loss,
@@ -145,29 +144,12 @@ def test_both_kernels_report_the_same_parts_and_tokens():
     assert ours.anchor_kl[~anchored].isnan().all()
 
 
-def test_differentiable_statistics_have_the_gradient_of_full_logits():
-    values = problem(2, 800, 30, 16)
-    draw = torch.Generator().manual_seed(0)
-    pull, push = torch.randn(2, 30, generator=draw)
-    asked = ("hidden", "head", "targets", "reference_hidden", "reference_head")
-
-    def by(function):
-        def loss(v):
-            found = function(**{name: v[name] for name in asked})
-            return (pull * found.logprobs).sum() + (push * found.anchor_kl).sum()
-
-        return loss
-
-    _, grads = gradients(values, by(token_statistics))
-    _, exact = gradients(in_dtype(values, torch.float64), by(reference_statistics))
-    assert_gradients_close(grads, exact)
-
-
 def test_tiles_do_not_change_the_result(monkeypatch):
     values = problem(4, 500, 83, 12, labels=2)
     loss, grads = gradients(values, lambda v: weighted_head_loss(**v).total)
-    monkeypatch.setattr(chunked_head, "LEAST_ROWS", 7)
-    monkeypatch.setattr(chunked_head, "TILE_LOGITS", 1)
+    monkeypatch.setattr(chunked_stats, "LEAST_ROWS", 7)
+    monkeypatch.setattr(chunked_stats, "TILE_LOGITS", 1)
+    monkeypatch.setattr(chunked_stats, "BLOCK_LOGITS", 1)
     tiled_loss, tiled_grads = gradients(values, lambda v: weighted_head_loss(**v).total)
     torch.testing.assert_close(loss, tiled_loss, rtol=1e-6, atol=1e-6)
     assert_gradients_close(tiled_grads, grads)
@@ -249,16 +231,40 @@ def test_half_an_anchor_is_refused():
         weighted_head_loss(**values)
 
 
-def test_label_costs_are_the_losss_label_part_token_by_token() -> None:
+@pytest.mark.parametrize("kernel", ["tokens", "trl"])
+def test_everywhere_adds_the_statistics_of_all_tokens_and_changes_nothing_else(kernel):
     values = problem(9, 900, 50, 16, labels=2)
     values["label_weights"][::2] = 0.0
-    given = {name: values[name] for name in ("hidden", "head", "label_ids", "label_weights")}
-    costs = label_costs(**given, temperature=0.7)
-    zeros = torch.zeros(50)
-    whole = weighted_head_loss(
-        values["hidden"], values["head"], values["targets"], zeros, label_ids=values["label_ids"],
-        label_weights=values["label_weights"], temperature=0.7,
-    )  # fmt: skip
-    torch.testing.assert_close(costs.sum(), whole.labels, rtol=1e-5, atol=1e-5)
-    assert not costs[::2].any()
-    assert (costs >= 0).all()
+    values["chunk_weights"][:8], values["anchor_weights"][:8] = 0.0, 0.0
+
+    def kept(v, everywhere):
+        losses.append(weighted_head_loss(**v, temperature=0.7, everywhere=everywhere, kernel=kernel))
+        return losses[-1].total
+
+    losses = []
+    _, grads = gradients(values, lambda v: kept(v, False))
+    _, same_grads = gradients(values, lambda v: kept(v, True))
+    assert all(map(torch.equal, grads, same_grads))
+    some, every = losses
+    assert torch.equal(some.total, every.total)
+    asked = ("hidden", "head", "targets", "reference_hidden", "reference_head")
+    exact = token_statistics(**{name: values[name] for name in asked}, temperature=0.7)
+    for name in ("logprobs", "entropies", "anchor_kl"):
+        torch.testing.assert_close(getattr(every, name), getattr(exact, name), rtol=1e-5, atol=1e-6)
+    assert some.anchor_kl[:8].isnan().all()
+    costs = torch.where(values["label_weights"] != 0, -values["label_weights"] * every.label_logprobs, 0)
+    torch.testing.assert_close(costs.sum(), every.labels, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", ["tokens", "trl"])
+def test_label_weights_may_depend_on_what_the_student_says_of_the_labels(kernel):
+    values = problem(9, 900, 50, 16, labels=2)
+
+    def reweigh(counts, logprobs):
+        return counts * logprobs.exp()
+
+    _, grads = gradients(values, lambda v: weighted_head_loss(**v, reweigh=reweigh, kernel=kernel).total)
+    said = weighted_head_loss(**values, everywhere=True).label_logprobs
+    known = {**values, "label_weights": reweigh(values["label_weights"], said)}
+    _, exact = gradients(known, lambda v: weighted_head_loss(**v).total)
+    assert_gradients_close(grads, exact)

@@ -19,7 +19,7 @@ from omniopd.evaluation.compare import MARGIN, Interval, pooled_interval, shows
 from omniopd.evaluation.tables import NOTHING
 from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.cost import cost_of
-from omniopd.reports.comparison.results import Comparison
+from omniopd.reports.comparison.results import Results
 from omniopd.runs.totals import Totals
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _METHODS = {
 }
 
 
-def table(comparison: Comparison) -> pandas.DataFrame:
+def table(comparison: Results) -> pandas.DataFrame:
     """One row an arm, the best first: method, seeds, accuracies by budget, difference and verdict, means of the costs.
 
     Numbers, in percent or points: where an interval belongs to one, in three columns, "… mean", "… low" and "… high"
@@ -47,7 +47,7 @@ def table(comparison: Comparison) -> pandas.DataFrame:
     return pandas.DataFrame(map(_in_columns, rows)).set_index("arm")
 
 
-def shown_table(comparison: Comparison) -> pandas.DataFrame:
+def shown_table(comparison: Results) -> pandas.DataFrame:
     """The same as text, an interval in one cell: "52.1 [50.0, 54.2]"."""
     import pandas
 
@@ -56,7 +56,7 @@ def shown_table(comparison: Comparison) -> pandas.DataFrame:
     return pandas.DataFrame(shown).set_index("arm")
 
 
-def differences(comparison: Comparison) -> pandas.DataFrame:
+def differences(comparison: Results) -> pandas.DataFrame:
     """The reference minus each other arm, one row an arm and budget: arm, samples, mean, low, high (points), units and
     what they are, verdict."""
     import pandas
@@ -73,7 +73,7 @@ def differences(comparison: Comparison) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=names).astype(types)
 
 
-def summary(comparison: Comparison, beside: Sequence[str] = ()) -> pandas.DataFrame:
+def summary(comparison: Results, beside: Sequence[str] = ()) -> pandas.DataFrame:
     """What a reader looks for first, as text: one row an arm, the best first.
 
     Differences are those of the last budget both have: the reference minus this arm, with its verdict; or, with names
@@ -110,13 +110,13 @@ def summary(comparison: Comparison, beside: Sequence[str] = ()) -> pandas.DataFr
     return pandas.DataFrame(map(row, comparison.ranked())).set_index("arm")
 
 
-def costs(comparison: Comparison) -> pandas.DataFrame:
+def costs(comparison: Results) -> pandas.DataFrame:
     """What a run of each arm took, mean over its seeds, as text."""
     frame = table(comparison)
     return frame[[name for name in frame.columns if name in COSTS]].map(readable)
 
 
-def markdown(comparison: Comparison, beside: Sequence[str] = ()) -> str:
+def markdown(comparison: Results, beside: Sequence[str] = ()) -> str:
     """The summary and every sentence, as GitHub's Markdown; names are code, so that they stay words."""
     frame = summary(comparison, beside)
     left = {"learns from", "verdict"}
@@ -165,7 +165,7 @@ def readable(value: object) -> str:
     return str(value)
 
 
-def _row(comparison: Comparison, arm: Arm) -> dict[str, Any]:
+def _row(comparison: Results, arm: Arm) -> dict[str, Any]:
     """Everything of an arm; intervals are still intervals, and None is one that nobody measured."""
     own, last = arm is comparison.reference, arm.budgets[-1]
     difference = None if own else comparison.difference(arm)
@@ -212,7 +212,7 @@ def _mean_totals(arm: Arm) -> dict[str, float]:
     return {shown: mean(name) for shown, name in zip(COSTS, Totals.__dataclass_fields__, strict=False)}
 
 
-def _intervals(comparison: Comparison) -> str:
+def _intervals(comparison: Results) -> str:
     found = (comparison.accuracy(arm, budget) for arm in comparison.arms for budget in comparison.budgets)
     units = {interval.unit for interval in found if interval is not None}
     over = "seeds, or over problems where seeds show no spread" if len(units) > 1 else f"{max(units)}s"

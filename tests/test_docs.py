@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -118,6 +119,30 @@ def test_the_pages_name_commands_that_are_there() -> None:
     said = "\n".join(text_of(page) for page in pages() if page not in ("LOG.md", "CHANGELOG.md", "DECISIONS.md"))
     assert set(re.findall(r"(?:^|`)omniopd ([a-z]+)", said, re.M)) <= commands
     assert set(re.findall(r"(?:^|`)make ([a-z]+)", said, re.M)) <= targets
+
+
+def test_the_readme_tree_names_every_folder_and_module_of_the_package_in_the_order_of_the_floors() -> None:
+    tree = re.findall(r"^(?:│   )?[├└]── (\w+)", text_of("README.md"), re.M)
+    package = ROOT / "omniopd"
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    assert folders | modules <= set(tree)
+    floors = floors_of((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    order = [floor for name in tree for floor, names in enumerate(floors) if name in names]
+    assert order == sorted(order)
+
+
+def test_the_floors_of_contributing_are_those_that_are_checked() -> None:
+    [diagram] = re.findall(r"^```\n(omniopd_widgets .*?)^```", text_of("CONTRIBUTING.md"), re.M | re.S)
+    said = [{name.strip() for name in floor.split("│")} for floor in diagram.split("▶")]
+    assert said == floors_of((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def floors_of(pyproject: str) -> list[set[str]]:
+    """What may not import each other upwards, the highest first, as import-linter has it."""
+    contracts = tomllib.loads(pyproject)["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    return [set(re.findall(r"\((?:omniopd\.)?(\w+)\)", layer)) for layer in layers]
 
 
 def test_every_view_has_its_row_and_its_pictures() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -26,11 +26,11 @@ from omniopd.config.settings import (
     SCHEDULES,
     SIMILARITIES,
     TARGETS,
-    TASKS,
     TRACKERS,
     Recipe,
 )
 from omniopd.errors import ConfigError
+from omniopd.tasks.registry import TASKS
 
 MANY = 2**31 - 1  # counts stay what every library underneath can hold
 HOT, LONG, DEAR = 100.0, 1e7, 1e9  # temperatures, seconds (115 days), dollars and rates: beyond is a slip of the pen
@@ -49,7 +49,7 @@ class Setting:
     least: float = -math.inf
     most: float = math.inf
     open_: bool = False
-    words: tuple[str, ...] = ()
+    words: Collection[str] = ()
     empty: bool = False
     any_text: bool = False
 
@@ -70,7 +70,7 @@ def _text(says: str, empty: bool = False) -> Setting:
     return Setting(says, empty=empty)
 
 
-def _word(says: str, words: tuple[str, ...]) -> Setting:
+def _word(says: str, words: Collection[str]) -> Setting:
     return Setting(says, words=words)
 
 

@@ -27,11 +27,11 @@ from omniopd.config.settings import (
     SCHEDULES,
     SIMILARITIES,
     TARGETS,
-    TASKS,
     TRACKERS,
     Recipe,
 )
 from omniopd.errors import ConfigError
+from omniopd.tasks.registry import TASKS
 
 MANY = 2**31 - 1  # counts stay what every library underneath can hold
 HOT, LONG, DEAR = 100.0, 1e7, 1e9  # temperatures, seconds (115 days), dollars and rates: beyond is a slip of the pen

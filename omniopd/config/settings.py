@@ -18,7 +18,6 @@ DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("constant", "cosine", "linear")
-TASKS = ("stories", "gsm8k", "jsonl", "math", "code")
 TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 

@@ -16,22 +16,22 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from omniopd.config.handovers import HANDOVER_WORDS
 from omniopd.config.methods import METHODS
 from omniopd.config.settings import (
     CONTROLS,
     DEVICES,
     DTYPES,
-    HANDOVERS,
     PRECISIONS,
     SCHEDULERS,
     SCHEDULES,
     SIMILARITIES,
     TARGETS,
-    TASKS,
     TRACKERS,
     Recipe,
 )
 from omniopd.errors import ConfigError
+from omniopd.tasks.registry import TASKS
 
 MANY = 2**31 - 1  # counts stay what every library underneath can hold
 HOT, LONG, DEAR = 100.0, 1e7, 1e9  # temperatures, seconds (115 days), dollars and rates: beyond is a slip of the pen
@@ -95,7 +95,7 @@ SETTINGS: dict[str, Setting] = {
     "teacher.tokens_per_student_token": _above_0("teacher tokens asked for one of the student's", 100),
     "teacher.batch_tokens": _count("tokens at once, for a teacher that runs here"),
     "teacher.dtype": _word("what the weights of a teacher that runs here are held in", DTYPES),
-    "teacher.handover": _word("how a text is handed to an API to be continued", HANDOVERS),
+    "teacher.handover": _word("how a text is handed to an API to be continued", HANDOVER_WORDS),
     "teacher.tokenizer": _text("whose chat template a raw handover renders with (empty: the model's own)", empty=True),
     "teacher.api_base": _text("address of a server (empty: the provider's)", empty=True),
     "teacher.key_variable": _text("environment variable with the key (empty: the provider's)", empty=True),

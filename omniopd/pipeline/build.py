@@ -16,7 +16,7 @@ from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.models.architecture.reading import way_of
 from omniopd.models.loading import check_folder, load_model, load_tokenizer, resolve
-from omniopd.tasks.registry import build_task
+from omniopd.tasks.build import build_task
 from omniopd.teachers.hosted.contact import first_contact
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import LOCAL, runs_here, traits_of
@@ -25,7 +25,7 @@ from omniopd.training.settings import device_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from omniopd.teachers.handover import ChatTemplate
+    from omniopd.teachers.handover.template import ChatTemplate
     from omniopd.teachers.hosted.teacher import HostedTeacher
     from omniopd.types import Prompt, Teacher
 
@@ -88,13 +88,12 @@ def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
 
     t = recipe.teacher
     require_reachable(t.model, t.api_base)
-    handover = "" if t.handover == "auto" else t.handover
     return HostedTeacher(
         t.model,
         temperature=t.temperature,
         top_p=t.top_p,
-        handover=handover,
-        template=_template(recipe, handover),
+        handover=t.handover,
+        template=_template(recipe),
         student_thinks=_student_thinks(recipe),
         api_base=t.api_base or None,
         key_variable=t.key_variable or None,
@@ -118,7 +117,7 @@ def require_teacher(recipe: Recipe) -> None:
     elif reads == "texts":
         made = build_hosted_teacher(recipe)
         if not t.replay:
-            first_contact(t.model, made.api_base or "", t.key_variable, made.handover.name == "raw")
+            first_contact(t.model, made.api_base or "", t.key_variable, made.handover.completes)
 
 
 def require_model(key: str, name: str) -> None:
@@ -170,12 +169,12 @@ def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
     return teacher
 
 
-def _template(recipe: Recipe, handover: str) -> ChatTemplate | None:
+def _template(recipe: Recipe) -> ChatTemplate | None:
     """The chat template of a served model that gets raw prompts, or whose tokenizer is named."""
-    from omniopd.teachers.handover import ChatTemplate
+    from omniopd.teachers.handover.template import ChatTemplate
 
     model = recipe.teacher.model
-    if (handover or traits_of(model).handover) != "raw" and not recipe.teacher.tokenizer:
+    if not traits_of(model).handover_entry(recipe.teacher.handover).completes and not recipe.teacher.tokenizer:
         return None
     name = recipe.teacher.tokenizer or model.partition("/")[2]
     try:

@@ -15,7 +15,7 @@ from omniopd.models.loading import load_tokenizer
 from omniopd.models.text.chat import prompt_ids
 from omniopd.pipeline.build import require_model, require_teacher
 from omniopd.runs.trackers import require_tracker
-from omniopd.tasks.registry import build_task
+from omniopd.tasks.build import build_task
 from omniopd.tasks.rows import require_answers
 from omniopd.training.settings import device_of
 from omniopd.types import Teacher

@@ -18,6 +18,7 @@ from trl import DistillationTrainer
 from trl.models.utils import unwrap_model_for_generation
 
 from omniopd.method.targets import ForkTarget
+from omniopd.models.batching import sequences
 from omniopd.models.sampling import sample
 from omniopd.models.token_stats import sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
@@ -113,9 +114,7 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
     @torch.no_grad()
     def _scored_rollouts(self, output: dict[str, Any], inputs: list[dict[str, Any]]) -> list[Rollout]:
         """The answers of this process, with log-probabilities and entropies as the loss computes them."""
-        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
-        attention = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
-        time, rows = output["completion_ids"].shape[1], self.args.per_device_train_batch_size
+        (ids, attention, time), rows = sequences(output), self.args.per_device_train_batch_size
         student = self.accelerator.unwrap_model(self.model_wrapped)
         with self.stopwatch.phase("scoring"):
             student.eval()

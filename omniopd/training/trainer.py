@@ -18,7 +18,7 @@ from omniopd.auditing import audit, evidence, similarity_named
 from omniopd.errors import ConfigError
 from omniopd.method.forks import schedule
 from omniopd.method.targets import fork_targets
-from omniopd.models.batching import target_batch
+from omniopd.models.batching import sequences, target_batch
 from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
 from omniopd.models.text.token_text import whole_characters
 from omniopd.models.token_stats import as_reference, head_of, response_hidden
@@ -183,7 +183,6 @@ class OmniOPDTrainer(OnPolicyTrainer):
                 self._normaliser(),
                 self.temperature,
                 self._continuation_forwards(unwrapped_student, inputs),
-                record="row_id" in inputs and self._records_rollouts(self.state.global_step + 1),
                 concentration=self.args.concentration if self.args.target == "posterior_kl" else None,
             )
         if "row_id" in inputs:
@@ -209,18 +208,14 @@ class OmniOPDTrainer(OnPolicyTrainer):
         return float(a.per_device_train_batch_size * a.gradient_accumulation_steps * length)
 
     def _reference(self, student: nn.Module, inputs: dict[str, Any]) -> Reference:
-        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-        time = inputs["completion_ids"].shape[1]
+        sequence = sequences(inputs)
         if self.teacher_model is None:
             with as_reference(student, student) as frozen:
-                return Reference(response_hidden(frozen, ids, attention, time), head_of(frozen))
+                return Reference(response_hidden(frozen, *sequence), head_of(frozen))
         frozen = self.accelerator.unwrap_model(self.teacher_model)
         with torch.no_grad():
             self.teacher_model.eval()
-            hidden = self._forward_redirection(
-                self.teacher_model, frozen, response_hidden, frozen, ids, attention, time
-            )
+            hidden = self._forward_redirection(self.teacher_model, frozen, response_hidden, frozen, *sequence)
         return Reference(hidden, head_of(frozen))
 
     def _anchor_only(self, inputs: dict[str, Any]) -> dict[str, Tensor]:

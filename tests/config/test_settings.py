@@ -15,7 +15,6 @@ import pytest
 
 from omniopd.config import (
     SETTINGS,
-    TASKS,
     ObjectiveConfig,
     Recipe,
     check,
@@ -231,7 +230,8 @@ def test_the_trainers_own_settings_are_held_to_the_same_bounds(tmp_path):
 
 
 def test_words_are_those_of_what_they_name():
-    from omniopd.tasks.registry import build_task
+    from omniopd.tasks.build import build_task
+    from omniopd.tasks.registry import TASKS
 
     assert set(DTYPES) == set(loading.DTYPES)
     for name in TASKS:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from omniopd.config import HANDOVERS
 from omniopd.errors import ConfigError, DataError, TeacherError
 from omniopd.models.architecture.dropout import check_still, remove_dropout
 from omniopd.models.architecture.probing import context_length
@@ -79,8 +80,8 @@ def check_batch(
         )
     if first:
         _check_draws(audited, args.max_equal_share, temperature)
-    handovers = {a.continuations.handover for item in audited for a in item.audits}
-    if first and args.tokens_per_student_token == 1 and handovers & {"prefill", "instruction"}:
+    handovers = HANDOVERS.keys() & {a.continuations.handover for item in audited for a in item.audits}
+    if first and args.tokens_per_student_token == 1 and not all(HANDOVERS[name].completes for name in handovers):
         _log.warning(
             "the teacher has a tokenizer of its own, and tokens_per_student_token is 1, as if it had the student's: "
             "texts are cut inside words; say how many of its tokens a student's token takes (about 1.3)"

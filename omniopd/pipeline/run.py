@@ -42,8 +42,8 @@ from omniopd.runs.store import Run, create_run, take_up
 from omniopd.runs.trackers import Tracker, tracking
 from omniopd.teachers.spending.ledger import FILE as LEDGER
 from omniopd.teachers.spending.ledger import spent
+from omniopd.training.arguments import device_of
 from omniopd.training.checks.threads import Pace, use_threads
-from omniopd.training.settings import device_of
 from omniopd.training.trl.checkpoints import newest_valid, step_of
 from omniopd.types import Task, Teacher
 

@@ -17,9 +17,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PINS = os.path.join(ROOT, "constraints.txt")
 BUILD = "hatchling>=1.27\neditables>=0.5\n"  # the package itself is built here, by nothing that is fetched for it
 HEAD = """\
-# Exact versions of everything that an installation of omniopd, its tests and its site brings in, for Python 3.11 to 3.14
-# on Linux and macOS, with the hashes of all their files. `make constraints` resolves anew; `.ci/install.py` installs by
-# these hashes. The part of torch is left aside where a machine offers a build of its own, which has other files.
+# Exact versions of everything that an installation of omniopd, its tests and its site brings in, for Python 3.11 to
+# 3.14 on Linux and macOS, with the hashes of all their files. `make constraints` resolves anew; `.ci/install.py`
+# installs by these hashes. The part of torch is left aside where a machine offers another build, with other files.
 """
 PARTS = ("omniopd", "tests", "docs", "torch")
 OF_TORCH = re.compile(r"^(torch|triton|nvidia-[\w-]+|cuda-[\w-]+)==")

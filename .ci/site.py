@@ -20,7 +20,9 @@ OUTSIDE = (
     "*.md", "notebooks/*.ipynb", "notebooks/reports/*.ipynb", "notebooks/README.md", "widgets/README.md",
     "widgets/pictures/*", "omniopd/method/README.md", "omniopd/embedded/README.md",
 )  # fmt: skip
-CODE_OR_LINK = re.compile(r"(?P<code>^```.*?^```|`[^`\n]+`)|(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<to>[^)\s]+)\)", re.M | re.S)
+CODE_OR_LINK = re.compile(
+    r"(?P<code>^```.*?^```|`[^`\n]+`)|(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<to>[^)\s]+)\)", re.M | re.S
+)
 LOADED = re.compile(r"<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>|import\(\"http[^)]*")
 MERMAID = re.compile(r"<script type=\"module\">(?:(?!</script>).)*mermaid.*?</script>", re.S)  # no notebook draws any
 PACKAGES = {"embedded": "embedded.embedded", "runs": "runs.listing.runs"}  # names that are packages to call
@@ -114,7 +116,8 @@ def settings():
     for key in every_setting():
         if (new := key.rpartition(".")[0]) != section:
             section = new
-            lines += ["", f"## {section or 'The recipe'}", "", "| setting | default | what it is for |", "| --- | --- | --- |"]
+            lines += ["", f"## {section or 'The recipe'}", ""]
+            lines += ["| setting | default | what it is for |", "| --- | --- | --- |"]
         may = f" ({allowed(key)})" if allowed(key) else ""
         lines.append(f"| `{key}` | `{defaults[key]}` | {(SETTINGS[key].says + may).replace('|', chr(92) + '|')} |")
     return "\n".join(lines)
@@ -126,7 +129,7 @@ def names():
 
     lines, last = [], None
     homes = {name: f"{home}.{name}" if home != name else PACKAGES[name] for name, home in omniopd._HOME.items()}
-    for name, path in sorted(homes.items(), key=lambda item: (item[1].split(".")[0], item[0])):
+    for path in sorted(homes.values(), key=lambda path: (path.split(".")[0], path.split(".")[-1])):
         if (first := path.split(".")[0]) != last:
             last = first
             lines += ["", f"## {first}", ""]

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.evaluation.evaluate import PROBLEM_SEED
     from omniopd.evaluation.folder import EvaluationFolder, everything_asked, place_of, weights_mark
     from omniopd.pipeline.build import build_student, build_task
-    from omniopd.pipeline.run import evaluation_plan, measured
+    from omniopd.pipeline.run import evaluation_plan, measure
     from omniopd.runs.progress import Measuring
 
     if recipe.training.threads:
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
                 bar.begin(temperature)
             if record is None:
                 shown = None if bar is None else bar.show
-                record = measured(
+                record = measure(
                     "model", student, task, recipe, temperature, samples, keep=stored.unfinished, on_results=shown,
                     progress=counted,
                 )

@@ -197,7 +197,7 @@ def _measure(
     """The statistics of a few tokens from their products with the heads, which are overwritten: `logits` with the
     gradient in the student's, where there are terms."""
     (probs, product), targets = spare, inputs.targets[places].unsqueeze(-1)
-    slope = _bend(logits, inputs.head, inputs.temperature)
+    slope = finish_logits(logits, inputs.head, inputs.temperature)
     # Relative to the largest logit, sums over the vocabulary lose nothing to its size.
     logits -= logits.amax(-1, keepdim=True)
     torch.exp(logits, out=probs)
@@ -208,7 +208,7 @@ def _measure(
     torch.mul(logits, probs, out=product)
     found.entropies[places] = (mass.log() - product.sum(-1, keepdim=True) / mass).squeeze(-1)
     if reference is not None:
-        _bend(reference, inputs.reference_head, inputs.temperature)
+        finish_logits(reference, inputs.reference_head, inputs.temperature)
         found.anchor_kl[places] = _divergence(logits, mass, reference)
     if terms is not None:
         probs /= mass
@@ -256,7 +256,7 @@ def _project(out: Tensor, states: Tensor, weight: Tensor) -> None:
         torch.mm(states, weight.t(), out_dtype=out.dtype, out=out)
 
 
-def _bend(out: Tensor, head: Head, temperature: float) -> Tensor | float:
+def finish_logits(out: Tensor, head: Head, temperature: float = 1.0) -> Tensor | float:
     """From W h to the head's logits over `temperature`, in place; returns their slope in W h + b."""
     if head.bias is not None:
         out += head.bias.to(out.dtype)

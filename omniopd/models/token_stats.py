@@ -1,7 +1,7 @@
 """Per-token log-probability, entropy and KL(π_ref‖π_θ), and the loss made of them, without full logits.
 
 On a GPU the loss runs on TRL's chunked kernels, elsewhere on our own walk over the tokens (`chunked_stats`), which
-computes the gradient in the forward; `reference_statistics` is the plain version that both are tested against.
+computes the gradient in the forward.
 This is also the only file that shifts by one: hidden state i speaks of token i + 1, and everything that leaves here
 is indexed by the token that it speaks of. Knows no trainer, no audit and no target.
 """
@@ -18,14 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from omniopd.errors import ConfigError
-from omniopd.models.architecture.backbone import as_reference, check_head, head_of, sequence_hidden
+from omniopd.models.architecture.backbone import as_reference, head_of, sequence_hidden
 from omniopd.models.chunked_stats import GradientInForward, Head, HeadInputs, LossTerms, walk
-
-__all__ = [
-    "Head", "HeadLoss", "TokenStatistics", "as_reference", "check_head", "head_of", "reference_statistics",
-    "response_hidden", "sequence_hidden", "sequence_statistics", "token_statistics",
-    "weighted_head_loss",
-]
 
 # TRL's own tile width for divergences; its log-probabilities then use the same.
 _TRL_COLUMNS = 32_768
@@ -104,21 +98,6 @@ def weighted_head_loss(
             hidden, head.weight, head.bias, inputs, terms, everywhere, torch.is_grad_enabled()
         )
     return HeadLoss(total, *parts.unbind(), *statistics)
-
-
-def reference_statistics(
-    hidden: Float[Tensor, "tokens hidden"], head: Head, targets: Int[Tensor, " tokens"], *,
-    reference_hidden: Float[Tensor, "tokens reference"] | None = None, reference_head: Head | None = None,
-    temperature: float = 1.0,
-) -> TokenStatistics:
-    """The same in four lines of plain torch with full logits: slow, large, differentiable in everything."""
-    log_p = _log_softmax(hidden, head, temperature)
-    entropies = -(log_p.exp() * log_p).sum(-1)
-    anchor_kl = None
-    if reference_hidden is not None and reference_head is not None:
-        log_q = _log_softmax(reference_hidden, reference_head, temperature).detach()
-        anchor_kl = (log_q.exp() * (log_q - log_p)).sum(-1)
-    return TokenStatistics(log_p.gather(-1, targets.unsqueeze(-1)).squeeze(-1), entropies, anchor_kl)
 
 
 def response_hidden(
@@ -239,14 +218,3 @@ def _with_trl(hidden: Tensor, inputs: HeadInputs, terms: LossTerms, everywhere: 
     if before is not None:
         return HeadLoss(total, *parts, before.logprobs, before.entropies, before.anchor_kl, before.label_logprobs)
     return HeadLoss(total, *parts, logprobs, entropies, anchor_kl)
-
-
-def _log_softmax(hidden: Tensor, head: Head, temperature: float) -> Tensor:
-    work = torch.promote_types(hidden.dtype, torch.float32)
-    logits = hidden.to(work) @ head.weight.to(work).t()
-    if head.bias is not None:
-        logits = logits + head.bias
-    logits = logits * head.scale
-    if head.softcap is not None:
-        logits = head.softcap * torch.tanh(logits / head.softcap)
-    return torch.log_softmax(logits / temperature, dim=-1)

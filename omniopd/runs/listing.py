@@ -31,7 +31,7 @@ _MOST = 2**31  # answers of a step; more are none
 _LAUNCH = Path(EXECUTING).with_name("launch.json")  # what was launched into a folder
 
 
-def runs(folder: str | Path) -> pandas.DataFrame:
+def table(folder: str | Path) -> pandas.DataFrame:
     """One row a run in `folder`, at any depth (runs/embedded/labels/seed=3), oldest first, indexed by its place in it.
 
     `arm` is the recipe's name, the same for the seeds of an arm. `best_accuracy` is the best over temperatures after
@@ -86,7 +86,7 @@ def listed_folders(folder: str | Path) -> list[Path]:
 
 
 def row(path: Path) -> dict[str, Any]:
-    """One run as a row of `runs`, by the names of its columns; never raises for what is damaged inside."""
+    """One run as a row of `table`, by the names of its columns; never raises for what is damaged inside."""
     empty: dict[str, Any] = dict.fromkeys(COLUMNS)
     empty |= {"name": path.name, "created": "", "path": str(path), "message": "", "state": UNREADABLE}
     try:

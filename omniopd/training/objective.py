@@ -14,12 +14,10 @@ from torch import Tensor, nn
 
 from omniopd.method.loss import loss_coefficients
 from omniopd.method.posterior import posterior_kl, posterior_label_weights
-from omniopd.models.token_stats import (
-    Head,
-    head_of,
-    response_hidden,
-    weighted_head_loss,
-)
+from omniopd.models.architecture.backbone import head_of
+from omniopd.models.batching import sequences
+from omniopd.models.chunked_stats import Head
+from omniopd.models.token_stats import response_hidden, weighted_head_loss
 from omniopd.training.continuations import continuation_loss, continuation_parts
 from omniopd.training.statistics import LossSums
 
@@ -61,9 +59,7 @@ def micro_batch_loss(
     that of `continuation_loss`. With a `concentration` the label weights are counts of the target `posterior_kl`.
     """
     mask = inputs["completion_mask"].bool()
-    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-    attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-    hidden = response_hidden(student, ids, attention, inputs["completion_ids"].shape[1])[mask]
+    hidden = response_hidden(student, *sequences(inputs))[mask]
     has_labels, labels = inputs["label_ids"].shape[-1] > 0, inputs["label_weights"]
     to_posterior = has_labels and concentration is not None
     coefficients = loss_coefficients(inputs["weights"], inputs["anchored"], anchor_weight, normaliser, labels)

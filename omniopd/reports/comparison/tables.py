@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pandas
 
-from omniopd.config import Recipe
-from omniopd.config.settings import LABELLED, AuditConfig, ObjectiveConfig
+from omniopd.config import METHODS, Recipe
 from omniopd.evaluation.compare import MARGIN, Interval, pooled_interval, shows
 from omniopd.evaluation.tables import NOTHING
 from omniopd.reports.comparison.arms import Arm
@@ -28,13 +27,6 @@ TOTALS = {
 }  # fmt: skip
 PAPER = "cost by the paper"
 COSTS = (*TOTALS, PAPER)
-_METHODS = {
-    "continuations": "text: continuation cross-entropy",
-    "white_box": "logits: full vocabulary",
-    "white_box_sampled": "logits: the student's tokens",
-    "sft": "SFT on teacher answers",
-    "grpo": "GRPO with the grader",
-}
 
 
 def table(comparison: Results) -> pandas.DataFrame:
@@ -131,20 +123,7 @@ def markdown(comparison: Results, beside: Sequence[str] = ()) -> str:
 
 def learns_from(recipe: Recipe) -> str:
     """What an arm learns from, in a few words."""
-    if recipe.method != "omniopd":
-        return _METHODS.get(recipe.method, recipe.method)
-    audit, objective = recipe.audit, recipe.objective
-    said = [f"text: {objective.target}", f"M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"]
-    if objective.target not in (*LABELLED, "none"):
-        said.append(audit.similarity)
-    if audit.scheduler != AuditConfig().scheduler:
-        said.append(f"{audit.scheduler} forks")
-    if objective.concentration != ObjectiveConfig().concentration:
-        said.append(f"α={objective.concentration:g}")
-    if objective.anchor_weight == 0:
-        said.append("no anchor")
-    learns = ", ".join(said)
-    return learns if objective.control == "none" else f"{learns}; control: {objective.control}"
+    return METHODS[recipe.method].label_of(recipe)
 
 
 def short_verdict(difference: Interval | None, margin: float = MARGIN) -> str:

@@ -21,7 +21,7 @@ from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.conversation import conversation
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.checks.architecture import check_architecture
-from omniopd.training.data import named
+from omniopd.training.data import as_dataset, named
 from omniopd.types import AuditedRollout
 
 MOST_AUDITED = 0.6
@@ -32,10 +32,11 @@ _log = logging.getLogger(__name__)
 
 
 def check_run(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: OmniOPDConfig, dataset: Any, adapter: bool = False
-) -> None:
-    """Raises ConfigError or DataError for what cannot work; logs a warning for what should not. `adapter`: only
-    adapters are trained."""
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: OmniOPDConfig, rows: Any, adapter: bool = False
+) -> Any:
+    """The rows as a data set. Raises ConfigError or DataError for what cannot work; logs a warning for what should not.
+    `adapter`: only adapters are trained."""
+    dataset = as_dataset(rows)
     _check_sampling(args)
     require_weights(model, "training")
     check_architecture(model, generates=not args.use_vllm)
@@ -43,6 +44,7 @@ def check_run(
     _check_prompts(model, tokenizer, args, dataset)
     if not adapter:
         _check_rounding(model, args)
+    return dataset
 
 
 def check_prompt_count(dataset: Any, of_a_step: int) -> None:
@@ -118,32 +120,21 @@ def _check_draws(audited: Sequence[AuditedRollout], limit: float, temperature: f
 
 
 def _check_sampling(args: OmniOPDConfig) -> None:
-    if (args.temperature, args.top_p, args.top_k, args.min_p or 0.0) != (
-        1.0,
-        1.0,
-        0,
-        0.0,
-    ) and not args.allow_off_policy:
+    if args.allow_off_policy:
+        return
+    if (args.temperature, args.top_p, args.top_k, args.min_p or 0.0) != (1.0, 1.0, 0, 0.0):
         raise ConfigError(
             f"student sampling is temperature {args.temperature}, top_p {args.top_p}, top_k {args.top_k}, "
             f"min_p {args.min_p}, which sharpens the student by itself: use 1, 1, 0 and none, or set "
             "student.allow_off_policy (allow_off_policy in Python)"
         )
-    if args.repetition_penalty != 1.0 and not args.allow_off_policy:
-        raise ConfigError(
-            f"repetition_penalty is {args.repetition_penalty}, which makes sampling off-policy: use 1, or set "
-            "allow_off_policy"
-        )
-    if args.generation_kwargs and not args.allow_off_policy:
-        raise ConfigError(
-            f"generation_kwargs is {args.generation_kwargs}, which `generate` would sample by and scoring would not "
-            "know: leave it out, or set allow_off_policy"
-        )
-    if args.neftune_noise_alpha and not args.allow_off_policy:
-        raise ConfigError(
-            f"neftune_noise_alpha is {args.neftune_noise_alpha}, noise that only training would see: leave it out, or "
-            "set allow_off_policy"
-        )
+    for name, usual, why in (
+        ("repetition_penalty", (1.0,), "which makes sampling off-policy: use 1"),
+        ("generation_kwargs", (None, {}), "which `generate` would sample by and scoring would not know: leave it out"),
+        ("neftune_noise_alpha", (None, 0), "noise that only training would see: leave it out"),
+    ):
+        if (value := getattr(args, name)) not in usual:
+            raise ConfigError(f"{name} is {value}, {why}, or set allow_off_policy")
 
 
 @torch.no_grad()

@@ -47,7 +47,7 @@ def test_a_notebook_is_run_with_parameters_and_its_failure_is_the_exit_code(here
         (["run", "--resume", "nowhere", "-p", "x", "1"], "leave -p and --name"),
         (["run", "nowhere.ipynb"], "no notebook 'nowhere.ipynb': neither a file nor a shipped name"),
         (["sweep", "n.ipynb"], "a sweep needs --grid key=a,b or --seeds 0,1"),
-        (["sweep", "n.ipynb", "--grid", "x"], "--grid x is no axis: write key=a,b,c"),
+        (["sweep", "n.ipynb", "--grid", "x"], "--grid x is not an axis: write key=a,b,c"),
         (["sweep", "n.ipynb", "--seeds", "0,1"], "seed is no parameter of this notebook"),
         (["sweep", "n.ipynb", "--grid", "x=1,1"], "two runs of the sweep would be called x=1"),
         (["sweep", "n.ipynb", "--grid", "x=1,a"], "x is 'a', and must be a whole number"),

@@ -58,7 +58,7 @@ def comparison_page(
         *(["<h2>What the controls keep</h2>", _list(shares)] if (shares := comparison.shares()) else []),
         _folded("The same in sentences", comparison.verdicts()),
         *(_folded(f"Every arm beside {name}", comparison.verdicts(name)) for name in beside),
-        "<h2>What it took</h2>",
+        "<h2>Cost</h2>",
         as_html(costs(comparison)),
         '<p class="note">Means over the runs of an arm, evaluations not counted. A budget counts student samples, for '
         "SFT the teacher's answers. Where a teacher's logits are seen, it reads every prompt and answer. “Cost by the "

@@ -74,10 +74,8 @@ def keys_first(recipe: Recipe) -> None:
     try:
         require_leave(sent, t.model)
     except Refused:
-        if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
-            raise
-        print(f"The recipe {recipe.name} sends the key in {sent.variable} to {sent.host}.", file=sys.stderr)
-        if not _agreed_at_a_terminal("May it go there, from now on?"):
+        what = f"The recipe {recipe.name} sends the key in {sent.variable} to {sent.host}."
+        if not _agreed_at_a_terminal(f"{what}\nMay it go there, from now on?"):
             raise
         print(f"Remembered in {allow(sent.variable, sent.host)}.", file=sys.stderr)
 

@@ -67,7 +67,7 @@ class LocalTeacher:
     def identity(self) -> Mapping[str, Any]:
         """Name, weights (a few numbers of each tensor), sampling, tokenizer and template: what changes the texts."""
         return {
-            "kind": "local", "name": self.name, "weights": weights_mark(self.model), "temperature": self.temperature,
+            "kind": "local", "name": self.name, "weights": tensors_mark(self.model), "temperature": self.temperature,
             "top_p": self.top_p, "tokenizer": tokenizer_mark(self.tokenizer), "template": self._template.mark,
             "ends": list(end_ids(self.model, self.tokenizer)),
         }  # fmt: skip
@@ -144,10 +144,6 @@ class LocalTeacher:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _prefixes(self, requests: Sequence[ContinuationRequest]) -> list[tuple[int, ...]]:
-        """The ids that the model continues. Raises UnsupportedRequest."""
-        return [self._template.shown(request, self._vocabulary).ids for request in requests]
-
 
 @dataclass(slots=True)
 class _Draws:
@@ -187,10 +183,10 @@ class _Draws:
         return not self.missing or self.tries >= TRIES
 
     def continuations(self, name: str) -> Continuations:
-        found = [self.texts[draw] for draw in sorted(self.texts)]
+        drawn = [self.texts[draw] for draw in sorted(self.texts)]
         return Continuations(
-            texts=tuple(text for text, _ in found),
-            stopped=tuple(stopped for _, stopped in found),
+            texts=tuple(text for text, _ in drawn),
+            stopped=tuple(stopped for _, stopped in drawn),
             usage=Usage(input_tokens=len(self.shown.ids), output_tokens=self.tokens, calls=1),
             problem=WHITESPACE_NOT_RESTORED if self.missing else None,
             served_model=name,
@@ -204,7 +200,7 @@ def _template_of(tokenizer: PreTrainedTokenizerBase, template: str | None, stude
     return ChatTemplate(tokenizer, student_thinks)
 
 
-def weights_mark(model: PreTrainedModel) -> str:
+def tensors_mark(model: PreTrainedModel) -> str:
     """A short mark that two differently trained models do not share. Raises ConfigError where weights lie on a disk."""
     require_weights(model, "a cache that remembers its answers")
     digest = hashlib.sha256()

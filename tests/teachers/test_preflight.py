@@ -23,7 +23,7 @@ from omniopd.teachers.checks.probes import (
     RESTARTS,
     SPACING,
     ContinuationProbe,
-    verdict,
+    classified,
 )
 from omniopd.teachers.checks.report import Trial
 from omniopd.teachers.local import LocalTeacher
@@ -146,7 +146,7 @@ def test_a_teacher_that_goes_on_is_usable_and_the_table_says_what_was_found(serv
     report = check_teacher(MODEL, api_base=serve(Provider()), traits=PREFILLS, price=per_million(2, 8))
     assert (report.usable, report.exit_status, report.handover, report.proposal) == (True, 0, "prefill", "")
     assert report.served_models == ("gpt-4.1-2025-04-14",)
-    assert [trial.verdicts for trial in report.trials] == [(CONTINUES,) * len(KNOWN)]
+    assert [trial.findings for trial in report.trials] == [(CONTINUES,) * len(KNOWN)]
     sampling = report.sampling
     assert (sampling.cold, sampling.cold_asked, sampling.warm, sampling.warm_asked) == (1, 3, 6, 6)
     assert (sampling.per_call, sampling.brought) == (4, 4)
@@ -207,14 +207,14 @@ def test_a_teacher_that_does_not_go_on_is_not_usable(
     report = check_teacher(MODEL, api_base=serve(Provider(write)), traits=PREFILLS)
     assert (report.usable, report.exit_status) == (False, 1)
     assert [trial.handover for trial in report.trials] == ["prefill", "instruction"]
-    assert all(found in trial.verdicts for trial in report.trials)
+    assert all(found in trial.findings for trial in report.trials)
     assert sentence in report.problem
 
 
 def test_a_prefill_that_is_accepted_and_not_continued_is_noticed(serve: Callable[[Provider], str]) -> None:
     """The answers start over: under a prefill that is a restart, under an instruction an echo, which is removed."""
     report = check_teacher(MODEL, api_base=serve(Provider(starts_over)), traits=PREFILLS)
-    assert report.trials[0].verdicts.count(RESTARTS) == 11
+    assert report.trials[0].findings.count(RESTARTS) == 11
     assert (report.usable, report.proposal) == (True, 'teacher.handover = "instruction"')
 
 
@@ -227,7 +227,7 @@ def test_echoes_are_removed_and_counted(serve: Callable[[Provider], str]) -> Non
 def test_lost_spaces_are_told_from_restarts(serve: Callable[[Provider], str]) -> None:
     report = check_teacher(MODEL, api_base=serve(Provider(strips)), traits=INSTRUCTED)
     assert report.usable
-    assert report.trials[0].verdicts.count(SPACING) == sum(k.expected != k.expected.strip() for k in KNOWN)
+    assert report.trials[0].findings.count(SPACING) == sum(k.expected != k.expected.strip() for k in KNOWN)
     assert "space lost or added 4 (after a comma, a line, a word, an emoji)" in str(report)
 
 
@@ -343,13 +343,13 @@ def test_a_providers_words_are_shown_without_what_steers_a_terminal(serve: Calla
 )
 def test_what_a_text_made_of_half_a_word(text: str | None, found: str) -> None:
     [half] = [k for k in KNOWN if k.ends_in == "half a word"]
-    assert verdict(half, text) == found
+    assert classified(half, text) == found
 
 
 def trial(handover: str, here: bool = False, **counts: int) -> Trial:
     words = {"goes": CONTINUES, "restarts": RESTARTS, "other": OTHER, "empty": EMPTY}
-    verdicts = tuple(words[name] for name, count in counts.items() for _ in range(count))
-    return Trial(handover, True, verdicts, ("x",) * len(verdicts), here=here)
+    findings = tuple(words[name] for name, count in counts.items() for _ in range(count))
+    return Trial(handover, True, findings, ("x",) * len(findings), here=here)
 
 
 @pytest.mark.parametrize(

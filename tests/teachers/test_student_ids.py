@@ -283,7 +283,8 @@ def test_a_local_teacher_the_students_redraws_and_a_self_teacher_continue_the_st
     again = redraws.requests[-1]
     assert again.prefix_ids == tuple(AS_LETTERS[:-1])
     assert (again.first_sample, again.samples) == (9, 4)
-    assert redraws.teacher._prefixes([again])[0][-len(AS_LETTERS) + 1 :] == tuple(AS_LETTERS[:-1])
+    shown = redraws.teacher._template.shown(again)
+    assert shown.ids[-len(AS_LETTERS) + 1 :] == tuple(AS_LETTERS[:-1])
 
 
 def test_an_id_that_no_token_has_goes_to_a_model_that_holds_it_and_to_no_server() -> None:
@@ -293,7 +294,8 @@ def test_an_id_that_no_token_has_goes_to_a_model_that_holds_it_and_to_no_server(
     request = ContinuationRequest(
         prompt(), "the cat", 1, 1, prefix_ids=tuple(ids[:-1]), tokenizer=tokenizer_mark(tiny_tokenizer())
     )
-    assert LocalTeacher(wide, tiny_tokenizer())._prefixes([request])[0][-len(ids) + 1 :] == tuple(ids[:-1])
+    teacher = LocalTeacher(wide, tiny_tokenizer())
+    assert teacher._template.shown(request, teacher._vocabulary).ids[-len(ids) + 1 :] == tuple(ids[:-1])
     [narrow] = LocalTeacher(tiny_model(), tiny_tokenizer()).continue_from([request])
     served = handover_named("raw", traits_of("hosted_vllm/m"), ChatTemplate(tiny_tokenizer())).render(request)
     assert (narrow.exact, served.exact) == (False, False)
@@ -323,7 +325,7 @@ def test_a_teacher_with_another_tokenizer_never_takes_the_ids_and_restores_the_w
         tokenizer=tokenizer_mark(tiny_tokenizer()),
     )  # fmt: skip
     before = [*prompt_ids(other, prompt().messages), *encoded(other, "the cat")]
-    assert teacher._prefixes([request])[0] == tuple(before)
+    assert teacher._template.shown(request, teacher._vocabulary).ids == tuple(before)
     base, wanted = row_seed(0, prompt().id, "the cat "), {}
     for number in range(12):
         for again in ((), *((n,) for n in range(1, 6))):

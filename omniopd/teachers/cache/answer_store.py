@@ -41,7 +41,7 @@ WHERE NOT is_named(teacher, CAST(served_model AS BLOB), CAST(checksum AS BLOB))
 
 
 @dataclass(frozen=True, slots=True)
-class StoredAnswers:
+class StoredAnswer:
     """One text as it was answered."""
 
     text: str
@@ -57,7 +57,7 @@ class _Entry:
     """An answer that waits for its commit; `teacher` and `served` are what `AnswerStore.add_soon` got."""
 
     question: str
-    draws: Mapping[int, StoredAnswers]
+    draws: Mapping[int, StoredAnswer]
     teacher: str
     served: str
     done: Future[None] = field(default_factory=Future)
@@ -93,11 +93,11 @@ class AnswerStore:
         self._process = os.getpid()
         self._closing = weakref.finalize(self, _close, self._thread, self._reading, self._writer)
 
-    def of(self, question: str) -> dict[int, StoredAnswers]:
+    def of(self, question: str) -> dict[int, StoredAnswer]:
         """Every draw of a question, by number. What is damaged is missing; a file that can no longer be searched is a
         TeacherError, unless it is only read: then the other questions are answered still."""
         query = _OF.replace("checksum", "NULL") if self._reading.schema == UNCHECKED else _OF
-        found: dict[int, StoredAnswers] = {}
+        found: dict[int, StoredAnswer] = {}
         self._after_a_fork()
         try:
             with self._lock:
@@ -116,12 +116,12 @@ class AnswerStore:
                 found[number] = draw
         return found
 
-    def add(self, question: str, draws: Mapping[int, StoredAnswers]) -> None:
+    def add(self, question: str, draws: Mapping[int, StoredAnswer]) -> None:
         """One answer of a provider; returns when it is on the disk. A number that is there keeps its text."""
         self.add_soon(question, draws).result()
 
     def add_soon(
-        self, question: str, draws: Mapping[int, StoredAnswers], teacher: str = "", served: str = ""
+        self, question: str, draws: Mapping[int, StoredAnswer], teacher: str = "", served: str = ""
     ) -> Future[None]:
         """The same, without waiting: the future is done when the commit has reached the disk.
 
@@ -219,7 +219,7 @@ def _first_served(db: sqlite3.Connection, teacher: str, served: str) -> str:
     return str(name)
 
 
-def _stored(answer: object) -> StoredAnswers | None:
+def _stored(answer: object) -> StoredAnswer | None:
     """The draw that a row holds, None where it has another shape than every draw of ours."""
     try:
         said = json.loads(answer) if isinstance(answer, bytes) and answer.startswith(b"{") else None
@@ -229,7 +229,7 @@ def _stored(answer: object) -> StoredAnswers | None:
         return None
     if said.keys() | {"echoes"} != _TYPES.keys() or not is_writable(said["text"]):
         return None
-    return StoredAnswers(**said)
+    return StoredAnswer(**said)
 
 
 def _checksum(*parts: object) -> str:

@@ -37,7 +37,7 @@ def parsed_choice(choice: Choice, reply: Reply, rendered: ProviderRequest, hando
     if not choice.text:
         # A model that ends its turn at once has written an end-of-turn token and nothing else.
         ended = choice.finish == STOP and not choice.thought and handover.exact and not rendered.unsent
-        if ended and 0 < reply.output_tokens <= 3 * len(reply.choices):
+        if ended and 0 < reply.taken.written <= 3 * len(reply.choices):
             return ParsedText("")
         return ParsedText("", THINKING_ONLY if choice.thought else NO_TEXT)
     if choice.finish in (BROKEN, UNSAID):

@@ -22,13 +22,13 @@ import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from omniopd.config import TeacherConfig
 from omniopd.errors import ConfigError, Refused
 from omniopd.io.redaction import keep, redact
-from omniopd.teachers.hosted.guard import prepare
+from omniopd.teachers.hosted.guard import provider_of
 from omniopd.teachers.model_traits import traits_of
 
 SEND_KEYS = "OMNIOPD_SEND_KEYS"
@@ -147,8 +147,8 @@ def is_allowed(variable: str, host: str) -> bool:
 def remembered() -> Mapping[str, tuple[str, ...]]:
     """What was allowed, by variable. A damaged file allows nothing."""
     try:
-        found = json.loads(file().read_text(encoding="utf-8"))
-        return {str(name): tuple(map(str, hosts)) for name, hosts in found.items()}
+        pairs = json.loads(file().read_text(encoding="utf-8"))
+        return {str(name): tuple(map(str, hosts)) for name, hosts in pairs.items()}
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
 
@@ -248,8 +248,8 @@ def _provider(model: str, api_base: str | None) -> str:
     first, slash, _ = model.partition("/")
     if slash and (first in OWN_SERVERS or first in _HOSTS):
         return first  # without litellm, which takes seconds to load
-    found = _of_litellm(model, api_base)
-    return str(found[1]) if found else first
+    known = _of_litellm(model, api_base)
+    return known[0] if known else first
 
 
 def _default_host(provider: str) -> str:
@@ -257,19 +257,10 @@ def _default_host(provider: str) -> str:
     for ending in _BASES:
         if base := os.environ.get(re.sub(r"\W", "_", provider).upper() + ending):
             return host_of(base)
-    return _HOSTS.get(provider) or _litellms_host(provider) or provider
+    if provider in _HOSTS:
+        return _HOSTS[provider]
+    _, base = _of_litellm(f"{provider}/any", None) or ("", "")
+    return host_of(base) if base else provider
 
 
-@lru_cache(maxsize=256)
-def _litellms_host(provider: str) -> str:
-    found = _of_litellm(f"{provider}/any", None)
-    return host_of(found[3]) if found and found[3] else ""
-
-
-@lru_cache(maxsize=256)
-def _of_litellm(model: str, api_base: str | None) -> Any:
-    litellm = prepare()
-    try:
-        return litellm.get_llm_provider(model, api_base=api_base)
-    except Exception:  # an unknown model is somebody else's to name
-        return None
+_of_litellm = lru_cache(maxsize=256)(provider_of)

@@ -34,7 +34,7 @@ class RetryPolicy:
 
     def pause(self, failures: int, retry_after_s: float | None, chance: random.Random) -> float:
         """Exponential with jitter, and never shorter than the provider asks for."""
-        own = min(self.longest_pause_s, self.pause_s * 2 ** max(failures - 1, 0)) * chance.uniform(0.5, 1.0)
+        own: float = min(self.longest_pause_s, self.pause_s * 2 ** max(failures - 1, 0)) * chance.uniform(0.5, 1.0)
         if retry_after_s is None:
             return own
         return retry_after_s + min(own, 0.1 + 0.1 * retry_after_s)

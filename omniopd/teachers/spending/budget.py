@@ -93,18 +93,18 @@ class BudgetedTeacher:
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
     ) -> list[Continuations]:
         """The same, with every call shown to `observer`."""
-        cashier = _BudgetObserver(self, observer)
+        budget_observer = _BudgetObserver(self, observer)
 
-        def told(index: int, answer: Continuations) -> None:
+        def on_answer(index: int, answer: Continuations) -> None:
             if answer.cached:
                 self._ledger.remember(answer.served_model, len(answer.texts))
             if on_result is not None:
                 on_result(index, answer)
 
         try:
-            answers = ask(self.teacher, requests, told, cashier)
+            answers = ask(self.teacher, requests, on_answer, budget_observer)
         finally:
-            cashier.close()
+            budget_observer.close()
         unpaid = sum(answer.problem == BUDGET for answer in answers)
         if unpaid and self.stop:
             raise Refused(
@@ -115,7 +115,7 @@ class BudgetedTeacher:
         return answers
 
     def set_aside(self, call: Call) -> Admission | str:
-        """The number of a reservation; or LATER, NEVER. Raises Refused for an unknown price, TeacherError for what
+        """The number of a reservation; or WAIT, DENY. Raises Refused for an unknown price, TeacherError for what
         is none."""
         if call.most_usd is None and not self.allow_unknown_price and math.isfinite(self.usd):
             raise Refused(
@@ -142,15 +142,15 @@ class _BudgetObserver:
         self._set_aside: dict[int, tuple[Call, str]] = {}
 
     def before(self, call: Call) -> Admission:
-        found = self.budget.set_aside(call)
-        if isinstance(found, Admission):
-            return found
+        number = self.budget.set_aside(call)
+        if isinstance(number, Admission):
+            return number
         outer = Admission.ALLOW if self.observer is None else self.observer.before(call)
         if outer is not Admission.ALLOW:
-            self.budget._ledger.settle(found, Usage())
+            self.budget._ledger.settle(number, Usage())
             return outer
         with self._lock:
-            self._set_aside[id(call)] = call, found
+            self._set_aside[id(call)] = call, number
         return Admission.ALLOW
 
     def after(self, call: Call, outcome: Outcome) -> Future[None] | None:

@@ -190,7 +190,7 @@ def _read(entry: Mapping[str, Any], suffix: str) -> Price | None:
 def _usd(entry: Mapping[str, Any], name: str, suffix: str) -> float | None:
     value = entry.get(name + suffix, entry.get(name))
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-    return float(value) if usable else None  # type: ignore[arg-type]
+    return float(value) if usable else None
 
 
 def _call_usd(entry: Mapping[str, Any]) -> float:

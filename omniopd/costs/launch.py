@@ -32,7 +32,7 @@ _counting: dict[tuple[str, TaskConfig, int], Future[float]] = {}
 
 @dataclass(frozen=True, slots=True)
 class LaunchEstimate:
-    """`seconds` and `usd` are None where nobody knows; `time` and `price` say it in words, with where it comes from."""
+    """`seconds` and `usd` are None where they are not known; `time` and `price` say it in words, with the source."""
 
     seconds: float | None
     time: str
@@ -48,7 +48,7 @@ class LaunchEstimate:
 def estimate(
     folder: Path, notebook: Path, parameters: Sequence[Parameter], values: Mapping[str, Any]
 ) -> LaunchEstimate:
-    """Time and price of a notebook with these values, launched into `folder`. Asks nobody."""
+    """Time and price of a notebook with these values, launched into `folder`. Sends nothing."""
     try:
         recipe = recipe_with(all_values(parameters, values))
     except OmniOPDError:

@@ -1,7 +1,7 @@
 """What asking a teacher about some places would take, counted from the very requests and from what is at hand.
 
-Asks nobody. Tokens are estimates, since the student's stand for the teacher's; texts and calls are those that are made,
-where no call fails.
+Sends nothing. Tokens are estimates, since the student's stand for the teacher's; texts and calls are exact where no
+call fails.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Layer = TypeVar("Layer")
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
     """What asking would take: a teacher that runs here takes `seconds` (None: not measured yet), another one tokens and
-    dollars (None: nobody knows the price)."""
+    dollars (None: the price is not known)."""
 
     forks: int
     texts: int

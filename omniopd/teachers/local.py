@@ -149,7 +149,7 @@ class LocalTeacher:
 class _Draws:
     """The draws of one request: those that count so far, and those still to be made, again where they did not.
 
-    A draw that does not restore the white space that was held back is no continuation, and is made anew.
+    A draw that does not restore the white space that was held back does not count, and is made anew.
     """
 
     request: ContinuationRequest

@@ -1,7 +1,7 @@
 """What is known of models behind an API, from the table models.toml: how each takes a prefix, what its calls may hold.
 
-A table is a first guess: preflight tries it out, and a user's word (`handover_named`) overrides it. Knows no provider's
-wire format and calls nobody.
+The table is a first guess: preflight tries it out, and the user's setting overrides it. Knows no wire format and sends
+nothing.
 """
 
 from __future__ import annotations

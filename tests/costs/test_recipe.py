@@ -101,7 +101,7 @@ def test_a_sum_above_the_limit_is_refused_until_it_is_accepted() -> None:
 def test_an_unknown_price_is_above_any_sum() -> None:
     found = estimate(recipe(), None)
     assert found.usd is None
-    with pytest.raises(Refused, match="nobody here knows the price: say --yes"):
+    with pytest.raises(Refused, match="its price is not known here: say --yes"):
         require_accepted(found, 1e9, None, "say --yes")
     require_accepted(found, 0.0, 0.0, "say --yes")
 

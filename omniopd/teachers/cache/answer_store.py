@@ -64,7 +64,7 @@ class _Entry:
 
 
 class AnswerStore:
-    """The file at `path`, made where there is none; `read_only`, it has to be there and is not written to.
+    """The file at `path`, created where it is missing; with `read_only` it must exist and is never written to.
 
     Raises TeacherError for a file that is something else, that cannot be opened, or that is damaged as a whole.
     `damaged` holds the questions of which rows were found to be damaged.
@@ -126,8 +126,8 @@ class AnswerStore:
         """The same, without waiting: the future is done when the commit has reached the disk.
 
         With a `teacher`, the model that `served` it must be the first that ever did in this file, or nothing is kept.
-        The future raises TeacherError for another model, and where nothing can be written. Half of a surrogate pair is
-        no text, which nobody could use: such draws are left out.
+        The future raises TeacherError for another model, and where nothing can be written. A text with half of
+        a surrogate pair cannot be stored: such draws are left out.
         """
         self._after_a_fork()
         kept = {number: draw for number, draw in draws.items() if is_writable(draw.text)}
@@ -220,7 +220,7 @@ def _first_served(db: sqlite3.Connection, teacher: str, served: str) -> str:
 
 
 def _stored(answer: object) -> StoredAnswer | None:
-    """The draw that a row holds, None where it has another shape than every draw of ours."""
+    """The draw that a row holds, None where it does not have the shape of a draw."""
     try:
         said = json.loads(answer) if isinstance(answer, bytes) and answer.startswith(b"{") else None
     except (ValueError, RecursionError):

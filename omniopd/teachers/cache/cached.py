@@ -1,7 +1,7 @@
 """Around any teacher: every answer is remembered as it comes, so that nothing paid for is ever asked for twice.
 
     record   what is on the disk is not asked for; what is missing is asked for, and written before it is used
-    replay   nobody is asked: a recorded run runs again to the same bits, with the network off
+    replay   the teacher is not asked: a recorded run runs again to the same bits, with the network off
 
 A draw is found by endpoint, model, handover, sampling settings, prompt, prefix, length, seed and its own number. What
 failed or was refused is not written: it is asked for again. Knows no provider and no money.

@@ -111,7 +111,7 @@ class _Check:
         return self._report(first, _why_not_sampled(sampling), trials, best.handover, sampling)
 
     def _try(self, teacher: HostedTeacher) -> tuple[Trial, str]:
-        """The known beginnings by one handover; and why nobody answers, if nobody does."""
+        """The known beginnings by one handover; and why there is no answer, if there is none."""
         heard = self._ask(teacher, [item.request() for item in self.known])
         name, exact = teacher.handover.name, teacher.handover.exact
         failures = [h.failure for h in heard if h.failure is not None]

@@ -1,7 +1,7 @@
 """Beginnings of answers whose continuation is known, and what a text made of one: went on, restarted, lost a space.
 
 Any capable model counts, spells and copies, so a text that does not go on says something about how the prefix was
-handed over, and nothing about what the model knows. Asks nobody.
+handed over, and nothing about what the model knows. Sends nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a preflight found out about a teacher, as values and as a plain table. Asks nobody."""
+"""What a preflight found out about a teacher, as values and as a plain table. Sends nothing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from omniopd.teachers.checks.probes import (
 from omniopd.teachers.spending.prices import Price
 from omniopd.types import Usage
 
-# Of the known beginnings, this share has to be gone on with. A raw prompt leaves no room for a restart that would not
-# show as one, and a small model copies and counts badly: there, some are enough if nothing else speaks against it.
+# The share of known beginnings that must be continued. A raw prompt leaves no room for a restart that would not show as
+# one, and a small model copies and counts badly: there, some are enough if nothing else speaks against it.
 ENOUGH, SOME = 0.75, 0.25
 USABLE, UNUSABLE = 0, 1
 

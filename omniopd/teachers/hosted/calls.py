@@ -47,7 +47,7 @@ class Sample:
 class Outcome:
     """What came of a call. Without draws it failed, or its texts were no continuations.
 
-    `unsure`: no answer could be read, or one that does not say what it took: the most that the call may cost counts.
+    `unsure`: no answer could be read, or one without token counts: the most that the call may cost counts.
     """
 
     draws: tuple[Sample, ...] = ()
@@ -83,7 +83,7 @@ class CallObserver(Protocol):
 
 @runtime_checkable
 class NamesPrices(Protocol):
-    """A teacher that says beforehand what a request costs at most, in dollars; None where nobody knows."""
+    """A teacher that says beforehand what a request costs at most, in dollars; None where it is not known."""
 
     def most_usd(self, request: ContinuationRequest) -> float | None: ...
 

@@ -31,7 +31,7 @@ def by_number(run: Sequence[int], choices: Sequence[Choice]) -> dict[int, Choice
 
 
 def parsed_choice(choice: Choice, reply: Reply, rendered: ProviderRequest, handover: Handover) -> ParsedText:
-    """The continuation in one text of a reply, or why it is none."""
+    """The continuation in one text of a reply, or why it does not count."""
     if choice.finish == REFUSED:
         return ParsedText("", REFUSAL)
     if not choice.text:

@@ -102,7 +102,7 @@ def sent_by_recipe(teacher: TeacherConfig) -> Sent:
 
 
 def require_leave(sent: Sent, model: str) -> Sent:
-    """Raises Refused for a key that goes where nobody has allowed it to go; otherwise what is sent."""
+    """What is sent. Raises Refused for a key that would go where the user has not allowed it."""
     if not sent.variable or sent.belongs or is_allowed(sent.variable, sent.host):
         return sent
     raise Refused(

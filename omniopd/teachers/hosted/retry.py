@@ -1,7 +1,7 @@
 """When a call is repeated, how long to wait before that, and when to give up. Decides; sends nothing and never sleeps.
 
     a failure (429, 5xx, a lost or silent connection, an unreadable answer)   the same draws again, after a pause
-    no text, a text that was broken off or whose end nobody knows, a refusal, a preamble, an echo up to the limit of
+    no text, a text that was broken off or whose end is not stated, a refusal, a preamble, an echo up to the limit of
     tokens, a text without the thought that led to it, another model's answer that draw again, a few times
     fewer texts than asked for                                                the missing draws
 

@@ -163,8 +163,8 @@ def _choice(choice: Any, end: Ending, used_up: bool, most_characters: int) -> Ch
 
 
 def without_keys(reply: Reply) -> Reply:
-    """The reply without what was read as a key, should a server have sent it back: such a text is none, and a name is
-    shown as far as it can be."""
+    """The reply without any key that a server has sent back: a text that holds one is dropped, a name is shown without
+    it."""
     return replace(
         reply,
         choices=tuple(replace(c, text=None) if c.text and holds_secret(c.text) else c for c in reply.choices),

@@ -84,7 +84,7 @@ def call_parameters(
     if "api_key" in words:
         keep(words["api_key"])
     elif (key := require_leave(sent_by(words["model"], base_of(words), key_variable), traits.model).value) is not None:
-        # Said in so many words: litellm would look for OpenAI's key, which is nobody else's business.
+        # Set explicitly: without it litellm would look for OpenAI's key, which no other server may see.
         words["api_key"] = key
     return words
 

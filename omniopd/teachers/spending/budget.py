@@ -38,9 +38,9 @@ class BudgetedTeacher:
     What does not fit is not asked for. With `stop`, everything in flight is awaited and handed on (`on_result`, a
     CachedTeacher inside), then the batch ends in Refused: half-audited, it would train a step that the run with enough
     money does not have, and resumed with a larger sum it asks for the missing half only. Without, requests that did not
-    fit get the problem "budget". A call that may or may not be billed (nobody answered) counts as spent. A model
-    whose price nobody knows is refused, unless `allow_unknown_price`; so is, at once, a teacher that does not say what
-    a request costs at most before it is asked (calls.py: it sells its calls, or has `most_usd`), wherever it stands in
+    fit get the problem "budget". A call that may or may not be billed (there was no answer) counts as spent. A model
+    of unknown price is refused, unless `allow_unknown_price`; so is, at once, a teacher that does not say what
+    a request costs at most before it is asked (calls.py: it shows its calls, or has `most_usd`), wherever it stands in
     a stack of wrappers. One process at a time may use a ledger.
     """
 
@@ -115,11 +115,11 @@ class BudgetedTeacher:
         return answers
 
     def set_aside(self, call: Call) -> Admission | str:
-        """The number of a reservation; or WAIT, DENY. Raises Refused for an unknown price, TeacherError for what
-        is none."""
+        """The number of a reservation; or WAIT, DENY. Raises Refused for an unknown price, TeacherError for an
+        impossible one."""
         if call.most_usd is None and not self.allow_unknown_price and math.isfinite(self.usd):
             raise Refused(
-                f"nobody here knows the price of {call.model!r}, and its budget is {dollars(self.usd)}: give the price "
+                f"the price of {call.model!r} is not known here, and its budget is {dollars(self.usd)}: give the price "
                 "(teacher.usd_per_million_input and _output), or set teacher.allow_unknown_price = true"
             )
         if call.most_usd is not None and not 0 <= _number(call.most_usd) < math.inf:

@@ -1,7 +1,7 @@
 """What a run will ask of a teacher behind an API: calls, tokens, dollars, hours. Known before the first call.
 
-Counted in the paper's words: rollouts × M forks × N samples × C tokens a step. Asks nobody; the one thing that it does
-about money is to refuse a sum that was not accepted. What a run may spend at most is `BudgetedTeacher`'s.
+Counted in the paper's words: rollouts × M forks × N samples × C tokens a step. Sends nothing; its one act
+is to refuse a sum that was not accepted. What a run may spend at most is `BudgetedTeacher`'s.
 """
 
 from __future__ import annotations
@@ -89,15 +89,15 @@ def estimate(
 
 
 def require_accepted(found: TeacherEstimate, ask_above_usd: float, accepted_usd: float | None, way_out: str) -> None:
-    """Raises Refused where a run will cost more than may be spent unasked, and nobody has accepted as much.
+    """Raises Refused where a run will cost more than may be spent without a question, and that was not accepted.
 
-    A price that nobody knows counts as above any sum, and is accepted by any. `way_out` ends the sentence: how to
+    An unknown price counts as above any sum, and is accepted by any. `way_out` ends the sentence: how to
     accept here.
     """
     if not found.calls or (accepted_usd is not None and accepted_usd >= (found.usd or 0.0)):
         return
     if found.usd is None:
-        raise Refused(f"this run takes {found}, and nobody here knows the price: {way_out}")
+        raise Refused(f"this run takes {found}, and its price is not known here: {way_out}")
     if found.usd > ask_above_usd:
         raise Refused(f"this run takes {found}, above the {dollars(ask_above_usd)} that need no question: {way_out}")
 

@@ -1,4 +1,4 @@
-"""What a model's tokens cost: from the price table that litellm ships, or as the user says. None where nobody knows.
+"""What a model's tokens cost: from the price table that litellm ships, or as the user says. None where it is not known.
 
 Reads litellm's table as a file, so that asking for a price imports nothing and reaches no network. Prices change: the
 table is as old as the installed litellm, and the provider's bill is what counts.
@@ -63,7 +63,7 @@ class Price:
     ) -> float:  # fmt: skip
         """Dollars of a call. `cached`, `kept` and `hour` are different parts of `read`, `thought` is one of `written`.
 
-        A tier whose price nobody knows costs the most that any does.
+        A tier of unknown price costs the most that any does.
         """
         if tier != STANDARD:
             known = dict(self.tiers)
@@ -78,7 +78,7 @@ class Price:
         return p.call_usd + read_usd + max(written - thought, 0) * p.output_usd + thought * p._thought_usd
 
     def most(self, read: int, written: int, tier: str = STANDARD) -> float:
-        """Dollars that a call of at most so many tokens can cost, served as asked for or as nobody has to ask for."""
+        """Dollars that such a call can cost at most, in the tier asked for or one that a provider may choose."""
         served = [self, *(price for name, price in self.tiers if name in (*UNASKED, tier))]
         if tier != STANDARD and tier not in dict(self.tiers):
             served = [self, *(price for _, price in self.tiers)]
@@ -140,7 +140,7 @@ def price_of(model: str) -> Price | None:
 
 def price_for(teacher: TeacherConfig) -> Price | None:
     """The price of a recipe's teacher: its own word, or the table's; a server of one's own that neither knows sends no
-    bill. None where nobody knows."""
+    bill. None where it is not known."""
     known = price_of(teacher.model)
     if teacher.usd_per_million_input or teacher.usd_per_million_output:
         own = per_million(teacher.usd_per_million_input, teacher.usd_per_million_output)

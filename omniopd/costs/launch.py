@@ -58,11 +58,6 @@ def estimate(
     return LaunchEstimate(*_time(folder, recipe), *_price(recipe))
 
 
-def is_local(teacher: str) -> bool:
-    """Whether a teacher of this name runs on this machine, for nothing."""
-    return runs_here(teacher)
-
-
 @dataclass(frozen=True, slots=True)
 class _Took:
     """What a finished run took: seconds of a step on average, seconds of measuring so many problems."""
@@ -102,7 +97,7 @@ def _time_of_notebook(folder: Path, notebook: Path) -> tuple[float | None, str]:
 
 def _price(recipe: Recipe) -> tuple[float | None, str]:
     teacher = recipe.teacher
-    if is_local(teacher.model):
+    if runs_here(teacher.model):
         return 0.0, "free: the teacher runs on this machine"
     if teacher.replay:
         return 0.0, "free: the teacher's recorded answers are replayed"

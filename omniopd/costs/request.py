@@ -13,6 +13,7 @@ from typing import TypeVar
 from omniopd.config import Recipe
 from omniopd.io.units import dollars, duration
 from omniopd.teachers.cache.cached import CachedTeacher
+from omniopd.teachers.cache.identity import layers
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import traits_of
@@ -96,7 +97,4 @@ def quote(
 
 def inside(teacher: Teacher, kind: type[Layer]) -> Layer | None:
     """The layer of a stack of wrappers that is of this kind."""
-    layer: object = teacher
-    while layer is not None and not isinstance(layer, kind):
-        layer = getattr(layer, "teacher", None)
-    return layer
+    return next((layer for layer in layers(teacher) if isinstance(layer, kind)), None)

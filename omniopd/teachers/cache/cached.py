@@ -174,21 +174,20 @@ class _Lookup:
                 self.on_result(index, answer)
 
 
-class _Recording:
+class _Recording(CallObserver):
     """Writes each answer down before anybody uses it; passes every call on to who watches from outside."""
 
     def __init__(self, cached: CachedTeacher, questions: Sequence[str], observer: CallObserver | None) -> None:
-        self.cached, self.questions, self.observer = cached, questions, observer
+        self.cached, self.questions, self.observer = cached, questions, observer or CallObserver()
 
     def before(self, call: Call) -> Admission:
-        return Admission.ALLOW if self.observer is None else self.observer.before(call)
+        return self.observer.before(call)
 
     def after(self, call: Call, outcome: Outcome) -> Future[None] | None:
-        observer = self.observer
         if not outcome.draws:
-            return None if observer is None else observer.after(call, outcome)
+            return self.observer.after(call, outcome)
         written = self.cached.store(self.questions[call.request], outcome)
-        return written if observer is None else then(written, lambda: observer.after(call, outcome))
+        return then(written, lambda: self.observer.after(call, outcome))
 
 
 def _numbers(request: ContinuationRequest) -> range:

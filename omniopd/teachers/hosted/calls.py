@@ -72,13 +72,16 @@ class Admission(Enum):
     DENY = "never"
 
 
-class CallObserver(Protocol):
-    """Sees every call, from any thread. Neither method waits for a disk: the future that `after` may return is done
-    when everything about the call is written down, and the call is over only then. What they raise stops all."""
+class CallObserver:
+    """Sees every call, from any thread; this one admits all and records none. Neither method waits for a disk: the
+    future that `after` may return is done when everything about the call is written down, and the call is over only
+    then. What they raise ends the batch."""
 
-    def before(self, call: Call) -> Admission: ...
+    def before(self, call: Call) -> Admission:
+        return Admission.ALLOW
 
-    def after(self, call: Call, outcome: Outcome) -> Future[None] | None: ...
+    def after(self, call: Call, outcome: Outcome) -> Future[None] | None:
+        return None
 
 
 @runtime_checkable

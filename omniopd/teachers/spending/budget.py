@@ -133,11 +133,11 @@ class BudgetedTeacher:
         return Admission.WAIT if self._ledger.reserved_usd else Admission.DENY
 
 
-class _BudgetObserver:
+class _BudgetObserver(CallObserver):
     """The observer of one batch: sets aside, settles, and counts as spent what was left without an answer."""
 
     def __init__(self, budget: BudgetedTeacher, observer: CallObserver | None) -> None:
-        self.budget, self.observer = budget, observer
+        self.budget, self.observer = budget, observer or CallObserver()
         self._lock = threading.Lock()
         self._set_aside: dict[int, tuple[Call, str]] = {}
 
@@ -145,7 +145,7 @@ class _BudgetObserver:
         number = self.budget.set_aside(call)
         if isinstance(number, Admission):
             return number
-        outer = Admission.ALLOW if self.observer is None else self.observer.before(call)
+        outer = self.observer.before(call)
         if outer is not Admission.ALLOW:
             self.budget._ledger.settle(number, Usage())
             return outer
@@ -158,7 +158,7 @@ class _BudgetObserver:
             _, number = self._set_aside.pop(id(call), (call, ""))
         if number:
             self.budget._ledger.settle(number, outcome.usage, outcome.unsure)
-        return None if self.observer is None else self.observer.after(call, outcome)
+        return self.observer.after(call, outcome)
 
     def close(self) -> None:
         """Calls that were cut off by a deadline or an error."""

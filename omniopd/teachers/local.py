@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from omniopd.errors import ConfigError, TeacherError
+from omniopd.errors import TeacherError
 from omniopd.models.architecture.tree_sampling import Branch, branch_ids
 from omniopd.models.decoding import context_length, row_seed
 from omniopd.models.loading import end_ids, require_weights
@@ -26,6 +26,7 @@ from omniopd.models.text.vocabulary import tokenizer_mark
 from omniopd.teachers.asking import checked
 from omniopd.teachers.handover.base import WHITESPACE_NOT_RESTORED, UnsupportedRequest
 from omniopd.teachers.handover.template import ChatTemplate, Shown
+from omniopd.teachers.model_traits import check_sampling
 from omniopd.types import ContinuationRequest, Continuations, Usage
 
 TRIES = 6  # of a draw that has to restore white space
@@ -51,10 +52,7 @@ class LocalTeacher:
         name: str | None = None,
         student_thinks: bool | None = None,
     ) -> None:
-        if temperature < 0 or not 0 < top_p <= 1:
-            raise ConfigError(
-                f"a teacher's temperature is {temperature} and its top_p {top_p}: use at least 0, and above 0 up to 1"
-            )
+        check_sampling(temperature, top_p)
         self.model = model
         self.tokenizer = tokenizer
         self.temperature = temperature

@@ -11,7 +11,8 @@ import sqlite3
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +37,16 @@ _TABLES = {
 Upgrade = Callable[[sqlite3.Connection], None]
 
 
-class Transaction:
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """BEGIN IMMEDIATE … COMMIT, so that waiting for another process happens at the beginning."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        try:
-            if kind is None:
-                self._db.execute("COMMIT")
-        finally:
-            if self._db.in_transaction:  # what fails for want of space may have been rolled back already
-                self._db.execute("ROLLBACK")
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:  # what fails for want of space may have been rolled back already
+            db.execute("ROLLBACK")
 
 
 def open_to_write(path: Path, add_checksums: Upgrade) -> sqlite3.Connection:
@@ -66,7 +61,7 @@ def open_to_write(path: Path, add_checksums: Upgrade) -> sqlite3.Connection:
     try:
         _with_write_ahead_log(db)
         db.execute("PRAGMA synchronous=FULL")
-        with Transaction(db):
+        with transaction(db):
             schema = _schema_of(db, path)
             if schema == UNCHECKED:
                 for name in _TABLES[SCHEMA]:

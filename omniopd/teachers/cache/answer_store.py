@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from omniopd.errors import TeacherError
-from omniopd.teachers.cache.answer_file import UNCHECKED, WAY_OUT, Reading, Transaction, open_to_write
+from omniopd.teachers.cache.answer_file import UNCHECKED, WAY_OUT, Reading, open_to_write, transaction
 from omniopd.types import is_writable
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class AnswerStore:
         """Every draw of a question, by number. What is damaged is missing; a file that can no longer be searched is a
         TeacherError, unless it is only read: then the other questions are answered still."""
         query = _OF.replace("checksum", "NULL") if self._reading.schema == UNCHECKED else _OF
-        found: dict[int, StoredAnswer] = {}
+        draws: dict[int, StoredAnswer] = {}
         self._after_a_fork()
         try:
             with self._lock:
@@ -106,15 +106,15 @@ class AnswerStore:
             if not self.read_only:
                 raise TeacherError(f"{self.path} is damaged ({error}): {WAY_OUT}") from error
             self._found_damage(question, str(error))
-            return found
+            return draws
         for number, answer, mark in rows:
             is_marked = self._reading.schema == UNCHECKED or _is_marked((question, number), answer, mark)
             draw = _stored(answer) if is_marked and isinstance(number, int) else None
             if draw is None:
                 self._found_damage(question, f"draw {number!r} of a question")
             else:
-                found[number] = draw
-        return found
+                draws[number] = draw
+        return draws
 
     def add(self, question: str, draws: Mapping[int, StoredAnswer]) -> None:
         """One answer of a provider; returns when it is on the disk. A number that is there keeps its text."""
@@ -171,7 +171,7 @@ class AnswerStore:
         try:
             db = self._writer
             assert db is not None, "a file that is only read gets no answers"
-            with Transaction(db):
+            with transaction(db):
                 for entry in entries:
                     if entry.teacher and (first := _first_served(db, entry.teacher, entry.served)) != entry.served:
                         wrong[id(entry)] = (

@@ -29,7 +29,7 @@ from omniopd.config import TeacherConfig
 from omniopd.errors import ConfigError, Refused
 from omniopd.io.redaction import keep, redact
 from omniopd.teachers.hosted.guard import provider_of
-from omniopd.teachers.model_traits import traits_of
+from omniopd.teachers.model_traits import own_server, traits_of
 
 SEND_KEYS = "OMNIOPD_SEND_KEYS"
 _FILE = "keys.json"
@@ -94,11 +94,8 @@ def sent_by(model: str, api_base: str | None, key_variable: str | None) -> Sent:
 def sent_by_recipe(teacher: TeacherConfig) -> Sent:
     """The same for a recipe's teacher."""
     traits = traits_of(teacher.model)
-    base = teacher.api_base or None
-    if base is None and teacher.model.startswith(("hosted_vllm/", "vllm/")):
-        base = os.environ.get("HOSTED_VLLM_API_BASE")
     model = traits.completion_model if traits.handover_entry(teacher.handover).completes else teacher.model
-    return sent_by(model, base, teacher.key_variable or None)
+    return sent_by(model, own_server(teacher.model, teacher.api_base or None), teacher.key_variable or None)
 
 
 def require_leave(sent: Sent, model: str) -> Sent:
@@ -137,8 +134,7 @@ def allow(variable: str, host: str) -> Path:
 def is_allowed(variable: str, host: str) -> bool:
     """Whether the user has said that the key in `variable` may go to `host`."""
     if (variable, host) not in _ALLOWED:
-        words = os.environ.get(SEND_KEYS, "").replace(",", " ").split()
-        if f"{variable}@{host}" not in words and host not in remembered().get(variable, ()):
+        if f"{variable}@{host}" not in _allowed_here() and host not in remembered().get(variable, ()):
             return False
         _ALLOWED.add((variable, host))
     return True
@@ -155,9 +151,13 @@ def remembered() -> Mapping[str, tuple[str, ...]]:
 
 def keep_allowed() -> None:
     """Takes the values of all variables that were allowed for keys, as far as they are set here."""
-    words = os.environ.get(SEND_KEYS, "").replace(",", " ").split()
-    for name in {*remembered(), *(word.partition("@")[0] for word in words)}:
+    for name in {*remembered(), *(pair.partition("@")[0] for pair in _allowed_here())}:
         keep(os.environ.get(name))
+
+
+def _allowed_here() -> list[str]:
+    """The pairs in the environment."""
+    return os.environ.get(SEND_KEYS, "").replace(",", " ").split()
 
 
 def file() -> Path:
@@ -227,13 +227,18 @@ def _is_at(base: str, host: str) -> bool:
         return False
 
 
+def _stem(provider: str) -> str:
+    """What a provider's variables begin with."""
+    return re.sub(r"\W", "_", provider).upper()
+
+
 def _own(provider: str) -> tuple[str, ...]:
-    return _VARIABLES.get(provider) or (re.sub(r"\W", "_", provider).upper() + "_API_KEY",)
+    return _VARIABLES.get(provider) or (f"{_stem(provider)}_API_KEY",)
 
 
 def _begins(variable: str, provider: str) -> bool:
     """MISTRAL_KEY_OF_THE_LAB is one of mistral's."""
-    return len(provider) > 2 and variable.upper().startswith(re.sub(r"\W", "_", provider).upper() + "_")
+    return len(provider) > 2 and variable.upper().startswith(f"{_stem(provider)}_")
 
 
 @lru_cache(maxsize=64)
@@ -255,7 +260,7 @@ def _provider(model: str, api_base: str | None) -> str:
 def _default_host(provider: str) -> str:
     """Where a provider's calls go by themselves; its name where litellm does not say."""
     for ending in _BASES:
-        if base := os.environ.get(re.sub(r"\W", "_", provider).upper() + ending):
+        if base := os.environ.get(_stem(provider) + ending):
             return host_of(base)
     if provider in _HOSTS:
         return _HOSTS[provider]

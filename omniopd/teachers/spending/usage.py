@@ -76,18 +76,18 @@ def billed(taken: Taken, price: Price | None, call: Call) -> tuple[Usage, bool]:
     if not taken.is_told:
         return most, True
     read, written = min(taken.read, call.input_tokens), min(taken.written, call.output_tokens)
-    told = Usage(read, written, min(taken.cached, read), call.most_usd or 0.0, 1)
-    if (read, written) != (taken.read, taken.written):
+    counted = Usage(read, written, min(taken.cached, read), call.most_usd or 0.0, 1)
+    is_too_much = (read, written) != (taken.read, taken.written)
+    if is_too_much:
         _warn(f"more tokens read or written for {call.model} than its calls can take")
-        return told, True
-    if not taken.is_known:
-        return told, True
+    if is_too_much or not taken.is_known:
+        return counted, True
     if price is None:
         return Usage(read, written, taken.cached, 0.0, 1), False
     own = price.cost(read, written, taken.cached, taken.kept, taken.hour, taken.thought, taken.tier)
     usd = max(own, taken.usd)
     if call.most_usd is not None and usd > call.most_usd * (1 + 1e-9):
-        return told, True
+        return counted, True
     return Usage(read, written, taken.cached, usd, 1), False
 
 

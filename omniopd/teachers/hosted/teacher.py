@@ -77,18 +77,20 @@ class HostedTeacher:
         self.api_base = server_address(model, self.handover.completes, api_base)
         self.batch_deadline_s = batch_deadline_s
         self.patience = patience or RetryPolicy()
-        self.price = price or price_of(model)
-        self.concurrency, self.strict = concurrency, strict
         parameters = dict(parameters or {})
         if "api_key" not in parameters:
             sent = self.traits.completion_model if self.handover.completes else model
             require_leave(sent_by(sent, self.api_base or base_of(parameters), key_variable), model)
         self._limits = Limits(requests_per_minute, tokens_per_minute)  # they hold as long as this teacher lives
         self.endpoint = Endpoint(
-            self.traits, self.handover, self.price, self.api_base, key_variable,
+            self.traits, self.handover, price or price_of(model), self.api_base, key_variable,
             sampling(self.traits, self.handover, temperature, top_p), parameters, concurrency, call_timeout_s, strict,
             pacer_for(model, self.api_base or "", self._limits),
         )  # fmt: skip
+
+    @property
+    def price(self) -> Price | None:
+        return self.endpoint.price
 
     @property
     def identity(self) -> Mapping[str, Any]:

@@ -22,7 +22,8 @@ from omniopd.config import load_recipe
 from omniopd.method.forks import schedule
 from omniopd.models.loading import load_model, load_tokenizer
 from omniopd.models.sampling import sample
-from omniopd.models.text.token_text import encode_all, whole_characters
+from omniopd.models.text.encoding import encode
+from omniopd.models.text.token_text import whole_characters
 from omniopd.models.text.vocabulary import tokenizer_mark
 from omniopd.pipeline.build import build_task
 from omniopd.teachers.handover import handover_named
@@ -100,7 +101,7 @@ def requests_of(rollout: Rollout, mark: str) -> list[ContinuationRequest]:
 
 
 def other_ids(tokenizer, requests: list[ContinuationRequest]) -> list[bool]:
-    found = encode_all(tokenizer, [request.prefix for request in requests])
+    found = encode(tokenizer, [request.prefix for request in requests], special=False)
     return [tuple(ids) != request.prefix_ids for ids, request in zip(found, requests, strict=True)]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-METHODS = ("omniopd", "continuations", "white_box", "white_box_sampled", "sft", "grpo")
 SCHEDULERS = ("peak", "random", "early", "causal")
 SIMILARITIES = ("characters", "tokens", "rouge1", "exact", "embedding")
 TARGETS = ("paper", "centred", "labels", "posterior_kl", "prefix_credit", "none")
@@ -19,7 +18,6 @@ DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("constant", "cosine", "linear")
-TASKS = ("stories", "gsm8k", "jsonl", "math", "code")
 TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from omniopd.config import Recipe, TaskConfig
 from omniopd.models.loading import load_tokenizer
 from omniopd.models.text.chat import prompt_ids
-from omniopd.tasks.registry import build_task
+from omniopd.tasks.build import build_task
 from omniopd.teachers.model_traits import runs_here, traits_of
 from omniopd.teachers.registry import require_reachable
 from omniopd.teachers.spending.estimate import LATENCY_S, TeacherEstimate, estimate

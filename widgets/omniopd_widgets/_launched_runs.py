@@ -57,12 +57,12 @@ class _Watched:
     def look(self) -> dict[str, Any]:
         self.stamp = self._stamp()
         try:
-            self.row = self._look()
+            self.row = self._poll()
         except OmniOPDError as error:
             self.row = _row(self.launched.path, state="unreadable", message=str(error))
         return self.row
 
-    def _look(self) -> dict[str, Any]:
+    def _poll(self) -> dict[str, Any]:
         launched = self.launched
         status, process, state, alive = launched.status, launched.process, launched.state, launched.is_running()
         if self.follower is None and launched.run is not None:

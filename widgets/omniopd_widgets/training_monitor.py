@@ -20,16 +20,16 @@ from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.following import Follower, Update
 from omniopd.runs.store import MANIFEST, Run
 from omniopd_widgets import _curves, _history
-from omniopd_widgets._polling_view import Watching
-from omniopd_widgets._rollout_detail import Opening
-from omniopd_widgets._safe import SafeHTML, element, shorten, table, wire
+from omniopd_widgets._polling_view import PollingView
+from omniopd_widgets._rollout_detail import RolloutDetail
+from omniopd_widgets._safe import SafeHTML, element, shorten, table, to_json
 from omniopd_widgets._static_html import curves_text
 
 _RECENT = 20  # steps whose mean says how long one takes
 _PROBLEMS = 20
 
 
-class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css", "training_monitor.css")):
+class TrainingMonitor(PollingView, script="training_monitor.js", style=("_runs.css", "training_monitor.css")):
     """Follows the run in a directory.
 
     Assign `step` to see a recorded step's rollouts (`newest` lets it go with the run), `selected` to open the rollout
@@ -57,15 +57,15 @@ class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css"
     _looking = "following"
 
     def __init__(self, run: Run | str | Path, interval_s: float = 0.25, **traits: Any) -> None:
-        self.opened = Opening()
+        self.opened = RolloutDetail()
         self._follower = Follower(run)
         self._history = _history.History(self._follower.run)
         self._shown: tuple[int, list[RolloutRecord]] = (-1, [])
         self._evals_found = -1
         super().__init__(interval_s, self.opened.box, **traits)
-        self.name = str(wire(self.run.manifest.name or self.run.path.name))
+        self.name = str(to_json(self.run.manifest.name or self.run.path.name))
         # A run that is over is whole at once: what a notebook shows of it does not hang on a thread.
-        self.live = self._look() and (not self.status["over"] or self._look())
+        self.live = self._poll() and (not self.status["over"] or self._poll())
 
     @property
     def run(self) -> Run:
@@ -93,7 +93,7 @@ class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css"
 
     # ── following ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _look(self) -> bool:
+    def _poll(self) -> bool:
         """One look at the run; whether another one is worth it."""
         with self._lock:
             update = self._follower.look()
@@ -110,7 +110,7 @@ class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css"
 
     def _show(self, update: Update, rollouts_changed: bool) -> None:
         if update.steps or update.evals or update.restarted or not self.status:
-            self.panels, self.data = _curves.on_wire(_curves.panels(self.steps, self.evals))
+            self.panels, self.data = _curves.packed(_curves.panels(self.steps, self.evals))
             self.failures = _curves.failures(self.steps)
         if len(self.evals) != self._evals_found:
             self._evals_found = len(self.evals)
@@ -222,7 +222,7 @@ def _status(update: Update, steps: Sequence[StepRecord]) -> dict[str, Any]:
     cost = sum(r.cost_usd for r in steps)
     read, written = sum(r.input_tokens for r in steps), sum(r.output_tokens for r in steps)
     return dict(
-        wire(
+        to_json(
             {
                 "state": update.state, "step": step, "steps": planned, "words": " · ".join(words),
                 "updated": status.updated if status else "", "cost_usd": cost, "read": read, "written": written,
@@ -240,7 +240,7 @@ def _findings(evals: Sequence[EvalRecord], split: str) -> list[str]:
     from omniopd.evaluation.tables import findings, report_rows
 
     rows = report_rows(evals, split)
-    return [str(wire(shorten(sentence, 400))) for sentence in [*_sharper(rows), *findings(rows)]]
+    return [str(to_json(shorten(sentence, 400))) for sentence in [*_sharper(rows), *findings(rows)]]
 
 
 def _sharper(rows: Mapping[str, Sequence[EvalRecord]]) -> list[str]:

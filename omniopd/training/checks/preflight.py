@@ -21,7 +21,7 @@ from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.conversation import conversation
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.checks.architecture import check_architecture
-from omniopd.training.data import named
+from omniopd.training.data import as_dataset, named
 from omniopd.types import AuditedRollout
 
 MOST_AUDITED = 0.6
@@ -32,10 +32,11 @@ _log = logging.getLogger(__name__)
 
 
 def check_run(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: OmniOPDConfig, dataset: Any, adapter: bool = False
-) -> None:
-    """Raises ConfigError or DataError for what cannot work; logs a warning for what should not. `adapter`: only
-    adapters are trained."""
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: OmniOPDConfig, rows: Any, adapter: bool = False
+) -> Any:
+    """The rows as a data set. Raises ConfigError or DataError for what cannot work; logs a warning for what should not.
+    `adapter`: only adapters are trained."""
+    dataset = as_dataset(rows)
     _check_sampling(args)
     require_weights(model, "training")
     check_architecture(model, generates=not args.use_vllm)
@@ -43,6 +44,7 @@ def check_run(
     _check_prompts(model, tokenizer, args, dataset)
     if not adapter:
         _check_rounding(model, args)
+    return dataset
 
 
 def check_prompt_count(dataset: Any, of_a_step: int) -> None:

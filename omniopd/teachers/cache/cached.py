@@ -23,14 +23,14 @@ from omniopd.errors import ConfigError
 from omniopd.teachers.asking import ask, checked
 from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswer
 from omniopd.teachers.cache.identity import beyond_text, identity_of
-from omniopd.teachers.hosted.calls import Admission, Call, CallObserver, OnResult, Outcome, then
+from omniopd.teachers.hosted.calls import Admission, Call, CallObserver, ObservableTeacher, OnResult, Outcome, then
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
 MODES = ("record", "replay")
 NOT_RECORDED, DAMAGED = "not recorded", "damaged in the cache"
 
 
-class CachedTeacher:
+class CachedTeacher(ObservableTeacher):
     """Remembers the answers of `teacher` in the file `path` (SQLite; several processes may share it).
 
     Answers that cost nothing now have `cached` set and no usage. In "replay", what is not in the file has the problem
@@ -54,16 +54,10 @@ class CachedTeacher:
     def identity(self) -> Mapping[str, Any]:
         return identity_of(self.teacher)
 
-    def continue_from(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
-    ) -> list[Continuations]:
-        """One answer per request; texts that are in the file come first, and cost nothing."""
-        return self.fetch(requests, on_result, None)
-
     def fetch(
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
     ) -> list[Continuations]:
-        """The same, with every call that is made shown to `observer`."""
+        """Texts that are in the file come first, and cost nothing; `observer` sees every call that is made."""
         return _Lookup(self, requests, on_result).execute(observer)
 
     def missing(self, request: ContinuationRequest) -> list[tuple[int, int]]:

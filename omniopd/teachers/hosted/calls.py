@@ -91,13 +91,20 @@ class NamesPrices(Protocol):
     def most_usd(self, request: ContinuationRequest) -> float | None: ...
 
 
-@runtime_checkable
-class ObservableTeacher(Protocol):
-    """A teacher whose calls can be watched one by one."""
+class ObservableTeacher:
+    """A teacher whose calls can be observed one by one."""
+
+    def continue_from(
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
+    ) -> list[Continuations]:
+        """One answer per request; one that cannot be answered has a `problem` and fewer texts."""
+        return self.fetch(requests, on_result, None)
 
     def fetch(
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
-    ) -> list[Continuations]: ...
+    ) -> list[Continuations]:
+        """The same, with every call shown to `observer`."""
+        raise NotImplementedError
 
 
 def whole(request: ContinuationRequest, answer: Continuations) -> Outcome:

@@ -16,7 +16,7 @@ from omniopd.teachers.asking import checked
 from omniopd.teachers.handover import handover_named
 from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.hosted.background import CallerThreadQueue, run
-from omniopd.teachers.hosted.calls import CallObserver, OnResult
+from omniopd.teachers.hosted.calls import CallObserver, ObservableTeacher, OnResult
 from omniopd.teachers.hosted.endpoint import Endpoint
 from omniopd.teachers.hosted.fetch import Fetch
 from omniopd.teachers.hosted.guard import prepare
@@ -29,7 +29,7 @@ from omniopd.teachers.spending.prices import Price, price_of
 from omniopd.types import ContinuationRequest, Continuations
 
 
-class HostedTeacher:
+class HostedTeacher(ObservableTeacher):
     """Continues prefixes with `model`, by its name as litellm writes it, sampled at `temperature` and `top_p`.
 
     `handover` is "raw", "prefill" or "instruction" ("": as the table says); a raw one, as servers of open models take
@@ -108,20 +108,11 @@ class HostedTeacher:
         """What else than a request's texts changes what is sent (identity.py)."""
         return self.handover.beyond_text(request)
 
-    def continue_from(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
-    ) -> list[Continuations]:
-        """One answer per request; `on_result` is called in the calling thread.
-
-        What cannot be answered has a `problem` and fewer texts. Raises TeacherError where no request can succeed (no
-        such model, a wrong key), and where another model than before answers.
-        """
-        return self.fetch(requests, on_result, None)
-
     def fetch(
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
     ) -> list[Continuations]:
-        """The same, with every call shown to `observer` (calls.py)."""
+        """`on_result` is called in the calling thread. Raises TeacherError where no request can succeed (no such model,
+        a wrong key), and where another model than before answers."""
         if not requests:
             return []
         prepare()

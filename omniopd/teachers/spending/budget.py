@@ -32,7 +32,7 @@ from omniopd.teachers.spending.ledger import Ledger, Spend
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
 
-class BudgetedTeacher:
+class BudgetedTeacher(ObservableTeacher):
     """Lets `teacher` spend `usd` dollars, over all its calls and, with a ledger in the file `path`, over all resumes.
 
     What does not fit is not asked for. With `stop`, everything in flight is awaited and handed on (`on_result`, a
@@ -83,16 +83,10 @@ class BudgetedTeacher:
         """Calls, tokens and dollars so far, by model."""
         return self._ledger.by_model()
 
-    def continue_from(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
-    ) -> list[Continuations]:
-        """One answer per request. Raises Refused where the money does not reach, or a price is unknown."""
-        return self.fetch(requests, on_result, None)
-
     def fetch(
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
     ) -> list[Continuations]:
-        """The same, with every call shown to `observer`."""
+        """Raises Refused where the money does not suffice, or a price is unknown."""
         budget_observer = _BudgetObserver(self, observer)
 
         def on_answer(index: int, answer: Continuations) -> None:

@@ -36,13 +36,10 @@ def estimate_of(
         recipe,
         price_for(t),
         latency_s or LATENCY_S,
-        t.concurrency,
         prompt_tokens=prompt_tokens(recipe),
         extra_input=traits.handover_entry(t.handover).extra_input,
         extra_output=float(traits.thinking_tokens),
         samples_per_call=traits.most_samples,
-        requests_per_minute=t.requests_per_minute,
-        tokens_per_minute=t.tokens_per_minute,
         steps_done=steps_done,
         controls=controls,
     )

@@ -17,8 +17,7 @@ from omniopd.method.forks import teacher_tokens
 from omniopd.teachers.spending.prices import Price
 from omniopd.types import Usage
 
-# Where nothing better is known: a short problem, a second a call, as many calls at once as one program keeps going.
-PROMPT_TOKENS, LATENCY_S, CONCURRENCY = 150.0, 1.0, 64
+PROMPT_TOKENS, LATENCY_S = 150.0, 1.0  # where nothing better is known: a short problem, a second a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +51,11 @@ def estimate(
     recipe: Recipe,
     price: Price | None,
     latency_s: float = LATENCY_S,
-    concurrency: int = CONCURRENCY,
     *,
     prompt_tokens: float = PROMPT_TOKENS,
     extra_input: float = 0.0,
     extra_output: float = 0.0,
     samples_per_call: int = 1,
-    requests_per_minute: float = 0.0,
-    tokens_per_minute: float = 0.0,
     steps_done: int = 0,
     controls: Sequence[str] | None = None,
 ) -> TeacherEstimate:
@@ -70,21 +66,21 @@ def estimate(
 
     `prompt_tokens` is the mean length P₀ of a problem; a fork's prefix is on average half a rollout longer. `extra_*`
     tokens come on top of each call (an instruction's words, a model's thoughts); `samples_per_call` is the n of a call.
-    Limits per minute (0: none) stretch the hours. Retries are not counted.
+    The recipe's limits per minute stretch the hours. Retries are not counted.
     """
     controls = recipe.evaluation.controls if controls is None else controls
     loads = _loads(recipe, steps_done, controls, prompt_tokens + extra_input, extra_output, max(1, samples_per_call))
     calls = sum(load.rounds * load.calls for load in loads)
     read = sum(load.rounds * load.calls * load.input_tokens for load in loads)
     written = sum(load.rounds * load.calls * load.output_tokens for load in loads)
-    usd = None
-    if price is not None or not calls:
-        usd = sum(load.rounds * load.calls * _call_usd(price, load) for load in loads) if price is not None else 0.0
-    seconds = sum(load.rounds * math.ceil(load.calls / max(1, concurrency)) * latency_s for load in loads)
-    if requests_per_minute:
-        seconds = max(seconds, 60 * calls / requests_per_minute)
-    if tokens_per_minute:
-        seconds = max(seconds, 60 * (read + written) / tokens_per_minute)
+    usd = None if calls else 0.0
+    if price is not None:
+        usd = sum(load.rounds * load.calls * _call_usd(price, load) for load in loads)
+    seconds = sum(load.rounds * math.ceil(load.calls / recipe.teacher.concurrency) * latency_s for load in loads)
+    for amount, limit in (
+        (calls, recipe.teacher.requests_per_minute), (read + written, recipe.teacher.tokens_per_minute)
+    ):  # fmt: skip
+        seconds = max(seconds, 60 * amount / limit) if limit else seconds
     return TeacherEstimate(calls, round(read), round(written), usd, seconds / 3600)
 
 

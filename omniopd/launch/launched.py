@@ -34,7 +34,6 @@ from omniopd.runs.status import GOING_ON, Status, changed, is_alive, read_status
 from omniopd.runs.store import MANIFEST, STATUS, Run, open_run
 
 PAUSE_S = 0.05
-HOW = (STOP, INTERRUPT, KILL)
 
 
 @dataclass(frozen=True, slots=True)

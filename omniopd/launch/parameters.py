@@ -75,7 +75,7 @@ def checked(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> tuple[
         try:
             values[name] = _as_type(_parsed(known[name].type), value)
         except ValueError:
-            problems[name] = f"{name} is {value!r}, and must be {in_words(known[name].type)}"
+            problems[name] = f"{name} is {value!r}, and must be {type_words(known[name].type)}"
     return values, problems | _refused_by_the_recipe(parameters, values)
 
 
@@ -84,7 +84,7 @@ def all_values(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> dic
     return {p.name: p.default for p in parameters if p.constant} | dict(given)
 
 
-def in_words(annotation: str) -> str:
+def type_words(annotation: str) -> str:
     """A type as a person would say it."""
     tree = _parsed(annotation)
     allowed = _literal_values(tree)

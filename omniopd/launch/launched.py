@@ -1,4 +1,4 @@
-"""A launched run, seen and stopped from any process: everything is read from its folder, nothing is remembered here.
+"""A launched run, watched and stopped from any process: everything is read from its folder.
 
 Three ways to end a run, each stronger: `stop` after the step in progress, with a checkpoint; `interrupt` now, with the
 traceback; `kill`, kernel first, because nothing in a kernel busy with native code would hear anything else.
@@ -160,7 +160,7 @@ def _created(launched: Launched) -> str:
     try:
         return str(launched.launch.created)
     except RunError:
-        return ""  # whoever lists it says so in its row
+        return ""  # the table of runs shows the error in its row
 
 
 def end_run(path: str | Path, how: str = STOP) -> None:

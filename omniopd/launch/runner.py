@@ -58,7 +58,7 @@ class Left(Exception):
 def main(folder: str, inherited: str = "") -> int:
     """Execute what was launched into a folder; returns the exit code, which `launch/process.json` keeps as well.
 
-    `inherited` is the number of the open file by which whoever started this process has locked the folder.
+    `inherited` is the number of the open lock file that the starting process passed on.
     """
     path = Path(folder)
     held = os.fdopen(int(inherited), "rb+", buffering=0) if inherited else lock(lock_of(path))

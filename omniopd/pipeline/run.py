@@ -37,8 +37,8 @@ from omniopd.pipeline.saving import from_checkpoint, save_student
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.claims import claim, release
 from omniopd.runs.folders import CONTROLS, UNFINISHED
+from omniopd.runs.new_settings import with_new_settings, write_settings
 from omniopd.runs.progress import Progress
-from omniopd.runs.resettled import resettled, write_settings
 from omniopd.runs.signals import Stopper, status_kept
 from omniopd.runs.store import Run, create_run, take_up
 from omniopd.runs.trackers import Tracker, tracking
@@ -81,7 +81,7 @@ def resume_training(
     """Continue a run from its newest whole checkpoint (or from its beginning) to its end; returns it.
 
     What was recorded after that checkpoint is set aside. `settings` are `key=value` words for what may change then
-    (`runs/resettled.py`). Raises RunError for a folder that is no run, for a run that is still going on and for one
+    (`runs/new_settings.py`). Raises RunError for a folder that is no run, for a run that is still going on and for one
     that has finished; ConfigError for settings.
     """
     return execute(gone_on_with(path, settings, teacher), show, merge, teacher)
@@ -99,7 +99,7 @@ def gone_on_with(
     """
     run = take_up(path)
     try:
-        run = resettled(run, settings)
+        run = with_new_settings(run, settings)
         require_ready(run.recipe, teacher)
         agreed(run)
         write_settings(run)

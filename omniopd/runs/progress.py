@@ -1,4 +1,4 @@
-"""One line that says how far a run or an evaluation is. Fed with records, by whoever has them.
+"""One line that shows how far a run or an evaluation is, fed with records by the caller.
 
 In a terminal a tqdm bar; in a notebook one line of text that is rewritten in place, so that an executed notebook keeps
 only its last state. Knows records; never reads a file.
@@ -47,7 +47,7 @@ class Progress:
         self._refresh()
 
     def close(self, last: str) -> None:
-        """The last words: "finished", "interrupted"."""
+        """The last state: "finished", "interrupted"."""
         self._doing = last
         self._durations = []
         self._refresh()

@@ -184,7 +184,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """`status.state`, or "lost" where nobody has the run in hand although it says that it goes on."""
+        """`status.state`, or "lost" where the status says "running" and no process owns the run."""
         return state_of(self.status, self.path)
 
     def steps(self) -> list[StepRecord]:
@@ -229,7 +229,7 @@ class Run:
 
     def set_status(self, **changes: Any) -> Status:
         """Change `state`, `step`, `steps` or `message`. "running" makes this process the run's own until it says another
-        state or ends. Raises RunError, also where another process has the run in hand."""
+        state or ends. Raises RunError, also where another process owns the run."""
         if changes.get("state") in GOING_ON:
             claim(self.path)
         status = changed(self.status, **changes)
@@ -273,8 +273,7 @@ class Run:
         return self.path / ROLLOUTS / f"step_{step:06d}.jsonl"
 
     def _status_of_records(self, message: str) -> Status:
-        """What records tell of a run whose status is missing or damaged; nobody has the run in hand, as far as they
-        know."""
+        """The status that records give where its file is missing or damaged; no process owns the run in it."""
         step = max((record.step for record in whole_records(self.path / STEPS, StepRecord)), default=0)
         training = self.manifest.recipe.get("training")
         steps = training.get("steps") if isinstance(training, Mapping) else 0

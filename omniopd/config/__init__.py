@@ -2,6 +2,8 @@
 
 from omniopd.config.bounds import SETTINGS, Setting, allowed, check_setting, every_setting
 from omniopd.config.checks import check
+from omniopd.config.handovers import HANDOVERS, HandoverEntry
+from omniopd.config.methods import METHODS, Method
 from omniopd.config.reading import (
     assigned,
     dotted,
@@ -14,8 +16,6 @@ from omniopd.config.reading import (
 )
 from omniopd.config.settings import (
     CONTROLS,
-    HANDOVERS,
-    METHODS,
     SCHEDULERS,
     SIMILARITIES,
     TARGETS,
@@ -39,6 +39,8 @@ __all__ = [
     "TARGETS",
     "AuditConfig",
     "EvaluationConfig",
+    "HandoverEntry",
+    "Method",
     "ObjectiveConfig",
     "Recipe",
     "Setting",

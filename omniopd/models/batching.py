@@ -5,7 +5,7 @@ Knows the layout of a batch: responses padded on the right to `time`, label slot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,13 @@ def rollout_batch(rollouts: Sequence[Rollout], pad_id: int) -> dict[str, Tensor]
         "completion_ids": completion_ids,
         "completion_mask": completion_mask,
     }
+
+
+def sequences(batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, int]:
+    """Ids and attention of prompts and responses in one row each, and how many columns the responses take."""
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    return ids, attention, batch["completion_ids"].shape[1]
 
 
 def target_batch(

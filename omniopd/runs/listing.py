@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omniopd.errors import RunError
+from omniopd.errors import ConfigError, RunError
 from omniopd.records import EvalRecord, latest_per_temperature
 from omniopd.runs.atomic import read_file
 from omniopd.runs.claims import EXECUTING
-from omniopd.runs.folders import MANIFEST, RECIPE, STATUS, STEPS
+from omniopd.runs.folders import MANIFEST, RECIPE, STATUS, STEPS, TRIALS
 from omniopd.runs.status import read_status, state_of
 from omniopd.runs.store import Run, open_run
 from omniopd.runs.totals import totals
@@ -59,6 +59,18 @@ def run_folders(folder: str | Path) -> list[Path]:
     What a run directory holds is not looked into: neither checkpoints nor what a resumed run has set aside.
     """
     return [path for path in listed_folders(folder) if os.path.lexists(path / MANIFEST)]
+
+
+def result_runs(places: Iterable[str | Path]) -> list[Path]:
+    """The runs in these folders, each once; the trials of a study only where their own folder is given. Raises
+    ConfigError for a place without any."""
+    paths: dict[Path, None] = {}
+    for place in map(Path, places):
+        inside = [path for path in run_folders(place) if TRIALS not in path.relative_to(place).parts]
+        if not inside:
+            raise ConfigError(f"{place} holds no run: give a run's folder, or one with runs in it")
+        paths |= dict.fromkeys(inside)
+    return list(paths)
 
 
 def listed_folders(folder: str | Path) -> list[Path]:

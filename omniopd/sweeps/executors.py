@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from omniopd.costs.launch import in_words
 from omniopd.io.interrupts import handled
 from omniopd.io.locks import is_locked
+from omniopd.io.units import duration
 from omniopd.launch.folder import is_launched
 from omniopd.launch.launched import Launched, kill_tree
 from omniopd.launch.starting import last_line, package_folders
@@ -110,7 +110,7 @@ class LocalExecutor:
             self.ended[run.planned.place] = RunOutcome(run.planned, path, state, message)
             if state == "finished":
                 self.durations.append(seconds)
-            told = f"{run.planned}: {state} after {in_words(seconds)}{': ' * bool(message)}{message}"
+            told = f"{run.planned}: {state} after {duration(seconds)}{': ' * bool(message)}{message}"
             self.log(f"{told} ({len(self.ended)} of {len(self.plan)} done{self._left()})")
 
     def _count(self) -> str:
@@ -122,7 +122,7 @@ class LocalExecutor:
         if not left or not self.durations:
             return ""
         mean = sum(self.durations) / len(self.durations)
-        return f", about {in_words(mean * left / min(len(self.devices), left))} left"
+        return f", about {duration(mean * left / min(len(self.devices), left))} left"
 
     def _stop(self) -> None:
         children = [run.child for run in self.running.values() if run.child is not None]

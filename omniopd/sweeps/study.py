@@ -38,10 +38,9 @@ from omniopd.config import Recipe, assigned, dotted, load_recipe, recipe_toml, w
 from omniopd.errors import ConfigError
 from omniopd.launch.devices import device_environment
 from omniopd.runs.atomic import write_text
-from omniopd.runs.folders import MANIFEST
+from omniopd.runs.folders import MANIFEST, TRIALS
 from omniopd.sweeps.plan import Command, folder_name
 
-TRIALS = "trials"  # the folder of a sweep that holds them
 _STUDY = ("recipe", "reference", "seeds", "settings", "trials", "arms")
 _ARM = ("about", "like", "seeds", "settings", "evaluation", "tuned", "trials")
 _FIXED = ("name", "seed")  # of a run's recipe; the study says them in its own words

@@ -114,4 +114,4 @@ def test_seconds_are_those_of_the_steps_whatever_the_trainer_calls_them(tmp_path
     run.append(StepRecord(3, 0.5, 0.5, 0.0, seconds={"step": 4.0}))  # SFT's
     run.append(StepRecord(4, 0.5, 0.5, 0.0, seconds={"sampling": 1.0, "rest": 0.5}))
     assert omniopd.runs.table(tmp_path).loc["one", "seconds"] == 3.0 + 4.0 + 1.5
-    assert "4 steps took 8 s" in outcome(run)  # 8.5, to the even
+    assert "4 steps took 8.5 s" in outcome(run)

@@ -26,7 +26,7 @@ from omniopd.models.text.chat import prompt_ids
 from omniopd.pipeline.run import run_training
 from omniopd.reports.summary import outcome
 from omniopd.tasks.stories import Stories
-from omniopd.teachers.handover import ChatTemplate
+from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
 from omniopd.types import ContinuationRequest, Teacher

@@ -236,7 +236,7 @@ def test_evaluation_never_asks_the_teacher(lab, tmp_path):
         ({"top_k": 20}, "top_k 20"),
         ({"chunk_tokens": 65}, "longer than a completion"),
         ({"target": "centered"}, "centered"),
-        ({"redraws": 2}, "same-fork baseline"),
+        ({"redraws": 2}, "baseline at the same fork"),
         ({"target": "none"}, "nothing would be learnt"),
         ({"target": "posterior_kl", "concentration": 0.0}, "is infinite"),
         ({"anchor_weight": -0.1}, "anchor_weight is -0.1: it must be at least 0"),

@@ -1,6 +1,6 @@
 """What the lab promises, measured: is the teacher right, is the student wrong at its mode and yet able to be right?
 
-Knows nothing of how the models were made. Problems are the test split's, which neither model was trained on.
+Problems are the test split's, which neither model was trained on.
 """
 
 from __future__ import annotations

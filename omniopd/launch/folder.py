@@ -5,10 +5,10 @@
     launch/process.json   the process that executes it: written by that process only, replaced as a whole
     launch/wanted         "stop", "interrupt" or "kill", once a user asked for it
     launch/lock           held by that process as long as it lives
-    notebook.log          what the process and its kernel said
+    notebook.log          what the process and its kernel printed
     NAME.ipynb            the executed copy, after every cell; status.json and the records as `runs/store.py` says
 
-Knows files, not processes: who starts and ends them is in `starting.py`, `runner.py` and `launched.py`.
+Processes are started and ended in `starting.py`, `runner.py` and `launched.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One line that shows how far a run or an evaluation is, fed with records by the caller.
 
 In a terminal a tqdm bar; in a notebook one line of text that is rewritten in place, so that an executed notebook keeps
-only its last state. Knows records; never reads a file.
+only its last state.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@
     checkpoints/    student/      the trainer's; a plain model folder at the end
     set_aside/<time>/             what a resumed run had written past its checkpoint; a torn line
 
-Notebooks and logs of a run may stand beside them. Knows nothing of training and of views: one writes here, the others
-read (`following.py` while it is written). A line is on the disk when `append` returns. One writer at a time: the process
-that has claimed the run. Folders are named in `folders.py`, lines are read in `lines.py`.
+Notebooks and logs of a run may stand beside them. Training writes here, views read (`following.py` while it is written).
+A line is on the disk when `append` returns. One writer at a time: the process that has claimed the run. Folders are
+named in `folders.py`, lines are read in `lines.py`.
 """
 
 from __future__ import annotations

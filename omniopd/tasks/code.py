@@ -1,7 +1,7 @@
 """Programming problems: prompts from a data set, answers graded by running them in the sandbox.
 
 Off unless switched on twice, because an answer is a program that nobody has read (`tasks/sandbox`). Programs are judged
-by what they answer or print; what they are compared with never enters their process. Knows nothing of models.
+by what they answer or print; what they are compared with never enters their process.
 """
 
 from __future__ import annotations

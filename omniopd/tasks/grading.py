@@ -10,7 +10,7 @@ Responses are untrusted. Texts are read by math-verify's LaTeX grammar alone, ne
 evaluates Python. `_is_modest` refuses what would take long: towers of powers, huge factorials, sums and integrals.
 That bounds the work whatever the machine does: a short timeout would grade right answers as wrong when it is busy.
 math-verify's own timeout works by SIGALRM, which Python has in the main thread only; there it is a last net, and
-the same call works in any thread. Knows nothing of tasks and models.
+the same call works in any thread.
 """
 
 from __future__ import annotations

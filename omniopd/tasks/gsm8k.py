@@ -1,7 +1,7 @@
 """GSM8K (Cobbe et al., 2021): grade-school word problems whose worked answers end in ``#### 18``.
 
 By default the data set of that name on the Hugging Face hub; or a local copy in the same form, JSON lines with the
-columns `question` and `answer`. Knows nothing of models; grading is `grading.grade`.
+columns `question` and `answer`.
 """
 
 from __future__ import annotations

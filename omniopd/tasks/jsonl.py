@@ -3,8 +3,7 @@
     {"prompt": "What is 12 * 12?", "answer": "144"}
 
 A prompt is a string, which becomes one user message, or a list of chat messages. Answers are graded by `grading.grade`;
-rows without one serve where nothing is graded.
-Knows nothing of models; what it reads is data only, and whatever is wrong with it is one `DataError`.
+rows without one serve where nothing is graded. Whatever is wrong with a file is one `DataError`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ r"""Competition mathematics: MATH-500, AIME 2024 and 2025, AMC 2023, OlympiadBen
 their own; all count, in any order. `unit` stands beside the answer, which a response may give with it or without.
 
 They are for measuring: a student that is trained on them is not measured by them. Graded by math-verify
-(`grading.grade`). Knows nothing of models.
+(`grading.grade`).
 """
 
 from __future__ import annotations

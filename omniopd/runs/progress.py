@@ -145,10 +145,11 @@ class NotebookSink:
     """One display in the cell's output, rewritten in place."""
 
     def __init__(self, steps: int, unit: str = "steps") -> None:
-        from IPython.display import display
+        from IPython import display
 
+        show: Any = display.display
         self._steps, self._unit = steps, unit
-        self._handle: Any = display({"text/plain": "starting"}, raw=True, display_id=True)
+        self._handle: Any = show({"text/plain": "starting"}, raw=True, display_id=True)
 
     def update(self, done: int, doing: str, facts: str) -> None:
         line = one_line(f"{doing}: {done} of {self._steps} {self._unit}" + (f" · {facts}" if facts else ""))

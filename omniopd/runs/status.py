@@ -124,7 +124,7 @@ def start_of(pid: int) -> float:
     except (OSError, IndexError, ValueError):
         pass
     try:
-        return psutil.Process(pid).create_time()
+        return float(psutil.Process(pid).create_time())
     except (psutil.NoSuchProcess, ValueError, OverflowError):
         return 0.0
 

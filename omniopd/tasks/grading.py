@@ -84,7 +84,7 @@ def final_answer(response: str) -> str:
         return last.strip()  # else a step of a calculation that letters count: "B. 4 x 5 = 20 hours"
     numbers = _FORMULA_OR_NUMBER.findall(text)
     if numbers:
-        return numbers[-1].strip()
+        return str(numbers[-1]).strip()
     word = _ONE_WORD.fullmatch(text[:LONGEST_ANSWER].strip()) if len(text) <= LONGEST_ANSWER else None
     return word[1] if word else ""
 

@@ -94,7 +94,7 @@ def test_settings_reach_the_teacher(tmp_path: Path) -> None:
     )  # fmt: skip
     teacher = build_hosted_teacher(recipe)
     assert (teacher.handover.name, teacher.concurrency, teacher.strict) == ("prefill", 7, True)
-    assert (teacher.temperature, teacher.call_timeout_s, teacher.batch_deadline_s) == (0.7, 9, 99)
+    assert (teacher.temperature, teacher.endpoint.call_timeout_s, teacher.batch_deadline_s) == (0.7, 9, 99)
     assert teacher.price is not None
     whole = build_teacher(recipe, folder=tmp_path)
     assert isinstance(whole, BudgetedTeacher)

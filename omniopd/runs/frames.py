@@ -1,4 +1,4 @@
-"""Records as pandas tables: the tokens of a rollout, its audits, the steps of a run. Reads; draws nothing."""
+"""Records as pandas tables: the tokens of a rollout, its audits, the steps of a run."""
 
 from __future__ import annotations
 
@@ -100,17 +100,9 @@ def step_frame(steps: Sequence[StepRecord]) -> pandas.DataFrame:
     import pandas
 
     rows = [
-        {
-            "loss": s.loss,
-            "chunk_loss": s.chunk_loss,
-            "anchor_loss": s.anchor_loss,
-            "input_tokens": s.input_tokens,
-            "output_tokens": s.output_tokens,
-            "cost_usd": s.cost_usd,
-            "failures": sum(s.failures.values()),
-            **s.metrics,
-            **{f"seconds/{phase}": value for phase, value in s.seconds.items()},
-        }
+        {name: getattr(s, name) for name in STEP_COLUMNS}
+        | {"failures": sum(s.failures.values()), **s.metrics}
+        | {f"seconds/{phase}": value for phase, value in s.seconds.items()}
         for s in steps
     ]
     frame = _typed(rows, STEP_COLUMNS)

@@ -23,7 +23,7 @@ from omniopd.costs.launch import estimate
 from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.launch import attach, launch, notebook_path, parameters_of, resume
 from omniopd.launch.devices import NONE, card_of, device_named
-from omniopd.launch.parameters import MORE, SETTINGS, Parameter, all_values, checked, in_words, recipe_with
+from omniopd.launch.parameters import MORE, SETTINGS, Parameter, all_values, checked, recipe_with, type_words
 from omniopd.launch.queue import length, ordinal
 from omniopd.teachers.model_traits import runs_here
 from omniopd_widgets._base import View
@@ -264,7 +264,7 @@ def _field(parameter: Parameter) -> dict[str, Any]:
     return dict(
         to_json(
             {
-                "name": parameter.name, "type": in_words(parameter.type), "kind": kind, "default": default,
+                "name": parameter.name, "type": type_words(parameter.type), "kind": kind, "default": default,
                 "help": parameter.help, "choices": list(parameter.choices),
             }
         )

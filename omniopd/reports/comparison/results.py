@@ -8,18 +8,15 @@ and are not corrected for their number. Draws nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas
 
 from omniopd.errors import DataError
 from omniopd.evaluation.compare import Interval, pooled_interval, verdict
 from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.seeds import Measurement, Seed, best_of
 from omniopd.reports.comparison.shares import Share, pooled_share
-
-if TYPE_CHECKING:
-    import pandas
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from omniopd.models.chunked_stats import Head
+from omniopd.models.chunked_stats import Head, Reference
 from omniopd.models.token_stats import response_hidden, weighted_head_loss
-from omniopd.training.objective import Reference, micro_batch_loss
+from omniopd.training.objective import micro_batch_loss
 
 AUDITED = 0.24  # share of tokens in chunks: 10 forks of 50 tokens in rollouts of 2,048
 LIMITS = {
@@ -112,8 +112,8 @@ def full_logits(case: Case) -> float:
 
 def ours(case: Case, kernel: str = "auto") -> float:
     loss = weighted_head_loss(
-        case.states, Head(case.weight), case.targets, case.chunk_weights, reference_hidden=case.reference_states,
-        reference_head=Head(case.reference_weight), anchor_weights=case.anchor_weights, kernel=kernel,
+        case.states, Head(case.weight), case.targets, case.chunk_weights, anchor_weights=case.anchor_weights,
+        reference=Reference(case.reference_states, Head(case.reference_weight)), kernel=kernel,
     )
     loss.total.backward()
     return loss.total.item()

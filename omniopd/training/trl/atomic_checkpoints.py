@@ -51,5 +51,5 @@ class AtomicCheckpointMixin:
             finally:
                 self._staging = None
         if main:
-            checkpoints.rotate(folder, self.keep_checkpoints or getattr(self.args, "keep_checkpoints", 2))
+            checkpoints.rotate(folder, self.keep_checkpoints or int(getattr(self.args, "keep_checkpoints", 2)))
         self.accelerator.wait_for_everyone()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -292,7 +293,7 @@ def _accumulate(
     """Add a tile's dL/d(W h + b) to the gradients that were asked for."""
     of_hidden, of_weight, of_bias = gradients
     factor = gradient if weight.dtype == gradient.dtype else gradient.to(weight.dtype)
-    wide = {} if weight.dtype == gradient.dtype else {"out_dtype": gradient.dtype}
+    wide: dict[str, Any] = {} if weight.dtype == gradient.dtype else {"out_dtype": gradient.dtype}
     if of_hidden is not None:
         of_hidden[tile] = torch.mm(factor, weight, **wide)
     if of_weight is not None:

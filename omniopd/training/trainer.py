@@ -326,7 +326,7 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixi
                     label_nll=self._label_nll,
                 )
             )
-        if not self.accelerator.is_main_process:
+        if self.recorder is None or not self.accelerator.is_main_process:
             return
         self.recorder.append(
             StepRecord(

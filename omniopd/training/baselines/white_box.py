@@ -121,7 +121,7 @@ class WhiteBoxTrainer(OmniOPDTrainer):
         records = []
         if self._records_rollouts(step):
             records = self._gathered(rollout_records(step, self._own, {}, 0.0, self._tokenizer))
-        if not self.accelerator.is_main_process:
+        if self.recorder is None or not self.accelerator.is_main_process:
             return
         divergence = sums.sums["divergence"]
         metrics = {k: v for k, v in logs.items() if isinstance(v, int | float)}

@@ -76,7 +76,7 @@ def sequence_hidden(
 
     Positions count attended tokens, as in generation, so that padding changes nothing; rows of a model that reads its
     padding are read one by one, and the states of padding are then 0. With `position_ids` the mask is
-    `trees.tree_mask`'s: who sees whom. Raises ConfigError for a model whose logits are not understood.
+    `tree_attention.tree_mask`'s: who sees whom. Raises ConfigError for a model whose logits are not understood.
     """
     if input_ids.is_meta:  # a model for its shapes: nothing can be tried on it
         return own_hidden(model, input_ids, attention_mask, position_ids)

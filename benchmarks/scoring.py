@@ -199,15 +199,16 @@ def peak_growth(name: str, vocab: int, tokens: int, hidden: int, device: str) ->
         VARIANTS[name](case)
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 1e6
-    clear_refs = Path("/proc/self/clear_refs")
-    if clear_refs.exists():
-        clear_refs.write_text("5")  # Linux: the peak of the resident set starts again from now
-    before = _peak_resident()
+    before = peak_resident(anew=True)
     VARIANTS[name](case)
-    return _peak_resident() - before
+    return peak_resident() - before
 
 
-def _peak_resident() -> float:
+def peak_resident(anew: bool = False) -> float:
+    """MB of the resident set at its peak: of this process, on Linux since the last call that began `anew`."""
+    clear_refs = Path("/proc/self/clear_refs")
+    if anew and clear_refs.exists():
+        clear_refs.write_text("5")
     status = Path("/proc/self/status")
     if status.exists():
         [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-HANDOVERS = ("auto", "raw", "prefill", "instruction")
-METHODS = ("omniopd", "continuations", "white_box", "white_box_sampled", "sft", "grpo")
 SCHEDULERS = ("peak", "random", "early", "causal")
 SIMILARITIES = ("characters", "tokens", "rouge1", "exact", "embedding")
 TARGETS = ("paper", "centred", "labels", "posterior_kl", "prefix_credit", "none")
@@ -20,7 +18,6 @@ DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("constant", "cosine", "linear")
-TASKS = ("stories", "gsm8k", "jsonl", "math", "code")
 TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 
@@ -44,9 +41,9 @@ class StudentConfig:
 class TeacherConfig:
     """Who continues. `model` is `embedded:teacher`, a folder, `local:` and a hub id, or a model that litellm can reach.
 
-    `batch_tokens` and `dtype` belong to a teacher that runs here, the rest to one behind an API. `handover` is "raw",
-    "prefill", "instruction", or "auto" for the table's; a raw one renders with the chat template of `tokenizer` ("":
-    the model's own name). `api_base` is a server's address, `key_variable` the environment's variable with its key (the
+    `batch_tokens` and `dtype` belong to a teacher that runs here, the rest to one behind an API. `handover` is one of
+    config/handovers.py, or "auto" for the table's; a raw one renders with the chat template of `tokenizer` ("": the
+    model's own name). `api_base` is a server's address, `key_variable` the environment's variable with its key (the
     key itself belongs into no recipe). Answers are kept in `cache`, a file ("": the run's own, "none": nowhere), and
     with `replay` nobody is asked. `budget_usd` is what the run may spend (0: no limit), `ask_above_usd` what it may be
     expected to cost without a question; prices that the table lacks are dollars per million tokens. Limits per minute:

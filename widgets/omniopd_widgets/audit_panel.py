@@ -16,7 +16,7 @@ from omniopd.method.plain_similarity import PLAIN_BY_NAME, PlainSimilarity
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets import _evidence as ev
 from omniopd_widgets._base import View
-from omniopd_widgets._safe import SafeHTML, element, escape, table, wire
+from omniopd_widgets._safe import SafeHTML, element, escape, table, to_json
 
 ORDERS = ("similar", "different", "frequent", "drawn")
 SIMILARITY_LABELS = {
@@ -70,7 +70,7 @@ class AuditPanel(View, script="audit_panel.js", style="audit_panel.css"):
                 [name, SIMILARITY_LABELS.get(name, name)] for name in (ev.RECORDED, *PLAIN_BY_NAME, *self.more)
             ]
             self.matrix_of = ""
-            self.forks = wire(forks)
+            self.forks = to_json(forks)
             self.fork = max(range(len(forks)), key=lambda i: _known(self.audits[i].entropy), default=-1)
             self.continuation = -1
             self._fill_matrix()

@@ -21,7 +21,7 @@ from omniopd.method.what_if import posterior_of, shares, spread_interval_of, sub
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._prices import Quoted, StepUsage, TokenPrice, quote, usage_of
-from omniopd_widgets._safe import SafeHTML, element, table, wire
+from omniopd_widgets._safe import SafeHTML, element, table, to_json
 
 RECORDED = "recorded"
 CENTRINGS = ("none", "others", "these")
@@ -226,7 +226,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
             text, kind = str(price), "free" if price.is_free else "paid"
         except OmniOPDError as error:
             text, kind = str(error), "refused"
-        self.told = {**wanted, "text": wire(text), "kind": kind}
+        self.told = {**wanted, "text": to_json(text), "kind": kind}
 
     @observe("order")
     def _hand_over(self, _: Any) -> None:
@@ -293,7 +293,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
 
 
 def _fork(audit: AuditRecord) -> dict[str, Any]:
-    shown: dict[str, Any] = wire(
+    shown: dict[str, Any] = to_json(
         {
             "start": audit.start,
             "stop": audit.stop,

@@ -11,7 +11,7 @@ import traitlets as t
 
 from omniopd.config.settings import SCHEDULERS, SIMILARITIES, TARGETS
 from omniopd_widgets._base import View
-from omniopd_widgets._safe import SafeHTML, element, table, wire
+from omniopd_widgets._safe import SafeHTML, element, table, to_json
 
 ACTIONS = ("answer", "ask", "ask_all", "use")
 _SHOWN = 400  # characters of a problem in the list
@@ -42,7 +42,7 @@ class QuestionBar(View, script="question_bar.js", style="question_bar.css"):
 
     def __init__(self, problems: Sequence[str] = (), **traits: object) -> None:
         super().__init__(
-            problems=[wire(text) for text in problems],
+            problems=[to_json(text) for text in problems],
             choices={
                 "audit.scheduler": list(SCHEDULERS),
                 "audit.similarity": list(SIMILARITIES),

@@ -101,7 +101,7 @@ function makePaid(model, signal) {
     }
     const found = quote(usage, wanted());
     const free = found.input + found.output === 0;
-    const money = found.cost === null ? "dollars unknown" : dollars(found.cost);
+    const money = found.cost === null ? "an unknown price" : dollars(found.cost);
     cost.dataset.kind = free ? "free" : "paid";
     cost.textContent = free ? "free: within what is at hand" : `≈ ${count(found.input)} teacher tokens read + ${count(found.output)} written, ${money}`;
   }

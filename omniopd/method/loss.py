@@ -4,7 +4,7 @@ L = ( Σ_chunks w_t · −log π_θ(y_t) + Σ_labels p_v · −log π_θ(v) + β
 
 Both terms share one constant normaliser, so that their relative weight is the paper's and the step does not depend on
 how long the rollouts of a batch happen to be. The loss is linear in the per-token log-probabilities and divergences:
-`loss_coefficients` are its coefficients, which `models.scoring` applies without ever holding (tokens × vocabulary).
+`loss_coefficients` are its coefficients, which `models.token_stats` applies without ever holding (tokens × vocabulary).
 """
 
 from __future__ import annotations

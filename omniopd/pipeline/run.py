@@ -35,8 +35,8 @@ from omniopd.pipeline.saving import from_checkpoint, save_student
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.claims import claim, release
 from omniopd.runs.folders import CONTROLS, UNFINISHED
+from omniopd.runs.new_settings import with_new_settings, write_settings
 from omniopd.runs.progress import Progress
-from omniopd.runs.resettled import resettled, write_settings
 from omniopd.runs.signals import Stopper, status_kept
 from omniopd.runs.store import Run, create_run, take_up
 from omniopd.runs.trackers import Tracker, tracking
@@ -80,8 +80,8 @@ def resume_training(
     """Continue a run from its newest whole checkpoint (or from its beginning) to its end; returns it.
 
     What was recorded after that checkpoint is set aside. `settings` are `key=value` words for what may change
-    (`runs/resettled.py`). Raises RunError for a folder without a run, for a run that another process is executing and
-    for one that has finished; ConfigError for settings.
+    (`runs/new_settings.py`). Raises RunError for a folder without a run, for a run that another process is executing
+    and for one that has finished; ConfigError for settings.
     """
     return execute(reopen(path, settings, teacher), show, merge, teacher)
 
@@ -99,7 +99,7 @@ def reopen(
     """
     run = take_up(path)
     try:
-        run = resettled(run, settings)
+        run = with_new_settings(run, settings)
         require_ready(run.recipe, teacher)
         approve(run)
         write_settings(run)

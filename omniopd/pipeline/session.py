@@ -187,7 +187,7 @@ class Session:
             self._use(self._built(other))
             self._seconds, self._audits, self._unanswered = None, {}, {}
         elif not self._was_given and (hosted := inside(self._memory, HostedTeacher)) is not None:
-            hosted.price = price_for(other.teacher)
+            hosted.endpoint.price = price_for(other.teacher)
         self.recipe = other
 
     def _with(self, settings: Mapping[str, Any]) -> Recipe:

@@ -1,4 +1,4 @@
-"""Records as pandas tables: the tokens of a rollout, its audits, the steps of a run. Reads; draws nothing."""
+"""Records as pandas tables: the tokens of a rollout, its audits, the steps of a run."""
 
 from __future__ import annotations
 

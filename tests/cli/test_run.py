@@ -105,6 +105,19 @@ def test_a_sweep_runs_every_combination_and_goes_on_where_it_was(here, capsys):
     assert "mine holds another sweep" in capsys.readouterr().err
 
 
+def test_what_ends_a_sweep_ends_its_notebooks(here):
+    notebook(here / "n.ipynb", ENDLESS)
+    process = start(["sweep", "n.ipynb", "--grid", "x=1,2", "--name", "mine", "--device", "none"])
+    until(lambda: (here / "begun").exists() or process.poll() is not None)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Stopping the runs after their steps" in err
+    begun = attach(here / "runs/mine/x=1")
+    assert (begun.state, begun.is_running()) == ("interrupted", False)
+    assert not (here / "runs/mine/x=2").exists()
+
+
 def test_notebooks_are_copied_and_changed_ones_are_left_alone(here, capsys):
     assert main(["notebooks", "copy"]) == 0
     names = capsys.readouterr().out.split()

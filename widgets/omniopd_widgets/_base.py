@@ -21,8 +21,8 @@ _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 class View(anywidget.AnyWidget):
     """Base of the views.
 
-    A subclass names its files, declares its traits (`.tag(sync=True)`, texts through `to_json`), says in `summary` what it
-    shows (fixed: no address, no time, for the tests of notebooks), and gives in `fallback` its parts as inert HTML.
+    A subclass names its files, declares its traits (`.tag(sync=True)`, texts through `to_json`), says in `summary` what
+    it shows (fixed: no address, no time, for the tests of notebooks), and gives in `fallback` its parts as inert HTML.
     `problem` is one line above the view, for what went wrong; `label` names the view for a screen reader.
     """
 

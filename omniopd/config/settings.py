@@ -9,13 +9,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-HANDOVERS = ("auto", "raw", "prefill", "instruction")
-METHODS = ("omniopd", "continuations", "white_box", "white_box_sampled", "sft", "grpo")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("constant", "cosine", "linear")
-TASKS = ("stories", "gsm8k", "jsonl", "math", "code")
 TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from omniopd.config import Recipe, TaskConfig
 from omniopd.errors import OmniOPDError
+from omniopd.io.units import dollars, duration
 from omniopd.launch.launched import launched_in
 from omniopd.launch.parameters import Parameter, all_values, recipe_with
 from omniopd.runs.folders import STATUS
@@ -62,13 +63,6 @@ def is_local(teacher: str) -> bool:
     return runs_here(teacher)
 
 
-def in_words(seconds: float) -> str:
-    """A duration in the unit that reads best."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 @dataclass(frozen=True, slots=True)
 class _Took:
     """What a finished run took: seconds of a step on average, seconds of measuring so many problems."""
@@ -87,8 +81,8 @@ def _time(folder: Path, recipe: Recipe) -> tuple[float | None, str]:
         problems = recipe.evaluation.problems or took.problems
         steps, measuring = recipe.training.steps, took.measuring * problems / took.problems
         return steps * took.step + measuring, (
-            f"about {in_words(steps * took.step + measuring)}: {steps} steps of {took.step:.2g} s and "
-            f"{in_words(measuring)} of measuring, as in the last run of {recipe.name} here"
+            f"about {duration(steps * took.step + measuring)}: {steps} steps of {duration(took.step)} and "
+            f"{duration(measuring)} of measuring, as in the last run of {recipe.name} here"
         )
     return None, f"unknown: no run of {recipe.name} has finished here yet"
 
@@ -102,7 +96,7 @@ def _time_of_notebook(folder: Path, notebook: Path) -> tuple[float | None, str]:
             continue  # the run browser shows it
         if executed == notebook.name and process.exit_code == 0 and process.began:
             seconds = process.ended - process.began
-            return seconds, f"about {in_words(seconds)}, as this notebook took the last time here"
+            return seconds, f"about {duration(seconds)}, as this notebook took the last time here"
     return None, "unknown: this notebook has not been executed here yet"
 
 
@@ -120,7 +114,7 @@ def _price(recipe: Recipe) -> tuple[float | None, str]:
         return None, f"unknown: {error}"
     if not found.calls:
         return 0.0, "free: this method asks no teacher for text"
-    budget = f", of which ${teacher.budget_usd:g} may be spent at most" if teacher.budget_usd else ""
+    budget = f", of which {dollars(teacher.budget_usd)} may be spent at most" if teacher.budget_usd else ""
     return found.usd, f"{found}{budget}"
 
 

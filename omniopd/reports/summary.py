@@ -5,14 +5,11 @@ Reads records; knows no model and no trainer.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-
 import pandas
 
 from omniopd.evaluation.tables import Rows, as_text, findings, report_rows, report_table
+from omniopd.io.units import dollars, duration
 from omniopd.records import EvalRecord, StepRecord
-from omniopd.reports.figures import Chart
 from omniopd.runs.store import Run
 from omniopd.runs.totals import step_seconds
 from omniopd.teachers.spending.ledger import FILE as LEDGER
@@ -49,10 +46,10 @@ def costs(steps: list[StepRecord], evals: list[EvalRecord]) -> str:
     """Seconds and teacher tokens, in two sentences."""
     training = sum(map(step_seconds, steps))
     read, wrote = sum(step.input_tokens for step in steps), sum(step.output_tokens for step in steps)
-    dollars = sum(step.cost_usd for step in steps)
-    paid = f" for ${dollars:.2f}" if dollars else ""
+    usd = sum(step.cost_usd for step in steps)
+    paid = f" for {dollars(usd)}" if usd else ""
     return (
-        f"{len(steps)} steps took {training:.0f} s, the evaluations {sum(e.seconds for e in evals):.0f} s. "
+        f"{len(steps)} steps took {duration(training)}, the evaluations {duration(sum(e.seconds for e in evals))}. "
         f"The teacher read {read:,} tokens and wrote {wrote:,}{paid}."
     )
 
@@ -61,10 +58,10 @@ def ledger_line(spend: Spend) -> str:
     """What one teacher behind an API has cost over all resumes of a run, retries and thrown-away answers included."""
     line = (
         f"Ledger of {spend.model}: {spend.calls:,} calls, {spend.input_tokens:,} tokens read "
-        f"({spend.cached_tokens:,} from the provider's cache), {spend.output_tokens:,} written, ${spend.usd:,.4f}"
+        f"({spend.cached_tokens:,} from the provider's cache), {spend.output_tokens:,} written, {dollars(spend.usd)}"
     )
     if spend.unsure_usd:
-        line += f" (${spend.unsure_usd:,.4f} of it for calls that nobody answered or counted)"
+        line += f" ({dollars(spend.unsure_usd)} of it for calls that nobody answered or counted)"
     if spend.remembered:
         line += f"; {spend.remembered:,} texts remembered, for nothing"
     return f"{line}."
@@ -79,31 +76,3 @@ def loading_lines(run: Run) -> str:
         f"tokenizer = AutoTokenizer.from_pretrained({folder!r})"
     )
 
-
-def charts(run: Run) -> list[Chart]:
-    """Loss, entropy and accuracy of a run; a chart without a point is left out."""
-    steps = run.steps()
-    xs = [record.step for record in steps]
-
-    def over_steps(names: Mapping[str, str]) -> dict[str, tuple[list[float], list[float]]]:
-        return {
-            label: ([float(x) for x in xs], [record.metrics.get(name, math.nan) for record in steps])
-            for label, name in names.items()
-        }
-
-    loss = {
-        "loss": ([float(x) for x in xs], [record.loss for record in steps]),
-        "chunk": ([float(x) for x in xs], [record.chunk_loss for record in steps]),
-        "anchor": ([float(x) for x in xs], [record.anchor_loss for record in steps]),
-    }
-    entropy = over_steps({"at forks": "entropy/forks", "elsewhere": "entropy/elsewhere"})
-    accuracy = {
-        who: ([record.temperature for record in records], [100 * record.accuracy for record in records])
-        for who, records in shown(run).items()
-    }
-    made = [
-        Chart("Loss", loss, "step", "loss"),
-        Chart("Entropy of the student", entropy, "step", "nats"),
-        Chart("Right answers", accuracy, "temperature", "percent"),
-    ]
-    return [chart for chart in made if any(math.isfinite(y) for _, ys in chart.series.values() for y in ys)]

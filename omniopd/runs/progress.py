@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from omniopd.io.units import duration
 from omniopd.records import EvalRecord, ProblemResult, StepRecord
 from omniopd.io.texts import one_line
 
@@ -54,10 +55,11 @@ class Progress:
         self._sink.close()
 
     def time_left(self) -> str:
-        """Minutes and seconds of the remaining steps and the last evaluation; "" where nothing is known yet."""
+        """How long the remaining steps and the last evaluation; "" where nothing is known yet."""
         if not self._durations:
             return ""
-        return _left((self.steps - self.done) * sum(self._durations) / len(self._durations) + self._evaluation)
+        seconds = (self.steps - self.done) * sum(self._durations) / len(self._durations) + self._evaluation
+        return f"{duration(seconds)} left"
 
     def _refresh(self) -> None:
         facts = " · ".join(fact for fact in (self._loss, self._accuracy, self.time_left()) if fact)
@@ -94,7 +96,7 @@ class Measuring:
         self._right += math.fsum(result.right / result.samples for result in results)
         fresh, every = self._before + self._answered - self._found, sum(self._answers.values())
         seconds = (every - self._before - self._answered) * (time.perf_counter() - self._started) / max(fresh, 1)
-        self._refresh(_left(seconds) if fresh else "")
+        self._refresh(f"{duration(seconds)} left" if fresh else "")
 
     def close(self) -> None:
         self._sink.close()
@@ -162,7 +164,3 @@ def default_sink(steps: int, done: int = 0, unit: str = "steps") -> Sink:
     shell = ipython.get_ipython() if ipython is not None else None
     in_kernel = shell is not None and hasattr(shell, "kernel")
     return NotebookSink(steps, unit) if in_kernel else TerminalSink(steps, done, unit)
-
-
-def _left(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"

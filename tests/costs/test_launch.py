@@ -4,7 +4,7 @@ import pytest
 
 from omniopd.config import load_recipe
 from omniopd.costs.consent import price_first
-from omniopd.costs.launch import estimate, in_words, is_local
+from omniopd.costs.launch import estimate, is_local
 from omniopd.launch.parameters import parameters_of
 from omniopd.records import EvalRecord, ProblemResult, StepRecord
 from omniopd.runs import create_run
@@ -78,7 +78,3 @@ def test_who_runs_here(tmp_path):
     assert [is_local(name) for name in ("embedded:teacher", "local:Qwen/Qwen3-4B", str(tmp_path), "openai/gpt-5")] == [
         True, True, True, False,
     ]  # fmt: skip
-
-
-def test_durations_in_the_unit_that_reads_best():
-    assert [in_words(s) for s in (3, 89, 600, 7200)] == ["3 s", "89 s", "10 min", "2.0 h"]

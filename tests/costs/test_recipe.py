@@ -6,7 +6,7 @@ import pytest
 
 from omniopd.config import Recipe, load_recipe
 from omniopd.errors import Refused
-from omniopd.teachers.spending.estimate import TeacherEstimate, dollars, duration, estimate, require_accepted
+from omniopd.teachers.spending.estimate import TeacherEstimate, estimate, require_accepted
 from omniopd.teachers.spending.prices import per_million
 
 HAIKU = per_million(1, 5)
@@ -114,7 +114,5 @@ def test_what_asks_no_teacher_costs_nothing_whatever_the_price() -> None:
 
 def test_it_reads_as_a_line() -> None:
     assert str(TeacherEstimate(1234, 5_000_000, 61_700, 0.0412, 0.5)) == (
-        "1,234 calls, 5,000,000 tokens read, 61,700 written: $0.041, 30 minutes of waiting"
+        "1,234 calls, 5,000,000 tokens read, 61,700 written: $0.041, 30 min of waiting"
     )
-    assert (dollars(None), dollars(1234.5), dollars(0)) == ("an unknown price", "$1,234.50", "$0.00")
-    assert (duration(3), duration(0.001)) == ("3.0 hours", "4 seconds")

@@ -92,7 +92,7 @@ def test_a_price_is_known_before_anybody_is_asked_and_nothing_once_the_texts_are
     explore.ask(forks)
     assert explore.price(forks).is_free
     unknown = exploration(teacher__model="openai/nobody-knows-it")
-    assert "price unknown" in str(unknown.price(unknown.forks()))
+    assert "an unknown price" in str(unknown.price(unknown.forks()))
 
 
 def test_of_overlapping_chunks_the_one_looked_at_last_is_shown() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from omniopd.errors import ConfigError, Refused
 from omniopd.teachers.cache.cached import CachedTeacher
-from omniopd.teachers.handover import ChatTemplate
+from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.teachers.spending.ledger import Ledger
@@ -106,7 +106,7 @@ def test_a_used_up_budget_stops_the_run_after_what_is_in_flight_and_a_larger_one
             return BudgetedTeacher(cached, usd, tmp_path / "ledger.jsonl")
 
         heard: list[str | None] = []
-        with pytest.raises(Refused, match=r"\$20.00 is used up \(\$18.0000 spent\): 7 of 10"):
+        with pytest.raises(Refused, match=r"\$20.00 is used up \(\$18.00 spent\): 7 of 10"):
             teacher(20).continue_from(asked(10), lambda index, answer: heard.append(answer.problem))
         assert sorted(map(str, heard)) == ["None"] * 3 + ["budget"] * 7
         answers = teacher(100).continue_from(asked(10))

@@ -133,7 +133,7 @@ def test_a_teacher_that_costs_more_than_it_said_is_named_and_counted(tmp_path: P
             return 1.0
 
     budget = BudgetedTeacher(teacher := Dearer(), 100.0)
-    with pytest.raises(TeacherError, match=r"the teacher Dearer said .* \$1\.0000 at most, and it cost \$6\.0000"):
+    with pytest.raises(TeacherError, match=r"the teacher Dearer said .* \$1\.00 at most, and it cost \$5\.00 more"):
         budget.continue_from(asked(5))
     assert (teacher.asked, budget.ledger[0].calls) == (1, 5)  # nobody knows about those that were let go with it
     assert budget.spent_usd == 6.0 + 4 * 1.0

@@ -12,7 +12,7 @@ from traitlets import Int, Unicode
 
 from omniopd_widgets import _assets
 from omniopd_widgets._base import View
-from omniopd_widgets._safe import UNSEEN, SafeHTML, element, escape, fit, redact, visible, wire
+from omniopd_widgets._safe import UNSEEN, SafeHTML, element, escape, fit, redact, to_json, visible
 
 SCRIPT = """
 import { h, scope, shown, watch, assign } from "./_common.js";
@@ -141,8 +141,8 @@ def test_a_script_with_a_sink_is_refused(line: str, named: str) -> None:
 
 
 def test_text_for_the_wire_and_for_html() -> None:
-    assert wire(("a\ud800", float("nan"), {"k": (1.5,)})) == ["a\U0010d800", None, {"k": [1.5]}]
-    wire("\udfff" + "x").encode()
+    assert to_json(("a\ud800", float("nan"), {"k": (1.5,)})) == ["a\U0010d800", None, {"k": [1.5]}]
+    to_json("\udfff" + "x").encode()
     assert visible("a\0b\x1b[31m\u202ec\ud800") == "a⟨NUL⟩b⟨ESC⟩[31m⟨U+202E⟩c⟨U+D800⟩"
     assert "&lt;img" in escape("<img src=x>")
     assert fit([escape("a")], 10_000) == escape("a")

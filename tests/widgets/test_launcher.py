@@ -6,7 +6,6 @@ import threading
 import pytest
 
 from omniopd.launch import attach
-from omniopd_widgets._safe import wire
 from omniopd_widgets.launcher import Launcher
 from tests.launch.small_notebooks import end_all, notebook, until
 from tests.widgets import hostile
@@ -198,10 +197,10 @@ def run_row(text, number):
 def test_hostile_names_and_messages_are_shown_and_not_obeyed(form, mount):
     texts = [text[:2000] for text in hostile.hostile_strings()]
     view = form(parameters=f"a: str = {texts[0]!r}  # {texts[1]}\n")
-    view._ticker.stop()
+    view._poller.stop()
     mounted = mount(view)
-    mounted.assign(runs=wire([run_row(text, i) for i, text in enumerate(texts)]), selected="/1", problem=texts[1])
-    mounted.assign(busy=texts[2], problems=wire({"a": texts[1], "": texts[3]}))
+    mounted.assign(runs=to_json([run_row(text, i) for i, text in enumerate(texts)]), selected="/1", problem=texts[1])
+    mounted.assign(busy=texts[2], problems=to_json({"a": texts[1], "": texts[3]}))
     assert mounted.find(".oopd-launch-runs > li").count() == len(texts)
     for number in (0, 1, 5, 20):
         assert texts[number] in mounted.find(".oopd-launch-name").nth(number).text_content()
@@ -210,7 +209,7 @@ def test_hostile_names_and_messages_are_shown_and_not_obeyed(form, mount):
 @pytest.mark.parametrize("theme", ["light", "dark", "contrast"])
 def test_it_can_be_read_in_every_theme(form, mount, theme):
     view = form(parameters=CELL)
-    view._ticker.stop()
+    view._poller.stop()
     mounted = mount(view, theme=theme)
     over = run_row("2026-11-23_before", 2) | {"state": "failed", "going_on": False, "wanted": ""}
     mounted.assign(runs=[run_row("2026-11-23_small", 1), over], selected="/1")

@@ -13,7 +13,7 @@ import torch
 from omniopd.records import RolloutRecord, read_record, record_json
 from omniopd.types import Fork
 from omniopd_widgets import RolloutView
-from omniopd_widgets._safe import visible, wire
+from omniopd_widgets._safe import to_json, visible
 from tests.builders import rollout
 from tests.widgets.harness import wire_bytes
 from tests.widgets.hostile import hostile_strings, long_line
@@ -280,7 +280,7 @@ def test_hostile_tokens_are_shown_as_they_are(mount, inert) -> None:
     mounted = mount(RolloutView(of_texts(texts), height=4000))
     mounted.find(".oopd-strip[data-complete]").wait_for()
     assert mounted.shown(".oopd-strip .oopd-t") == [visible(text) for text in texts]
-    assert mounted.contents(".oopd-strip .oopd-t") == wire(texts)
+    assert mounted.contents(".oopd-strip .oopd-t") == to_json(texts)
     for _ in range(3):
         mounted.press("ArrowRight", "m", "g")
     page = inert(RolloutView(of_texts(texts)))

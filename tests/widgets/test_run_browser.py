@@ -12,7 +12,6 @@ from omniopd.errors import RunError
 from omniopd.runs.status import Status, write_status
 from omniopd.runs.store import STATUS
 from omniopd_widgets import _comparison
-from omniopd_widgets._safe import wire
 from omniopd_widgets.run_browser import RunBrowser
 from tests.widgets import watched
 from tests.widgets.harness import wire_bytes
@@ -125,7 +124,7 @@ def test_new_runs_and_new_steps_appear_while_the_view_is_open(tmp_path, browse):
     while view.rows:
         assert changed.wait(SECONDS)
         changed.clear()
-    thread = view._ticker._thread
+    thread = view._poller._thread
     view.close()
     thread.join(SECONDS)
     assert not thread.is_alive()
@@ -287,7 +286,7 @@ def test_texts_of_foreign_runs_are_shown_and_never_obeyed(tmp_path, browse, moun
     directories = []
     for number, text in enumerate(texts[:60]):
         name = f"{number} {text}".replace("/", "∕").encode(
-            "utf-8", "surrogateescape" if wire(text) == text else "replace"
+            "utf-8", "surrogateescape" if to_json(text) == text else "replace"
         )
         path = tmp_path / os.fsdecode(name[:200])
         run = watched.run_in(tmp_path, path.name, state="finished")
@@ -298,7 +297,7 @@ def test_texts_of_foreign_runs_are_shown_and_never_obeyed(tmp_path, browse, moun
         }
         manifest = watched.RunManifest(text, odd, number, text, {text: text}, {}, commit=text)
         (path / "manifest.json").write_text(watched.record_json(manifest), encoding="utf-8")
-        directories.append(str(wire(path.name)))
+        directories.append(str(to_json(path.name)))
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "manifest.json").write_text(f'{{"kind": "<img src=x onerror={PAYLOAD}>"}}')
@@ -309,6 +308,6 @@ def test_texts_of_foreign_runs_are_shown_and_never_obeyed(tmp_path, browse, moun
     assert PAYLOAD in page.find("tr:has(.oopd-column-id :text-is('bad')) .oopd-column-message").text_content()
     assert page.view.rows
     for query in texts[:40]:
-        page.assign(query=wire(query))
+        page.assign(query=to_json(query))
     inert(page.view)
     page.assert_quiet()

@@ -45,8 +45,8 @@ def test_steps_written_by_another_process_appear_and_the_thread_ends_with_the_ru
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'widgets'}", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", script, str(run.path)], check=True, env=environment, cwd=ROOT)
     watched.until(view, "live", lambda: not view.live)
-    view._ticker.join()
-    assert not view._ticker.is_alive
+    view._poller.join()
+    assert not view._poller.is_alive
     assert view.status["state"] == "finished"
     assert len(view.steps) == 12
     assert len(view.evals) == 9
@@ -74,7 +74,7 @@ def test_a_run_whose_process_was_killed_is_called_lost_and_can_be_followed_again
 def test_a_closed_view_ends_its_thread_and_is_collected(tmp_path):
     run = watched.with_steps(watched.run_in(tmp_path), 1, 2)
     view = TrainingMonitor(run, interval_s=0.0)
-    thread, gone = view._ticker._thread, weakref.ref(view)
+    thread, gone = view._poller._thread, weakref.ref(view)
     view.close()
     thread.join(SECONDS)
     assert not thread.is_alive()
@@ -86,11 +86,11 @@ def test_a_closed_view_ends_its_thread_and_is_collected(tmp_path):
 def test_a_view_that_left_the_page_looks_no_more_until_it_is_shown_again(tmp_path, follow):
     run = watched.with_steps(watched.run_in(tmp_path), 1, 2, recorded=1)
     view = follow(run)
-    assert view._ticker.is_alive  # no page has shown it yet, as in a script
+    assert view._poller.is_alive  # no page has shown it yet, as in a script
     view.set_state({"_view_count": 1})  # what the page says
     view.set_state({"_view_count": 0})
-    view._ticker.join()
-    assert not view._ticker.is_alive
+    view._poller.join()
+    assert not view._poller.is_alive
     assert view.live
     watched.with_steps(run, 3, 3, recorded=1)
     view.set_state({"_view_count": 1})

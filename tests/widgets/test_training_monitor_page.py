@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from omniopd_widgets._history import key
-from omniopd_widgets._safe import shorten, wire
+from omniopd_widgets._safe import shorten, to_json
 from tests.widgets import watched
 from tests.widgets.hostile import PAYLOAD, hostile_strings
 
@@ -111,7 +111,7 @@ def test_texts_of_a_run_are_shown_and_never_obeyed(tmp_path, follow, mount, iner
         asked = page.find(".oopd-grid-table tbody td:nth-child(3)").evaluate_all(
             "cells => cells.map((cell) => cell.textContent)"
         )
-        assert asked == [wire(shorten(text, 80)) for text in part]
+        assert asked == [to_json(shorten(text, 80)) for text in part]
         page.assign(prompt=key(part[7]), selected=7)
     assert page.find(".oopd-strips button").count() == 1
     inert(page.view)

@@ -14,7 +14,7 @@ from omniopd.config.settings import ObjectiveConfig
 from omniopd.method.similarity import characters, mean_self_agreement
 from omniopd.records import RolloutRecord
 from omniopd_widgets._prices import usage_of
-from omniopd_widgets._savings import savings, smaller_forks, smaller_samples, verdict
+from omniopd_widgets._savings import audit_kind, savings, smaller_forks, smaller_samples
 from omniopd_widgets.update_ledger import UpdateLedger
 from tests.widgets.audited import audit, rollout
 
@@ -141,7 +141,7 @@ def test_a_fork_is_selected_in_the_table_on_the_map_by_keys_and_among_the_wasted
     assert place() == 7
     mounted.frame()
     assert mounted.find(f"{TABLE}:nth-child(8) button").get_attribute("aria-current") == "true"
-    mounted.find(".oopd-ledger-waste button").first.click()
+    mounted.find(".oopd-ledger-savings button").first.click()
     mounted.settle()
     assert view.rows[place()]["kind"] == "agree"
     assert mounted.leaked_keys() == []
@@ -181,7 +181,7 @@ def test_wasted_audits_are_those_where_all_agree_or_none() -> None:
     audits = step()[0].audits
     assert kinds[0, audits[0].start] == "agree"
     assert kinds[0, audits[1].start] == "none"
-    assert verdict(audits[2]) == "informs"
+    assert audit_kind(audits[2]) == "informs"
 
 
 def test_a_smaller_m_saves_what_the_dropped_forks_cost() -> None:
@@ -209,13 +209,13 @@ def test_a_smaller_n_saves_written_tokens_where_texts_say_the_same() -> None:
 
 def test_savings_are_shown_with_tokens_and_dollars(mount) -> None:
     mounted = mount(UpdateLedger(step()))
-    waste = mounted.text(".oopd-ledger-waste")
+    waste = mounted.text(".oopd-ledger-savings")
     assert "all agree: 1 of 12" in waste
     assert "none agrees: 1 of 12" in waste
     assert "written, $" in waste
     mounted.assign(target="labels")
     mounted.frame()
-    assert "these teach most" in mounted.text(".oopd-ledger-waste")
+    assert "these teach most" in mounted.text(".oopd-ledger-savings")
 
 
 def test_many_forks_are_shown_when_asked_for(mount) -> None:

@@ -12,7 +12,7 @@ import anywidget
 from traitlets import TraitError, Unicode, validate
 
 from omniopd_widgets import _assets
-from omniopd_widgets._safe import SafeHTML, element, fit, redact, wire
+from omniopd_widgets._safe import SafeHTML, element, fit, redact, to_json
 
 FALLBACK_BYTES = 30_000
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -21,8 +21,8 @@ _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 class View(anywidget.AnyWidget):
     """Base of the views.
 
-    A subclass names its files, declares its traits (`.tag(sync=True)`, texts through `wire`), says in `summary` what it
-    shows (fixed: no address, no time, for the tests of notebooks), and gives in `fallback` its parts as inert HTML.
+    A subclass names its files, declares its traits (`.tag(sync=True)`, texts through `to_json`), says in `summary` what
+    it shows (fixed: no address, no time, for the tests of notebooks), and gives in `fallback` its parts as inert HTML.
     `problem` is one line above the view, for what went wrong; `label` names the view for a screen reader.
     """
 
@@ -52,7 +52,7 @@ class View(anywidget.AnyWidget):
         return SafeHTML(around + body + "</div>")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({wire(self.summary())})"
+        return f"{type(self).__name__}({to_json(self.summary())})"
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data: dict[str, Any] = {"text/plain": repr(self), "text/html": str(self.fallback_html())}
@@ -71,4 +71,4 @@ class View(anywidget.AnyWidget):
         text = proposal["value"]
         if not isinstance(text, str):
             raise TraitError(f"{proposal['trait'].name} of {type(self).__name__} is {text!r}: it must be a text")
-        return str(wire(redact(text)))
+        return str(to_json(redact(text)))

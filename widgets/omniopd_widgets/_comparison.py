@@ -15,7 +15,7 @@ from omniopd.errors import DataError, RunError
 from omniopd.records import EvalRecord, StepRecord
 from omniopd.runs.store import Run
 from omniopd_widgets._curves import Curve, Panel, with_numbers
-from omniopd_widgets._safe import shorten, wire
+from omniopd_widgets._safe import shorten, to_json
 
 MOST = 6  # runs at once: more lines in a chart cannot be told apart
 _ABSENT = "–"
@@ -55,11 +55,11 @@ def panels(
 
 def differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Settings in which the recipes differ, then seeds, versions and commits; values as JSON, in the order of runs."""
-    flat = [_settings(run) for run in runs]
+    flat = [_run_settings(run) for run in runs]
     keys = list(dict.fromkeys(key for settings in flat for key in settings))
     found = [(key, [settings.get(key, _ABSENT) for settings in flat]) for key in keys]
     return [
-        {"key": wire(shorten(key, 120)), "values": [wire(shorten(value, 160)) for value in values]}
+        {"key": to_json(shorten(key, 120)), "values": [to_json(shorten(value, 160)) for value in values]}
         for key, values in found
         if len(set(values)) > 1
     ]
@@ -74,12 +74,12 @@ def accuracies(names: Sequence[str], evals: Sequence[Sequence[EvalRecord]]) -> l
     base_when, base = measured[0]
     made = []
     for name, (when, ours) in zip(names[1:], measured[1:], strict=True):
-        row: dict[str, Any] = {"run": wire(name), "against": wire(names[0]), "rows": [], "problem": ""}
+        row: dict[str, Any] = {"run": to_json(name), "against": to_json(names[0]), "rows": [], "problem": ""}
         if not ours or not base:
             missing = name if not ours else names[0]
-            row["problem"] = wire(f"{missing} has not been evaluated, so the accuracies cannot be compared.")
+            row["problem"] = to_json(f"{missing} has not been evaluated, so the accuracies cannot be compared.")
         else:
-            row["when"] = wire(f"{when} against {base_when}")
+            row["when"] = to_json(f"{when} against {base_when}")
             pairs = [("best temperature", best_temperature(ours), best_temperature(base))]
             at = {record.temperature: record for record in base}
             pairs += [
@@ -124,22 +124,22 @@ def _paired(ours: EvalRecord, theirs: EvalRecord) -> dict[str, Any]:
         cells |= {"ours": str(accuracy_interval(ours)), "theirs": str(accuracy_interval(theirs))}
         difference = paired_difference(ours, theirs)
     except DataError as error:
-        return cells | {"said": wire(f"not compared, because {error}"), "low": None, "high": None, "mean": None}
+        return cells | {"said": to_json(f"not compared, because {error}"), "low": None, "high": None, "mean": None}
     numbers = {"mean": difference.mean, "low": difference.low, "high": difference.high}
-    return cells | {"said": verdict(difference)} | {name: wire(100 * value) for name, value in numbers.items()}
+    return cells | {"said": verdict(difference)} | {name: to_json(100 * value) for name, value in numbers.items()}
 
 
-def _settings(run: Run) -> dict[str, str]:
+def _run_settings(run: Run) -> dict[str, str]:
     manifest = run.manifest
-    flat = dict(_flat(manifest.recipe, ""))
+    flat = dict(_leaves(manifest.recipe, ""))
     flat.pop("name", None)
     flat |= {f"version of {package}": str(version) for package, version in _table(manifest.versions).items()}
     return flat | {"commit": str(manifest.commit or _ABSENT)}
 
 
-def _flat(value: Any, path: str) -> list[tuple[str, str]]:
+def _leaves(value: Any, path: str) -> list[tuple[str, str]]:
     if isinstance(value, Mapping):
-        return [pair for key, inner in value.items() for pair in _flat(inner, f"{path}.{key}" if path else str(key))]
+        return [pair for key, inner in value.items() for pair in _leaves(inner, f"{path}.{key}" if path else str(key))]
     return [(path or "recipe", json.dumps(value, ensure_ascii=False, default=str))]
 
 

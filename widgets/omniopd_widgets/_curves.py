@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omniopd.records import EvalRecord, StepRecord
-from omniopd_widgets._safe import shorten, wire
+from omniopd_widgets._safe import shorten, to_json
 
 POINTS = 500  # of one curve at most: more than a small chart has pixels
 BUDGET = 120_000  # bytes of all curves together
@@ -128,7 +128,7 @@ def failures(steps: Sequence[StepRecord]) -> list[dict[str, Any]]:
         {"reason": shorten(reason, 300), "count": count, "last": last[reason]}
         for reason, count in counts.most_common(50)
     ]
-    return list(wire(found))
+    return list(to_json(found))
 
 
 def with_numbers(panel: Panel) -> Panel | None:
@@ -137,7 +137,7 @@ def with_numbers(panel: Panel) -> Panel | None:
     return Panel(panel.title, panel.unit, curves, panel.x) if curves else None
 
 
-def on_wire(charts: Sequence[Panel], budget: int = BUDGET) -> tuple[list[dict[str, Any]], bytes]:
+def packed(charts: Sequence[Panel], budget: int = BUDGET) -> tuple[list[dict[str, Any]], bytes]:
     """The panels without their numbers, and all numbers as float32: of each curve its x values, then its y values."""
     curves = max(1, sum(len(panel.curves) for panel in charts))
     limit = max(8, min(POINTS, budget // (8 * curves)))
@@ -149,11 +149,11 @@ def on_wire(charts: Sequence[Panel], budget: int = BUDGET) -> tuple[list[dict[st
             xs, ys = thinned(curve.xs, curve.ys, limit)
             slot = place if curve.slot is None else curve.slot
             series.append(
-                {"name": wire(shorten(curve.name, 80)), "slot": slot, "start": len(numbers), "count": len(xs)}
+                {"name": to_json(shorten(curve.name, 80)), "slot": slot, "start": len(numbers), "count": len(xs)}
             )
             numbers.extend(xs)
             numbers.extend(ys)
-        described.append({"title": wire(panel.title), "unit": panel.unit, "x": panel.x, "series": series})
+        described.append({"title": to_json(panel.title), "unit": panel.unit, "x": panel.x, "series": series})
     return described, _little_endian(numbers)
 
 

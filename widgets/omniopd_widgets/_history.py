@@ -16,7 +16,7 @@ from typing import Any
 from omniopd.errors import RunError
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd.runs.store import ROLLOUTS, Run
-from omniopd_widgets._safe import shorten, wire
+from omniopd_widgets._safe import shorten, to_json
 
 ROWS = 300  # of one step in the table
 PROMPTS = 60  # in the list of those that can be followed
@@ -81,8 +81,8 @@ class History:
         return [
             {
                 "key": key(p),
-                "id": wire(shorten(p, 60)),
-                "label": wire(labels[p]),
+                "id": to_json(shorten(p, 60)),
+                "label": to_json(labels[p]),
                 "steps": steps[p],
                 "probe": p in probes,
             }
@@ -131,14 +131,14 @@ def rows(records: Sequence[RolloutRecord], limit: int = ROWS) -> list[dict[str, 
         {
             "row": record.row,
             "probe": record.probe,
-            "question": wire(question(record, 80)),
-            "answer": wire(shorten("".join(record.pieces), 120)),
+            "question": to_json(question(record, 80)),
+            "answer": to_json(shorten("".join(record.pieces), 120)),
             "tokens": len(record.pieces),
             "cut": record.finish != "stop",
             "forks": len(record.audits),
             "unanswered": len(record.unanswered),
-            "entropy": wire(max(record.entropies, default=0.0)),
-            "trust": wire(_mean([audit.posterior_mean for audit in record.audits])),
+            "entropy": to_json(max(record.entropies, default=0.0)),
+            "trust": to_json(_mean([audit.posterior_mean for audit in record.audits])),
         }
         for record in records[:limit]
     ]
@@ -161,18 +161,18 @@ def through_training(records: Sequence[RolloutRecord]) -> dict[str, Any]:
     several.sort(key=lambda item: -_change([audit for _, audit in item[1]]))
     same = [
         {
-            "before": wire(prefix[-40:]),
+            "before": to_json(prefix[-40:]),
             "start": seen[0][1].start,
             "points": [
-                {"step": record.step, "chunk": wire(shorten(audit.chunk, 60)), **_numbers(audit)}
+                {"step": record.step, "chunk": to_json(shorten(audit.chunk, 60)), **_numbers(audit)}
                 for record, audit in seen
             ],
         }
         for prefix, seen in sorted(several[:SAME_FORKS], key=lambda item: item[1][0][1].start)
     ]
     return {
-        "question": wire(question(records[0], 1_000)) if records else "",
-        "expected": wire(shorten(records[0].answer or "", 200)) if records else "",
+        "question": to_json(question(records[0], 1_000)) if records else "",
+        "expected": to_json(shorten(records[0].answer or "", 200)) if records else "",
         "strips": strips,
         "same": same,
         "more": len(several) - len(same),
@@ -193,10 +193,10 @@ def _strip(record: RolloutRecord) -> dict[str, Any]:
         "row": record.row,
         "tokens": time,
         "cut": record.finish != "stop",
-        "answer": wire(shorten("".join(record.pieces), 400)),
+        "answer": to_json(shorten("".join(record.pieces), 400)),
         "profile": [round(max(record.entropies[a:b]), 3) for a, b in itertools.pairwise(edges)],
         "forks": [
-            {"start": audit.start, "stop": audit.stop, "chunk": wire(shorten(audit.chunk, 60)), **_numbers(audit)}
+            {"start": audit.start, "stop": audit.stop, "chunk": to_json(shorten(audit.chunk, 60)), **_numbers(audit)}
             for audit in record.audits[:64]
         ],
     }
@@ -205,7 +205,7 @@ def _strip(record: RolloutRecord) -> dict[str, Any]:
 def _numbers(audit: AuditRecord) -> dict[str, Any]:
     share = audit.soft_count / len(audit.texts) if audit.texts else None
     values = {"entropy": audit.entropy, "trust": audit.posterior_mean, "share": share}
-    return {name: wire(value if value is None else round(value, 4)) for name, value in values.items()}
+    return {name: to_json(value if value is None else round(value, 4)) for name, value in values.items()}
 
 
 def _change(audits: Sequence[AuditRecord]) -> float:

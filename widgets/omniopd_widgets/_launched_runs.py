@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omniopd.costs.launch import in_words
 from omniopd.errors import OmniOPDError
+from omniopd.io.units import duration
 from omniopd.launch import Launched, launched_in
 from omniopd.runs.following import Follower
 from omniopd.runs.status import GOING_ON
@@ -57,12 +57,12 @@ class _Watched:
     def look(self) -> dict[str, Any]:
         self.stamp = self._stamp()
         try:
-            self.row = self._look()
+            self.row = self._poll()
         except OmniOPDError as error:
             self.row = _row(self.launched.path, state="unreadable", message=str(error))
         return self.row
 
-    def _look(self) -> dict[str, Any]:
+    def _poll(self) -> dict[str, Any]:
         launched = self.launched
         status, process, state, alive = launched.status, launched.process, launched.state, launched.is_running()
         if self.follower is None and launched.run is not None:
@@ -86,7 +86,7 @@ class _Watched:
         going_on = alive or state in GOING_ON
         return _row(
             launched.path, state=state, message=message, step=status.step, steps=status.steps, loss=loss,
-            accuracy=accuracy, left=f"{in_words(left)} left" if state == "running" and math.isfinite(left) else "",
+            accuracy=accuracy, left=f"{duration(left)} left" if state == "running" and math.isfinite(left) else "",
             going_on=going_on, resumable=not going_on and state != "finished",
             wanted=launched.wanted if going_on else "", notebook=launched.launch.notebook,
         )  # fmt: skip

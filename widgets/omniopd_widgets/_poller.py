@@ -11,7 +11,7 @@ FASTEST_S = 0.1  # ten looks a second: more than a page can show, and what a not
 SHARE, SLOWEST_S = 4, 2.0  # after a long look four times its own time passes, but no more: the kernel has other work
 
 
-class Ticker:
+class Poller:
     """Calls a method every `interval_s` until it returns False, `stop` is called, or its object is gone.
 
     The thread holds no object alive. An exception ends it; `failed` of the object's own hears of it.

@@ -10,10 +10,10 @@ from traitlets import Bool, observe
 
 from omniopd.errors import OmniOPDError
 from omniopd_widgets._base import View
-from omniopd_widgets._poller import Ticker
+from omniopd_widgets._poller import Poller
 
 
-class Watching(View):
+class PollingView(View):
     """A view whose `_look` is called every `interval_s` while `live`, until it returns False; `beneath` is shown below.
 
     It rests once the page that showed it shows it no longer, and goes on with the next one that does.
@@ -24,12 +24,12 @@ class Watching(View):
     live = Bool(False).tag(sync=True)
     _looking = "looking"  # what stopped, when an error ends it
     # Set here too: a view that could not be made is closed as well.
-    _ticker: Ticker | None = None
+    _poller: Poller | None = None
     _whole: ipywidgets.VBox | None = None
 
     def __init__(self, interval_s: float, beneath: ipywidgets.Box, **traits: Any) -> None:
         self._lock = threading.RLock()
-        self._ticker = Ticker(self._look, self._failed, interval_s)
+        self._poller = Poller(self._poll, self._failed, interval_s)
         self._beneath = beneath
         super().__init__(**{"_view_count": 0} | traits)  # 0: ipywidgets counts from now on
 
@@ -42,13 +42,13 @@ class Watching(View):
 
     def close(self) -> None:
         """Stop looking, and take the view off the page; what is open beneath it is its owner's to close."""
-        if self._ticker is not None:
-            self._ticker.stop()
+        if self._poller is not None:
+            self._poller.stop()
         if self._whole is not None:
             self._whole.close()
         super().close()
 
-    def _look(self) -> bool:
+    def _poll(self) -> bool:
         """One look; whether another one is worth it."""
         raise NotImplementedError
 
@@ -58,17 +58,17 @@ class Watching(View):
 
     @observe("live")
     def _on_live(self, change: Any) -> None:
-        assert self._ticker is not None
+        assert self._poller is not None
         if change["new"]:
-            self._ticker.start()
+            self._poller.start()
         else:
-            self._ticker.stop()
+            self._poller.stop()
 
     @observe("_view_count")
     def _on_views(self, change: Any) -> None:
-        assert self._ticker is not None
+        assert self._poller is not None
         if self.live:
-            self._ticker.follow(change["old"], change["new"])
+            self._poller.follow(change["old"], change["new"])
 
     def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The view with what is opened beneath it."""

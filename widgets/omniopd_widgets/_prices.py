@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from omniopd.io.units import dollars
 from omniopd.records import AuditRecord
 
 # Where the records cannot tell the two apart, a written token is taken to cost as much as five that are read.
@@ -47,9 +48,8 @@ class TokenPrice:
     def __str__(self) -> str:
         if self.is_free:
             return "free"
-        money = "dollars unknown" if self.cost_usd is None else dollars(self.cost_usd)
         read = f"{self.input_tokens:,} teacher tokens read + " if self.input_tokens else ""
-        return f"≈ {read}{self.output_tokens:,} {'' if read else 'teacher tokens '}written, {money}"
+        return f"≈ {read}{self.output_tokens:,} {'' if read else 'teacher tokens '}written, {dollars(self.cost_usd)}"
 
 
 class Quoted(Protocol):
@@ -57,15 +57,6 @@ class Quoted(Protocol):
 
     @property
     def is_free(self) -> bool: ...
-
-
-def dollars(amount: float) -> str:
-    """$1.25, $0.004, and less than a hundredth of a cent as such."""
-    if amount == 0:
-        return "$0"
-    if abs(amount) < 0.0001:
-        return "under $0.0001"
-    return f"${amount:.2f}" if abs(amount) >= 0.1 else f"${amount:.4f}"
 
 
 def usage_of(audits: Sequence[AuditRecord]) -> StepUsage:

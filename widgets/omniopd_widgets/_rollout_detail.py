@@ -12,7 +12,7 @@ from omniopd_widgets.audit_panel import AuditPanel
 from omniopd_widgets.rollout_view import RolloutView
 
 
-class Opening:
+class RolloutDetail:
     """Shows one rollout after another in the same two views; `box` holds them while one is shown."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from omniopd.errors import RunError
 from omniopd.runs.listing import UNREADABLE, listed_folders, row
 from omniopd.runs.status import GOING_ON
 from omniopd.runs.store import EVALS, MANIFEST, STATUS, STEPS
-from omniopd_widgets._safe import shorten, wire
+from omniopd_widgets._safe import shorten, to_json
 
 ROWS = 600
 _TEXTS = ("name", "method", "target", "control", "student", "teacher", "created", "message")
@@ -48,8 +48,8 @@ class RunList:
         order = sorted(found, key=lambda path: (str(facts[path]["created"]), str(path)), reverse=True)
         self.hidden = max(0, len(order) - ROWS)
         places = {path: path.relative_to(self.folder).as_posix() for path in order}
-        self.paths = {str(wire(places[path])): path for path in order}
-        return [_on_wire(path, places[path], facts[path]) for path in order[:ROWS]]
+        self.paths = {str(to_json(places[path])): path for path in order}
+        return [_json_row(path, places[path], facts[path]) for path in order[:ROWS]]
 
     def _facts(self, path: Path) -> dict[str, Any]:
         signature = [_signature(path / name) for name in _FILES]
@@ -60,7 +60,7 @@ class RunList:
         return known[1]
 
 
-def _on_wire(path: Path, place: str, facts: dict[str, Any]) -> dict[str, Any]:
+def _json_row(path: Path, place: str, facts: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {"id": place, "state": facts["state"], "readable": facts["state"] != UNREADABLE}
     made |= {name: shorten(str(facts[name]), 160) if facts[name] is not None else "" for name in _TEXTS}
     # Beside its own row a run's folder says nothing.
@@ -69,7 +69,7 @@ def _on_wire(path: Path, place: str, facts: dict[str, Any]) -> dict[str, Any]:
         name: facts[name] for name in ("step", "steps", "loss", "best_accuracy", "gain", "teacher_tokens", "cost_usd")
     }
     made["seed"] = facts["seed"] if isinstance(facts["seed"], int) else None
-    return dict(wire(made))
+    return dict(to_json(made))
 
 
 def _signature(file: Path) -> tuple[int, int, int] | None:

@@ -1,4 +1,4 @@
-"""Texts that a model or a data set wrote, made fit to be shown: on the wire, and in HTML that no script brings to life.
+"""Texts that a model or a data set wrote, made fit to be shown: as JSON for the page, as HTML that runs no script.
 
 Everything is shown, nothing is obeyed: markup as it is written, characters that have no shape of their own (control,
 zero-width, direction marks, halves of a pair) by a sign. Knows strings, no widget.
@@ -15,7 +15,17 @@ from omniopd.io import redaction
 from omniopd.io.texts import HALF, UNSEEN, visible
 
 __all__ = [
-    "UNSEEN", "SafeHTML", "element", "escape", "fit", "join", "redact", "shorten", "table", "visible", "wire",
+    "UNSEEN",
+    "SafeHTML",
+    "element",
+    "escape",
+    "fit",
+    "join",
+    "redact",
+    "shorten",
+    "table",
+    "to_json",
+    "visible",
 ]  # fmt: skip
 _HALF_SHIFT = 0x100000  # halves of surrogate pairs travel as characters of the last private plane
 
@@ -26,7 +36,7 @@ class SafeHTML(str):
     __slots__ = ()
 
 
-def wire(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """`value` as JSON can carry it: tuples as lists, NaN and infinities as None, and half a surrogate pair (which no
     UTF-8 can hold) moved to the last private plane, from where the page's `visible` shows it as what it is. What was
     read as a key in this process is struck out."""
@@ -35,9 +45,9 @@ def wire(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {wire(str(key)): wire(item) for key, item in value.items()}
+        return {to_json(str(key)): to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [wire(item) for item in value]
+        return [to_json(item) for item in value]
     return value
 
 

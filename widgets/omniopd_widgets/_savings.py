@@ -29,7 +29,7 @@ class Saving:
     loses: str
 
 
-def verdict(audit: AuditRecord, agree_from: float = AGREE_FROM, none_below: float = NONE_BELOW) -> str:
+def audit_kind(audit: AuditRecord, agree_from: float = AGREE_FROM, none_below: float = NONE_BELOW) -> str:
     """`agree`: all texts go on as the student did; `none`: no text does, even nearly; else `informs`."""
     if min(audit.similarities) >= agree_from:
         return "agree"
@@ -68,9 +68,9 @@ def smaller_forks(rollouts: Sequence[RolloutRecord], keep: float = KEEP) -> Savi
     ranked = [sorted(r.audits, key=lambda a: -a.entropy) for r in rollouts if r.audits]
     audits = [a for row in ranked for a in row]
     now = max((len(row) for row in ranked), default=0)
-    informing = sum(verdict(a) == "informs" for a in audits)
+    informing = sum(audit_kind(a) == "informs" for a in audits)
     for m in range(1, now):
-        kept = sum(verdict(a) == "informs" for row in ranked for a in row[:m])
+        kept = sum(audit_kind(a) == "informs" for row in ranked for a in row[:m])
         if kept >= keep * informing:
             dropped = [a for row in ranked for a in row[m:]]
             usage = usage_of(audits)

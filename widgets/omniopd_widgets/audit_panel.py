@@ -18,7 +18,7 @@ from omniopd.method.similarity import SIMILARITIES, Compare, characters, without
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets import _evidence as ev
 from omniopd_widgets._base import View
-from omniopd_widgets._safe import SafeHTML, element, escape, table, wire
+from omniopd_widgets._safe import SafeHTML, element, escape, table, to_json
 
 ORDERS = ("similar", "different", "frequent", "drawn")
 
@@ -66,7 +66,7 @@ class AuditPanel(View, script="audit_panel.js", style="audit_panel.css"):
         with self.hold_sync():
             self.names = [[name, self._label(name)] for name in (ev.RECORDED, *without_model(), *self.more)]
             self.matrix_of = ""
-            self.forks = wire(forks)
+            self.forks = to_json(forks)
             self.fork = max(range(len(forks)), key=lambda i: _known(self.audits[i].entropy), default=-1)
             self.continuation = -1
             self._fill_matrix()

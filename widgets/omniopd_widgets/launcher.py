@@ -27,8 +27,8 @@ from omniopd.launch.parameters import MORE, SETTINGS, Parameter, all_values, che
 from omniopd.launch.queue import length, ordinal
 from omniopd_widgets._base import View
 from omniopd_widgets._launched_runs import LaunchedRuns
-from omniopd_widgets._poller import Ticker
-from omniopd_widgets._safe import SafeHTML, element, table, wire
+from omniopd_widgets._poller import Poller
+from omniopd_widgets._safe import SafeHTML, element, table, to_json
 
 ACTIONS = ("start", "stop", "interrupt", "kill", "resume")
 ACCEPTED = "accept_usd"  # the parameter by which a notebook knows that its price was seen
@@ -74,14 +74,14 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
         self._pending: Any = None
         self._started: Any = None
         self._lock = threading.RLock()
-        self._ticker = Ticker(self._look, self._failed, interval_s)
+        self._poller = Poller(self._poll, self._failed, interval_s)
         super().__init__(
             notebook=self._source.stem, folder=str(runs), fields=[_field(p) for p in self._parameters],
             **{"_view_count": 0} | traits,  # 0: ipywidgets counts from now on
         )  # fmt: skip
         self._check()
-        self._look()
-        self._ticker.start()
+        self._poll()
+        self._poller.start()
 
     @property
     def values(self) -> dict[str, Any]:
@@ -151,11 +151,11 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
         """Until what was pressed is done."""
         if self._pending is not None:
             self._pending.result()
-        self._look()
+        self._poll()
 
     def close(self) -> None:
         """Take the launcher off the page. The runs go on."""
-        self._ticker.stop()
+        self._poller.stop()
         self._work.shutdown(wait=False)
         super().close()
 
@@ -175,7 +175,7 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
 
     @observe("_view_count")
     def _on_views(self, change: Any) -> None:
-        self._ticker.follow(change["old"], change["new"])
+        self._poller.follow(change["old"], change["new"])
 
     @observe("pressed")
     def _pressed(self, change: Any) -> None:
@@ -199,13 +199,13 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
                 recipe_with(all_values(self._parameters, values))
             except ConfigError as error:
                 problems = {"": str(error)}
-        self.problems = wire(problems)
+        self.problems = to_json(problems)
         self.variables = _keys(all_values(self._parameters, values).get("teacher"))
         self._estimate(values)
 
     def _estimate(self, values: Mapping[str, Any]) -> None:
         found = estimate(self._folder, self._source, self._parameters, values)
-        self.estimated = wire(
+        self.estimated = to_json(
             {"time": found.time, "price": found.price, "paid": found.is_paid, "usd": found.usd, "queue": self._queue()}
         )
 
@@ -231,17 +231,17 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
                 self.problem = f"{type(error).__name__}: {error}"
             finally:
                 self.busy = ""
-                self._look()
+                self._poll()
 
         self._pending = self._work.submit(run)
 
     def _select(self, path: Path) -> None:
-        self._look()
+        self._poll()
         self.selected = str(path)
 
-    def _look(self) -> bool:
+    def _poll(self) -> bool:
         with self._lock:
-            rows = wire(self._found.look())
+            rows = to_json(self._found.look())
             if rows != self.runs:
                 self.runs = rows
             queue = self._queue()
@@ -261,7 +261,7 @@ def _field(parameter: Parameter) -> dict[str, Any]:
     kind = "choice" if parameter.choices else "check" if parameter.type in ("bool", "bool | None") else "text"
     default = _text(parameter.default) if parameter.constant else parameter.source
     return dict(
-        wire(
+        to_json(
             {
                 "name": parameter.name, "type": in_words(parameter.type), "kind": kind, "default": default,
                 "help": parameter.help, "choices": list(parameter.choices),

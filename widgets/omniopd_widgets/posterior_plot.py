@@ -21,7 +21,7 @@ from omniopd.method.similarity import without_model
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._prices import Quoted, StepUsage, TokenPrice, quote, usage_of
-from omniopd_widgets._safe import SafeHTML, element, table, wire
+from omniopd_widgets._safe import SafeHTML, element, table, to_json
 
 RECORDED = "recorded"
 CENTRINGS = ("none", "others", "these")
@@ -218,7 +218,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
     @observe("typed")
     def _tell(self, _: Any = None) -> None:
         """What the settings that are being typed would take."""
-        wanted = {key: self.typed.get(key) for key in WANTED}
+        wanted: dict[str, Any] = {key: self.typed.get(key) for key in WANTED}
         if not all(type(value) is int and 0 < value <= 1e6 for value in wanted.values()):
             return
         self.told = self._priced(wanted)
@@ -231,7 +231,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
             text, kind = str(error), "refused"
         if kind == "free" and self._quoter is None:
             text = "free: within what is at hand"
-        return {**wanted, "text": wire(text), "kind": kind}
+        return {**wanted, "text": to_json(text), "kind": kind}
 
     @observe("order")
     def _hand_over(self, _: Any) -> None:
@@ -298,7 +298,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
 
 
 def _fork(audit: AuditRecord) -> dict[str, Any]:
-    shown: dict[str, Any] = wire(
+    shown: dict[str, Any] = to_json(
         {
             "start": audit.start,
             "stop": audit.stop,

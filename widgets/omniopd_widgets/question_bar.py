@@ -13,7 +13,7 @@ from omniopd.method.forks import SCHEDULERS
 from omniopd.method.similarity import SIMILARITIES
 from omniopd.method.targets import TARGETS
 from omniopd_widgets._base import View
-from omniopd_widgets._safe import SafeHTML, element, table, wire
+from omniopd_widgets._safe import SafeHTML, element, table, to_json
 
 ACTIONS = ("answer", "ask", "ask_all", "use")
 _SHOWN = 400  # characters of a problem in the list
@@ -44,7 +44,7 @@ class QuestionBar(View, script="question_bar.js", style="question_bar.css"):
 
     def __init__(self, problems: Sequence[str] = (), **traits: object) -> None:
         super().__init__(
-            problems=[wire(text) for text in problems],
+            problems=[to_json(text) for text in problems],
             choices={
                 "audit.scheduler": {one.name: one.label for one in SCHEDULERS.values()},
                 "audit.similarity": {one.name: one.label for one in SIMILARITIES.values()},

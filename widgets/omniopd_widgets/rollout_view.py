@@ -14,7 +14,7 @@ import traitlets as t
 
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._base import View
-from omniopd_widgets._safe import SafeHTML, element, escape, join, shorten, table, wire
+from omniopd_widgets._safe import SafeHTML, element, escape, join, shorten, table, to_json
 
 METRICS = ("entropy", "logprob", "kl", "trust", "share")
 GRANULARITIES = ("token", "word", "sentence", "line")
@@ -71,7 +71,7 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
     def show(self, record: RolloutRecord | Any, forks: Iterable[Any] = ()) -> None:
         """Show another record. The selection stays where the text is the same, and else opens on the main fork."""
         record = _as_record(record)
-        pieces = wire(record.pieces)
+        pieces = to_json(record.pieces)
         same = pieces == self.pieces
         rows = _fork_rows(record, forks)
         with self.hold_trait_notifications(), self.hold_sync():
@@ -80,7 +80,7 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
             self.entropy, self.logprob = _floats(record.entropies), _floats(record.logprobs)
             self.kl = _floats(record.anchor_kl)
             self.anchored = bytes(bytearray(bool(a) for a in record.anchored))
-            self.prompt = [{"role": wire(m["role"]), "content": wire(m["content"])} for m in record.messages]
+            self.prompt = [{"role": to_json(m["role"]), "content": to_json(m["content"])} for m in record.messages]
             self.finish = record.finish
             self.forks = rows
             if not same:
@@ -167,7 +167,7 @@ def _fork_rows(record: RolloutRecord, planned: Iterable[Any]) -> list[dict[str, 
         rows.setdefault(start, _unaudited(record, start, start + 1, problem=problem))
     for place in planned:
         rows.setdefault(place.start, _unaudited(record, place.start, place.stop))
-    return wire([rows[start] for start in sorted(rows)])
+    return to_json([rows[start] for start in sorted(rows)])
 
 
 def _audited(audit: AuditRecord) -> dict[str, Any]:

@@ -18,13 +18,13 @@ from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 from omniopd.errors import RunError
 from omniopd.runs.store import Run, open_run
 from omniopd_widgets import _comparison, _curves
-from omniopd_widgets._polling_view import Watching
+from omniopd_widgets._polling_view import PollingView
 from omniopd_widgets._run_list import RunList
-from omniopd_widgets._safe import SafeHTML, element, shorten, table, wire
+from omniopd_widgets._safe import SafeHTML, element, shorten, table, to_json
 from omniopd_widgets.training_monitor import TrainingMonitor
 
 
-class RunBrowser(Watching, script="run_browser.js", style=("_runs.css", "run_browser.css")):
+class RunBrowser(PollingView, script="run_browser.js", style=("_runs.css", "run_browser.css")):
     """The table of the runs in `folder`, at any depth.
 
     Assign `query` to search (all words; `state:failed` in one column), `sort` and `descending` to order, `chosen`
@@ -48,8 +48,8 @@ class RunBrowser(Watching, script="run_browser.js", style=("_runs.css", "run_bro
         self.beneath = ipywidgets.VBox()
         self._list = RunList(folder)
         super().__init__(interval_s, self.beneath, **traits)
-        self.folder = str(wire(str(folder)))
-        self._look()
+        self.folder = str(to_json(str(folder)))
+        self._poll()
         self.live = True
 
     def run(self, name: str) -> Run:
@@ -66,7 +66,7 @@ class RunBrowser(Watching, script="run_browser.js", style=("_runs.css", "run_bro
             self.monitor.close()
         self.beneath.close()
 
-    def _look(self) -> bool:
+    def _poll(self) -> bool:
         with self._lock:
             rows = self._list.look()
             compared = {row["id"]: row for row in rows if row["id"] in self.chosen}
@@ -95,15 +95,15 @@ class RunBrowser(Watching, script="run_browser.js", style=("_runs.css", "run_bro
         if len(self.chosen) > _comparison.MOST:
             problems.append(f"{_comparison.MOST} runs are compared at once: the others are left out")
         if len(runs) < 2:
-            self.comparison, self.data = {"names": wire(names), "problems": wire(problems)}, b""
+            self.comparison, self.data = {"names": to_json(names), "problems": to_json(problems)}, b""
             return
         found = [_comparison.read(run) for run in runs]
         problems += [problem for _, _, problem in found if problem]
         steps, evals = [records for records, _, _ in found], [records for _, records, _ in found]
-        described, self.data = _curves.on_wire(_comparison.panels(names, steps, evals))
+        described, self.data = _curves.packed(_comparison.panels(names, steps, evals))
         self.comparison = {
-            "names": wire(names),
-            "problems": [wire(shorten(problem, 400)) for problem in problems],
+            "names": to_json(names),
+            "problems": [to_json(shorten(problem, 400)) for problem in problems],
             "panels": described,
             "differences": _comparison.differences(runs),
             "accuracies": _comparison.accuracies(names, evals),

@@ -15,20 +15,21 @@ from typing import Any
 from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 
 from omniopd.errors import DataError, RunError
+from omniopd.io.units import duration
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.following import Follower, Update
 from omniopd.runs.store import MANIFEST, Run
 from omniopd_widgets import _curves, _history
-from omniopd_widgets._polling_view import Watching
-from omniopd_widgets._rollout_detail import Opening
-from omniopd_widgets._safe import SafeHTML, element, shorten, table, wire
+from omniopd_widgets._polling_view import PollingView
+from omniopd_widgets._rollout_detail import RolloutDetail
+from omniopd_widgets._safe import SafeHTML, element, shorten, table, to_json
 from omniopd_widgets._static_html import curves_text
 
 _RECENT = 20  # steps whose mean says how long one takes
 _PROBLEMS = 20
 
 
-class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css", "training_monitor.css")):
+class TrainingMonitor(PollingView, script="training_monitor.js", style=("_runs.css", "training_monitor.css")):
     """Follows the run in a directory.
 
     Assign `step` to see a recorded step's rollouts (`newest` lets it go with the run), `selected` to open the rollout
@@ -56,15 +57,15 @@ class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css"
     _looking = "following"
 
     def __init__(self, run: Run | str | Path, interval_s: float = 0.25, **traits: Any) -> None:
-        self.opened = Opening()
+        self.opened = RolloutDetail()
         self._follower = Follower(run)
         self._history = _history.History(self._follower.run)
         self._shown: tuple[int, list[RolloutRecord]] = (-1, [])
         self._evals_found = -1
         super().__init__(interval_s, self.opened.box, **traits)
-        self.name = str(wire(self.run.manifest.name or self.run.path.name))
+        self.name = str(to_json(self.run.manifest.name or self.run.path.name))
         # A run that is over is whole at once: what a notebook shows of it does not hang on a thread.
-        self.live = self._look() and (not self.status["over"] or self._look())
+        self.live = self._poll() and (not self.status["over"] or self._poll())
 
     @property
     def run(self) -> Run:
@@ -92,7 +93,7 @@ class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css"
 
     # ── following ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _look(self) -> bool:
+    def _poll(self) -> bool:
         """One look at the run; whether another one is worth it."""
         with self._lock:
             update = self._follower.look()
@@ -109,7 +110,7 @@ class TrainingMonitor(Watching, script="training_monitor.js", style=("_runs.css"
 
     def _show(self, update: Update, rollouts_changed: bool) -> None:
         if update.steps or update.evals or update.restarted or not self.status:
-            self.panels, self.data = _curves.on_wire(_curves.panels(self.steps, self.evals))
+            self.panels, self.data = _curves.packed(_curves.panels(self.steps, self.evals))
             self.failures = _curves.failures(self.steps)
         if len(self.evals) != self._evals_found:
             self._evals_found = len(self.evals)
@@ -213,15 +214,15 @@ def _status(update: Update, steps: Sequence[StepRecord]) -> dict[str, Any]:
     left = pace * (planned - step) if pace is not None and not update.is_over and step < planned else None
     words = [update.state or "no status", f"step {step} of {planned}"]
     if pace is not None:
-        words.append(f"{pace:.2g} s a step" if pace < 100 else f"{pace:.0f} s a step")
+        words.append(f"{duration(pace)} a step")
     if left is not None:
-        words.append(f"about {_duration(left)} left")
+        words.append(f"about {duration(left)} left")
     if status and status.message:
         words.append(shorten(status.message, 300))
     cost = sum(r.cost_usd for r in steps)
     read, written = sum(r.input_tokens for r in steps), sum(r.output_tokens for r in steps)
     return dict(
-        wire(
+        to_json(
             {
                 "state": update.state, "step": step, "steps": planned, "words": " · ".join(words),
                 "updated": status.updated if status else "", "cost_usd": cost, "read": read, "written": written,
@@ -239,7 +240,7 @@ def _findings(evals: Sequence[EvalRecord], split: str) -> list[str]:
     from omniopd.evaluation.tables import findings, report_rows
 
     rows = report_rows(evals, split)
-    return [str(wire(shorten(sentence, 400))) for sentence in [*_sharper(rows), *findings(rows)]]
+    return [str(to_json(shorten(sentence, 400))) for sentence in [*_sharper(rows), *findings(rows)]]
 
 
 def _sharper(rows: Mapping[str, Sequence[EvalRecord]]) -> list[str]:
@@ -261,10 +262,3 @@ def _sharper(rows: Mapping[str, Sequence[EvalRecord]]) -> list[str]:
     if shows(at_one) == "better":
         return ["Only sharper? Nothing more is shown: the gain at temperature 1 is none at the best temperature."]
     return []
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -21,12 +21,12 @@ from omniopd.method.similarity import SIMILARITIES, mean_self_agreement, without
 from omniopd.method.targets import TARGETS, fork_targets
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._base import View
-from omniopd_widgets._safe import SafeHTML, element, shorten, table, wire
-from omniopd_widgets._savings import savings, verdict
+from omniopd_widgets._safe import SafeHTML, element, shorten, table, to_json
+from omniopd_widgets._savings import audit_kind, savings
 
 RECORDED = "recorded"
 LABEL_CHARACTERS = 80
-SETTINGS = ("target", "concentration", "anchor_weight", "anchor_on", "depth")
+OBJECTIVE = ("target", "concentration", "anchor_weight", "anchor_on", "depth")
 
 
 class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
@@ -69,7 +69,7 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
         **traits: Any,
     ) -> None:
         self._rollouts: tuple[RolloutRecord, ...] = ()
-        self._settings = settings
+        self._given = settings
         self._ledger = LossBreakdown((), 0.0, 0)
         self._agreement: list[float] = []
         self._showing = False
@@ -89,13 +89,13 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
         # Nothing is learnt from probes, and they would shift the baselines of those that are learnt from.
         shown = tuple(r for r in given if not r.probe) or given
         self._rollouts = tuple(replace(r, audits=tuple(a for a in r.audits if a.similarities)) for r in shown)
-        self._settings = settings or self._settings
+        self._given = settings or self._given
         recorded = recorded_targets(self._rollouts) is not None and any(r.audits for r in self._rollouts)
         self._showing = True
         with self.hold_sync():
             if settings is not None:
                 objective = self._objective_given()
-                for name in SETTINGS[1:]:
+                for name in OBJECTIVE[1:]:
                     setattr(self, name, getattr(objective, name))
             self.targets_on_offer = [RECORDED, *TARGETS] if recorded else list(TARGETS)
             if settings is not None or self.target not in self.targets_on_offer:
@@ -180,8 +180,8 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
             raise TraitError(f"depth is {proposal['value']}: labels begin at the fork's own token, so it is at least 1")
         return int(proposal["value"])
 
-    @observe(*SETTINGS, "split_entropy", "split_agreement")
-    def _book(self, _: Any = None) -> None:
+    @observe(*OBJECTIVE, "split_entropy", "split_agreement")
+    def _take_apart(self, _: Any = None) -> None:
         """The rows under the present settings, the largest share first."""
         if self._showing:
             return
@@ -214,7 +214,7 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
     def _compare_texts(self, _: Any = None) -> None:
         similarity = without_model()[self.similarity]
         self._agreement = [mean_self_agreement(a.texts, similarity) for r in self._rollouts for a in r.audits]
-        self._book()
+        self._take_apart()
 
     def _targets(self, objective: ObjectiveConfig) -> list[ForkTarget]:
         if self.target == RECORDED:
@@ -223,7 +223,7 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
         return fork_targets(evidence, self.target, "none", objective.concentration, objective.depth)
 
     def _row(self, part: ForkContribution, audit: AuditRecord, agreement: float, size: float) -> dict[str, Any]:
-        row: dict[str, Any] = wire(
+        row: dict[str, Any] = to_json(
             {
                 "row": part.row,
                 "start": part.start,
@@ -240,7 +240,7 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
                 "kl": part.kl,
                 "anchor": part.anchor,
                 "share": part.size / size,
-                "kind": verdict(audit),
+                "kind": audit_kind(audit),
                 "text": shorten(audit.chunk, LABEL_CHARACTERS),
             }
         )
@@ -248,16 +248,16 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
 
     def _objective(self) -> ObjectiveConfig:
         """The run's objective with the settings on screen."""
-        shown = {name: getattr(self, name) for name in SETTINGS if (name, getattr(self, name)) != ("target", RECORDED)}
+        shown = {name: getattr(self, name) for name in OBJECTIVE if (name, getattr(self, name)) != ("target", RECORDED)}
         return replace(self._objective_given(), **shown)
 
     def _objective_given(self) -> ObjectiveConfig:
-        given = self._settings.objective if isinstance(self._settings, Recipe) else self._settings
+        given = self._given.objective if isinstance(self._given, Recipe) else self._given
         return given or ObjectiveConfig()
 
     def _normaliser(self) -> float:
-        if isinstance(self._settings, Recipe):
-            return float(self._settings.training.rollouts * self._settings.normaliser_length)
+        if isinstance(self._given, Recipe):
+            return float(self._given.training.rollouts * self._given.normaliser_length)
         return 1.0
 
     def _notes(self, objective: ObjectiveConfig) -> list[str]:
@@ -266,10 +266,10 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
         centred = self.target != RECORDED and TARGETS[self.target].centred
         if centred and len(self._rollouts) == 1:
             notes.append("Only one rollout is shown, so nothing is subtracted from its scores.")
-        elif centred and isinstance(self._settings, Recipe) and len(self._rollouts) < self._settings.training.rollouts:
+        elif centred and isinstance(self._given, Recipe) and len(self._rollouts) < self._given.training.rollouts:
             notes.append(
                 f"The baseline is of the {len(self._rollouts)} rollouts shown, not of the step's "
-                f"{self._settings.training.rollouts}."
+                f"{self._given.training.rollouts}."
             )
         if centred and objective.redraws:
             notes.append("The run's own baseline, the student's redraws, is in no record: “recorded” has its weights.")

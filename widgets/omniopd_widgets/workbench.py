@@ -63,7 +63,7 @@ class Workbench(Stack):
         self._work = ThreadPoolExecutor(1, thread_name_prefix="workbench")
         self._pending: Future[None] | None = None
         self._showing = False
-        flat = _flat(self.exploration)
+        flat = _dotted_settings(self.exploration)
         self.bar = QuestionBar(
             [p.messages[-1]["content"] for p in self._problems],
             settings={name: flat[name] for name in SHOWN_SETTINGS},
@@ -294,6 +294,6 @@ def _audit_settings(forks: int, samples: int, chunk_tokens: int) -> dict[str, An
 _EMPTY = RolloutRecord(0, 0, "", (), (), (), ())
 
 
-def _flat(exploration: Session) -> dict[str, Any]:
+def _dotted_settings(exploration: Session) -> dict[str, Any]:
     parts = {part: values for part, values in exploration.recipe.as_dict().items() if isinstance(values, dict)}
     return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from omniopd.config import HANDOVERS
+from omniopd.io.units import dollars, duration
 from omniopd.teachers.checks.probes import (
     CONTINUES,
     EMPTY,
@@ -17,7 +19,6 @@ from omniopd.teachers.checks.probes import (
     UNANSWERED,
     share,
 )
-from omniopd.teachers.spending.estimate import dollars
 from omniopd.teachers.spending.prices import Price
 from omniopd.types import Usage
 
@@ -53,7 +54,7 @@ class Trial:
     def works(self) -> bool:
         if self.here:
             return share(self.verdicts, EMPTY, UNANSWERED) <= 1 - ENOUGH
-        if self.handover == "raw":
+        if self.handover in HANDOVERS and HANDOVERS[self.handover].completes:
             unclear = share(self.verdicts, OTHER)
             return not self.refused and self.goes_on >= SOME and self.goes_on + unclear >= ENOUGH
         return not self.refused and self.goes_on >= ENOUGH
@@ -141,7 +142,7 @@ class TeacherReport:
         rows += _sampling_rows(self.sampling)
         if self.calls:
             rows.append(
-                ("latency", f"median {self.latency_median_s:.2f} s, 95th percentile {self.latency_p95_s:.2f} s")
+                ("latency", f"median {duration(self.latency_median_s)}, 95th percentile {duration(self.latency_p95_s)}")
             )
         rows.append(("price", self._price()))
         if self.calls:

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.errors import ConfigError, Refused, TeacherError
+from omniopd.io.units import dollars
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.identity import identity_of
 from omniopd.teachers.hosted.calls import (
+    BUDGET,
     Admission,
     Call,
     CallObserver,
@@ -26,7 +28,6 @@ from omniopd.teachers.hosted.calls import (
     OnResult,
     Outcome,
 )
-from omniopd.teachers.hosted.fetch import BUDGET
 from omniopd.teachers.spending.ledger import Ledger, Spend
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
@@ -58,9 +59,9 @@ class BudgetedTeacher:
         stranger = None if allow_unknown_price or not math.isfinite(usd) else _without_prices(teacher)
         if stranger is not None:
             raise ConfigError(
-                f"a budget of ${usd:.2f} cannot be held around a {type(stranger).__name__}, which does not say what a "
-                "request costs before it is asked: give it `most_usd(request)`, in dollars (0.0 if it is free), or "
-                "set allow_unknown_price"
+                f"a budget of {dollars(usd)} cannot be held around a {type(stranger).__name__}, which does not say "
+                "what a request costs before it is asked: give it `most_usd(request)`, in dollars (0.0 if it is free), "
+                "or set allow_unknown_price"
             )
         self._ledger = Ledger(path)
 
@@ -89,10 +90,10 @@ class BudgetedTeacher:
         return self.fetch(requests, on_result, None)
 
     def fetch(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: CallObserver | None
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
     ) -> list[Continuations]:
-        """The same, with every call shown to `watcher`."""
-        cashier = _BudgetObserver(self, watcher)
+        """The same, with every call shown to `observer`."""
+        cashier = _BudgetObserver(self, observer)
 
         def told(index: int, answer: Continuations) -> None:
             if answer.cached:
@@ -107,9 +108,9 @@ class BudgetedTeacher:
         unpaid = sum(answer.problem == BUDGET for answer in answers)
         if unpaid and self.stop:
             raise Refused(
-                f"the teacher's budget of ${self.usd:.2f} is used up (${self.spent_usd:.4f} spent): {unpaid} of "
-                f"{len(answers)} requests were not answered; raise teacher.budget_usd and resume, what is paid for is "
-                "not asked again"
+                f"the teacher's budget of {dollars(self.usd)} is used up ({dollars(self.spent_usd)} spent): {unpaid} "
+                f"of {len(answers)} requests were not answered; raise teacher.budget_usd and resume, what is paid for "
+                "is not asked again"
             )
         return answers
 
@@ -118,7 +119,7 @@ class BudgetedTeacher:
         is none."""
         if call.most_usd is None and not self.allow_unknown_price and math.isfinite(self.usd):
             raise Refused(
-                f"nobody here knows the price of {call.model!r}, and its budget is ${self.usd:.2f}: give the price "
+                f"nobody here knows the price of {call.model!r}, and its budget is {dollars(self.usd)}: give the price "
                 "(teacher.usd_per_million_input and _output), or set teacher.allow_unknown_price = true"
             )
         if call.most_usd is not None and not 0 <= _number(call.most_usd) < math.inf:
@@ -133,10 +134,10 @@ class BudgetedTeacher:
 
 
 class _BudgetObserver:
-    """The watcher of one batch: sets aside, settles, and counts as spent what was left without an answer."""
+    """The observer of one batch: sets aside, settles, and counts as spent what was left without an answer."""
 
-    def __init__(self, budget: BudgetedTeacher, watcher: CallObserver | None) -> None:
-        self.budget, self.watcher = budget, watcher
+    def __init__(self, budget: BudgetedTeacher, observer: CallObserver | None) -> None:
+        self.budget, self.observer = budget, observer
         self._lock = threading.Lock()
         self._set_aside: dict[int, tuple[Call, str]] = {}
 
@@ -144,7 +145,7 @@ class _BudgetObserver:
         found = self.budget.set_aside(call)
         if isinstance(found, Admission):
             return found
-        outer = Admission.ALLOW if self.watcher is None else self.watcher.before(call)
+        outer = Admission.ALLOW if self.observer is None else self.observer.before(call)
         if outer is not Admission.ALLOW:
             self.budget._ledger.settle(found, Usage())
             return outer
@@ -157,7 +158,7 @@ class _BudgetObserver:
             _, number = self._set_aside.pop(id(call), (call, ""))
         if number:
             self.budget._ledger.settle(number, outcome.usage, outcome.unsure)
-        return None if self.watcher is None else self.watcher.after(call, outcome)
+        return None if self.observer is None else self.observer.after(call, outcome)
 
     def close(self) -> None:
         """Calls that were cut off by a deadline or an error."""

@@ -10,8 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from omniopd.config import Recipe
+from omniopd.config import METHODS, Recipe
 from omniopd.errors import Refused
+from omniopd.io.units import dollars, duration
 from omniopd.method.controls import CONTROLS
 from omniopd.method.forks import teacher_tokens
 from omniopd.teachers.spending.prices import Price
@@ -34,7 +35,7 @@ class TeacherEstimate:
     def __str__(self) -> str:
         return (
             f"{self.calls:,} calls, {self.input_tokens:,} tokens read, {self.output_tokens:,} written: "
-            f"{dollars(self.usd)}, {duration(self.hours)} of waiting"
+            f"{dollars(self.usd)}, {duration(3600 * self.hours)} of waiting"
         )
 
 
@@ -102,20 +103,6 @@ def require_accepted(found: TeacherEstimate, ask_above_usd: float, accepted_usd:
         raise Refused(f"this run takes {found}, above the {dollars(ask_above_usd)} that need no question: {way_out}")
 
 
-def dollars(usd: float | None) -> str:
-    """A sum as people write it; small ones keep two digits that count."""
-    if usd is None:
-        return "an unknown price"
-    return f"${usd:,.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.2g}"
-
-
-def duration(hours: float) -> str:
-    """Hours in the unit that reads best."""
-    if hours >= 1:
-        return f"{hours:,.1f} hours"
-    return f"{60 * hours:.0f} minutes" if hours >= 1 / 60 else f"{3600 * hours:.0f} seconds"
-
-
 def _loads(
     recipe: Recipe, done: int, controls: Sequence[str], before: float, extra_output: float, per_call: int
 ) -> list[_Load]:
@@ -123,10 +110,11 @@ def _loads(
     teacher."""
     training, audit, longest = recipe.training, recipe.audit, recipe.student.max_tokens
     left = max(0, training.steps - done)
-    if recipe.method == "sft":
-        return [_Load(1, left * training.rollouts, before, longest + extra_output)]
-    if recipe.method not in ("omniopd", "continuations"):
+    cost = METHODS[recipe.method].cost
+    if cost == "nothing":
         return []  # a grader's word, or logits: no teacher is asked for text
+    if cost == "answers":
+        return [_Load(1, left * training.rollouts, before, longest + extra_output)]
     forks = min(audit.forks, longest // audit.chunk_tokens)
     drawn = teacher_tokens(audit.chunk_tokens, recipe.teacher.tokens_per_student_token)
     calls, rest = divmod(audit.samples, per_call)

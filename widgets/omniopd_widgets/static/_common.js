@@ -10,7 +10,7 @@ const UNSEEN = new RegExp(
     "\\u{e0000}-\\u{e007f}\\u{10d800}-\\u{10dfff}]",
   "gu",
 );
-const HALF_SHIFT = 0x100000; // see wire() in _safe.py
+const HALF_SHIFT = 0x100000; // see to_json() in _safe.py
 
 const CONTROLS = "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split(" ");
 const UNSEEN_NAMES = {
@@ -100,8 +100,8 @@ export function plain(text) {
   return String(text).replace(UNSEEN, (c) => sign(c.codePointAt(0)));
 }
 
-// What the text was before wire(): halves of pairs are halves again, for copying and comparing.
-export function unwired(text) {
+// What the text was before to_json(): halves of pairs are halves again, for copying and comparing.
+export function restored(text) {
   return text.replace(/[\u{10d800}-\u{10dfff}]/gu, (c) => String.fromCharCode(c.codePointAt(0) - HALF_SHIFT));
 }
 
@@ -179,7 +179,7 @@ function copyExactly(event) {
   const common = range.commonAncestorContainer;
   const place = common instanceof Element ? common : common.parentElement;
   if (!place?.closest(".oopd-text")) return;
-  event.clipboardData.setData("text/plain", unwired(range.cloneContents().textContent));
+  event.clipboardData.setData("text/plain", restored(range.cloneContents().textContent));
   event.preventDefault();
 }
 

@@ -1,7 +1,7 @@
 // The rollout view: an answer token by token. Colours say one metric; forks, chunks and anchors are told by form.
 import {
   assign, button, clear, copyText, count, flags, floats, h, heat, keyHelp, later, missing, number, on, percent, plural,
-  quoted, redraw, scope, shown, throttle, unwired, watch,
+  quoted, redraw, scope, shown, throttle, restored, watch,
 } from "./_common.js";
 import { forkButtons, forkDetail } from "./_fork_list.js";
 import { legendOf, METRICS, metricValues, ofUnits, said, upperEnd } from "./_metrics.js";
@@ -267,7 +267,7 @@ function render({ model, el, signal }) {
 
   async function copyPrefix() {
     const i = Math.max(0, model.get("selected"));
-    const text = unwired(data.pieces.slice(0, i).join(""));
+    const text = restored(data.pieces.slice(0, i).join(""));
     const done = await copyText(text);
     say(done ? `copied the ${plural(i, "token")} before this one, ${plural(text.length, "character")}` : "the browser did not allow copying");
   }

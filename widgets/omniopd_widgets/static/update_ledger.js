@@ -18,12 +18,12 @@ function render({ model, el, signal }) {
   const note = h("p", { class: "oopd-quiet" });
   const ledger = makeTable({ select, signal });
   const map = makeMap({ select, signal });
-  const waste = makeWaste({ select, signal });
+  const savingsList = makeSavings({ select, signal });
   const empty = h("p", { class: "oopd-quiet" }, "No audits: ask the teacher about a fork first.");
   const filled = h(
     "div", {}, summary, note,
     h("div", { class: "oopd-ledger-columns" }, h("div", { class: "oopd-ledger-left" }, h("h3", {}, "Forks by their share of the update"), ledger.element),
-      h("div", { class: "oopd-ledger-right" }, h("div", {}, h("h3", {}, "Fork map"), map.element), h("div", {}, h("h3", {}, "Audits that told little"), waste.element))),
+      h("div", { class: "oopd-ledger-right" }, h("div", {}, h("h3", {}, "Fork map"), map.element), h("div", {}, h("h3", {}, "Audits that told little"), savingsList.element))),
   );
   view.body.append(controls.element, empty, filled, help);
 
@@ -42,7 +42,7 @@ function render({ model, el, signal }) {
     clear(note, shown(model.get("note"), { class: "oopd-prose" }));
     ledger.rebuild(rows, totals, several);
     map.rebuild(rows, { entropy: model.get("split_entropy"), agreement: model.get("split_agreement"), several });
-    waste.rebuild(rows, model.get("savings"), model.get("target"), model.get("target_menu"), several);
+    savingsList.rebuild(rows, model.get("savings"), model.get("target"), model.get("target_menu"), several);
     mark();
   }
 
@@ -216,8 +216,8 @@ function share(value, largest, down) {
 
 // ---- audits that told little -------------------------------------------------------------------------------------------
 
-function makeWaste({ select, signal }) {
-  const element = h("div", { class: "oopd-ledger-waste" });
+function makeSavings({ select, signal }) {
+  const element = h("div", { class: "oopd-ledger-savings" });
   let rows = [];
   on(element, "click", (event) => {
     const button = event.target.closest("button[data-index]");

@@ -19,18 +19,18 @@ from typing import Any, get_args, get_origin, get_type_hints
 from omniopd.config.handovers import HANDOVER_WORDS
 from omniopd.config.methods import METHODS
 from omniopd.config.settings import (
-    CONTROLS,
     DEVICES,
     DTYPES,
     PRECISIONS,
-    SCHEDULERS,
     SCHEDULES,
-    SIMILARITIES,
-    TARGETS,
     TRACKERS,
     Recipe,
 )
 from omniopd.errors import ConfigError
+from omniopd.method.controls import CONTROLS
+from omniopd.method.forks import SCHEDULERS
+from omniopd.method.similarity import SIMILARITIES
+from omniopd.method.targets import TARGETS
 from omniopd.tasks.registry import TASKS
 
 MANY = 2**31 - 1  # counts stay what every library underneath can hold
@@ -42,8 +42,8 @@ _HALF = re.compile("[\ud800-\udfff]")
 class Setting:
     """One line of the table. Numbers lie in [least, most], or above `least` where `open_`; of a list, each of them.
 
-    `words` are all that a text may be. A text may be empty only where `empty`, and hold what no path can (NUL) only
-    where `any_text`. A list may be empty, and never repeats itself.
+    `words` are all that a text may be (a registry may grow), all but `but`. A text may be empty only where `empty`,
+    and hold what no path can (NUL) only where `any_text`. A list may be empty, and never repeats itself.
     """
 
     says: str
@@ -51,8 +51,13 @@ class Setting:
     most: float = math.inf
     open_: bool = False
     words: Collection[str] = ()
+    but: str = ""
     empty: bool = False
     any_text: bool = False
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return tuple(word for word in self.words if word != self.but)
 
 
 def _count(says: str, least: int = 1, most: int = MANY) -> Setting:
@@ -71,8 +76,8 @@ def _text(says: str, empty: bool = False) -> Setting:
     return Setting(says, empty=empty)
 
 
-def _word(says: str, words: Collection[str]) -> Setting:
-    return Setting(says, words=words)
+def _word(says: str, words: Collection[str], but: str = "") -> Setting:
+    return Setting(says, words=words, but=but)
 
 
 SETTINGS: dict[str, Setting] = {
@@ -169,7 +174,7 @@ SETTINGS: dict[str, Setting] = {
     "evaluation.before": Setting("measure the untrained student, and a teacher that runs here"),
     "evaluation.at": _count("steps after which the student is measured as at its end", 0),
     "evaluation.batch": _count("answers written at once"),
-    "evaluation.controls": _word("controls that are trained and measured too", CONTROLS[1:]),
+    "evaluation.controls": _word("controls that are trained and measured too", CONTROLS, but="none"),
 }  # fmt: skip
 
 
@@ -223,7 +228,7 @@ def allowed(key: str) -> str:
     """The values of a setting in a few words; "" where any of its type will do."""
     bounds = SETTINGS[key]
     if bounds.words:
-        return ", ".join(bounds.words)
+        return ", ".join(bounds.choices)
     if math.isinf(bounds.least):
         return ""
     if bounds.least == 0 and not bounds.open_ and bounds.most > 1:
@@ -259,10 +264,10 @@ def _fault(value: Any, hint: Any, bounds: Setting, who: str) -> str:
 
 
 def _fault_of_text(value: str, bounds: Setting, who: str) -> str:
-    if bounds.words and value not in bounds.words:
-        near = difflib.get_close_matches(value, bounds.words, 1)
+    if bounds.words and value not in bounds.choices:
+        near = difflib.get_close_matches(value, bounds.choices, 1)
         guess = f"did you mean {near[0]!r}? " if near else ""
-        return f"{guess}{who} must be one of {', '.join(bounds.words)}"
+        return f"{guess}{who} must be one of {', '.join(bounds.choices)}"
     if not value and not bounds.empty:
         return f"{who} must be named ({bounds.says})"
     if _HALF.search(value):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from omniopd.config.bounds import check_settings
 from omniopd.config.methods import METHODS
-from omniopd.config.settings import LABELLED, EvaluationConfig, ObjectiveConfig, Recipe
+from omniopd.config.settings import EvaluationConfig, ObjectiveConfig, Recipe
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redact
+from omniopd.method.targets import TARGETS
 
 
 def check(recipe: Recipe) -> Recipe:
@@ -42,7 +43,7 @@ def check(recipe: Recipe) -> Recipe:
             f"audit.chunk_tokens is {audit.chunk_tokens}, longer than a rollout ({student.max_tokens}): "
             "lower it, or raise student.max_tokens"
         )
-    if objective.target in LABELLED and objective.depth > audit.chunk_tokens:
+    if TARGETS[objective.target].labelled and objective.depth > audit.chunk_tokens:
         raise ConfigError(
             f"objective.depth is {objective.depth}, deeper than a chunk ({audit.chunk_tokens}): "
             "lower it, or raise audit.chunk_tokens"
@@ -64,19 +65,21 @@ def check(recipe: Recipe) -> Recipe:
 
 def check_objective(objective: ObjectiveConfig, where: str = "") -> None:
     """ConfigError for an objective that would learn nothing, or something else; `where` goes before the names."""
-    if objective.target == "posterior_kl" and objective.concentration == 0:
+    target = TARGETS[objective.target]
+    if target.gives == "counts" and objective.concentration == 0:
         raise ConfigError(
-            f'{where}target is "posterior_kl" and {where}concentration is 0: without a prior the divergence to a '
+            f'{where}target is "{target.name}" and {where}concentration is 0: without a prior the divergence to a '
             "few texts is infinite; give it some weight, such as 1"
         )
-    if objective.target == "none" and objective.continuation_weight == 0:
+    if target.gives == "nothing" and objective.continuation_weight == 0:
         raise ConfigError(
-            f'{where}target is "none" and {where}continuation_weight is 0: nothing would be learnt; '
+            f'{where}target is "{target.name}" and {where}continuation_weight is 0: nothing would be learnt; '
             "name a target, or give the continuations a weight"
         )
-    if objective.redraws and objective.target != "centred":
+    if objective.redraws and "redraws" not in target.uses:
+        able = ", ".join(f'"{t.name}"' for t in TARGETS.values() if "redraws" in t.uses)
         raise ConfigError(
-            f'{where}redraws is {objective.redraws} and {where}target "{objective.target}": only "centred" has a '
+            f'{where}redraws is {objective.redraws} and {where}target "{target.name}": only {able} has a '
             f"baseline at the same fork, so set {where}redraws=0"
         )
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-from omniopd.config.settings import CONTROLS, LABELLED, AuditConfig, ObjectiveConfig, Recipe
+from omniopd.config.settings import AuditConfig, ObjectiveConfig, Recipe
 from omniopd.errors import ConfigError
+from omniopd.method.controls import CONTROLS
+from omniopd.method.targets import TARGETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +60,15 @@ class Method:
 
 def _controls(objective: ObjectiveConfig) -> tuple[str, ...]:
     if objective.continuation_weight > 0:
-        return ("self_teacher",)
-    if objective.target == "posterior_kl":
-        return tuple(name for name in CONTROLS[1:] if name != "prior_only")  # the prior alone is the student
-    return CONTROLS[1:]
+        return tuple(name for name, control in CONTROLS.items() if control.asks_student)
+    return tuple(name for name, control in CONTROLS.items() if TARGETS[objective.target].allows(control))
 
 
 def _in_words(recipe: Recipe) -> str:
     """The target, the audit's size, and what else is not usual."""
     audit, objective = recipe.audit, recipe.objective
     said = [f"text: {objective.target}", f"M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"]
-    if objective.target not in (*LABELLED, "none"):
+    if (target := TARGETS.get(objective.target)) is None or target.gives == "weights":
         said.append(audit.similarity)
     if audit.scheduler != AuditConfig().scheduler:
         said.append(f"{audit.scheduler} forks")

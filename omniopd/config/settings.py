@@ -1,4 +1,4 @@
-"""The settings of a recipe, as frozen dataclasses. Knows names and defaults, neither files nor what they build.
+"""The settings of a recipe, as frozen dataclasses: names and defaults.
 
 The words are those of the paper's notation table: M `forks`, C `chunk_tokens`, N `samples`, α `concentration`,
 β `anchor_weight`. What each setting is for stands in `bounds.SETTINGS`; here is only what takes more than a line.
@@ -9,11 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SCHEDULERS = ("peak", "random", "early", "causal")
-SIMILARITIES = ("characters", "tokens", "rouge1", "exact", "embedding")
-TARGETS = ("paper", "centred", "labels", "posterior_kl", "prefix_credit", "none")
-LABELLED = ("labels", "posterior_kl")  # targets that name tokens of the teacher's
-CONTROLS = ("none", "constant", "shuffled", "prior_only", "self_teacher")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 PRECISIONS = ("float32", "bfloat16")

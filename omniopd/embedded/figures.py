@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from omniopd.method.forks import peak_forks
+from omniopd.method.tensors import peak_forks
 from omniopd.models.architecture.reading import left_padded
 from omniopd.models.text.chat import prompt_ids
 from omniopd.tasks.stories import Stories

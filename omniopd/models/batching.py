@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from omniopd.method.targets import ForkTarget
+from omniopd.method.evidence import ForkTarget
 from omniopd.types import AuditedRollout, Rollout
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ def target_batch(
         raise ValueError(f"{len(targets)} targets for {audits} audits: give one target per audit, in order")
     batch, time = mask.shape
     weights, in_chunk = torch.zeros(batch, time), torch.zeros(batch, time, dtype=torch.bool)
-    labels: list[tuple[int, int, dict[int, float]]] = []
+    labels: list[tuple[int, int, Mapping[int, float]]] = []
     texts: list[list[tuple[int, tuple[int, ...], float]]] = [[] for _ in audited]
     remaining = iter(targets)
     for row, rollout in enumerate(audited):

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DistillationTrainer
 from trl.models.utils import unwrap_model_for_generation
 
-from omniopd.method.targets import ForkTarget
+from omniopd.method.evidence import ForkTarget
 from omniopd.models.batching import sequences
 from omniopd.models.sampling import sample
 from omniopd.models.token_stats import sequence_statistics

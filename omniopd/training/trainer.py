@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.auditing import audit, evidence, similarity_named
 from omniopd.errors import ConfigError
-from omniopd.method.forks import schedule
-from omniopd.method.targets import fork_targets
+from omniopd.method.targets import TARGETS
+from omniopd.method.tensors import fork_targets, schedule
 from omniopd.models.batching import sequences, target_batch
 from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
 from omniopd.models.text.token_text import whole_characters
@@ -183,7 +183,7 @@ class OmniOPDTrainer(OnPolicyTrainer):
                 self._normaliser(),
                 self.temperature,
                 self._continuation_forwards(unwrapped_student, inputs),
-                concentration=self.args.concentration if self.args.target == "posterior_kl" else None,
+                concentration=self.args.concentration if TARGETS[self.args.target].gives == "counts" else None,
             )
         if "row_id" in inputs:
             self._loss_sums = LossSums.joined([self._loss_sums, made.sums])

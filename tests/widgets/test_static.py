@@ -34,7 +34,7 @@ def test_a_script_has_no_sink(path: Path) -> None:
 
 @pytest.mark.parametrize("path", VIEWS, ids=names(VIEWS))
 def test_a_view_joins_to_one_module(path: Path) -> None:
-    joined = _assets.script(path.name)
+    joined = _assets.script(path)
     assert len(re.findall(r"^export ", joined, re.MULTILINE)) == 1
     assert not re.search(r"^import\b", joined, re.MULTILINE)
 
@@ -49,7 +49,7 @@ def test_node_can_parse_every_script_and_every_joined_view() -> None:
         " catch (e) { console.log(name + ': ' + e.message); }"
     )
     texts = [(p.name, p.read_text(encoding="utf-8")) for p in SCRIPTS]
-    texts += [(f"joined {p.name}", _assets.script(p.name)) for p in VIEWS]
+    texts += [(f"joined {p.name}", _assets.script(p)) for p in VIEWS]
     command = ["node", "--experimental-vm-modules", "--no-warnings", "-e", check]
     done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=True)
     assert done.stdout == ""

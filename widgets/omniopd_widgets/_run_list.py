@@ -13,10 +13,11 @@ from omniopd.errors import RunError
 from omniopd.runs.listing import UNREADABLE, listed_folders, row
 from omniopd.runs.status import GOING_ON
 from omniopd.runs.store import EVALS, MANIFEST, STATUS, STEPS
-from omniopd_widgets._safe import shorten, to_json
+from omniopd_widgets._safe import JsonObject, shorten, to_json
 
 ROWS = 600
 _TEXTS = ("name", "method", "target", "control", "student", "teacher", "created", "message")
+_NUMBERS = ("step", "steps", "loss", "best_accuracy", "gain", "teacher_tokens", "cost_usd")
 _FILES = (MANIFEST, STATUS, STEPS, EVALS)
 
 
@@ -34,7 +35,7 @@ class RunList:
         if self.folder.exists() and not self.folder.is_dir():
             raise RunError(f"{self.folder} is no folder: give the one that holds the runs")
 
-    def look(self) -> list[dict[str, Any]]:
+    def look(self) -> list[JsonObject]:
         """All runs, newest first. Raises RunError where the folder cannot be read, or is gone with the runs it held."""
         if not self.paths and not self.folder.exists():
             return []
@@ -48,7 +49,7 @@ class RunList:
         order = sorted(found, key=lambda path: (str(facts[path]["created"]), str(path)), reverse=True)
         self.hidden = max(0, len(order) - ROWS)
         places = {path: path.relative_to(self.folder).as_posix() for path in order}
-        self.paths = {str(to_json(places[path])): path for path in order}
+        self.paths = {to_json(places[path]): path for path in order}
         return [_json_row(path, places[path], facts[path]) for path in order[:ROWS]]
 
     def _facts(self, path: Path) -> dict[str, Any]:
@@ -60,16 +61,14 @@ class RunList:
         return known[1]
 
 
-def _json_row(path: Path, place: str, facts: dict[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {"id": place, "state": facts["state"], "readable": facts["state"] != UNREADABLE}
+def _json_row(path: Path, place: str, facts: dict[str, Any]) -> JsonObject:
+    made = {"id": place, "state": facts["state"], "readable": facts["state"] != UNREADABLE}
     made |= {name: shorten(str(facts[name]), 160) if facts[name] is not None else "" for name in _TEXTS}
+    made |= {name: facts[name] for name in _NUMBERS}
     # Beside its own row a run's folder says nothing.
     made["message"] = shorten(str(facts["message"]).replace(f"{path}{os.sep}", ""), 240)
-    made |= {
-        name: facts[name] for name in ("step", "steps", "loss", "best_accuracy", "gain", "teacher_tokens", "cost_usd")
-    }
     made["seed"] = facts["seed"] if isinstance(facts["seed"], int) else None
-    return dict(to_json(made))
+    return to_json(made)
 
 
 def _signature(file: Path) -> tuple[int, int, int] | None:

@@ -21,7 +21,7 @@ from omniopd.method.what_if import posterior_of, shares, spread_interval_of, sub
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._prices import Quoted, StepUsage, TokenPrice, quote, usage_of
-from omniopd_widgets._safe import SafeHTML, element, table, to_json
+from omniopd_widgets._safe import JsonObject, SafeHTML, element, tables, to_json
 
 RECORDED = "recorded"
 CENTRINGS = ("none", "others", "these")
@@ -42,7 +42,7 @@ class Order:
     price: Quoted
 
 
-class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"):
+class PosteriorPlot(View):
     """Show the posteriors of a rollout's audits (or of a list of audits).
 
     Args:
@@ -146,24 +146,17 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
             return [element("p", "No audits: ask the teacher about a fork first.")]
         headers = ["fork", "entropy", "π̄ (prior)", "k / N (data)", "π̂ (posterior)", "95 % by the spread", "weight"]
         rows = [
-            [
-                f"{a.start}–{a.stop - 1}",
-                f"{a.entropy:.2f}",
-                f"{r['prior']:.3f}",
-                f"{r['share']:.3f}",
-                f"{r['posterior_mean']:.3f}",
-                f"{r['spread'][0]:.3f} – {r['spread'][1]:.3f}",
-                f"{r['weight']:+.3f}",
-            ]
+            (
+                f"{a.start}–{a.stop - 1}", f"{a.entropy:.2f}", f"{r['prior']:.3f}", f"{r['share']:.3f}",
+                f"{r['posterior_mean']:.3f}", f"{r['spread'][0]:.3f} – {r['spread'][1]:.3f}", f"{r['weight']:+.3f}",
+            )
             for a, r in zip(self._audits, self._numbers(), strict=True)
-        ]
+        ]  # fmt: skip
         note = (
             f"φ: {self.similarity}, N = {self.samples}, α = {self.concentration:g}, centring: {self.centring}. "
             "The Beta with mean π̂ is the paper's nominal posterior: k is a sum of similarities and no count."
         )
-        step = 60
-        tables = [table(headers, rows[at : at + step]) for at in range(0, len(rows), step)]
-        return [element("p", note), *tables]
+        return [element("p", note), *tables(headers, rows, 60)]
 
     @validate("concentration")
     def _no_negative_concentration(self, proposal: Any) -> float:
@@ -292,14 +285,10 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         return (self.others_share or 0.0) if self.centring == "others" else sum(own_shares) / len(own_shares)
 
 
-def _fork(audit: AuditRecord) -> dict[str, Any]:
-    shown: dict[str, Any] = to_json(
+def _fork(audit: AuditRecord) -> JsonObject:
+    return to_json(
         {
-            "start": audit.start,
-            "stop": audit.stop,
-            "entropy": audit.entropy,
-            "prior": audit.prior,
+            "start": audit.start, "stop": audit.stop, "entropy": audit.entropy, "prior": audit.prior,
             "text": audit.chunk[:LABEL_CHARACTERS],
         }
-    )
-    return shown
+    )  # fmt: skip

@@ -6,6 +6,7 @@ Knows names and numbers; does nothing itself. A press of a button counts up `pre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import traitlets as t
 
@@ -17,7 +18,7 @@ ACTIONS = ("answer", "ask", "ask_all", "use")
 _SHOWN = 400  # characters of a problem in the list
 
 
-class QuestionBar(View, script="question_bar.js", style="question_bar.css"):
+class QuestionBar(View):
     """The workbench's controls.
 
     `problem_index` chooses among `problems`, `own_text` (where not empty) takes their place. `settings` are those of
@@ -25,7 +26,7 @@ class QuestionBar(View, script="question_bar.js", style="question_bar.css"):
     that is open), ask_all, use. `prices` says what each action would take, `busy` what is going on ("" for nothing).
     """
 
-    problems = t.List().tag(sync=True)
+    problems: t.List[str] = t.List().tag(sync=True)
     problem_index = t.Int(0).tag(sync=True)
     own_text = t.Unicode("").tag(sync=True)
     seed = t.Int(0).tag(sync=True)
@@ -38,9 +39,9 @@ class QuestionBar(View, script="question_bar.js", style="question_bar.css"):
     student = t.Unicode("").tag(sync=True)
     busy = t.Unicode("").tag(sync=True)
     has_answer = t.Bool(False).tag(sync=True)
-    pressed = t.Dict({"action": "", "count": 0}).tag(sync=True)
+    pressed: t.Dict[str, Any] = t.Dict({"action": "", "count": 0}).tag(sync=True)
 
-    def __init__(self, problems: Sequence[str] = (), **traits: object) -> None:
+    def __init__(self, problems: Sequence[str] = (), **traits: Any) -> None:
         super().__init__(
             problems=[to_json(text) for text in problems],
             choices={

@@ -8,7 +8,6 @@ button only; a teacher that runs here is asked as soon as a fork is opened.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import ipywidgets
@@ -18,7 +17,7 @@ from omniopd.errors import OmniOPDError
 from omniopd.pipeline.session import Session
 from omniopd.records import RolloutRecord
 from omniopd_widgets._base import View
-from omniopd_widgets._stack import Stack
+from omniopd_widgets._worker import Worker
 from omniopd_widgets.audit_panel import AuditPanel
 from omniopd_widgets.posterior_plot import Order, PosteriorPlot
 from omniopd_widgets.question_bar import QuestionBar
@@ -32,7 +31,7 @@ SHOWN_SETTINGS = (
 READABLE = {"audit.forks": 4, "audit.chunk_tokens": 6, "audit.similarity": "characters", "objective.target": "paper"}
 
 
-class Workbench(Stack):
+class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """One screen: prompt → rollout → forks → audit → posterior → "train with these settings" → launcher.
 
     Args:
@@ -60,8 +59,6 @@ class Workbench(Stack):
         start = READABLE if recipe == "embedded" else {}
         self.exploration = exploration or Session(recipe, **{**start, **named})
         self._problems = self.exploration.problems(problems)
-        self._work = ThreadPoolExecutor(1, thread_name_prefix="workbench")
-        self._pending: Future[None] | None = None
         self._showing = False
         flat = _dotted_settings(self.exploration)
         self.bar = QuestionBar(
@@ -71,6 +68,7 @@ class Workbench(Stack):
             student=self.exploration.student.name,
             teacher=self.exploration.recipe.teacher.model,
         )
+        self._worker = Worker(self.bar, "workbench")
         self.rollout = RolloutView(_EMPTY, anchor_weight=self.exploration.recipe.objective.anchor_weight)
         self.panel = AuditPanel(_EMPTY)
         self.posterior = PosteriorPlot()
@@ -94,7 +92,7 @@ class Workbench(Stack):
         bar = self.bar
         asked = bar.own_text or self._problems[bar.problem_index]
         seed, temperature = bar.seed, bar.temperature
-        self._later("the student answers …", lambda: self._show(self.exploration.answer(asked, seed, temperature)))
+        self._worker.do("the student answers …", lambda: self._show(self.exploration.answer(asked, seed, temperature)))
 
     def ask(self, position: int | None = None) -> None:
         """Ask the teacher at a token (the selected one by default)."""
@@ -103,31 +101,35 @@ class Workbench(Stack):
         def work() -> None:
             self._show(self.exploration.ask([self.exploration.fork_at(at)]), at)
 
-        self._later(f"the teacher continues at token {at} …", work)
+        self._worker.do(f"the teacher continues at token {at} …", work)
 
     def ask_all(self) -> None:
         """Ask the teacher at every fork that training would audit."""
-        self._later(
+        self._worker.do(
             "the teacher continues at all forks …",
             lambda: self._show(self.exploration.ask(self.exploration.forks()), self.rollout.selected),
         )
 
     def wait(self, timeout_s: float = 120.0) -> Workbench:
         """Return when the last thing asked for is done; its error, if any, is in `bar.problem`."""
-        pending = self._pending
-        if pending is not None:
-            pending.result(timeout_s)
+        self._worker.wait(timeout_s)
         return self
 
     def close(self) -> None:
         """Take everything off the page and end the thread."""
-        self._work.shutdown(wait=False, cancel_futures=True)
+        self._worker.close(drop=True)
         for view in (*self.views, *([self.launcher] if self.launcher else [])):
             view.close()
         super().close()
 
     def __repr__(self) -> str:
         return f"Workbench({self.bar.summary()})"
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        """The box, with a fixed repr, and with what its views leave behind where no kernel runs."""
+        data: dict[str, Any] = super()._repr_mimebundle_(**options) or {}
+        html = "".join(str(view.fallback_html()) for view in self.views)
+        return data | {"text/plain": repr(self), "text/html": html}
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -170,7 +172,7 @@ class Workbench(Stack):
             self._show(self.exploration.record(), self.rollout.selected)
             self._show(self.exploration.ask(self.exploration.forks()), self.rollout.selected)
 
-        self._later("the teacher continues at all forks …", work)
+        self._worker.do("the teacher continues at all forks …", work)
 
     def _settings_changed(self, change: dict[str, Any]) -> None:
         changed = {name: value for name, value in change["new"].items() if value != change["old"].get(name)}
@@ -185,7 +187,7 @@ class Workbench(Stack):
                 self._show(self.exploration.record(), self.rollout.selected)
 
         if changed and not self._showing:
-            self._later("comparing again …", work)
+            self._worker.do("comparing again …", work)
 
     def _use(self) -> None:
         if self.launcher is None:
@@ -263,22 +265,6 @@ class Workbench(Stack):
                 prices[action] = {"text": str(price), "paid": price.is_paid}
         prices["use"] = {"text": "free", "paid": False}
         self.bar.prices = prices
-
-    def _later(self, what: str, work: Callable[[], None]) -> None:
-        """Do the work in the workbench's thread, one thing after the other; what goes wrong is shown, never lost."""
-
-        def run() -> None:
-            self.bar.busy, self.bar.problem = what, ""
-            try:
-                work()
-            except OmniOPDError as error:
-                self.bar.problem = str(error)
-            except Exception as error:
-                self.bar.problem = f"{type(error).__name__}: {error}"
-            finally:
-                self.bar.busy = ""
-
-        self._pending = self._work.submit(run)
 
     @staticmethod
     def _made_launcher(runs: str) -> Any:

@@ -19,7 +19,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from omniopd.config import load_recipe
-from omniopd.method.forks import schedule
+from omniopd.method.tensors import schedule
 from omniopd.models.loading import load_model, load_tokenizer
 from omniopd.models.sampling import sample
 from omniopd.models.text.token_text import encode_all, whole_characters

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from omniopd.method.similarity import BY_NAME
+from omniopd.method.similarity import without_model
 from omniopd.models.embedding import embedding_similarity
 
 SYSTEMS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=2000)
     options = parser.parse_args()
     questions = read(options.folder / "example_model_solutions.jsonl")
-    scores: dict[str, Score] = {name: _mean_of(similarity) for name, similarity in BY_NAME.items()}
+    scores: dict[str, Score] = {name: _mean_of(compare) for name, compare in without_model().items()}
     # The lab's own embedding was trained on its own stories: what a small, foreign one is worth on other text.
     scores["embedding, the lab's"] = _mean_of(embedding_similarity("embedded:embedding"))
     scores["control: shortness"] = lambda text, _: -float(len(text))
@@ -113,8 +113,8 @@ def _references(question: tuple[str, list[tuple[str, bool]]], without: int) -> l
     return [question[0], *(text for place, (text, right) in enumerate(question[1]) if right and place != without)]
 
 
-def _mean_of(similarity: Callable[..., object]) -> Score:
-    return lambda text, references: float(similarity(text, references).mean())  # type: ignore[attr-defined]
+def _mean_of(similarity: Callable[..., Iterable[float]]) -> Score:
+    return lambda text, references: float(np.mean([float(value) for value in similarity(text, references)]))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 import torch
 from rapidfuzz.distance import Levenshtein
 
-from omniopd.method.similarity import BY_NAME, edit_similarity
+from omniopd.method.similarity import without_model
+from omniopd.method.tensors import edit_similarity, in_tensors
 
 FORKS, SAMPLES = 80, 10
 BARE, PLAIN, OURS = "bare rapidfuzz loop", "plain Python Levenshtein", "edit_similarity"
@@ -88,7 +89,7 @@ def main() -> int:
     variants: dict[str, tuple[Callable[[Pairs], object], float, int]] = {OURS: (ours(edit_similarity), 1, 5)}
     variants[BARE] = (bare, 1, 5)
     variants[PLAIN] = (plain, 1 / FORKS, 1)
-    variants |= {f.__name__: (ours(f), 1, 5) for f in BY_NAME.values() if f is not edit_similarity}
+    variants |= {name: (ours(in_tensors(f)), 1, 5) for name, f in without_model().items() if name != "characters"}
     times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, (call, share, repeats) in variants.items():

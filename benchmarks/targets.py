@@ -21,8 +21,9 @@ from omniopd import embedded
 from omniopd.auditing import audit, evidence, similarity_named
 from omniopd.evaluation.gradients import BatchGradients, GradientReport, flat_gradient, judge
 from omniopd.io.quiet import quiet_libraries
-from omniopd.method.forks import schedule
-from omniopd.method.targets import fork_targets
+from omniopd.method.controls import CONTROLS
+from omniopd.method.targets import TARGETS
+from omniopd.method.tensors import fork_targets, schedule
 from omniopd.models.batching import rollout_batch, target_batch
 from omniopd.models.sampling import sample
 from omniopd.teachers.local import LocalTeacher
@@ -43,7 +44,6 @@ class Case:
     depth: int = 1
     redraws: int = 0
     continuation_weight: float = 0.0
-    self_teacher: bool = False
 
 
 CASES = [
@@ -65,13 +65,13 @@ CASES = [
     Case("labels, random forks", scheduler="random"),
     Case("labels, early forks", scheduler="early"),
     Case("labels, causal forks", scheduler="causal"),
-    Case("control: labels, self-teacher", self_teacher=True),
+    Case("control: labels, self-teacher", control="self_teacher"),
     Case("control: labels, shuffled", control="shuffled"),
     Case("control: labels, constant", control="constant"),
     Case("control: labels, prior only", control="prior_only"),
-    Case("control: posterior KL, self-teacher", "posterior_kl", self_teacher=True),
+    Case("control: posterior KL, self-teacher", "posterior_kl", control="self_teacher"),
     Case("control: posterior KL, shuffled", "posterior_kl", control="shuffled"),
-    Case("control: centred, self-teacher", "centred", self_teacher=True),
+    Case("control: centred, self-teacher", "centred", control="self_teacher"),
     Case("control: centred, shuffled", "centred", control="shuffled"),
     Case("control: centred, prior only", "centred", control="prior_only"),
     Case("control: paper, constant", "paper", "characters", control="constant"),
@@ -121,7 +121,7 @@ class Bench:
         audits: dict[tuple, list[AuditedRollout]] = {}
         for case in CASES:
             # Cases that differ in their similarity alone compare the same texts.
-            asked = (case.scheduler, case.redraws, case.self_teacher)
+            asked = (case.scheduler, case.redraws, CONTROLS[case.control].asks_student)
             if asked not in audits:
                 audits[asked] = self._audit(rollouts, case, batch)
             yield case.name, self._case(_compared(audits[asked], case), case, batch)
@@ -131,7 +131,7 @@ class Bench:
         return audit(
             rollouts,
             [schedule(case.scheduler, r.entropies, o.forks, o.chunk_tokens, chooser) for r in rollouts],
-            self.student_as_teacher if case.self_teacher else self.teacher,
+            self.student_as_teacher if CONTROLS[case.control].asks_student else self.teacher,
             similarity_named(case.similarity, case.power),
             o.samples,
             tokenizer=self.lab.tokenizer,
@@ -151,7 +151,7 @@ class Bench:
             inputs = rollout_batch(part, self.lab.tokenizer.pad_token_id)
             mask = inputs["completion_mask"].bool()
             inputs |= target_batch(own, flat, mask, continuation_weight=case.continuation_weight).tensors()
-            counts = 1.0 if case.target == "posterior_kl" else None
+            counts = 1.0 if TARGETS[case.target].gives == "counts" else None
             return micro_batch_loss(self.lab.student, inputs, None, 0.0, 1.0, concentration=counts).total
 
         return self._halves([item.rollout for item in audited], loss)

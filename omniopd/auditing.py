@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from omniopd.errors import ConfigError
+from omniopd.method.evidence import ForkEvidence
 from omniopd.method.forks import teacher_tokens
 from omniopd.method.posterior import chunk_probability
-from omniopd.method.similarity import BY_NAME, powered
-from omniopd.method.targets import ForkEvidence
+from omniopd.method.similarity import SIMILARITIES
+from omniopd.method.tensors import in_tensors, powered
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.identity import check_token_ratio
 from omniopd.types import (
@@ -106,14 +106,14 @@ def audit(
 
 
 def evidence(audited: Sequence[AuditedRollout], first_rollout: int = 0) -> list[ForkEvidence]:
-    """The numbers that targets are made of, in the order of rollouts and forks; π̄ from the rollout's own logprobs."""
+    """The numbers that targets are made of, in the order of rollouts and forks."""
     return [
         ForkEvidence(
             rollout=first_rollout + row,
             chunk_ids=a.chunk_ids,
             soft_count=a.soft_count,
             samples=a.samples,
-            prior=float(chunk_probability(item.rollout.logprobs[a.fork.start : a.fork.stop])),
+            prior=a.prior,
             continuation_ids=a.continuation_ids,
             redraw_share=a.redraw_similarity,
         )
@@ -124,13 +124,11 @@ def evidence(audited: Sequence[AuditedRollout], first_rollout: int = 0) -> list[
 
 def similarity_named(name: str, power: float = 1.0, embedding_model: str = "embedded:embedding") -> Similarity:
     """The similarity of a setting: one of `method.similarity`, or the embedding cosine, to a power."""
-    if name == "embedding":
-        from omniopd.models.embedding import embedding_similarity
+    if (compare := SIMILARITIES[name].compare) is not None:
+        return powered(in_tensors(compare), power)
+    from omniopd.models.embedding import embedding_similarity
 
-        return powered(embedding_similarity(embedding_model), power)
-    if name not in BY_NAME:
-        raise ConfigError(f"audit.similarity is {name!r}: it must be one of embedding, {', '.join(BY_NAME)}")
-    return powered(BY_NAME[name], power)
+    return powered(embedding_similarity(embedding_model), power)
 
 
 def _tokens(fork: Fork) -> int:
@@ -228,6 +226,7 @@ def _compare(
         continuation_ids=cut.ids,
         similarities=similarity(chunk, cut.texts),
         continuations=answer,
+        prior=float(chunk_probability(rollout.logprobs[fork.start : fork.stop])),
         redraw_similarity=redraw_similarity,
     )
 

@@ -30,6 +30,12 @@ class Posterior:
     agree: float
     disagree: float
 
+    @classmethod
+    def of(cls, soft_count: float, samples: int, prior: float, concentration: float = 1.0) -> Posterior:
+        """Pseudo-counts k + α π̄ for the chunk, the rest of N + α against it."""
+        agree = soft_count + concentration * prior
+        return cls(agree, samples + concentration - agree)
+
     @property
     def mean(self) -> float:
         return self.agree / (self.agree + self.disagree)
@@ -88,9 +94,7 @@ class AuditRecord:
 
     @property
     def posterior(self) -> Posterior:
-        samples = len(self.texts)
-        agree = self.soft_count + self.concentration * self.prior
-        return Posterior(agree, samples + self.concentration - agree)
+        return Posterior.of(self.soft_count, len(self.texts), self.prior, self.concentration)
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,8 +143,8 @@ class Audit:
 
     `chunk` and `texts` are cut to the same number of student tokens. `continuation_ids[i]` are the student tokens of
     text i as they follow the prefix (the end-of-turn token closes one that stopped), or None where writing the text
-    down changes the tokens of the prefix itself: such texts give no token labels. `reencodes` says that the prefix's
-    text, encoded anew, gives other tokens than those that the student wrote.
+    down changes the tokens of the prefix itself: such texts give no token labels. `prior` is π̄ of the chunk.
+    `reencodes` says that the prefix's text, encoded anew, gives other tokens than those that the student wrote.
     """
 
     fork: Fork
@@ -154,6 +154,7 @@ class Audit:
     continuation_ids: tuple[tuple[int, ...] | None, ...]
     similarities: Float[Tensor, " continuation"]
     continuations: Continuations
+    prior: float
     redraw_similarity: float | None = None
     reencodes: bool = False
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from omniopd.method.similarity import edit_similarity
+from omniopd.method.tensors import edit_similarity
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted import background
 from omniopd.teachers.hosted.fetch import RetryPolicy

@@ -12,12 +12,8 @@ from omniopd.config.reading import (
     with_settings,
 )
 from omniopd.config.settings import (
-    CONTROLS,
     HANDOVERS,
     METHODS,
-    SCHEDULERS,
-    SIMILARITIES,
-    TARGETS,
     TASKS,
     AuditConfig,
     EvaluationConfig,
@@ -28,6 +24,10 @@ from omniopd.config.settings import (
     TeacherConfig,
     TrainingConfig,
 )
+from omniopd.method.controls import CONTROLS
+from omniopd.method.forks import SCHEDULERS
+from omniopd.method.similarity import SIMILARITIES
+from omniopd.method.targets import TARGETS
 
 __all__ = [
     "CONTROLS",

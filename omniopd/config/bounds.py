@@ -9,28 +9,28 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from omniopd.config.settings import (
-    CONTROLS,
     DEVICES,
     DTYPES,
     HANDOVERS,
     METHODS,
     PRECISIONS,
-    SCHEDULERS,
     SCHEDULES,
-    SIMILARITIES,
-    TARGETS,
     TASKS,
     TRACKERS,
     Recipe,
 )
 from omniopd.errors import ConfigError
+from omniopd.method.controls import CONTROLS
+from omniopd.method.forks import SCHEDULERS
+from omniopd.method.similarity import SIMILARITIES
+from omniopd.method.targets import TARGETS
 
 MANY = 2**31 - 1  # counts stay what every library underneath can hold
 HOT, LONG, DEAR = 100.0, 1e7, 1e9  # temperatures, seconds (115 days), dollars and rates: beyond is a slip of the pen
@@ -41,17 +41,22 @@ _HALF = re.compile("[\ud800-\udfff]")
 class Setting:
     """One line of the table. Numbers lie in [least, most], or above `least` where `open_`; of a list, each of them.
 
-    `words` are all that a text may be. A text may be empty only where `empty`, and hold what no path can (NUL) only
-    where `any_text`. A list may be empty, and never repeats itself.
+    `words` are all that a text may be (a registry may grow), all but `but`. A text may be empty only where `empty`,
+    and hold what no path can (NUL) only where `any_text`. A list may be empty, and never repeats itself.
     """
 
     says: str
     least: float = -math.inf
     most: float = math.inf
     open_: bool = False
-    words: tuple[str, ...] = ()
+    words: Collection[str] = ()
+    but: str = ""
     empty: bool = False
     any_text: bool = False
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return tuple(word for word in self.words if word != self.but)
 
 
 def _count(says: str, least: int = 1, most: int = MANY) -> Setting:
@@ -70,8 +75,8 @@ def _text(says: str, empty: bool = False) -> Setting:
     return Setting(says, empty=empty)
 
 
-def _word(says: str, words: tuple[str, ...]) -> Setting:
-    return Setting(says, words=words)
+def _word(says: str, words: Collection[str], but: str = "") -> Setting:
+    return Setting(says, words=words, but=but)
 
 
 SETTINGS: dict[str, Setting] = {
@@ -168,7 +173,7 @@ SETTINGS: dict[str, Setting] = {
     "evaluation.before": Setting("measure the untrained student, and a teacher that runs here"),
     "evaluation.at": _count("steps after which the student is measured as at its end", 0),
     "evaluation.batch": _count("answers written at once"),
-    "evaluation.controls": _word("controls that are trained and measured too", CONTROLS[1:]),
+    "evaluation.controls": _word("controls that are trained and measured too", CONTROLS, but="none"),
 }  # fmt: skip
 
 
@@ -223,7 +228,7 @@ def allowed(key: str) -> str:
     """The values of a setting in a few words; "" where any of its type will do."""
     bounds = SETTINGS[key]
     if bounds.words:
-        return ", ".join(bounds.words)
+        return ", ".join(bounds.choices)
     if math.isinf(bounds.least):
         return ""
     if bounds.least == 0 and not bounds.open_ and bounds.most > 1:
@@ -259,10 +264,10 @@ def _fault(value: Any, hint: Any, bounds: Setting, who: str) -> str:
 
 
 def _fault_of_text(value: str, bounds: Setting, who: str) -> str:
-    if bounds.words and value not in bounds.words:
-        near = difflib.get_close_matches(value, bounds.words, 1)
+    if bounds.words and value not in bounds.choices:
+        near = difflib.get_close_matches(value, bounds.choices, 1)
         guess = f"did you mean {near[0]!r}? " if near else ""
-        return f"{guess}{who} must be one of {', '.join(bounds.words)}"
+        return f"{guess}{who} must be one of {', '.join(bounds.choices)}"
     if not value and not bounds.empty:
         return f"{who} must be named ({bounds.says})"
     if _HALF.search(value):

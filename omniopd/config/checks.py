@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from omniopd.config.bounds import check_settings
-from omniopd.config.settings import CONTROLS, LABELLED, EvaluationConfig, Recipe
+from omniopd.config.settings import EvaluationConfig, Recipe
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redact
+from omniopd.method.controls import CONTROLS
+from omniopd.method.targets import TARGETS
 
 
 def check(recipe: Recipe) -> Recipe:
@@ -47,15 +49,16 @@ def check(recipe: Recipe) -> Recipe:
             f"audit.chunk_tokens is {audit.chunk_tokens}, longer than a rollout ({student.max_tokens}): "
             "lower it, or raise student.max_tokens"
         )
-    if objective.target in LABELLED and objective.depth > audit.chunk_tokens:
+    if TARGETS[objective.target].labelled and objective.depth > audit.chunk_tokens:
         raise ConfigError(
             f"objective.depth is {objective.depth}, deeper than a chunk ({audit.chunk_tokens}): "
             "lower it, or raise audit.chunk_tokens"
         )
     check_objective(objective.target, objective.concentration, objective.continuation_weight, "objective.")
-    if objective.redraws and objective.target != "centred":
+    if objective.redraws and "redraws" not in TARGETS[objective.target].uses:
+        able = ", ".join(f'"{t.name}"' for t in TARGETS.values() if "redraws" in t.uses)
         raise ConfigError(
-            f'objective.redraws is {objective.redraws} and objective.target "{objective.target}": only "centred" has a '
+            f'objective.redraws is {objective.redraws} and objective.target "{objective.target}": only {able} has a '
             "baseline at the same fork, so set objective.redraws=0"
         )
     if training.rollouts % training.micro_batch and training.rollouts > training.micro_batch:
@@ -74,14 +77,15 @@ def check(recipe: Recipe) -> Recipe:
 
 def check_objective(target: str, concentration: float, continuation_weight: float, where: str = "") -> None:
     """ConfigError for an objective that would learn nothing, or something else; `where` goes before the names."""
-    if target == "posterior_kl" and concentration == 0:
+    gives = TARGETS[target].gives
+    if gives == "counts" and concentration == 0:
         raise ConfigError(
-            f'{where}target is "posterior_kl" and {where}concentration is 0: without a prior the divergence to a '
+            f'{where}target is "{target}" and {where}concentration is 0: without a prior the divergence to a '
             "few texts is infinite; give it some weight, such as 1"
         )
-    if target == "none" and continuation_weight == 0:
+    if gives == "nothing" and continuation_weight == 0:
         raise ConfigError(
-            f'{where}target is "none" and {where}continuation_weight is 0: nothing would be learnt; '
+            f'{where}target is "{target}" and {where}continuation_weight is 0: nothing would be learnt; '
             "name a target, or give the continuations a weight"
         )
 
@@ -92,11 +96,9 @@ def _check_controls(recipe: Recipe) -> None:
     if recipe.method in ("white_box", "sft", "grpo"):
         known: Sequence[str] = ()
     elif recipe.method == "white_box_sampled" or by_texts:
-        known = ("self_teacher",)
-    elif recipe.objective.target == "posterior_kl":
-        known = tuple(name for name in CONTROLS[1:] if name != "prior_only")  # the prior alone is the student
+        known = [name for name, control in CONTROLS.items() if control.asks_student]
     else:
-        known = CONTROLS[1:]
+        known = [name for name, control in CONTROLS.items() if TARGETS[recipe.objective.target].allows(control)]
     why = " with continuation_weight" if by_texts else f" with target {recipe.objective.target}"
     what = f'method "{recipe.method}"' + (why if recipe.method == "omniopd" else "")
     offer = f"it has {', '.join(known)}" if known else "it has none"

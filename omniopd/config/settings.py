@@ -11,11 +11,6 @@ from typing import Any
 
 HANDOVERS = ("auto", "raw", "prefill", "instruction")
 METHODS = ("omniopd", "continuations", "white_box", "white_box_sampled", "sft", "grpo")
-SCHEDULERS = ("peak", "random", "early", "causal")
-SIMILARITIES = ("characters", "tokens", "rouge1", "exact", "embedding")
-TARGETS = ("paper", "centred", "labels", "posterior_kl", "prefix_credit", "none")
-LABELLED = ("labels", "posterior_kl")  # targets that name tokens of the teacher's
-CONTROLS = ("none", "constant", "shuffled", "prior_only", "self_teacher")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 PRECISIONS = ("float32", "bfloat16")

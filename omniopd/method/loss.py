@@ -4,7 +4,7 @@ L = ( Σ_chunks w_t · −log π_θ(y_t) + Σ_labels p_v · −log π_θ(v) + β
 
 Both terms share one constant normaliser, so that their relative weight is the paper's and the step does not depend on
 how long the rollouts of a batch happen to be. The loss is linear in the per-token log-probabilities and divergences:
-`loss_coefficients` are its coefficients, which `models.scoring` applies without ever holding (tokens × vocabulary).
+`loss_coefficients` are its coefficients, which `models.token_stats` applies without ever holding (tokens × vocabulary).
 """
 
 from __future__ import annotations
@@ -12,48 +12,49 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float
-from torch import Tensor
+
+from omniopd.method.arrays import Array, detached
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loss:
     """`total` is `chunk` + `anchor`; all three in nats, already divided by the normaliser."""
 
-    total: Float[Tensor, ""]
-    chunk: Float[Tensor, ""]
-    anchor: Float[Tensor, ""]
+    total: Float[Array, ""]
+    chunk: Float[Array, ""]
+    anchor: Float[Array, ""]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LossCoefficients:
     """L = Σ chunk · −log π(y) + Σ labels · −log π(v) + Σ anchor · KL."""
 
-    chunk: Float[Tensor, "batch time"]
-    anchor: Float[Tensor, "batch time"]
-    labels: Float[Tensor, "batch time label"] | None = None
+    chunk: Float[Array, "*batch time"]
+    anchor: Float[Array, "*batch time"]
+    labels: Float[Array, "*batch time label"] | None = None
 
 
 def loss_coefficients(
-    weights: Float[Tensor, "batch time"],
-    anchored: Bool[Tensor, "batch time"],
+    weights: Float[Array, "*batch time"],
+    anchored: Bool[Array, "*batch time"],
     anchor_weight: float,
     normaliser: float,
-    label_weights: Float[Tensor, "batch time label"] | None = None,
+    label_weights: Float[Array, "*batch time label"] | None = None,
 ) -> LossCoefficients:
     """What each token's terms are multiplied by. `weights` are per token, 0 outside chunks; detached."""
-    labels = None if label_weights is None else label_weights.detach() / normaliser
-    return LossCoefficients(weights.detach() / normaliser, anchored * (anchor_weight / normaliser), labels)
+    labels = None if label_weights is None else detached(label_weights) / normaliser
+    return LossCoefficients(detached(weights) / normaliser, anchored * (anchor_weight / normaliser), labels)
 
 
 def omniopd_loss(
-    logprobs: Float[Tensor, "batch time"],
-    anchor_kl: Float[Tensor, "batch time"],
-    weights: Float[Tensor, "batch time"],
-    anchored: Bool[Tensor, "batch time"],
+    logprobs: Float[Array, "*batch time"],
+    anchor_kl: Float[Array, "*batch time"],
+    weights: Float[Array, "*batch time"],
+    anchored: Bool[Array, "*batch time"],
     anchor_weight: float = 0.1,
     normaliser: float = 1.0,
-    label_logprobs: Float[Tensor, "batch time label"] | None = None,
-    label_weights: Float[Tensor, "batch time label"] | None = None,
+    label_logprobs: Float[Array, "*batch time label"] | None = None,
+    label_weights: Float[Array, "*batch time label"] | None = None,
 ) -> Loss:
     """The objective from per-token values: `logprobs` of the sampled tokens, KL(π_ref ‖ π_θ) at each position.
 

@@ -1,4 +1,4 @@
-"""What each recorded fork does to the loss: a twin of `loss.py` without torch, from records alone.
+"""What each recorded fork does to the loss, from records alone.
 
 Knows no model: the log-probability of a label that is not the student's own token stands in no record, and its part is
 then a lower bound.
@@ -9,9 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from omniopd.config.settings import ObjectiveConfig
-from omniopd.method.plain_targets import END, PlainTarget, chunk_of
+import numpy
+
+from omniopd.method.arrays import Array
+from omniopd.method.evidence import ForkTarget
+from omniopd.method.loss import omniopd_loss
+from omniopd.method.posterior import posterior_kl, posterior_label_weights
+from omniopd.method.recorded import END, chunk_of
+from omniopd.method.targets import TARGETS
 from omniopd.records import AuditRecord, RolloutRecord
 
 INCOMPLETE = "\ufffd"
@@ -75,10 +82,27 @@ class LossBreakdown:
         return abs(self.anchor) + sum(f.size for f in self.forks)
 
 
+@runtime_checkable
+class Objective(Protocol):
+    """The settings of the loss, such as a recipe's `ObjectiveConfig`."""
+
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def concentration(self) -> float: ...
+
+    @property
+    def anchor_weight(self) -> float: ...
+
+    @property
+    def anchor_on(self) -> str: ...
+
+
 def ledger(
     rollouts: Sequence[RolloutRecord],
-    targets: Sequence[PlainTarget],
-    objective: ObjectiveConfig | None = None,
+    targets: Sequence[ForkTarget],
+    objective: Objective,
     normaliser: float = 1.0,
 ) -> LossBreakdown:
     """The loss of these rollouts taken apart; `targets` run over their audits in order.
@@ -87,52 +111,53 @@ def ledger(
     length. With it, the parts of all rollouts of a step add up to the recorded losses (of the first micro-steps: the
     student has not moved since it sampled). The additive continuation cross-entropy is in no record and not here.
     """
-    objective = objective or ObjectiveConfig()
     remaining = iter(targets)
     parts, anchor, anchored_tokens = [], 0.0, 0
     for r in rollouts:
-        beside = set(range(len(r.pieces)))
+        logprobs, kl, beside = numpy.array(r.logprobs), numpy.zeros(len(r.pieces)), numpy.ones(len(r.pieces), bool)
+        kl[: len(r.anchor_kl)] = r.anchor_kl
         for a in r.audits:
-            parts.append(_part(r, a, next(remaining), objective))
-            beside -= set(range(a.start, a.stop))
-        anchored_tokens += len(beside)
-        anchor += objective.anchor_weight * sum(r.anchor_kl[t] for t in beside if t < len(r.anchor_kl))
+            parts.append(_part(r, a, next(remaining), objective, logprobs, kl))
+            beside[a.start : a.stop] = False
+        anchored_tokens += int(beside.sum())
+        anchor += float(omniopd_loss(logprobs, kl, 0.0 * kl, beside, objective.anchor_weight).anchor)
     return LossBreakdown(tuple(parts), anchor, anchored_tokens, normaliser)
 
 
 def _part(
-    rollout: RolloutRecord, audit: AuditRecord, target: PlainTarget, objective: ObjectiveConfig
+    rollout: RolloutRecord, audit: AuditRecord, target: ForkTarget, objective: Objective, logprobs: Array, kl: Array
 ) -> ForkContribution:
-    logprobs = rollout.logprobs[audit.start : audit.stop]
+    logprobs, kl = logprobs[audit.start : audit.stop], kl[audit.start : audit.stop]
+    anchored = numpy.full(len(kl), objective.anchor_on == "all")
+    loss = omniopd_loss(logprobs, kl, target.weights, anchored, objective.anchor_weight)
     known, mass, unknown = 0.0, 0.0, 0.0
     chunk = chunk_of(rollout, audit)
     for offset, slots in enumerate(target.labels):
-        own = chunk[offset]
+        own, own_logprob = chunk[offset], float(logprobs[offset])
         on_own, all_of_it = slots.get(own, 0.0), sum(slots.values())
         mass += all_of_it
         unknown += all_of_it - on_own
         # Where a label may be the student's own token, written otherwise, nothing is known of it.
         others = [w for token, w in slots.items() if token != own and _told_apart(token, own) and w > 0]
-        if objective.target != "posterior_kl":
-            known += _least_nll(others, logprobs[offset]) - on_own * logprobs[offset]
+        if TARGETS[objective.target].gives != "counts":
+            known += _least_nll(others, own_logprob) - on_own * own_logprob
         elif math.isclose(on_own + sum(others), all_of_it):
-            known += _least_divergence(on_own, sum(others), logprobs[offset], objective.concentration)
+            known += _least_divergence(on_own, sum(others), own_logprob, objective.concentration)
     if target.label_nll:
         known, unknown = sum(target.label_nll), 0.0
-    kl = sum(rollout.anchor_kl[audit.start : audit.stop])
     return ForkContribution(
         row=rollout.row,
         start=audit.start,
         stop=audit.stop,
         entropy=audit.entropy,
-        weight=sum(target.weights) / len(target.weights) if target.weights else 0.0,
-        nll=-sum(logprobs) / len(logprobs),
-        chunk=-sum(w * value for w, value in zip(target.weights, logprobs, strict=True)),
+        weight=float(target.weights.mean()) if len(target.weights) else 0.0,
+        nll=-float(logprobs.mean()),
+        chunk=float(loss.chunk),
         labels=known,
         label_mass=mass,
         label_mass_unknown=unknown,
-        kl=kl,
-        anchor=objective.anchor_weight * kl if objective.anchor_on == "all" else 0.0,
+        kl=float(kl.sum()),
+        anchor=float(loss.anchor),
     )
 
 
@@ -152,11 +177,13 @@ def _least_nll(weights: Sequence[float], own_logprob: float) -> float:
 
 
 def _least_divergence(on_own: float, on_others: float, own_logprob: float, concentration: float) -> float:
-    """The least KL(π_θ ‖ π̂) that counts can have (`posterior.posterior_kl`): that of two cells, the student's own token
-    and the rest; exact where no text begins with another token. Nothing is known without a prior or without counts."""
+    """The least KL(π_θ ‖ π̂) that counts can have: that of two cells, the student's own token and the rest; exact where
+    no text begins with another token. Nothing is known without a prior or without counts."""
     if concentration == 0 or on_own + on_others == 0:
         return 0.0
-    p = max(math.exp(own_logprob), 2.0**-500)  # a token that cannot be must not divide by 0
-    cells = ((p, on_own), (max(-math.expm1(own_logprob), 2.0**-24), on_others))
-    gained = sum(q * math.log1p(k / (concentration * q)) for q, k in cells)
-    return max(0.0, math.log1p((on_own + on_others) / concentration) - gained)
+    counts = numpy.array([on_own, on_others])
+    # A token that cannot be must not divide by 0, and 1 − p is at least what single precision can tell from 0.
+    cells = numpy.array([max(own_logprob, -500 * math.log(2)), math.log(max(-math.expm1(own_logprob), 2.0**-24))])
+    with numpy.errstate(divide="ignore"):  # of a count of 0
+        weights = posterior_label_weights(counts, cells, concentration)
+    return float(posterior_kl(counts, weights, concentration))

@@ -5,14 +5,14 @@ Knows the layout of a batch: responses padded on the right to `time`, label slot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from omniopd.method.targets import ForkTarget
+from omniopd.method.evidence import ForkTarget
 from omniopd.types import AuditedRollout, Rollout
 
 
@@ -76,7 +76,7 @@ def target_batch(
         raise ValueError(f"{len(targets)} targets for {audits} audits: give one target per audit, in order")
     batch, time = mask.shape
     weights, in_chunk = torch.zeros(batch, time), torch.zeros(batch, time, dtype=torch.bool)
-    labels: list[tuple[int, int, dict[int, float]]] = []
+    labels: list[tuple[int, int, Mapping[int, float]]] = []
     texts: list[list[tuple[int, tuple[int, ...], float]]] = [[] for _ in audited]
     remaining = iter(targets)
     for row, rollout in enumerate(audited):

@@ -20,9 +20,7 @@ from omniopd.auditing import audit, evidence, similarity_named
 from omniopd.config import Recipe, check, load_recipe, with_settings
 from omniopd.costs.request import CostEstimate, Unasked, inside, quote
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.method.forks import schedule
-from omniopd.method.similarity import exact_similarity
-from omniopd.method.targets import fork_targets
+from omniopd.method.tensors import exact_similarity, fork_targets, schedule
 from omniopd.models.sampling import sample
 from omniopd.models.text.token_text import whole_characters
 from omniopd.pipeline.build import ANSWERS, LocalModel, build_student, build_task, build_teacher, build_teacher_model

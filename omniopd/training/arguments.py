@@ -93,7 +93,7 @@ class OmniOPDConfig(DistillationConfig):
                 f"chunk_tokens is {self.chunk_tokens}, longer than a completion ({self.max_completion_length}): "
                 "lower it, or raise max_completion_length"
             )
-        if self.redraws and self.target != "centred":
+        if self.redraws and "redraws" not in TARGETS[self.target].uses:
             raise ConfigError(
                 f"redraws is {self.redraws} with target {self.target!r}: only `centred` has a same-fork baseline"
             )

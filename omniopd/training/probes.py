@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from trl.models.utils import unwrap_model_for_generation
 
 from omniopd.auditing import audit
-from omniopd.method.forks import schedule
+from omniopd.method.tensors import schedule
 from omniopd.models.sampling import sample
 from omniopd.models.text.token_text import whole_characters
 from omniopd.records import RolloutRecord

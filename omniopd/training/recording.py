@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from omniopd.method.posterior import chunk_probability, nominal_posterior
-from omniopd.method.targets import ForkTarget
+from omniopd.method.evidence import ForkTarget
 from omniopd.models.text.token_text import pieces_after
-from omniopd.records import AuditRecord, RolloutRecord, StepRecord
+from omniopd.records import AuditRecord, Posterior, RolloutRecord, StepRecord
 from omniopd.types import Audit, AuditedRollout, Rollout
 
 if TYPE_CHECKING:
@@ -53,7 +52,6 @@ def audit_record(
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> AuditRecord:
     """One audit with its posterior and, where a target was made, with weights and labels (as text)."""
-    prior = float(chunk_probability(rollout.logprobs[audit.fork.start : audit.fork.stop]))
     before: list[int] = rollout.token_ids[: audit.fork.start].tolist()
     labels: tuple[tuple[tuple[str, float], ...], ...] = ()
     if target is not None and tokenizer is not None:
@@ -74,8 +72,8 @@ def audit_record(
         texts=audit.texts,
         similarities=tuple(audit.similarities.tolist()),
         soft_count=audit.soft_count,
-        prior=prior,
-        posterior_mean=nominal_posterior(audit.soft_count, audit.samples, prior, concentration).mean,
+        prior=audit.prior,
+        posterior_mean=Posterior.of(audit.soft_count, audit.samples, audit.prior, concentration).mean,
         concentration=concentration,
         weights=() if target is None else tuple(target.weights.tolist()),
         labels=labels,

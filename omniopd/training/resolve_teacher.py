@@ -7,6 +7,7 @@ import copy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError
+from omniopd.method.controls import CONTROLS
 from omniopd.teachers.cache.identity import sampling_of
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.registry import teacher_named
@@ -19,7 +20,7 @@ def resolve_teacher(
     """The teacher that was given, by itself or by its name; under the control `self_teacher` a copy of `reference`, the
     student as it is now, sampled as that teacher is: cooled texts sharpen a student by themselves, which only a control
     that is cooled alike can show. Raises ConfigError for what is neither."""
-    if control == "self_teacher":
+    if CONTROLS[control].asks_student:
         return LocalTeacher(copy.deepcopy(reference).eval(), tokenizer, name="self", **sampling_of(teacher))
     if isinstance(teacher, str):
         return teacher_named(teacher)

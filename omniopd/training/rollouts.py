@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jaxtyping import Float
 from torch import Tensor
 
-from omniopd.method.targets import ForkTarget
+from omniopd.method.evidence import ForkTarget
 from omniopd.models.text.conversation import conversation
 from omniopd.models.text.token_text import pieces
 from omniopd.types import AuditedRollout, Prompt, Rollout

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from omniopd.method.targets import ForkTarget
+from omniopd.method.evidence import ForkTarget
 from omniopd.types import AuditedRollout, Usage
 
 

@@ -18,8 +18,9 @@ from trl import DistillationTrainer
 
 from omniopd.auditing import audit, evidence, similarity_named
 from omniopd.errors import ConfigError
-from omniopd.method.forks import schedule
-from omniopd.method.targets import ForkTarget, fork_targets
+from omniopd.method.evidence import ForkTarget
+from omniopd.method.targets import TARGETS
+from omniopd.method.tensors import fork_targets, schedule
 from omniopd.models.batching import target_batch
 from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
 from omniopd.models.text.chat import prompt_ids
@@ -251,7 +252,7 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixi
                 self.temperature,
                 self._continuation_forwards(unwrapped_student, inputs),
                 record="row_id" in inputs and self._records_rollouts(self.state.global_step + 1),
-                concentration=self.args.concentration if self.args.target == "posterior_kl" else None,
+                concentration=self.args.concentration if TARGETS[self.args.target].gives == "counts" else None,
             )
         if "row_id" in inputs:
             self._loss_sums = LossSums.joined([self._loss_sums, made.sums])

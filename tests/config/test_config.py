@@ -13,19 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import omniopd.config
-from omniopd.config import (
-    CONTROLS,
-    SCHEDULERS,
-    SIMILARITIES,
-    TARGETS,
-    Recipe,
-    load_recipe,
-    override,
-    recipe_from,
-    recipe_toml,
-)
+from omniopd.config import Recipe, load_recipe, override, recipe_from, recipe_toml
 from omniopd.errors import ConfigError
-from omniopd.method import forks, similarity, targets
 
 SHIPPED = sorted(p.stem for p in (Path(omniopd.config.__file__).parent.parent / "recipes").glob("*.toml"))
 
@@ -186,16 +175,6 @@ def test_an_unknown_recipe_names_a_near_one_and_a_broken_file_itself(tmp_path):
         load_recipe("papr")
     with pytest.raises(ConfigError, match=r"mine\.toml is no recipe"):
         load_recipe(written(tmp_path, "name = "))
-
-
-# ── the words a recipe may use are those that the method knows ───────────────────────────────────────────────────────
-
-
-def test_every_name_in_a_recipe_has_something_behind_it():
-    assert set(SIMILARITIES) == {*similarity.BY_NAME, "embedding"}
-    assert set(SCHEDULERS) == {*forks._SCHEDULERS, "random"}
-    assert set(TARGETS) == set(targets._TARGETS)
-    assert set(CONTROLS) == set(targets._CONTROLS)
 
 
 def test_both_terms_are_divided_by_a_fixed_length_the_longest_answer_unless_told():

@@ -89,7 +89,7 @@ def wrong() -> list[tuple[str, Any]]:
             found += [(key, as_given(key, ""))] * (not s.empty)
             found += [(key, "a\0b")] * (not s.any_text and not s.words)
         if is_list(key):
-            twice = SETTINGS[key].words[0] if s.words else ends(key)[0]
+            twice = SETTINGS[key].choices[0] if s.words else ends(key)[0]
             found += [(key, [twice, twice]), (key, twice), (key, None), (key, "none")]
     return found
 
@@ -189,7 +189,7 @@ def test_defaults_lie_within_the_bounds_and_every_word_is_allowed():
     for key, hint in every_setting().items():
         section, _, name = key.rpartition(".")
         check_setting(key, getattr(getattr(Recipe(), section), name) if section else getattr(Recipe(), key), hint)
-        for word in SETTINGS[key].words:
+        for word in SETTINGS[key].choices:
             check_setting(key, as_given(key, word))
 
 

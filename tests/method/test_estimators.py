@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from omniopd.method.entropy import token_entropy
-from omniopd.method.forks import schedule
+from omniopd.method.evidence import ForkEvidence, next_token_labels
 from omniopd.method.loss import omniopd_loss
 from omniopd.method.posterior import chunk_probability
-from omniopd.method.targets import ForkEvidence, fork_targets, next_token_labels
+from omniopd.method.tensors import fork_targets, schedule
 
 VOCAB, TIME, CHUNK = 2, 5, 2
 ROLLOUTS = list(itertools.product(range(VOCAB), repeat=TIME))

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omniopd.errors import ConfigError
-from omniopd.method.forks import causal_forks, early_forks, peak_forks, random_forks, schedule
+from omniopd.method.forks import chunk_starts, standing_out
+from omniopd.method.tensors import peak_forks, schedule
 from omniopd.types import Fork
 
 quick = settings(deadline=None, max_examples=80, derandomize=True)
@@ -100,13 +101,13 @@ def test_peaks_ignore_what_is_added_to_every_entropy():
 
 
 def test_early_forks_follow_each_other_from_the_first_token():
-    assert starts(early_forks(torch.rand(20), 3, 4)) == [0, 4, 8]
-    assert starts(early_forks(torch.rand(20), 100, 6)) == [0, 6, 12]
+    assert starts(schedule("early", torch.rand(20), 3, 4)) == [0, 4, 8]
+    assert starts(schedule("early", torch.rand(20), 100, 6)) == [0, 6, 12]
 
 
 def test_random_forks_are_the_generators_alone():
     def draw(seed: int, entropies: torch.Tensor) -> list[int]:
-        return starts(random_forks(entropies, 4, 3, torch.Generator().manual_seed(seed)))
+        return starts(schedule("random", entropies, 4, 3, torch.Generator().manual_seed(seed)))
 
     assert draw(5, torch.rand(60)) == draw(5, torch.zeros(60))
     assert len({tuple(draw(seed, torch.zeros(60))) for seed in range(20)}) == 20
@@ -114,7 +115,7 @@ def test_random_forks_are_the_generators_alone():
 
 def test_random_forks_reach_every_position_that_fits():
     generator = torch.Generator().manual_seed(0)
-    seen = {t for _ in range(300) for t in starts(random_forks(torch.zeros(8), 1, 3, generator))}
+    seen = {t for _ in range(300) for t in starts(schedule("random", torch.zeros(8), 1, 3, generator))}
     assert seen == {0, 1, 2, 3, 4, 5}
 
 
@@ -138,8 +139,9 @@ def slow_causal(entropies: list[float], forks: int, chunk_tokens: int, deviation
 def test_causal_forks_stand_out_from_the_tokens_before_them(seed):
     values = torch.rand(120, generator=torch.Generator().manual_seed(seed)) ** 3
     deviations = [0.0, 0.5, 1.0, 2.0][seed % 4]
-    found = causal_forks(values, 5, 4, deviations)
-    assert starts(found) == slow_causal(values.tolist(), 5, 4, deviations)
+    order = standing_out(values.tolist(), list, deviations)
+    found = chunk_starts(order, len(values), 5, 4)
+    assert found == slow_causal(values.tolist(), 5, 4, deviations)
     assert found
 
 
@@ -148,8 +150,9 @@ def test_causal_forks_stand_out_from_the_tokens_before_them(seed):
 def test_causal_forks_do_not_know_the_future(entropies, forks, chunk_tokens, cut):
     """The forks of a beginning are the whole rollout's, apart from chunks that no longer fit."""
     values = torch.tensor(entropies)
-    whole = causal_forks(values, forks, chunk_tokens)
-    assert causal_forks(values[:cut], forks, chunk_tokens) == [f for f in whole if f.stop <= min(cut, len(values))]
+    whole = schedule("causal", values, forks, chunk_tokens)
+    beginning = schedule("causal", values[:cut], forks, chunk_tokens)
+    assert beginning == [f for f in whole if f.stop <= min(cut, len(values))]
 
 
 def test_peak_forks_do_know_the_future():
@@ -160,9 +163,9 @@ def test_peak_forks_do_know_the_future():
 
 @pytest.mark.parametrize("level", [0.0, 0.1, 1 / 3, 2.7])
 def test_nothing_stands_out_of_a_plateau(level):
-    assert causal_forks(torch.full((500,), level), 10, 1, deviations=0.0) == []
+    assert list(standing_out(torch.full((500,), level).tolist(), list, deviations=0.0)) == []
 
 
 def test_an_unknown_scheduler_is_named_beside_the_known_ones():
-    with pytest.raises(ConfigError, match=r"'peek'.*random, peak, early, causal"):
+    with pytest.raises(ConfigError, match=r"'peek'.*peak, random, early, causal"):
         schedule("peek", torch.ones(9), 1, 1)

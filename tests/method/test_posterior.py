@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
 
 import pytest
 import torch
@@ -11,12 +13,13 @@ from hypothesis import strategies as st
 
 from omniopd.method.posterior import (
     chunk_probability,
-    mean_soft_share,
     nominal_posterior,
     posterior_kl,
     posterior_label_weights,
     posterior_mean,
+    shares,
     spread_interval,
+    subsample_spread,
 )
 from omniopd.records import Posterior
 
@@ -104,7 +107,8 @@ def test_an_impossible_token_makes_an_impossible_chunk():
 
 def test_the_nominal_beta_has_the_target_as_its_mean():
     for k, prior in ((0.0, 0.5), (3.2, 0.5), (5.0, 0.6), (10.0, 1.0)):
-        assert math.isclose(nominal_posterior(k, 10, prior).mean, mean_of(k, 10, prior), rel_tol=1e-6)
+        assert math.isclose(nominal_posterior([k / 10] * 10, prior).mean, mean_of(k, 10, prior), rel_tol=1e-6)
+    assert nominal_posterior((), 0.3, 2.0).mean == pytest.approx(0.3)
 
 
 def test_the_nominal_interval_at_k_7_of_10():
@@ -117,8 +121,8 @@ def test_the_nominal_interval_at_k_7_of_10():
 
 def test_the_spread_of_the_similarities_says_how_sure_their_mean_is():
     tight = torch.full((10,), 0.7) + torch.tensor([0.01, -0.01] * 5)
-    low, high = spread_interval(tight, prior=0.7)
-    nominal_low, nominal_high = nominal_posterior(7, 10, 0.7).interval()
+    low, high = spread_interval(tight.tolist(), prior=0.7)
+    nominal_low, nominal_high = Posterior.of(7, 10, 0.7).interval()
     assert high - low < 0.05 * (nominal_high - nominal_low) / 0.5 < nominal_high - nominal_low
     assert math.isclose((low + high) / 2, mean_of(7.0, 10, 0.7), abs_tol=1e-6)
 
@@ -129,21 +133,33 @@ def test_the_spread_interval_holds_the_expected_target_as_often_as_it_says():
     expected = (10 * 0.5 + 0.3) / 11
     held = 0
     for _ in range(400):
-        low, high = spread_interval(torch.rand(10, generator=draw), prior=0.3)
+        low, high = spread_interval(torch.rand(10, generator=draw).tolist(), prior=0.3)
         held += low <= expected <= high
     assert 0.92 <= held / 400 <= 0.98
 
 
 def test_one_similarity_says_nothing_about_its_spread_and_intervals_stay_in_0_to_1():
-    assert spread_interval(torch.tensor([0.4]), 0.5) == (0, 1)
-    assert spread_interval(torch.zeros(0), 0.5) == (0, 1)
-    low, high = spread_interval(torch.tensor([0.0, 1.0]), 0.5)
+    assert spread_interval([0.4], 0.5) == (0, 1)
+    assert spread_interval([], 0.5) == (0, 1)
+    low, high = spread_interval([0.0, 1.0], 0.5)
     assert (low, high) == (0, 1)
 
 
-def test_what_the_log_says_of_soft_counts():
-    assert math.isclose(mean_soft_share(torch.tensor([5.0, 1.0]), torch.tensor([10, 4])), 0.375, rel_tol=1e-6)
-    assert math.isnan(mean_soft_share(torch.zeros(0), torch.zeros(0)))
+@pytest.mark.parametrize("samples", [1, 2, 4, 5])
+def test_the_spread_over_sub_samples_is_that_of_all_of_them(samples):
+    values, prior, alpha = [0.1, 0.9, 0.4, 0.7, 0.75], 0.6, 1.5
+    every = [nominal_posterior(some, prior, alpha).mean for some in itertools.combinations(values, samples)]
+    found = subsample_spread(values, samples, prior, alpha)
+    assert found.mean == pytest.approx(statistics.mean(every))
+    assert found.deviation == pytest.approx(statistics.pstdev(every))
+    assert (found.low, found.high) == pytest.approx((min(every), max(every)))
+    assert nominal_posterior(values, prior, alpha, samples).mean == pytest.approx(found.mean)
+    assert sum(shares(samples, alpha)) == pytest.approx(1)
+
+
+def test_a_sub_sample_is_no_larger_than_what_is_at_hand():
+    with pytest.raises(ValueError, match="1 to 2"):
+        subsample_spread([0.1, 0.2], 3, 0.5)
 
 
 # ── the divergence to the posterior of the teacher's next token ──────────────────────────────────────────────────────

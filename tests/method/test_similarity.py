@@ -11,20 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omniopd.errors import ConfigError
-from omniopd.method.similarity import (
-    BY_NAME,
+from omniopd.method.similarity import characters, exact, mean_self_agreement, without_model
+from omniopd.method.tensors import (
     edit_similarity,
     exact_similarity,
+    in_tensors,
     powered,
     rouge1_similarity,
-    self_agreement,
     token_edit_similarity,
 )
 from omniopd.types import Similarity
 
 quick = settings(deadline=None, max_examples=50, derandomize=True)
 texts = st.text(alphabet="ab 1é😀\n.", max_size=9)
-every = pytest.mark.parametrize("similarity", BY_NAME.values(), ids=BY_NAME.keys())
+every = pytest.mark.parametrize("similarity", [*map(in_tensors, without_model().values())], ids=without_model())
 
 
 def slow_levenshtein(a, b) -> int:
@@ -183,9 +183,8 @@ def test_a_power_of_1_is_the_similarity_itself_and_one_of_0_is_refused():
             powered(edit_similarity, power)
 
 
-def test_self_agreement_compares_each_text_with_each():
+def test_self_agreement_is_the_mean_over_different_pairs():
     several = ["the cat", "the dog", "", "the cat"]
-    table = self_agreement(several, edit_similarity)
-    slow = [[slow_edit_similarity(a, b) for b in several] for a in several]
-    torch.testing.assert_close(table, torch.tensor(slow))
-    assert self_agreement([], edit_similarity).shape == (0, 0)
+    slow = [slow_edit_similarity(a, b) for i, a in enumerate(several) for b in several[:i]]
+    assert mean_self_agreement(several, characters) == pytest.approx(sum(slow) / 6)
+    assert math.isnan(mean_self_agreement(["one"], exact))

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from omniopd.errors import ConfigError
-from omniopd.method.targets import (
+from omniopd.method.evidence import (
     ForkEvidence,
     ForkTarget,
     agreement_through,
-    fork_targets,
     next_token_labels,
     other_rollouts_mean,
 )
+from omniopd.method.tensors import fork_targets
 
 END = 2  # the end-of-turn token
 C = 4
@@ -166,7 +166,7 @@ def test_prefix_credit_is_the_share_of_agreement_from_here_on_centred_per_offset
 
     for e, target in zip(batch, fork_targets(batch, "prefix_credit"), strict=True):
         alive = [agreement(e, v) for v in range(C)]
-        torch.testing.assert_close(agreement_through(e), torch.tensor(alive))
+        torch.testing.assert_close(agreement_through(e, torch), torch.tensor(alive))
         others = [o for o in batch if o.rollout != e.rollout]
         for offset in range(C):
             baseline = sum(credit(o, offset) for o in others) / len(others) if others else 0
@@ -176,15 +176,15 @@ def test_prefix_credit_is_the_share_of_agreement_from_here_on_centred_per_offset
 @every_batch
 def test_agreement_only_falls_and_ids_that_are_not_usable_do_not_count(batch):
     for e in batch:
-        alive = agreement_through(e)
+        alive = agreement_through(e, torch)
         assert bool((alive[1:] <= alive[:-1]).all())
         usable = tuple(ids for ids in e.continuation_ids if ids is not None)
-        assert torch.equal(alive, agreement_through(fork(chunk=e.chunk_ids, texts=usable)))
+        assert torch.equal(alive, agreement_through(fork(chunk=e.chunk_ids, texts=usable), torch))
 
 
 def test_a_text_that_ended_where_the_student_went_on_parts_there():
-    assert agreement_through(fork(chunk=(5, 6, 5, 6), texts=[(5, 6, END), (5, 6)])).tolist() == [1, 1, 0, 0]
-    assert agreement_through(fork(chunk=(5, 6, END), texts=[(5, 6, END)])).tolist() == [1, 1, 1]
+    assert agreement_through(fork(chunk=(5, 6, 5, 6), texts=[(5, 6, END), (5, 6)]), torch).tolist() == [1, 1, 0, 0]
+    assert agreement_through(fork(chunk=(5, 6, END), texts=[(5, 6, END)]), torch).tolist() == [1, 1, 1]
 
 
 # ── fork labels ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -316,8 +316,8 @@ def test_the_self_teacher_changes_who_is_asked_and_not_what_is_computed():
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
-    for target, control in (("papers", "none"), ("paper", "shuffle")):
-        with pytest.raises(ConfigError, match=r"centred.*shuffled"):
+    for target, control, known in (("papers", "none", "centred"), ("paper", "shuffle", "shuffled")):
+        with pytest.raises(ConfigError, match=rf"must be one of .*{known}"):
             fork_targets([fork()], target, control)
 
 

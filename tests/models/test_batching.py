@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from omniopd.method.targets import ForkTarget
+from omniopd.method.evidence import ForkTarget
 from omniopd.models.batching import TargetBatch, target_batch
 from omniopd.types import Audit, AuditedRollout, Continuations, Fork
 from tests.builders import rollout
@@ -17,7 +17,8 @@ def audited(length: int, *audits: tuple[int, tuple[tuple[int, ...] | None, ...]]
     """A rollout with audits at (start, the teacher's texts in tokens)."""
     made = tuple(
         Audit(
-            Fork(start, start + C, 1.0), "", (0,) * C, ("",) * len(ids), ids, torch.zeros(len(ids)), Continuations(())
+            Fork(start, start + C, 1.0), "", (0,) * C, ("",) * len(ids), ids, torch.zeros(len(ids)), Continuations(()),
+            prior=0.5,
         )
         for start, ids in audits
     )

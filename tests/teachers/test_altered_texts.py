@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from omniopd.auditing import audit
-from omniopd.method.similarity import edit_similarity
+from omniopd.method.tensors import edit_similarity
 from omniopd.records import AuditRecord, read_record, record_json
 from omniopd.teachers.cache.answer_store import StoredAnswers
 from omniopd.teachers.cache.cached import CachedTeacher

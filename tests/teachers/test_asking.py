@@ -10,7 +10,7 @@ import pytest
 
 from omniopd.auditing import audit
 from omniopd.errors import TeacherError
-from omniopd.method.similarity import edit_similarity
+from omniopd.method.tensors import edit_similarity
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.spending.budget import BudgetedTeacher

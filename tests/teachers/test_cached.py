@@ -18,7 +18,7 @@ import pytest
 
 from omniopd.auditing import audit
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.method.similarity import edit_similarity
+from omniopd.method.tensors import edit_similarity
 from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.handover import ChatTemplate

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from omniopd.auditing import audit
-from omniopd.method.similarity import exact_similarity
+from omniopd.method.tensors import exact_similarity
 from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.token_text import pieces
 from omniopd.models.text.vocabulary import tokenizer_mark

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from omniopd.auditing import audit
 from omniopd.errors import ConfigError
-from omniopd.method.similarity import exact_similarity
+from omniopd.method.tensors import exact_similarity
 from omniopd.models.decoding import continue_ids, row_seed
 from omniopd.models.loading import load_tokenizer
 from omniopd.models.text.chat import prompt_ids

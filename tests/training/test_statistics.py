@@ -8,7 +8,7 @@ import statistics
 import pytest
 import torch
 
-from omniopd.method.targets import ForkTarget
+from omniopd.method.evidence import ForkTarget
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
 from omniopd.types import Audit, AuditedRollout, Continuations, Fork, Unanswered, Usage
 from tests.builders import rollout
@@ -19,7 +19,7 @@ def audit(start: int, similarities: list[float], entropy: float = 2.0, usable: i
     ids = tuple((5,) if i < usable else None for i in range(len(similarities)))
     answer = Continuations(texts, usage=Usage(10, 4, 0, 0.5, 1), echoes=1, exact=entropy != 4)
     return Audit(
-        Fork(start, start + 2, entropy), "ab", (1, 2), texts, ids, torch.tensor(similarities), answer,
+        Fork(start, start + 2, entropy), "ab", (1, 2), texts, ids, torch.tensor(similarities), answer, 0.5,
         reencodes=entropy == 3,
     )  # fmt: skip
 

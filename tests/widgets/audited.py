@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 
-from omniopd.method.plain_similarity import characters
+from omniopd.method.similarity import characters
 from omniopd.records import AuditRecord, RolloutRecord
 
 WORDS = ["so", "we", "have", "the", "sum", "of", "12", "and", "7", "is", "then", "19", "apples", "left", "over", "half"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from omniopd.method.plain_similarity import characters
+from omniopd.method.similarity import characters
 from omniopd.records import AuditRecord, RolloutRecord
 
 CHUNK = " then he sells 67 of them, so 80 - 67 = 3."

@@ -1,4 +1,4 @@
-"""The page's arithmetic is Python's, to 1e-9: posteriors, intervals, spread over sub-samples, prices."""
+"""The page's arithmetic is Python's, to 1e-9: posteriors, intervals, spread over sub-samples."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import pytest
 from scipy.special import betainc, betaincinv, gammaln, stdtrit
 from scipy.stats import beta
 
-from omniopd.method.what_if import posterior_of, shares, spread_interval_of, subsample_spread
+from omniopd.method.posterior import nominal_posterior, shares, spread_interval, subsample_spread
 from omniopd_widgets._assets import STATIC
-from omniopd_widgets._prices import StepUsage, quote
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no node: apt-get install nodejs")
 
@@ -66,30 +65,15 @@ def test_posteriors_are_pythons(concentration: float) -> None:
         for fork, r in zip(forks, found, strict=True):
             values, prior = fork["similarities"], fork["prior"]
             n = min(samples, len(values))
-            expected = posterior_of(values, prior, concentration, n)
+            expected = nominal_posterior(values, prior, concentration, n)
             assert r["mean"] == pytest.approx(expected.mean, abs=1e-9)
             assert (r["agree"], r["disagree"]) == pytest.approx((expected.agree, expected.disagree), abs=1e-9)
             assert r["agree"] / (r["agree"] + r["disagree"]) == pytest.approx(r["mean"], abs=1e-12)
             assert (r["dataShare"], r["priorShare"]) == pytest.approx(shares(n, concentration), abs=1e-9)
-            assert r["spread"] == pytest.approx(spread_interval_of(values, prior, concentration, n), abs=1e-9)
+            assert r["spread"] == pytest.approx(spread_interval(values, prior, concentration, n), abs=1e-9)
             if expected.agree > 0 and expected.disagree > 1e-12:
                 assert r["nominal"] == pytest.approx(expected.interval(), abs=1e-9)
             sub = subsample_spread(values, n, prior, concentration)
             assert (r["sub"]["deviation"], r["sub"]["low"], r["sub"]["high"]) == pytest.approx(
                 (sub.deviation, sub.low, sub.high), abs=1e-9
             )
-
-
-def test_a_price_on_the_page_is_pythons() -> None:
-    draw = random.Random(5)
-    usage = StepUsage(10, 10, 50, 12_345, 5_000, 0.04, 1e-6, 5e-6)
-    settings = [(draw.randint(1, 20), draw.randint(1, 30), draw.choice([50, 50, 25, 100])) for _ in range(40)]
-    found = in_node(
-        "data.settings.map(([forks, samples, chunk_tokens]) => quote(data.usage, { forks, samples, chunk_tokens }))",
-        {"usage": usage.as_dict(), "settings": settings},
-    )
-    for setting, page in zip(settings, found, strict=True):
-        price = quote(usage, *setting)
-        assert abs(page["input"] - price.input_tokens) <= 1
-        assert abs(page["output"] - price.output_tokens) <= 1
-        assert page["cost"] == pytest.approx(price.cost_usd, abs=1e-9)

@@ -11,7 +11,7 @@ from traitlets import TraitError
 
 from omniopd.config import load_recipe
 from omniopd.config.settings import ObjectiveConfig
-from omniopd.method.plain_similarity import characters, mean_self_agreement
+from omniopd.method.similarity import characters, mean_self_agreement
 from omniopd.records import RolloutRecord
 from omniopd_widgets._prices import usage_of
 from omniopd_widgets._savings import audit_kind, savings, smaller_forks, smaller_samples

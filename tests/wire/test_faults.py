@@ -17,7 +17,7 @@ import pytest
 
 from omniopd.auditing import audit
 from omniopd.errors import TeacherError
-from omniopd.method.similarity import edit_similarity
+from omniopd.method.tensors import edit_similarity
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted import failures
 from omniopd.teachers.hosted.background import run

@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
+import numpy
 from rapidfuzz.distance import Levenshtein
 
-from omniopd.method.plain_similarity import PLAIN_BY_NAME, PlainSimilarity
+from omniopd.method.evidence import surviving
+from omniopd.method.similarity import Compare, without_model
 from omniopd.records import AuditRecord
 
 RECORDED = "recorded"
@@ -25,20 +27,18 @@ _MOST_WORDS = 2_000
 Segment = tuple[str, str]  # ("same" | "other" | "gone", text)
 
 
-def similarities(
-    audit: AuditRecord, more: Mapping[str, PlainSimilarity] | None = None
-) -> dict[str, list[float | None]]:
+def similarities(audit: AuditRecord, more: Mapping[str, Compare] | None = None) -> dict[str, list[float | None]]:
     """Similarity of chunk and each text, by name: as recorded, the plain ones, and `more`. None for texts too long."""
     found: dict[str, list[float | None]] = {RECORDED: list(audit.similarities)}
     short = len(audit.chunk) <= LONGEST
     fit = [text for text in dict.fromkeys(audit.texts) if short and len(text) <= LONGEST]
-    for name, similarity in {**PLAIN_BY_NAME, **(more or {})}.items():
+    for name, similarity in {**without_model(), **(more or {})}.items():
         known = dict(zip(fit, map(float, similarity(audit.chunk, fit)), strict=True))
         found[name] = [known.get(text) for text in audit.texts]
     return found
 
 
-def self_agreement(texts: Sequence[str], similarity: PlainSimilarity) -> list[float]:
+def self_agreement(texts: Sequence[str], similarity: Compare) -> list[float]:
     """Each text against each, row by row; NaN for texts too long. Equal texts are compared once."""
     distinct = [text for text in dict.fromkeys(texts) if len(text) <= LONGEST]
     table = {text: dict(zip(distinct, similarity(text, distinct), strict=True)) for text in distinct}
@@ -85,16 +85,7 @@ def survival(audit: AuditRecord, chunk_pieces: Sequence[str] | None = None) -> t
         pieces = audit.text_pieces[i] if i < len(audit.text_pieces) else ()
         first.append(_agrees_through(pieces, audit.chunk, chunk_pieces, length) if pieces else None)
     known = [n for n in first if n is not None]
-    return [sum(n > j for n in known) / len(known) for j in range(length)] if known else [], first
-
-
-def credit(alive: Sequence[float]) -> list[float]:
-    """What a token's agreement is worth: the sum of the shares still agreeing from it on (before centring)."""
-    total, found = 0.0, []
-    for share in reversed(alive):
-        total += share
-        found.append(total)
-    return found[::-1]
+    return surviving(known, length, numpy).tolist() if known else [], first
 
 
 def next_tokens(audit: AuditRecord) -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from omniopd.method.what_if import subsample_spread
+from omniopd.method.posterior import subsample_spread
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._prices import TokenPrice, priced, usage_of
 

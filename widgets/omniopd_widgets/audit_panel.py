@@ -10,19 +10,17 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy
 import traitlets as t
 
-from omniopd.method.plain_similarity import PLAIN_BY_NAME, PlainSimilarity
+from omniopd.method.evidence import credit
+from omniopd.method.similarity import SIMILARITIES, Compare, characters, without_model
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets import _evidence as ev
 from omniopd_widgets._base import View
 from omniopd_widgets._safe import SafeHTML, element, escape, table, to_json
 
 ORDERS = ("similar", "different", "frequent", "drawn")
-SIMILARITY_LABELS = {
-    ev.RECORDED: "as recorded", "characters": "characters (edit distance)", "tokens": "words (edit distance)",
-    "rouge1": "shared words (ROUGE-1)", "exact": "the same or not",
-}  # fmt: skip
 
 
 class AuditPanel(View):
@@ -47,7 +45,7 @@ class AuditPanel(View):
         self,
         record: AuditRecord | RolloutRecord | Sequence[AuditRecord | RolloutRecord],
         *,
-        similarities: Mapping[str, PlainSimilarity] | None = None,
+        similarities: Mapping[str, Compare] | None = None,
         **traits: Any,
     ) -> None:
         """`record`: an audit, a rollout, or several. `similarities`: more of them by name, each a function of a chunk
@@ -66,14 +64,17 @@ class AuditPanel(View):
         self.audits = tuple(audit for audit, _ in found)
         forks = [_fork(audit, rollout, self.more) for audit, rollout in found]
         with self.hold_sync():
-            self.names = [
-                [name, SIMILARITY_LABELS.get(name, name)] for name in (ev.RECORDED, *PLAIN_BY_NAME, *self.more)
-            ]
+            self.names = [[name, self._label(name)] for name in (ev.RECORDED, *without_model(), *self.more)]
             self.matrix_of = ""
             self.forks = to_json(forks)
             self.fork = max(range(len(forks)), key=lambda i: _known(self.audits[i].entropy), default=-1)
             self.continuation = -1
             self._fill_matrix()
+
+    def _label(self, name: str) -> str:
+        if name == ev.RECORDED:
+            return "as recorded"
+        return SIMILARITIES[name].label if name in SIMILARITIES and name not in self.more else name
 
     def go_to(self, start: int) -> bool:
         """Show the audit at token `start`; False where there is none."""
@@ -84,7 +85,7 @@ class AuditPanel(View):
 
     @t.validate("similarity", "compare")
     def _known_name(self, proposal: Any) -> str:
-        known = (ev.RECORDED, *PLAIN_BY_NAME, *self.more)
+        known = (ev.RECORDED, *without_model(), *self.more)
         if proposal["value"] not in known:
             raise t.TraitError(
                 f"{proposal['trait'].name} is {proposal['value']!r}: it must be one of {', '.join(known)}"
@@ -97,7 +98,7 @@ class AuditPanel(View):
         if self.matrix_of == wanted or not 0 <= self.fork < len(self.audits):
             return
         # The recorded similarity may be a model's, which no view loads: letters stand in, and the page says so.
-        similarity = {**PLAIN_BY_NAME, **self.more}.get(self.similarity) or PLAIN_BY_NAME["characters"]
+        similarity = {**without_model(), **self.more}.get(self.similarity, characters)
         agreement = ev.self_agreement(self.audits[self.fork].texts, similarity)
         with self.hold_sync():
             self.matrix = array("f", agreement).tobytes()
@@ -126,7 +127,7 @@ def _audits(
         raise TypeError(f"AuditPanel shows an AuditRecord or a RolloutRecord, not a {type(record).__name__}")
 
 
-def _fork(audit: AuditRecord, rollout: RolloutRecord | None, more: Mapping[str, PlainSimilarity]) -> dict[str, Any]:
+def _fork(audit: AuditRecord, rollout: RolloutRecord | None, more: Mapping[str, Compare]) -> dict[str, Any]:
     chunk_pieces = None if rollout is None else rollout.pieces[audit.start : audit.stop]
     alive, first = ev.survival(audit, chunk_pieces)
     logprob = rollout.logprobs[audit.start] if rollout is not None and audit.start < len(rollout.logprobs) else None
@@ -142,7 +143,7 @@ def _fork(audit: AuditRecord, rollout: RolloutRecord | None, more: Mapping[str, 
             name: [None if s is None else round(s, 5) for s in found]
             for name, found in ev.similarities(audit, more).items()
         },
-        "pieces": chunk_pieces, "alive": alive, "credit": ev.credit(alive), "weights": audit.weights,
+        "pieces": chunk_pieces, "alive": alive, "credit": credit(numpy.array(alive)).tolist(), "weights": audit.weights,
         "unknown_tokens": sum(n is None for n in first),
         "next": ev.next_tokens(audit), "own": chunk_pieces[0] if chunk_pieces else None,
         "own_probability": None if logprob is None else math.exp(logprob),

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from traitlets import Bool, Dict, Enum, Float, Int, List, TraitError, Unicode, observe, validate
+from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe, validate
 
 from omniopd.errors import ConfigError, OmniOPDError
-from omniopd.method.plain_similarity import PLAIN_BY_NAME
-from omniopd.method.what_if import posterior_of, shares, spread_interval_of, subsample_spread
+from omniopd.method.posterior import nominal_posterior, shares, spread_interval, subsample_spread
+from omniopd.method.similarity import without_model
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._prices import Quoted, StepUsage, TokenPrice, quote, usage_of
@@ -68,7 +68,6 @@ class PosteriorPlot(View):
     order = Dict().tag(sync=True)
     typed = Dict().tag(sync=True)
     told = Dict().tag(sync=True)
-    priced_elsewhere = Bool(False).tag(sync=True)
 
     def __init__(
         self,
@@ -79,7 +78,7 @@ class PosteriorPlot(View):
     ) -> None:
         self._audits: tuple[AuditRecord, ...] = ()
         self._others: tuple[AuditRecord, ...] = ()
-        self._compare: dict[str, Compare] = {**PLAIN_BY_NAME, **(more_similarities or {})}
+        self._compare: dict[str, Compare] = {**without_model(), **(more_similarities or {})}
         self._found: dict[str, tuple[list[list[float]], float | None]] = {}
         self._seconds: dict[str, float] = {}
         self._usage = StepUsage()
@@ -101,7 +100,8 @@ class PosteriorPlot(View):
         selected = self.selected
         with self.hold_sync():
             self.forks = [_fork(a) for a in self._audits]
-            self.usage, self.typed, self.told = self._usage.as_dict(), {}, {}
+            self.usage, self.typed = self._usage.as_dict(), {}
+            self.told = {} if self._quoter else self._priced({key: self.usage[key] or 1 for key in WANTED})
             self.samples = max((len(a.similarities) for a in self._audits), default=0)
             self.order = {}
             self._compare_again()
@@ -116,7 +116,7 @@ class PosteriorPlot(View):
 
     def price_with(self, quoter: Callable[[int, int, int], Quoted]) -> None:
         """Have `quoter(forks, samples, chunk_tokens)` say what other settings would take."""
-        self._quoter, self.priced_elsewhere = quoter, True
+        self._quoter, self.typed, self.told = quoter, {}, {}
 
     def results(self) -> list[dict[str, Any]]:
         """Per fork, what is on screen: start, posterior mean, the shares of data and prior, intervals, weight."""
@@ -211,15 +211,20 @@ class PosteriorPlot(View):
     @observe("typed")
     def _tell(self, _: Any = None) -> None:
         """What the settings that are being typed would take."""
-        wanted = {key: self.typed.get(key) for key in WANTED}
+        wanted: dict[str, Any] = {key: self.typed.get(key) for key in WANTED}
         if not all(type(value) is int and 0 < value <= 1e6 for value in wanted.values()):
             return
+        self.told = self._priced(wanted)
+
+    def _priced(self, wanted: Mapping[str, int]) -> dict[str, Any]:
         try:
             price = self.price(**wanted)
             text, kind = str(price), "free" if price.is_free else "paid"
         except OmniOPDError as error:
             text, kind = str(error), "refused"
-        self.told = {**wanted, "text": to_json(text), "kind": kind}
+        if kind == "free" and self._quoter is None:
+            text = "free: within what is at hand"
+        return {**wanted, "text": to_json(text), "kind": kind}
 
     @observe("order")
     def _hand_over(self, _: Any) -> None:
@@ -251,7 +256,7 @@ class PosteriorPlot(View):
         rows = []
         for audit, values in zip(self._audits, self.similarities, strict=True):
             n = min(self.samples, len(values))
-            posterior = posterior_of(values, audit.prior, self.concentration, n)
+            posterior = nominal_posterior(values, audit.prior, self.concentration, n)
             data, prior = shares(n, self.concentration)
             sub = subsample_spread(values, n, audit.prior, self.concentration)
             row = {
@@ -264,7 +269,7 @@ class PosteriorPlot(View):
                 "disagree": posterior.disagree,
                 "data_share": data,
                 "prior_share": prior,
-                "spread": spread_interval_of(values, audit.prior, self.concentration, n),
+                "spread": spread_interval(values, audit.prior, self.concentration, n),
                 "deviation": sub.deviation,
                 "low": sub.low,
                 "high": sub.high,

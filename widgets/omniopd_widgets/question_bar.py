@@ -10,7 +10,9 @@ from typing import Any
 
 import traitlets as t
 
-from omniopd.config.settings import SCHEDULERS, SIMILARITIES, TARGETS
+from omniopd.method.forks import SCHEDULERS
+from omniopd.method.similarity import SIMILARITIES
+from omniopd.method.targets import TARGETS
 from omniopd_widgets._base import View
 from omniopd_widgets._safe import SafeHTML, element, table, to_json
 
@@ -45,9 +47,9 @@ class QuestionBar(View):
         super().__init__(
             problems=[to_json(text) for text in problems],
             choices={
-                "audit.scheduler": list(SCHEDULERS),
-                "audit.similarity": list(SIMILARITIES),
-                "objective.target": [name for name in TARGETS if name != "none"],
+                "audit.scheduler": {one.name: one.label for one in SCHEDULERS.values()},
+                "audit.similarity": {one.name: one.label for one in SIMILARITIES.values()},
+                "objective.target": {one.name: one.label for one in TARGETS.values() if one.gives != "nothing"},
             },
             **traits,
         )

@@ -1,7 +1,7 @@
 """Why a step moved: what each fork does to the loss, which audits told little, and which forks are real choices.
 
 Everything is made from records, under the recorded target or another one by name; nothing is asked of a teacher and no
-model is loaded. The arithmetic is `omniopd.method.loss_breakdown`'s, a twin of what training does.
+model is loaded. The arithmetic is `omniopd.method.loss_breakdown`'s.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any
 from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe, validate
 
 from omniopd.config.settings import ObjectiveConfig, Recipe
+from omniopd.method.evidence import ForkTarget
 from omniopd.method.loss_breakdown import ForkContribution, LossBreakdown, ledger
-from omniopd.method.plain_similarity import PLAIN_BY_NAME, mean_self_agreement
-from omniopd.method.plain_targets import PLAIN_TARGETS, PlainTarget, evidence_of, plain_targets, recorded_targets
+from omniopd.method.recorded import evidence_of, recorded_targets
+from omniopd.method.similarity import SIMILARITIES, mean_self_agreement, without_model
+from omniopd.method.targets import TARGETS, fork_targets
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._safe import JsonObject, SafeHTML, element, shorten, tables, to_json
@@ -43,14 +45,17 @@ class UpdateLedger(View):
     rows = List(Dict()).tag(sync=True)
     totals = Dict().tag(sync=True)
     savings = List(Dict()).tag(sync=True)
+    # By name: what it says of itself, which settings act on it, whether it names the teacher's tokens.
+    target_menu = Dict().tag(sync=True)
     targets_on_offer = List(Unicode()).tag(sync=True)
+    similarity_menu = Dict().tag(sync=True)
     note = Unicode("").tag(sync=True)
     target = Unicode(RECORDED).tag(sync=True)
     concentration = Float(1.0).tag(sync=True)
     anchor_weight = Float(0.1).tag(sync=True)
     anchor_on = Enum(("unaudited", "all"), default_value="unaudited").tag(sync=True)
     depth = Int(1).tag(sync=True)
-    similarity = Enum(tuple(PLAIN_BY_NAME), default_value="characters").tag(sync=True)
+    similarity = Unicode("characters").tag(sync=True)
     # Undecided between two equally likely tokens is ln 2; texts that agree in more than half of their characters.
     split_entropy = Float(math.log(2)).tag(sync=True)
     split_agreement = Float(0.5).tag(sync=True)
@@ -68,7 +73,10 @@ class UpdateLedger(View):
         self._ledger = LossBreakdown((), 0.0, 0)
         self._agreement: list[float] = []
         self._showing = False
-        super().__init__()
+        super().__init__(
+            target_menu={t.name: {"label": t.label, "uses": t.uses, "labelled": t.labelled} for t in TARGETS.values()},
+            similarity_menu={name: SIMILARITIES[name].label for name in without_model()},
+        )
         self.show(rollouts, settings)
         for name, value in traits.items():
             setattr(self, name, value)
@@ -89,7 +97,7 @@ class UpdateLedger(View):
                 objective = self._objective_given()
                 for name in OBJECTIVE[1:]:
                     setattr(self, name, getattr(objective, name))
-            self.targets_on_offer = [RECORDED, *PLAIN_TARGETS] if recorded else list(PLAIN_TARGETS)
+            self.targets_on_offer = [RECORDED, *TARGETS] if recorded else list(TARGETS)
             if settings is not None or self.target not in self.targets_on_offer:
                 self.target = RECORDED if recorded else self._objective_given().target
             self._showing = False
@@ -140,9 +148,16 @@ class UpdateLedger(View):
 
     @validate("target")
     def _known_target(self, proposal: Any) -> str:
-        offered = self.targets_on_offer or [RECORDED, *PLAIN_TARGETS]
+        offered = self.targets_on_offer or [RECORDED, *TARGETS]
         if proposal["value"] not in offered:
             raise TraitError(f"target is {proposal['value']!r}: these records allow {', '.join(offered)}")
+        return str(proposal["value"])
+
+    @validate("similarity")
+    def _known_similarity(self, proposal: Any) -> str:
+        if proposal["value"] not in self.similarity_menu:
+            known = ", ".join(self.similarity_menu)
+            raise TraitError(f"similarity is {proposal['value']!r}: it must be one of {known}")
         return str(proposal["value"])
 
     @validate("concentration", "anchor_weight", "split_entropy", "split_agreement")
@@ -182,15 +197,15 @@ class UpdateLedger(View):
 
     @observe("similarity")
     def _compare_texts(self, _: Any = None) -> None:
-        similarity = PLAIN_BY_NAME[self.similarity]
+        similarity = without_model()[self.similarity]
         self._agreement = [mean_self_agreement(a.texts, similarity) for r in self._rollouts for a in r.audits]
         self._take_apart()
 
-    def _targets(self, objective: ObjectiveConfig) -> list[PlainTarget]:
+    def _targets(self, objective: ObjectiveConfig) -> list[ForkTarget]:
         if self.target == RECORDED:
             return recorded_targets(self._rollouts) or []
         evidence = evidence_of(self._rollouts)
-        return plain_targets(evidence, self.target, "none", objective.concentration, objective.depth)
+        return fork_targets(evidence, self.target, "none", objective.concentration, objective.depth)
 
     def _row(self, part: ForkContribution, audit: AuditRecord, agreement: float, size: float) -> JsonObject:
         return to_json(
@@ -221,7 +236,7 @@ class UpdateLedger(View):
     def _notes(self, objective: ObjectiveConfig) -> list[str]:
         """What the numbers leave out, in sentences."""
         notes = []
-        centred = self.target in ("centred", "prefix_credit")
+        centred = self.target != RECORDED and TARGETS[self.target].centred
         if centred and len(self._rollouts) == 1:
             notes.append("Only one rollout is shown, so nothing is subtracted from its scores.")
         elif centred and isinstance(self._given, Recipe) and len(self._rollouts) < self._given.training.rollouts:

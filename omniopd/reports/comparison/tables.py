@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omniopd.config import Recipe
-from omniopd.config.settings import LABELLED, AuditConfig, ObjectiveConfig
+from omniopd.config.settings import AuditConfig, ObjectiveConfig
 from omniopd.evaluation.compare import MARGIN, Interval, pooled_interval, shows
 from omniopd.evaluation.tables import NOTHING
+from omniopd.method.targets import TARGETS
 from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.cost import cost_of
 from omniopd.reports.comparison.results import Comparison
@@ -141,7 +142,7 @@ def in_words(recipe: Recipe) -> str:
         return _METHODS.get(recipe.method, recipe.method)
     audit, objective = recipe.audit, recipe.objective
     said = [f"text: {objective.target}", f"M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"]
-    if objective.target not in (*LABELLED, "none"):
+    if (target := TARGETS.get(objective.target)) is None or target.gives == "weights":
         said.append(audit.similarity)
     if audit.scheduler != AuditConfig().scheduler:
         said.append(f"{audit.scheduler} forks")

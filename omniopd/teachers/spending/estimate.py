@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from omniopd.config import Recipe
 from omniopd.errors import Refused
 from omniopd.io.units import dollars, duration
+from omniopd.method.controls import CONTROLS
 from omniopd.method.forks import teacher_tokens
 from omniopd.teachers.spending.prices import Price
 from omniopd.types import Usage
@@ -118,9 +119,9 @@ def _loads(
     calls, rest = divmod(audit.samples, per_call)
     each = (calls + (rest > 0)) * forks
     written = drawn * audit.samples / (calls + (rest > 0)) + extra_output
-    asks = recipe.objective.control != "self_teacher"
+    asks = not CONTROLS[recipe.objective.control].asks_student
     # A control is trained from the run's start, however far the run itself has come.
-    steps = left * asks + training.steps * sum(c != "self_teacher" for c in controls)
+    steps = left * asks + training.steps * sum(not CONTROLS[c].asks_student for c in controls)
     recorded = (
         {1, *range(training.record_every, training.steps + 1, training.record_every)}
         if training.record_every

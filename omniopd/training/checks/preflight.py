@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError, TeacherError
+from omniopd.method.controls import CONTROLS
 from omniopd.models.architecture.dropout import check_still, remove_dropout
 from omniopd.models.architecture.probing import context_length
 from omniopd.models.loading import require_weights
@@ -208,7 +209,7 @@ def _check_prompts(
                 "instruction-tuned student (student.model); in Python, set tokenizer.chat_template, or give prompts as "
                 "text (and a teacher that has a template)"
             )
-        if not chat and (args.control == "self_teacher" or args.redraws):
+        if not chat and (CONTROLS[args.control].asks_student or args.redraws):
             raise DataError(
                 f"{row} is a text, which the student reads as it is and a teacher as a user's message: give "
                 "prompts as chats where the student itself is asked (control self_teacher, redraws)"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from omniopd.config.settings import LABELLED
 from omniopd.errors import TrainingError
-from omniopd.method.targets import ForkTarget
+from omniopd.method.controls import CONTROLS
+from omniopd.method.evidence import ForkTarget
+from omniopd.method.targets import TARGETS
 from omniopd.types import AuditedRollout
 
 # Nats per token: what the rounding of two forwards of one student leaves of a divergence that is 0.
@@ -45,7 +46,7 @@ class LearnsSomething:
         if self.allow_zero_gradient or getattr(self.args, "allow_zero_gradient", False) or "grad_norm" not in logs:
             return False
         # The student asked about itself starts without a gradient by design: such a control shows just that.
-        if getattr(self.args, "control", "none") == "self_teacher":
+        if CONTROLS[getattr(self.args, "control", "none")].asks_student:
             return False
         # A pull that is rounding is none, though an optimiser would make steps of it.
         anchored = max(logs.get(name) or 0.0 for name in ("kl/anchored", "kl/audited"))
@@ -71,9 +72,10 @@ def why_untaught(audited: Sequence[AuditedRollout], targets: Sequence[ForkTarget
     if not audits:
         most = max(set(failed), key=failed.count)
         return f"all {len(failed)} forks went unanswered, most often {most!r}: mend the teacher"
-    if args.target == "none" or (args.target in LABELLED and not tokens):
+    target = TARGETS[args.target]
+    if target.gives == "nothing" or (target.labelled and not tokens):
         return f"no text at {len(audits)} forks can be written in the student's tokens: give another teacher"
-    if args.control == "prior_only":
+    if not CONTROLS[args.control].texts:
         return f"the target {args.target!r} knows nothing without the teacher's texts: choose another control"
     return (
         f"the target {args.target!r} weighs every token of {len(audits)} forks by 0, as where all texts agree with the "

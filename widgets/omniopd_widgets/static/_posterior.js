@@ -1,5 +1,5 @@
 // The arithmetic of the posterior plot: pure functions of numbers, so that a slider asks nobody.
-// Its oracle is omniopd/method/what_if.py (tests/widgets/test_posterior_arithmetic.py, to 1e-9).
+// Its oracle is omniopd/method/posterior.py (tests/widgets/test_posterior_arithmetic.py, to 1e-9).
 
 // log Γ(x) for x > 0, by Lanczos' series.
 export function logGamma(x) {
@@ -125,26 +125,4 @@ export function posteriors(forks, setting, othersShare) {
   const baseline =
     setting.centring === "others" ? othersShare ?? 0 : setting.centring === "these" ? moments(shares).mean : null;
   return found.map((f) => ({ ...f, weight: baseline === null ? f.mean : f.share - baseline, baseline }));
-}
-
-// What the teacher would read and write, at most, for another M, N or C; the same sum as _prices.quote.
-export function quote(usage, wanted) {
-  const { forks, samples, chunk_tokens: chunk } = usage;
-  if (!forks || !samples) return { input: 0, output: 0, cost: 0 };
-  const read = usage.input_tokens / forks;
-  const written = usage.output_tokens / (forks * samples);
-  let input = 0;
-  let output = 0;
-  const ask = (count, texts, length) => {
-    if (count <= 0 || texts <= 0) return;
-    input += count * read * Math.max(1, texts / samples);
-    output += count * texts * written * length;
-  };
-  if (wanted.chunk_tokens !== chunk) ask(wanted.forks, wanted.samples, wanted.chunk_tokens / chunk);
-  else {
-    ask(Math.min(wanted.forks, forks), wanted.samples - samples, 1);
-    ask(wanted.forks - forks, wanted.samples, 1);
-  }
-  const cost = usage.usd_per_input === null ? null : input * usage.usd_per_input + output * usage.usd_per_output;
-  return { input: Math.round(input), output: Math.round(output), cost };
 }

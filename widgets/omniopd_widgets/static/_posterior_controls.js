@@ -1,8 +1,7 @@
 // The posterior plot's controls, each with its price: free, local seconds, or a teacher's tokens and dollars.
 // What a teacher would have to be asked for is priced while it is typed, and assigned to `order` on Enter only.
 
-import { assign, clear, count, dollars, h, later, on, plain } from "./_common.js";
-import { quote } from "./_posterior.js";
+import { assign, clear, h, later, on, plain } from "./_common.js";
 
 export function makeControls(model, root, { change, signal }) {
   const alpha = h("input", { type: "range", min: 0, max: 10, step: 0.05, "aria-label": "α, the strength of the prior" });
@@ -86,32 +85,23 @@ function makePaid(model, signal) {
   let usage = null;
   const wanted = () => Object.fromEntries(fields.map((input) => [input.dataset.name, Math.round(Number(input.value))]));
   const valid = () => fields.every((input) => Number(input.value) >= 1 && Number(input.value) <= 1e6);
-  // Who asks the teacher may know better than the records what is at hand, and says so by `told`.
-  const elsewhere = () => model.get("priced_elsewhere");
+  // Python prices what is `typed` and says so by `told`.
   const isTold = (told) => Object.entries(wanted()).every(([name, value]) => told[name] === value);
   function show() {
     if (!valid()) return void (cost.textContent = "whole numbers from 1 on");
-    if (elsewhere()) {
-      const told = model.get("told") ?? {};
-      cost.dataset.kind = isTold(told) && told.kind === "free" ? "free" : "paid";
-      cost.textContent = isTold(told) ? plain(told.text) : "…";
-      if (isTold(told) || JSON.stringify(model.get("typed")) === JSON.stringify(wanted())) return;
-      model.set("typed", wanted());
-      return void model.save_changes();
-    }
-    const found = quote(usage, wanted());
-    const free = found.input + found.output === 0;
-    const money = found.cost === null ? "an unknown price" : dollars(found.cost);
-    cost.dataset.kind = free ? "free" : "paid";
-    cost.textContent = free ? "free: within what is at hand" : `≈ ${count(found.input)} teacher tokens read + ${count(found.output)} written, ${money}`;
+    const told = model.get("told") ?? {};
+    cost.dataset.kind = isTold(told) && told.kind === "free" ? "free" : "paid";
+    cost.textContent = isTold(told) ? plain(told.text) : "…";
+    if (isTold(told) || JSON.stringify(model.get("typed")) === JSON.stringify(wanted())) return;
+    model.set("typed", wanted());
+    model.save_changes();
   }
   for (const input of fields) {
     on(input, "input", show, { signal });
     on(input, "keydown", (event) => {
       if (event.key !== "Enter" || event.repeat || !valid()) return;
       event.preventDefault();
-      const { input: read, output: written } = quote(usage, wanted());
-      if (elsewhere() ? !isTold(model.get("told") ?? {}) : read + written === 0) return;
+      if (!isTold(model.get("told") ?? {})) return;
       model.set("order", { ...wanted(), serial: (model.get("order")?.serial ?? 0) + 1 });
       model.save_changes();
     }, { signal });

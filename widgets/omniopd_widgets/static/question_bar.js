@@ -110,8 +110,8 @@ function render({ model, el, signal }) {
   watch(model, ["settings", "choices"], () => {
     const settings = model.get("settings");
     for (const [name] of NAMES) {
-      const choices = model.get("choices")[name] ?? [];
-      inputs[name].replaceChildren(...choices.map((c) => h("option", { value: c, selected: c === settings[name] }, c)));
+      const choices = Object.entries(model.get("choices")[name] ?? {});
+      inputs[name].replaceChildren(...choices.map(([c, title]) => h("option", { value: c, title: plain(title), selected: c === settings[name] }, plain(c))));
       inputs[name].value = settings[name];
     }
     for (const [name] of NUMBERS) inputs[name].value = String(settings[name] ?? "");

@@ -6,7 +6,6 @@ import { makeMap } from "./_fork_map.js";
 
 const AT_FIRST = 100; // rows of the table, until all are asked for
 const KINDS = { agree: "all agree", none: "none agrees", informs: "" };
-const LABELLED = ["labels", "posterior_kl"]; // targets that name tokens of the teacher's
 
 function render({ model, el, signal }) {
   const view = scope({
@@ -43,7 +42,7 @@ function render({ model, el, signal }) {
     clear(note, shown(model.get("note"), { class: "oopd-prose" }));
     ledger.rebuild(rows, totals, several);
     map.rebuild(rows, { entropy: model.get("split_entropy"), agreement: model.get("split_agreement"), several });
-    savingsList.rebuild(rows, model.get("savings"), model.get("target"), several);
+    savingsList.rebuild(rows, model.get("savings"), model.get("target"), model.get("target_menu"), several);
     mark();
   }
 
@@ -101,8 +100,8 @@ function makeControls(model, signal) {
     return input;
   };
   const choices = {};
-  const choice = (trait, label, values) => {
-    const select = h("select", { "aria-label": label }, values.map((value) => h("option", { value }, value)));
+  const choice = (trait, label, menu) => {
+    const select = h("select", { "aria-label": label }, Object.entries(menu).map(([value, title]) => h("option", { value, title: plain(title) }, plain(value))));
     on(select, "change", () => assign(model, trait, select.value), { signal });
     choices[trait] = select;
     return select;
@@ -110,31 +109,32 @@ function makeControls(model, signal) {
   const priced = (...parts) => h(
     "span", { class: "oopd-ledger-control" }, ...parts, h("span", { class: "oopd-price", "data-kind": "free", title: "what using this costs" }, "free"),
   );
-  const target = choice("target", "target", []);
+  const target = choice("target", "target", {});
   const element = h(
     "div", { class: "oopd-ledger-controls oopd-bar" },
     priced(h("label", {}, "target ", target)),
-    priced(h("label", {}, "α ", box("concentration", "α, the strength of the prior (targets paper and posterior_kl)", 0, 0.1))),
+    priced(h("label", {}, "α ", box("concentration", "α, the strength of the prior (of the targets that use it)", 0, 0.1))),
     priced(h("label", {}, "β ", box("anchor_weight", "β, the weight of the anchor", 0, 0.01))),
-    priced(h("label", {}, "anchor on ", choice("anchor_on", "which tokens are anchored", ["unaudited", "all"]))),
-    priced(h("label", {}, "depth ", box("depth", "offsets of a chunk that get labels (targets labels and posterior_kl)", 1, 1))),
-    priced(h("label", {}, "texts compared by ", choice("similarity", "similarity of the teacher's texts with each other", ["characters", "tokens", "rouge1", "exact"]))),
+    priced(h("label", {}, "anchor on ", choice("anchor_on", "which tokens are anchored", { unaudited: "tokens of no chunk", all: "every token" }))),
+    priced(h("label", {}, "depth ", box("depth", "offsets of a chunk that get labels (of the targets that have some)", 1, 1))),
+    priced(h("label", {}, "texts compared by ", choice("similarity", "similarity of the teacher's texts with each other", model.get("similarity_menu")))),
     priced(
       h("label", {}, "map split at ", box("split_entropy", "entropy that parts the map, in nats", 0, 0.1)), "nats and",
       box("split_agreement", "agreement that parts the map", 0, 0.05),
     ),
   );
   function update() {
+    const menu = model.get("target_menu");
     const offered = model.get("targets_on_offer");
     if ([...target.options].map((option) => option.value).join() !== offered.join()) {
-      clear(target, offered.map((value) => h("option", { value }, value === "recorded" ? "as recorded" : value)));
+      clear(target, offered.map((value) => h("option", { value, title: plain(menu[value]?.label ?? "") }, value === "recorded" ? "as recorded" : plain(value))));
     }
     for (const [trait, select] of Object.entries(choices)) select.value = model.get(trait);
     for (const [trait, input] of Object.entries(numbers)) {
       if (document.activeElement !== input) input.value = String(Math.round(model.get(trait) * 1e4) / 1e4);
     }
-    numbers.depth.disabled = !LABELLED.includes(model.get("target"));
-    numbers.concentration.disabled = !["paper", "posterior_kl"].includes(model.get("target"));
+    const uses = menu[model.get("target")]?.uses ?? [];
+    for (const trait of ["depth", "concentration"]) numbers[trait].disabled = !uses.includes(trait);
   }
   return { element, update };
 }
@@ -224,10 +224,10 @@ function makeSavings({ select, signal }) {
     if (button) select(rows[Number(button.dataset.index)]);
   }, { signal });
 
-  function rebuild(given, savings, target, several) {
+  function rebuild(given, savings, target, menu, several) {
     rows = given;
     const parts = [];
-    for (const [kind, means] of [["agree", "every text goes on as the student did; two texts would have said so"], ["none", noneMeans(target)]]) {
+    for (const [kind, means] of [["agree", "every text goes on as the student did; two texts would have said so"], ["none", noneMeans(target, menu)]]) {
       const found = rows.map((row, i) => [row, i]).filter(([row]) => row.kind === kind);
       parts.push(h("p", {}, h("strong", {}, `${KINDS[kind]}: ${found.length} of ${rows.length}. `), found.length ? means : ""));
       if (found.length) {
@@ -244,9 +244,9 @@ function makeSavings({ select, signal }) {
   return { element, rebuild };
 }
 
-function noneMeans(target) {
-  return LABELLED.includes(target)
-    ? `no text is near the student's; under ${target} these teach most`
+function noneMeans(target, menu) {
+  return menu[target]?.labelled
+    ? `no text is near the student's; under ${plain(target)} these teach most`
     : "no text is near the student's; the weight says so, and not which words would have been better";
 }
 

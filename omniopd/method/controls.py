@@ -1,0 +1,62 @@
+"""What is taken away from an audit, to see what remains of the gain.
+
+`shuffled` gives each fork the evidence of another one: the teacher's values without their places. `constant` puts the
+batch's mean absolute weight on every audited token. `prior_only` has no samples and knows π̄ alone. `self_teacher`
+changes who is asked, not what is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from omniopd.method.arrays import namespace
+from omniopd.method.evidence import ForkEvidence, ForkTarget
+from omniopd.method.forks import Permutation
+from omniopd.method.registry import Choice, Registry
+
+
+def derangement(count: int, permutation: Permutation) -> Sequence[int]:
+    """A permutation that leaves nothing in its place, each of them equally likely; the identity of fewer than two."""
+    while True:
+        order = permutation(count)
+        # Of all permutations 1/e move everything, so that this ends after three draws in the mean.
+        if count < 2 or all(place != i for i, place in enumerate(order)):
+            return order
+
+
+def constant(evidence: Sequence[ForkEvidence], targets: Sequence[ForkTarget], depth: int) -> list[ForkTarget]:
+    """The student's own tokens with the mean weight of all forks: of labels per offset, since deeper ones are rarer."""
+    if any(t.labels for t in targets):
+        mass = [
+            sum(sum(t.labels[offset].values()) for t in targets if offset < len(t.labels)) / len(targets)
+            for offset in range(depth)
+        ]
+        return [
+            replace(t, labels=tuple({token: m} for token, m in zip(e.chunk_ids, mass, strict=False)))
+            for e, t in zip(evidence, targets, strict=True)
+        ]
+    xp = namespace(targets[0].weights)
+    mean = float(abs(xp.concatenate([t.weights for t in targets])).mean())
+    return [replace(t, weights=xp.full_like(t.weights, mean)) for t in targets]
+
+
+@dataclass(frozen=True, slots=True)
+class Control(Choice):
+    """`donors` says whose evidence each fork gets (None: its own); without `texts` a fork knows its prior alone;
+    `then` changes the targets that were made; `asks_student` has the student asked in the teacher's place."""
+
+    donors: Callable[[int, Permutation], Sequence[int]] | None = None
+    texts: bool = True
+    then: Callable[[Sequence[ForkEvidence], list[ForkTarget], int], list[ForkTarget]] | None = None
+    asks_student: bool = False
+
+
+CONTROLS = Registry(
+    "objective.control",
+    Control("none", "nothing is taken away"),
+    Control("constant", "every audited token weighs the same", then=constant),
+    Control("shuffled", "each fork gets the evidence of another", donors=derangement),
+    Control("prior_only", "the student's own confidence, without texts", texts=False),
+    Control("self_teacher", "the student is asked in the teacher's place", asks_student=True),
+)

@@ -1,0 +1,67 @@
+"""The evidence and the targets that stand in records: what another target would make of the same audits.
+
+Tokens are known by their pieces of text: two with the same piece count as one, half a character by the one it begins.
+The same-fork baseline of redraws stands in no record.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+from omniopd.method.evidence import ForkEvidence, ForkTarget
+from omniopd.records import AuditRecord, RolloutRecord
+
+END = ("end",)  # the token that ends a turn: its piece is empty, and the last
+_LONGEST_CHARACTER = 8  # tokens that one character may be split into
+
+
+def evidence_of(rollouts: Sequence[RolloutRecord]) -> list[ForkEvidence]:
+    """The evidence of all audits, in the order of the records."""
+    return [
+        ForkEvidence(r.row, chunk_of(r, a), sum(a.similarities), len(a.similarities), a.prior, _continuations(a))
+        for r in rollouts
+        for a in r.audits
+    ]
+
+
+def recorded_targets(rollouts: Sequence[RolloutRecord]) -> list[ForkTarget] | None:
+    """What the trainer itself made of the audits; None where the records hold no weights (a click, a probe)."""
+    import numpy
+
+    audits = [a for r in rollouts for a in r.audits]
+    if not all(a.weights for a in audits):
+        return None
+    return [ForkTarget(numpy.array(a.weights), tuple(map(_added_up, a.labels)), a.label_nll) for a in audits]
+
+
+def tokens_of(pieces: Sequence[str], after: Sequence[str] = ()) -> tuple[Hashable, ...]:
+    """Pieces as tokens. An empty piece is half of a character and known by what completes it, also in the pieces
+    `after`; with nothing behind it, it ends the turn."""
+    following = (*pieces, *after)
+    found: list[Hashable] = []
+    for at, piece in enumerate(pieces):
+        ahead = next((j for j in range(at + 1, len(following)) if following[j]), None)
+        found.append(piece or (END if ahead is None else ("half", following[ahead], ahead - at)))
+    return tuple(found)
+
+
+def chunk_of(rollout: RolloutRecord, audit: AuditRecord) -> tuple[Hashable, ...]:
+    """The student's tokens of an audit."""
+    after = rollout.pieces[audit.stop : audit.stop + _LONGEST_CHARACTER]
+    return tokens_of(rollout.pieces[audit.start : audit.stop], after)
+
+
+def _continuations(audit: AuditRecord) -> tuple[tuple[Hashable, ...] | None, ...]:
+    """Pieces of every text. No pieces mean a text that cannot be written as tokens, unless the text itself is empty."""
+    return tuple(
+        tokens_of(p) if p or text == "" else None for text, p in zip(audit.texts, audit.text_pieces, strict=False)
+    )
+
+
+def _added_up(slots: Sequence[tuple[str, float]]) -> dict[Hashable, float]:
+    """Weights by text: halves of different characters read the same."""
+    found: defaultdict[Hashable, float] = defaultdict(float)
+    for text, weight in slots:
+        found[text] += weight
+    return dict(found)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from omniopd.errors import RunError
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd.runs.store import ROLLOUTS, Run
+from omniopd_widgets._run_list import Signature, signature
 from omniopd_widgets._safe import JsonObject, shorten, to_json
 
 ROWS = 300  # of one step in the table
@@ -28,7 +28,7 @@ _AT_ONCE = 16 * 2**20  # bytes read in one look, so that a long run does not hol
 class _Step:
     """What is remembered of a step's file: how to know it again, whose answers it holds."""
 
-    signature: tuple[int, int]
+    signature: Signature
     labels: dict[str, str] = field(default_factory=dict)
     probes: list[RolloutRecord] = field(default_factory=list)
 
@@ -43,20 +43,21 @@ class History:
 
     def read(self) -> tuple[bool, bool]:
         """Look at the files that are new or other than before: whether anything changed, whether all is read."""
-        found = {step: _signature(self.run, step) for step in self.run.rollout_steps()}
+        folder = self.run.path / ROLLOUTS
+        found = {step: signature(folder / f"step_{step:06d}.jsonl") for step in self.run.rollout_steps()}
         gone = [step for step in self._steps if found.get(step) != self._steps[step].signature]
         for step in gone:
             del self._steps[step]
         self.problems = {step: said for step, said in self.problems.items() if step in found and step not in gone}
         changed, size = bool(gone), 0
-        for step, signature in found.items():
-            if step in self._steps or signature is None:
+        for step, mark in found.items():
+            if step in self._steps or mark is None:
                 continue
             if size >= _AT_ONCE:
                 return True, False
-            size += signature[0]
+            size += mark.size
             changed = True
-            self._steps[step] = self._index(step, signature)
+            self._steps[step] = self._index(step, mark)
         return changed, True
 
     @property
@@ -102,8 +103,8 @@ class History:
             found += [record for record in records if record.prompt_id == prompt][:1]
         return found
 
-    def _index(self, number: int, signature: tuple[int, int]) -> _Step:
-        step = _Step(signature)
+    def _index(self, number: int, mark: Signature) -> _Step:
+        step = _Step(mark)
         try:
             records = self.run.rollouts(number)
         except RunError as error:
@@ -192,11 +193,3 @@ def _change(audits: Sequence[AuditRecord]) -> float:
     """How much a fork moved through training: what makes it worth a look."""
     entropies, trusts = [a.entropy for a in audits], [a.posterior_mean for a in audits]
     return max(entropies) - min(entropies) + max(trusts) - min(trusts)
-
-
-def _signature(run: Run, step: int) -> tuple[int, int] | None:
-    try:
-        state = os.stat(run.path / ROLLOUTS / f"step_{step:06d}.jsonl")
-    except OSError:
-        return None  # set aside in this moment
-    return state.st_size, state.st_mtime_ns

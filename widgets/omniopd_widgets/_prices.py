@@ -6,8 +6,8 @@ Prices are rounded up where the records cannot tell: a further round reads each 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from omniopd.io.units import dollars
 from omniopd.records import AuditRecord
@@ -28,9 +28,6 @@ class StepUsage:
     cost_usd: float = 0.0
     usd_per_input: float | None = None
     usd_per_output: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

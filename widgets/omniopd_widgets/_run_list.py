@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omniopd.errors import RunError
 from omniopd.runs.listing import UNREADABLE, listed_folders, row
@@ -53,11 +53,11 @@ class RunList:
         return [_json_row(path, places[path], facts[path]) for path in order[:ROWS]]
 
     def _facts(self, path: Path) -> dict[str, Any]:
-        signature = [_signature(path / name) for name in _FILES]
+        marks = [signature(path / name) for name in _FILES]
         known = self._known.get(path)
         # A process may die without writing a word, so a run that goes on is asked about each time.
-        if known is None or known[0] != signature or known[1]["state"] in GOING_ON:
-            self._known[path] = known = (signature, row(path))
+        if known is None or known[0] != marks or known[1]["state"] in GOING_ON:
+            self._known[path] = known = (marks, row(path))
         return known[1]
 
 
@@ -71,9 +71,18 @@ def _json_row(path: Path, place: str, facts: dict[str, Any]) -> JsonObject:
     return to_json(made)
 
 
-def _signature(file: Path) -> tuple[int, int, int] | None:
+class Signature(NamedTuple):
+    """What is other once a file has been written again."""
+
+    number: int
+    size: int
+    modified_ns: int
+
+
+def signature(file: Path) -> Signature | None:
+    """None where there is no such file, or none any more."""
     try:
         state = os.stat(file)
     except OSError:
         return None
-    return state.st_ino, state.st_size, state.st_mtime_ns
+    return Signature(state.st_ino, state.st_size, state.st_mtime_ns)

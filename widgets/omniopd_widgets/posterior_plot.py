@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe, validate
 
 from omniopd.errors import ConfigError, OmniOPDError
+from omniopd.io.units import duration
 from omniopd.method.posterior import nominal_posterior, shares, spread_interval, subsample_spread
 from omniopd.method.similarity import without_model
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
@@ -100,7 +101,7 @@ class PosteriorPlot(View):
         selected = self.selected
         with self.hold_sync():
             self.forks = [_fork(a) for a in self._audits]
-            self.usage, self.typed = self._usage.as_dict(), {}
+            self.usage, self.typed = asdict(self._usage), {}
             self.told = {} if self._quoter else self._priced({key: self.usage[key] or 1 for key in WANTED})
             self.samples = max((len(a.similarities) for a in self._audits), default=0)
             self.order = {}
@@ -187,10 +188,8 @@ class PosteriorPlot(View):
         if self.similarity in self._found:
             with self.hold_sync():
                 self.similarities, self.others_share = self._found[self.similarity]
-                self.similarity_names = [
-                    {"name": name, "seconds": 0.0 if name == RECORDED else self._seconds.get(name)}
-                    for name in (RECORDED, *self._compare)
-                ]
+                names = (RECORDED, *self._compare)
+                self.similarity_names = [{"name": name, "takes": self._takes(name)} for name in names]
         self.problem = problem
 
     def _computed(self, name: str) -> str:
@@ -207,6 +206,11 @@ class PosteriorPlot(View):
         self._found[name] = (own, sum(shares_of_others) / len(others) if others else None)
         self._seconds[name] = time.perf_counter() - start
         return ""
+
+    def _takes(self, name: str) -> str:
+        if name == RECORDED:
+            return "free"
+        return f"local, {duration(self._seconds[name])}" if name in self._seconds else "local seconds"
 
     @observe("typed")
     def _tell(self, _: Any = None) -> None:
@@ -259,22 +263,15 @@ class PosteriorPlot(View):
             posterior = nominal_posterior(values, audit.prior, self.concentration, n)
             data, prior = shares(n, self.concentration)
             sub = subsample_spread(values, n, audit.prior, self.concentration)
-            row = {
-                "start": audit.start,
-                "samples": n,
-                "share": sum(values) / len(values),
-                "prior": audit.prior,
-                "posterior_mean": posterior.mean,
-                "agree": posterior.agree,
-                "disagree": posterior.disagree,
-                "data_share": data,
-                "prior_share": prior,
-                "spread": spread_interval(values, audit.prior, self.concentration, n),
-                "deviation": sub.deviation,
-                "low": sub.low,
-                "high": sub.high,
-            }
-            rows.append(row)
+            rows.append(
+                {
+                    "start": audit.start, "samples": n, "share": sum(values) / len(values), "prior": audit.prior,
+                    "posterior_mean": posterior.mean, "agree": posterior.agree, "disagree": posterior.disagree,
+                    "data_share": data, "prior_share": prior,
+                    "deviation": sub.deviation, "low": sub.low, "high": sub.high,
+                    "spread": spread_interval(values, audit.prior, self.concentration, n),
+                }
+            )  # fmt: skip
         baseline = self._baseline([row["share"] for row in rows])
         return [
             row | {"weight": row["posterior_mean"] if baseline is None else row["share"] - baseline} for row in rows

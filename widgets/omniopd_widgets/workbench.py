@@ -8,6 +8,7 @@ button only; a teacher that runs here is asked as soon as a fork is opened.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import ipywidgets
@@ -60,10 +61,9 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self.exploration = exploration or Session(recipe, **{**start, **named})
         self._problems = self.exploration.problems(problems)
         self._showing = False
-        flat = _dotted_settings(self.exploration)
         self.bar = QuestionBar(
             [p.messages[-1]["content"] for p in self._problems],
-            settings={name: flat[name] for name in SHOWN_SETTINGS},
+            settings={name: attrgetter(name)(self.exploration.recipe) for name in SHOWN_SETTINGS},
             temperature=self.exploration.recipe.student.temperature,
             student=self.exploration.student.name,
             teacher=self.exploration.recipe.teacher.model,
@@ -278,8 +278,3 @@ def _audit_settings(forks: int, samples: int, chunk_tokens: int) -> dict[str, An
 
 
 _EMPTY = RolloutRecord(0, 0, "", (), (), (), ())
-
-
-def _dotted_settings(exploration: Session) -> dict[str, Any]:
-    parts = {part: values for part, values in exploration.recipe.as_dict().items() if isinstance(values, dict)}
-    return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}

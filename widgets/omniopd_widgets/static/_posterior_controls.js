@@ -61,7 +61,7 @@ export function makeControls(model, root, { change, signal }) {
     }
     phi.value = model.get("similarity");
     const one = names.find((each) => each.name === phi.value);
-    phiPrice.textContent = !one || one.seconds === 0 ? "free" : one.seconds === null ? "local seconds" : `local, ${seconds(one.seconds)}`;
+    phiPrice.textContent = plain(one?.takes ?? "free");
     paid.update();
   }
   return { element, update };
@@ -123,8 +123,4 @@ function together(...parts) {
 
 function price(kind, text) {
   return h("span", { class: "oopd-price", "data-kind": kind, title: "what using this costs" }, text);
-}
-
-function seconds(value) {
-  return value < 0.001 ? "under 1 ms" : value < 1 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(1)} s`;
 }

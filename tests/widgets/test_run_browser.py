@@ -135,7 +135,7 @@ def test_a_folder_that_the_first_run_will_make_is_waited_for_and_a_file_or_a_run
     assert browse(tmp_path).rows == []
     assert browse(tmp_path / "later").rows == []
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="is no folder"):
+    with pytest.raises(RunError, match="is not a folder"):
         RunBrowser(tmp_path / "file")
     run = watched.run_in(tmp_path)
     with pytest.raises(RunError, match="is a run itself"):

@@ -26,7 +26,7 @@ _AT_ONCE = 16 * 2**20  # bytes read in one look, so that a long run does not hol
 
 @dataclass(slots=True)
 class _Step:
-    """What is remembered of a step's file: how to know it again, whose answers it holds."""
+    """What is kept of a step's file: its signature, and whose answers it holds."""
 
     signature: Signature
     labels: dict[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class History:
         self._steps: dict[int, _Step] = {}
 
     def read(self) -> tuple[bool, bool]:
-        """Look at the files that are new or other than before: whether anything changed, whether all is read."""
+        """Read files that are new or have changed; returns whether anything changed, and whether all is read."""
         folder = self.run.path / ROLLOUTS
         found = {step: signature(folder / f"step_{step:06d}.jsonl") for step in self.run.rollout_steps()}
         gone = [step for step in self._steps if found.get(step) != self._steps[step].signature]
@@ -86,7 +86,7 @@ class History:
         ]
 
     def of_prompt(self, wanted: str) -> list[RolloutRecord]:
-        """The rollouts of one prompt (its id or its `key`): the first of each step. Damaged files are passed over."""
+        """The rollouts of one prompt (its id or its `key`): the first of each step. Damaged files are skipped."""
         found = []
         for number in self.steps:
             step = self._steps[number]

@@ -19,14 +19,14 @@ _RECENT = 10  # steps whose mean says how long one takes
 
 
 class LaunchedRuns:
-    """Looks at one folder again and again."""
+    """The launched runs of one folder, polled."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._watched: dict[Path, _Watched] = {}
 
     def look(self) -> list[JsonObject]:
-        """The rows, those that go on first, then the newest."""
+        """The rows: runs in progress first, then the newest."""
         found = launched_in(self._folder) if self._folder.is_dir() else []
         rows, over = [], 0
         for launched in found:
@@ -51,7 +51,7 @@ class _Watched:
     seconds: list[float] = field(default_factory=list)
 
     def settled(self) -> bool:
-        """Whether nothing has changed since the last look at a run that is over."""
+        """Whether nothing has changed since a finished run was last read."""
         return self._stamp() == self.stamp
 
     def look(self) -> JsonObject:
@@ -92,7 +92,7 @@ class _Watched:
         )  # fmt: skip
 
     def _stamp(self) -> float:
-        """When the run's own folder last changed: every status is a new file in it."""
+        """When the run's folder last changed: every status is a new file in it."""
         try:
             return max((self.launched.path / part).stat().st_mtime for part in (".", "launch"))
         except OSError:

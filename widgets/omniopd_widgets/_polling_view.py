@@ -1,4 +1,4 @@
-"""What the views of runs share: they look again and again while they are open, and show what is opened beneath them."""
+"""What the views of runs share: they poll while they are open, and show what is opened beneath them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PollingView(View):
         super().close()
 
     def _poll(self) -> bool:
-        """One look; whether another one is worth it."""
+        """Read once; returns whether it is worth reading again."""
         raise NotImplementedError
 
     def _failed(self, error: Exception) -> None:

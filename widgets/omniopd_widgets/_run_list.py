@@ -22,7 +22,7 @@ _FILES = (MANIFEST, STATUS, STEPS, EVALS)
 
 
 class RunList:
-    """The runs in a folder, at any depth as `omniopd runs` finds them; the first run may make it yet. `paths` finds the
+    """The runs in a folder, at any depth as `omniopd runs` finds them; the folder may not exist yet. `paths` finds the
     directory of a row's `id`, its place in the folder."""
 
     def __init__(self, folder: str | Path) -> None:
@@ -33,10 +33,10 @@ class RunList:
         if (self.folder / MANIFEST).is_file():
             raise RunError(f"{self.folder} is a run itself: give the folder that holds it, or open it alone")
         if self.folder.exists() and not self.folder.is_dir():
-            raise RunError(f"{self.folder} is no folder: give the one that holds the runs")
+            raise RunError(f"{self.folder} is not a folder: give the one that holds the runs")
 
     def look(self) -> list[JsonObject]:
-        """All runs, newest first. Raises RunError where the folder cannot be read, or is gone with the runs it held."""
+        """All runs, newest first. Raises RunError if the folder cannot be read, or has vanished with its runs."""
         if not self.paths and not self.folder.exists():
             return []
         try:
@@ -55,7 +55,7 @@ class RunList:
     def _facts(self, path: Path) -> dict[str, Any]:
         marks = [signature(path / name) for name in _FILES]
         known = self._known.get(path)
-        # A process may die without writing a word, so a run that goes on is asked about each time.
+        # A process may die without writing a word, so a run in progress is checked each time.
         if known is None or known[0] != marks or known[1]["state"] in GOING_ON:
             self._known[path] = known = (marks, row(path))
         return known[1]
@@ -72,7 +72,7 @@ def _json_row(path: Path, place: str, facts: dict[str, Any]) -> JsonObject:
 
 
 class Signature(NamedTuple):
-    """What is other once a file has been written again."""
+    """What changes when a file is rewritten."""
 
     number: int
     size: int
@@ -80,7 +80,7 @@ class Signature(NamedTuple):
 
 
 def signature(file: Path) -> Signature | None:
-    """None where there is no such file, or none any more."""
+    """None if the file does not exist, or no longer does."""
     try:
         state = os.stat(file)
     except OSError:

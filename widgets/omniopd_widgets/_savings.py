@@ -30,7 +30,7 @@ class Saving:
 
 
 def audit_kind(audit: AuditRecord) -> str:
-    """`agree`: all texts go on as the student did; `none`: no text does, even nearly; else `informs`."""
+    """`agree`: all texts continue as the student did; `none`: no text does, even nearly; else `informs`."""
     if min(audit.similarities) >= AGREE_FROM:
         return "agree"
     return "none" if max(audit.similarities) <= NONE_BELOW else "informs"
@@ -75,9 +75,9 @@ def smaller_forks(rollouts: Sequence[RolloutRecord]) -> Saving | None:
             dropped = [a for row in ranked for a in row[m:]]
             usage = usage_of(audits)
             share = len(dropped) / len(audits)
-            told = any(a.output_tokens for a in audits)
-            read = sum(a.input_tokens for a in dropped) if told else usage.input_tokens * share
-            written = sum(a.output_tokens for a in dropped) if told else usage.output_tokens * share
+            counted = any(a.output_tokens for a in audits)
+            read = sum(a.input_tokens for a in dropped) if counted else usage.input_tokens * share
+            written = sum(a.output_tokens for a in dropped) if counted else usage.output_tokens * share
             loses = f"{informing - kept} of {informing} forks that inform would not be asked about"
             return Saving("forks", now, m, priced(usage, read, written), loses)
     return None

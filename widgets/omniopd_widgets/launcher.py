@@ -107,8 +107,8 @@ class Launcher(PollingView):
     def start(self, name: str | None = None, price: str | None = None) -> None:
         """Launch the notebook with what the form says; the run becomes the selected one. Errors go to `problem`.
 
-        Whoever calls this accepts the price in `estimated`; the page asks twice where there is one, and says as `price`
-        which one it showed: where that is another by now, nothing is started.
+        Whoever calls this accepts the price in `estimated`; the page asks twice if there is one, and passes as `price`
+        the one it showed: if it has changed since, nothing is started.
         """
         values: dict[str, Any] = dict(self.texts)
         now = self.estimated["price"]
@@ -142,12 +142,12 @@ class Launcher(PollingView):
         self._worker.do("resuming …", lambda: self._select(resume(path or self.selected).path))
 
     def wait(self) -> None:
-        """Until what was pressed is done."""
+        """Wait until what was pressed is done."""
         self._worker.wait()
         self._poll()
 
     def close(self) -> None:
-        """Take the launcher off the page. The runs go on."""
+        """Take the launcher off the page. The runs continue."""
         self._worker.close(drop=False)
         super().close()
 
@@ -225,7 +225,7 @@ class Launcher(PollingView):
 
     def _failed(self, error: Exception) -> None:
         self.live = False
-        self.problem = f"the runs in {self.folder} can no longer be looked at ({error}): make this view anew"
+        self.problem = f"the runs in {self.folder} can no longer be read ({error}): create this view again"
 
 
 def _field(parameter: Parameter) -> JsonObject:

@@ -2,8 +2,8 @@
 
 α, N and the centring are recomputed in the page from similarities that travelled once; another similarity compares the
 texts at hand again, here. Neither asks a teacher. What would cost something (more texts than at hand, other forks,
-another chunk length) is priced while it is typed and only handed over, on Enter, to whoever called `on_pay`. Who knows
-better than the records what is at hand says so with `price_with`: then that is shown, and it is what is paid.
+another chunk length) is priced while it is typed, and handed on Enter to the functions given to `on_pay`. A caller that
+knows better than the records what is at hand sets the prices with `price_with`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class PosteriorPlot(View):
     selected = Int(-1).tag(sync=True)
     order = Dict().tag(sync=True)
     typed = Dict().tag(sync=True)
-    told = Dict().tag(sync=True)
+    quoted = Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class PosteriorPlot(View):
         with self.hold_sync():
             self.forks = [_fork(a) for a in self._audits]
             self.usage, self.typed = asdict(self._usage), {}
-            self.told = {} if self._quoter else self._priced({key: self.usage[key] or 1 for key in WANTED})
+            self.quoted = {} if self._quoter else self._priced({key: self.usage[key] or 1 for key in WANTED})
             self.samples = max((len(a.similarities) for a in self._audits), default=0)
             self.order = {}
             self._compare_again()
@@ -111,13 +111,13 @@ class PosteriorPlot(View):
                 self.selected = max(self._audits, key=lambda a: a.entropy).start if self._audits else -1
 
     def on_pay(self, act: Callable[[Order], Any]) -> Callable[[], None]:
-        """Call `act(order)` when the user presses Enter on a priced setting. Returns what takes it back."""
+        """Call `act(order)` when the user presses Enter on a priced setting. Returns a function that disconnects it."""
         self._payers.append(act)
         return lambda: self._payers.remove(act)
 
     def price_with(self, quoter: Callable[[int, int, int], Quoted]) -> None:
-        """Have `quoter(forks, samples, chunk_tokens)` say what other settings would take."""
-        self._quoter, self.typed, self.told = quoter, {}, {}
+        """Have `quoter(forks, samples, chunk_tokens)` price other settings."""
+        self._quoter, self.typed, self.quoted = quoter, {}, {}
 
     def results(self) -> list[dict[str, Any]]:
         """Per fork, what is on screen: start, posterior mean, the shares of data and prior, intervals, weight."""
@@ -193,7 +193,7 @@ class PosteriorPlot(View):
         self.problem = problem
 
     def _computed(self, name: str) -> str:
-        """Compare all texts by this similarity, if that was not done yet; what went wrong, or nothing."""
+        """Compare all texts by this similarity unless done before; returns what went wrong, or an empty text."""
         if name in self._found:
             return ""
         start = time.perf_counter()
@@ -213,12 +213,12 @@ class PosteriorPlot(View):
         return f"local, {duration(self._seconds[name])}" if name in self._seconds else "local seconds"
 
     @observe("typed")
-    def _tell(self, _: Any = None) -> None:
-        """What the settings that are being typed would take."""
+    def _quote_typed(self, _: Any = None) -> None:
+        """Price the settings being typed."""
         wanted: dict[str, Any] = {key: self.typed.get(key) for key in WANTED}
         if not all(type(value) is int and 0 < value <= 1e6 for value in wanted.values()):
             return
-        self.told = self._priced(wanted)
+        self.quoted = self._priced(wanted)
 
     def _priced(self, wanted: Mapping[str, int]) -> dict[str, Any]:
         try:
@@ -232,27 +232,27 @@ class PosteriorPlot(View):
 
     @observe("order")
     def _hand_over(self, _: Any) -> None:
-        """An order from the page; its price is computed here, so that what is paid is what the records say."""
+        """An order from the page, priced here: what is paid is what the records say."""
         if not self.order:
             return
         forks, samples, chunk_tokens = (int(self.order[key]) for key in WANTED)
         try:
             price = self.price(forks, samples, chunk_tokens)
         except OmniOPDError:
-            price = TokenPrice()  # whoever takes the order says why not
+            price = TokenPrice()  # whoever takes the order reports why not
         if price.is_free and self._quoter is None:
             return
-        before = self.told
+        before = self.quoted
         if before and [before[key] for key in WANTED] == [forks, samples, chunk_tokens]:
-            self._tell()
-            if self.told["kind"] == "paid" and self.told["text"] != before["text"]:
-                self.problem = f"This takes {self.told['text']} by now: press Enter again to have it."
+            self._quote_typed()
+            if self.quoted["kind"] == "paid" and self.quoted["text"] != before["text"]:
+                self.problem = f"The price is now {self.quoted['text']}: press Enter again to accept it."
                 return
         for act in tuple(self._payers):
             act(Order(forks, samples, chunk_tokens, price))
         if not self._payers:
             self.problem = (
-                "Nobody is connected who could ask the teacher: open this plot in the workbench, or use on_pay."
+                "No teacher is connected: open this plot in the workbench, or register a function with on_pay."
             )
 
     def _numbers(self) -> list[dict[str, Any]]:

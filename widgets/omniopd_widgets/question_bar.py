@@ -57,7 +57,7 @@ class QuestionBar(View):
     def press(self, action: str) -> None:
         """Do what the button does. Raises ValueError for an unknown one."""
         if action not in ACTIONS:
-            raise ValueError(f"{action!r} is no action of the bar: it has {', '.join(ACTIONS)}")
+            raise ValueError(f"{action!r} is not an action of the bar: it has {', '.join(ACTIONS)}")
         self.pressed = {"action": action, "count": self.pressed["count"] + 1}
 
     def summary(self) -> str:

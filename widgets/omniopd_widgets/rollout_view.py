@@ -99,7 +99,7 @@ class RolloutView(View):
 
     def fallback(self) -> Sequence[SafeHTML]:
         rows = [
-            [i + 1, f["start"] + 1, _short(f["entropy"]), _short(f["posterior_mean"]), f["chunk"], _told(f)]
+            [i + 1, f["start"] + 1, _short(f["entropy"]), _short(f["posterior_mean"]), f["chunk"], _teacher_at(f)]
             for i, f in enumerate(self.forks)
         ]
         heads = ["fork", "token", "entropy", "π̂", "the student's chunk", "what the teacher did"]
@@ -186,8 +186,8 @@ def _unaudited(record: RolloutRecord, start: int, stop: int, problem: str = "") 
     entropy = record.entropies[start] if start < len(record.entropies) else math.nan
     return {
         "start": start, "stop": stop, "entropy": _rounded(entropy), "chunk": "".join(record.pieces[start:stop]),
-        "texts": [], "similarities": [], "posterior_mean": None, "prior": None, "soft_count": None, "weights": [],
-        "exact": True, "problem": problem,
+        "texts": [], "similarities": [], "weights": [], "exact": True, "problem": problem,
+        **dict.fromkeys(("posterior_mean", "prior", "soft_count")),
     }  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def _short(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _told(fork: Mapping[str, Any]) -> str:
+def _teacher_at(fork: Mapping[str, Any]) -> str:
     if fork["problem"]:
         return "no answer: " + shorten(fork["problem"], 120)
     if not fork["texts"]:

@@ -56,7 +56,7 @@ class RunBrowser(PollingView):
         """The run in a directory of the table. Raises RunError for one that cannot be read."""
         path = self._list.paths.get(name)
         if path is None:
-            raise RunError(f"there is no run {name!r} in {self.folder}: it was moved, or the name is another")
+            raise RunError(f"there is no run {name!r} in {self.folder}: it was moved or renamed")
         return open_run(path)
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class RunBrowser(PollingView):
             self._compare()
 
     def _compare(self) -> None:
-        """The chosen runs beside each other; what cannot be read is said, and the rest is compared."""
+        """The chosen runs beside each other; what cannot be read is reported, and the rest is compared."""
         names, runs, problems = [], [], []
         for name in self.chosen[: _comparison.MOST]:
             try:

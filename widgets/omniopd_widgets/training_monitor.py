@@ -94,7 +94,7 @@ class TrainingMonitor(PollingView):
     # ── following ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _poll(self) -> bool:
-        """One look at the run; whether another one is worth it."""
+        """Read the run once; returns whether it is worth reading again."""
         with self._lock:
             update = self._follower.look()
             if update.status is None and not (self.run.path / MANIFEST).exists():
@@ -131,7 +131,7 @@ class TrainingMonitor(PollingView):
         elif not recorded:
             self.step = -1
         if self.step == before:
-            self._show_rows()  # the same step may have been written anew
+            self._show_rows()  # the same step may have been rewritten
         if self.prompts and self.prompt not in {p["key"] for p in self.prompts}:
             self.prompt = str(self.prompts[0]["key"])
         else:

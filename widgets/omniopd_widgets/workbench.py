@@ -1,8 +1,8 @@
 """The workbench: a problem, the student's answer, its forks, an audit, the posterior, the loss; and then a run of it.
 
 Views know records; this file alone loads models, through `omniopd.pipeline.session`, and does so in a thread of its
-own, so that a click returns at once. What a teacher behind an API would be paid for happens on a press of a priced
-button only; a teacher that runs here is asked as soon as a fork is opened.
+own, so that a click returns at once. A hosted teacher is asked only on a press of a priced
+button; a teacher that runs here is asked as soon as a fork is opened.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from omniopd.records import RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._worker import Worker
 from omniopd_widgets.audit_panel import AuditPanel
+from omniopd_widgets.launcher import Launcher
 from omniopd_widgets.posterior_plot import Order, PosteriorPlot
 from omniopd_widgets.question_bar import QuestionBar
 from omniopd_widgets.rollout_view import RolloutView
@@ -36,8 +37,8 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     """One screen: prompt → rollout → forks → audit → posterior → "train with these settings" → launcher.
 
     Args:
-        recipe: a recipe, its name or its file; its student, teacher and task are looked at.
-        exploration: takes the place of the one that `recipe` makes; the launcher then gets no settings from here.
+        recipe: a recipe, its name or its file; its student, teacher and task are used.
+        exploration: a session to use instead of one made from `recipe`; the launcher then gets no settings from here.
         runs: the folder where the launcher makes runs; None for no launcher.
         **settings: settings of the recipe, dots as two underscores (`teacher__model="anthropic/claude-haiku-4-5"`).
 
@@ -73,7 +74,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self.panel = AuditPanel(_EMPTY)
         self.posterior = PosteriorPlot()
         self.ledger = UpdateLedger((), self.exploration.recipe)
-        self.launcher = self._made_launcher(runs) if runs is not None else None
+        self.launcher = Launcher("train", runs=runs) if runs is not None else None
         self._below = ipywidgets.VBox([])
         super().__init__([self.bar, self.rollout, self._below, *([self.launcher] if self.launcher else [])])
         self.bar.observe(self._pressed, "pressed")
@@ -146,7 +147,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def _opened(self, position: int) -> None:
         if position < 0:
             return
-        self.rollout.opened = -1  # heard: the same place can be opened again
+        self.rollout.opened = -1  # so that the same place can be opened again
         if self.exploration.rollout is None:
             return
         price = self.exploration.price([self.exploration.fork_at(position)])
@@ -246,7 +247,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._selected(self.rollout.selected)
 
     def _show_settings(self, settings: dict[str, Any]) -> None:
-        """On the bar, where nobody typed them."""
+        """On the bar, without taking them for typed ones."""
         self._showing = True
         try:
             self.bar.settings = settings
@@ -254,7 +255,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             self._showing = False
 
     def _priced(self) -> None:
-        """What each press would take, on the bar."""
+        """What each press would cost, on the bar."""
         explore = self.exploration
         prices: dict[str, dict[str, Any]] = {"answer": {"text": "local seconds", "paid": False}}
         if explore.rollout is not None and 0 <= self.rollout.selected < len(explore.rollout):
@@ -265,12 +266,6 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
                 prices[action] = {"text": str(price), "paid": price.is_paid}
         prices["use"] = {"text": "free", "paid": False}
         self.bar.prices = prices
-
-    @staticmethod
-    def _made_launcher(runs: str) -> Any:
-        from omniopd_widgets.launcher import Launcher
-
-        return Launcher("train", runs=runs)
 
 
 def _audit_settings(forks: int, samples: int, chunk_tokens: int) -> dict[str, Any]:

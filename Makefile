@@ -4,6 +4,7 @@
 #   make test                     lint, floors, types, unit tests, notebooks
 #   make lab                      JupyterLab on the notebooks
 #   make check                    lint, floors, types: seconds
+#   make docs                     the site: pages, notebooks as stored, reference from docstrings, into site/
 #   make study                    the embedded comparison: every method, target and control, then the report (hours)
 #   make ablations                what each part of the method brings, then the report (hours)
 #   make bench [ONLY=name]        the long figures: every script in benchmarks/, or one
@@ -15,7 +16,7 @@ TORCH_INDEX ?=
 ONLY ?= *
 BIN := .venv/bin
 
-.PHONY: help demo test lab check study ablations bench constraints install install-test
+.PHONY: help demo test lab check docs study ablations bench constraints install install-test install-docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -47,6 +48,12 @@ test: check
 	@echo "Notebooks, against their recorded outputs (nbval)"
 	@$(BIN)/python -m pytest --durations=5 --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 
+# Warnings are errors: a link or an anchor that leads nowhere, a docstring that names no argument. Loads nothing.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: install-docs
+	@$(BIN)/mkdocs build --quiet --strict
+	@echo "Built site/index.html. With search: python3 -m http.server --directory site"
+
 # Stopped in between, either goes on where it was. A run that failed is named, and the report says what it lacks.
 study: install
 	@$(BIN)/omniopd sweep embedded
@@ -69,7 +76,8 @@ constraints: install-test
 
 install: need = 
 install-test: need = --extra test
-install install-test:
+install-docs: need = --extra docs
+install install-test install-docs:
 	@command -v $(PYTHON) > /dev/null || { echo "omniopd: there is no '$(PYTHON)' here: install Python 3.11 to 3.14, or name it (make demo PYTHON=/path/to/python3.12)." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[0] < 3)' || { echo "omniopd: '$(PYTHON)' is Python 2: name a Python from 3.11 to 3.14 (make demo PYTHON=/path/to/python3.12)." >&2; exit 1; }
 	@$(PYTHON) .ci/install.py $(need) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))

@@ -116,11 +116,11 @@ def make_venv(python: str, venv: str) -> None:
 def install(venv: str, wanted, replace_torch: bool) -> None:
     """Everything by the hashes of constraints.txt, then the package itself; torch apart (`install_torch`)."""
     pip = [os.path.join(venv, "bin", "python"), "-m", "pip", "install", "--disable-pip-version-check"]
-    parts = ["omniopd", "tests"] if "test" in wanted["extras"] else ["omniopd"]
-    say("Installing what omniopd needs%s; the first time takes minutes." % (", and its tests" if parts[1:] else ""))
+    parts = ["omniopd"] + [PINNED[extra] for extra in sorted(wanted["extras"]) if extra in PINNED]
+    say("Installing what %s; the first time takes minutes." % " and its ".join(["omniopd needs", *parts[1:]]))
     run_pip([*pip, *BY_HASH, "--requirement", written(venv, parts)], venv)
     install_torch(pip, venv, wanted["torch_index"], replace_torch)
-    others = [extra for extra in wanted["extras"] if extra != "test"]
+    others = [extra for extra in wanted["extras"] if extra not in PINNED]
     if others:
         say("Installing %s, which constraints.txt does not list, without hashes." % ", ".join(others))
         # Pins alone: with their hashes, pip would want one of everything.
@@ -214,7 +214,8 @@ def stop(sentence: str) -> None:
     sys.exit("omniopd: " + sentence)
 
 
-PARTS = ["omniopd", "tests", "torch"]
+PARTS = ["omniopd", "tests", "docs", "torch"]
+PINNED = {"test": "tests", "docs": "docs"}  # extra → part
 BY_HASH = ["--require-hashes", "--no-deps"]
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 

@@ -2,8 +2,9 @@
 
     .venv/bin/python .ci/resolve.py          what `make constraints` runs; needs uv in the same environment
 
-Pins that still fit are kept. Three parts, which `.ci/install.py` installs: what omniopd needs (and what builds it),
-what its tests need beside, and torch with the accelerator packages that its own build for Linux asks for.
+Pins that still fit are kept. Four parts, which `.ci/install.py` installs: what omniopd needs (and what builds it, and
+what two other parts share), what its tests and what its site need beside, and torch with the accelerator packages that
+its own build for Linux asks for.
 """
 
 import os
@@ -16,24 +17,30 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PINS = os.path.join(ROOT, "constraints.txt")
 BUILD = "hatchling>=1.27\neditables>=0.5\n"  # the package itself is built here, by nothing that is fetched for it
 HEAD = """\
-# Exact versions of everything that an installation of omniopd and its tests brings in, for Python 3.11 to 3.14 on Linux
-# and macOS, with the hashes of all their files. `make constraints` resolves anew; `.ci/install.py` installs by these
-# hashes. The part of torch is left aside where a machine offers a build of its own, which has other files.
+# Exact versions of everything that an installation of omniopd, its tests and its site brings in, for Python 3.11 to
+# 3.14 on Linux and macOS, with the hashes of all their files. `make constraints` resolves anew; `.ci/install.py`
+# installs by these hashes. The part of torch is left aside where a machine offers another build, with other files.
 """
-PARTS = ("omniopd", "tests", "torch")
+PARTS = ("omniopd", "tests", "docs", "torch")
 OF_TORCH = re.compile(r"^(torch|triton|nvidia-[\w-]+|cuda-[\w-]+)==")
 ELSEWHERE = re.compile(r"; (sys_platform == 'win32'|os_name == 'nt')$")
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        every = compiled(folder, "every.txt", PINS, "--extra", "test", "--generate-hashes")
-        needed = {name_of(block) for block in compiled(folder, "needed.txt", os.path.join(folder, "every.txt"))}
+        every = compiled(folder, "every.txt", PINS, "--extra", "test", "--extra", "docs", "--generate-hashes")
+        pins = os.path.join(folder, "every.txt")
+        needed, tests, docs = (
+            {name_of(block) for block in compiled(folder, "some.txt", pins, *extra)}
+            for extra in ((), ("--extra", "test"), ("--extra", "docs"))
+        )
+        needed |= tests & docs
     parts = {part: [] for part in PARTS}
     for block in every:
         if not ELSEWHERE.search(block.split("\n")[0].rstrip("\\ ")):
-            part = "torch" if OF_TORCH.match(block) else "omniopd" if name_of(block) in needed else "tests"
-            parts[part].append(block)
+            name = name_of(block)
+            part = "omniopd" if name in needed else "tests" if name in tests else "docs"
+            parts["torch" if OF_TORCH.match(block) else part].append(block)
     with open(PINS, "w", encoding="utf-8") as file:
         file.write(HEAD + "".join(f"\n# == {part}\n{''.join(parts[part])}" for part in PARTS))
 

@@ -69,7 +69,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    lab = embedded().student
+    lab = embedded.lab().student
     cases = [
         ("embedded student", lab, Shape(32, 40, 45, forks=5, texts=2, chunk=3)),
         ("embedded student", lab, Shape(32, 40, 45, forks=8, texts=6, chunk=6)),

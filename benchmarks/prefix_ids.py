@@ -22,10 +22,13 @@ from omniopd.config import load_recipe
 from omniopd.method.tensors import schedule
 from omniopd.models.loading import load_model, load_tokenizer
 from omniopd.models.sampling import sample
-from omniopd.models.text.token_text import encode_all, whole_characters
+from omniopd.models.text.encoding import encode
+from omniopd.models.text.token_text import whole_characters
 from omniopd.models.text.vocabulary import tokenizer_mark
 from omniopd.pipeline.build import build_task
-from omniopd.teachers.handover import ChatTemplate, UnsupportedRequest, handover_named
+from omniopd.teachers.handover import handover_named
+from omniopd.teachers.handover.base import UnsupportedRequest
+from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import traits_of
 from omniopd.types import ContinuationRequest, Rollout
@@ -67,12 +70,12 @@ def main() -> int:
     text = handover_named("raw", traits_of("text-completion-openai/m"), template)
 
     def as_ids(request: ContinuationRequest) -> tuple[tuple[int, ...], bool, str]:
-        sent = served.ask(request)
+        sent = served.render(request)
         assert isinstance(sent.prompt, tuple)
         return sent.prompt, sent.exact, sent.unsent
 
     def as_text(request: ContinuationRequest) -> tuple[tuple[int, ...], bool, str]:
-        sent = text.ask(request)
+        sent = text.render(request)
         return tuple(tokenizer(sent.prompt).input_ids), sent.exact, sent.unsent
 
     def here(request: ContinuationRequest) -> tuple[tuple[int, ...], bool, str]:
@@ -98,7 +101,7 @@ def requests_of(rollout: Rollout, mark: str) -> list[ContinuationRequest]:
 
 
 def other_ids(tokenizer, requests: list[ContinuationRequest]) -> list[bool]:
-    found = encode_all(tokenizer, [request.prefix for request in requests])
+    found = encode(tokenizer, [request.prefix for request in requests], special=False)
     return [tuple(ids) != request.prefix_ids for ids, request in zip(found, requests, strict=True)]
 
 

@@ -12,6 +12,7 @@ line; it is then not timed. (By count full logits take 50 GB at the GPU's sizes:
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import resource
 import statistics
@@ -22,11 +23,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from omniopd.models.chunked_stats import Head
-from omniopd.models.token_stats import weighted_head_loss
+from omniopd.models.token_stats import response_hidden, weighted_head_loss
+from omniopd.training.objective import Reference, micro_batch_loss
 
 AUDITED = 0.24  # share of tokens in chunks: 10 forks of 50 tokens in rollouts of 2,048
 LIMITS = {
@@ -35,6 +38,7 @@ LIMITS = {
 }
 OURS = "weighted_head_loss"
 OWN_WALK = f"{OURS}, own walk"
+MICRO_BATCH = "micro_batch_loss"
 
 
 class Case:
@@ -58,6 +62,40 @@ class Case:
 
     def clear(self) -> None:
         self.states.grad = self.weight.grad = None
+        if "micro_batch" in vars(self):
+            self.micro_batch[0].zero_grad()
+
+    @functools.cached_property
+    def micro_batch(self) -> tuple[nn.Module, dict[str, Tensor], Reference]:
+        """A model that is hardly more than its head, a trainer's batch of the same tokens, and the reference's view.
+
+        Half of the audited tokens have a weight, the others two labels.
+        """
+        torch.manual_seed(0)
+        (vocab, hidden), tokens, device = self.weight.shape, len(self.states), self.states.device
+        config = LlamaConfig(
+            vocab_size=vocab, hidden_size=hidden, intermediate_size=hidden, num_hidden_layers=1, num_attention_heads=4,
+            tie_word_embeddings=False,
+        )
+        model = LlamaForCausalLM(config).to(device, self.states.dtype).eval()
+        model.get_input_embeddings().requires_grad_(False)
+        mask = torch.ones(8, tokens // 8, dtype=torch.long, device=device)
+        audited = (self.chunk_weights != 0)[: mask.numel()].view(mask.shape)
+        chosen = audited & (torch.arange(mask.shape[1], device=device) % 2 == 0)
+        ids = self.targets[: mask.numel()].view(mask.shape)
+        nothing = mask.new_zeros(8, 0)
+        inputs = {
+            "prompt_ids": ids[:, :4], "prompt_mask": mask[:, :4], "completion_ids": ids, "completion_mask": mask,
+            "weights": chosen.float(), "audited": audited, "anchored": ~audited,
+            "label_ids": torch.stack([ids, ids.flip(0)], -1),
+            "label_weights": (audited & ~chosen).float()[..., None].expand(-1, -1, 2).contiguous(),
+            "continuation_ids": nothing[..., None], "continuation_starts": nothing, "continuation_lengths": nothing,
+            "continuation_weights": nothing.float(),
+        }  # fmt: skip
+        with torch.no_grad():
+            sequence = (torch.cat([inputs[f"prompt_{of}"], inputs[f"completion_{of}"]], 1) for of in ("ids", "mask"))
+            states = response_hidden(model, *sequence, mask.shape[1]) + 0.1
+        return model, inputs, Reference(states, Head(self.reference_weight))
 
 
 def full_logits(case: Case) -> float:
@@ -77,6 +115,13 @@ def ours(case: Case, kernel: str = "auto") -> float:
         case.states, Head(case.weight), case.targets, case.chunk_weights, reference_hidden=case.reference_states,
         reference_head=Head(case.reference_weight), anchor_weights=case.anchor_weights, kernel=kernel,
     )
+    loss.total.backward()
+    return loss.total.item()
+
+
+def whole_micro_batch(case: Case) -> float:
+    """What a training step computes on the head: the loss, its gradient, and the statistics for the log."""
+    loss = micro_batch_loss(*case.micro_batch, 0.1, float(len(case.states)))
     loss.total.backward()
     return loss.total.item()
 
@@ -115,6 +160,7 @@ VARIANTS: dict[str, Callable[[Case], float]] = {
     "full logits": full_logits,
     OURS: ours,
     OWN_WALK: lambda case: ours(case, "tokens"),
+    MICRO_BATCH: whole_micro_batch,
     "TRL's kernels": trl_kernels,
     "matrix products": matrix_products,
 }
@@ -144,6 +190,8 @@ def peak_growth(name: str, vocab: int, tokens: int, hidden: int, device: str) ->
     """MB by which the peak grows during one forward and backward, in this process."""
     VARIANTS[name](Case(512, 32, 16, device))  # what libraries allocate once is not the loss's
     case = Case(vocab, tokens, hidden, device)
+    if name == MICRO_BATCH:
+        _ = case.micro_batch
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()

@@ -75,7 +75,7 @@ def main() -> None:
 
 def _round(options: argparse.Namespace, audit: dict | None) -> float:
     """Median seconds a step of one short training from the same start."""
-    lab, times = embedded(), StepTimes()
+    lab, times = embedded.lab(), StepTimes()
     rows = lab.task.prompts("train", options.rollouts * (options.steps + 1))
     data = Dataset.from_list([{"prompt": list(p.messages)} for p in rows])
     with tempfile.TemporaryDirectory() as folder:

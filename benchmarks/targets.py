@@ -106,7 +106,7 @@ class Bench:
     """The lab's models, and the gradients of every case on one batch of rollouts after the other."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.options, self.lab = options, embedded()
+        self.options, self.lab = options, embedded.lab()
         self.teacher = LocalTeacher(self.lab.teacher, self.lab.tokenizer)
         self.student_as_teacher = LocalTeacher(self.lab.student, self.lab.tokenizer)
         self.prompts = self.lab.task.prompts("train", options.batches * options.rollouts, options.seed)

@@ -179,9 +179,9 @@ def _reencoded(
     """The forks whose prefix, as a text, is encoded to other tokens than the student wrote."""
     if tokenizer is None:
         return set()
-    from omniopd.models.text.token_text import encode_all
+    from omniopd.models.text.encoding import encode
 
-    found = encode_all(tokenizer, [request.prefix for request in requests])
+    found = encode(tokenizer, [request.prefix for request in requests], special=False)
     return {
         place for place, request, ids in zip(places, requests, found, strict=True) if tuple(ids) != request.prefix_ids
     }

@@ -81,14 +81,29 @@ def test_every_pin_has_a_hash_and_no_host(install: ModuleType) -> None:
     assert {"hatchling", "editables", "numpy", "pytest", "torch"} <= set(names)
 
 
-def test_what_the_package_and_its_tests_need_is_pinned(install: ModuleType) -> None:
+def test_what_the_package_its_tests_and_its_site_need_is_pinned(install: ModuleType) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     named = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
     pinned = {line.partition("==")[0] for name in ("omniopd", "torch") for line in install.part(name, hashes=False)}
     assert {re.split(r"[^\w-]", wanted)[0].lower() for wanted in named} <= pinned
-    tests = {line.partition("==")[0] for line in install.part("tests", hashes=False)} | pinned
-    wanted = project["project"]["optional-dependencies"]["test"]
-    assert {re.split(r"[^\w-]", one)[0].lower() for one in wanted} <= tests
+    for extra, name in install.PINNED.items():
+        beside = {line.partition("==")[0] for line in install.part(name, hashes=False)}
+        wanted = project["project"]["optional-dependencies"][extra]
+        assert {re.split(r"[^\w-]", one)[0].lower() for one in wanted} <= beside | pinned
+
+
+def test_the_site_is_installed_by_hashes_too(
+    install: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(install, "offered", lambda *_: "")
+    monkeypatch.setattr(install, "run_pip", lambda command, venv: ran.append(command))
+    install.install(str(tmp_path), {"extras": ["docs"], "torch_index": ""}, replace_torch=False)
+    pins = Path(ran[0][-1]).read_text()
+    assert "mkdocs==" in pins
+    assert "pytest==" not in pins
+    assert all("--require-hashes" in command for command in ran[:2])
+    assert "without hashes" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

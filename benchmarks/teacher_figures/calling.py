@@ -15,9 +15,9 @@ import psutil
 from omniopd.method.tensors import edit_similarity
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted import background
-from omniopd.teachers.hosted.fetch import RetryPolicy
+from omniopd.teachers.hosted.guard import prepare
+from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
-from omniopd.teachers.hosted.transport import prepare
 from omniopd.teachers.model_traits import ModelTraits
 from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.types import ContinuationRequest, Continuations, Prompt
@@ -89,7 +89,7 @@ def processor(calls: int, rounds: int) -> list[Row]:
     with in_a_process() as url:
         hosted = teacher(url)
         requests = asked(calls, 1)
-        wires = [hosted.handover.ask(request).messages for request in requests]
+        wires = [hosted.handover.render(request).messages for request in requests]
 
         async def bare(desk: object) -> None:
             slots = asyncio.Semaphore(64)

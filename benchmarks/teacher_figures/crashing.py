@@ -16,8 +16,8 @@ from typing import Any
 
 from omniopd.teachers.cache.answer_store import AnswerStore, Stored
 from omniopd.teachers.cache.cached import CachedTeacher
-from omniopd.teachers.hosted.fetch import draw_seed
-from omniopd.teachers.hosted.transport import prepare
+from omniopd.teachers.hosted.guard import prepare
+from omniopd.teachers.hosted.retry import draw_seed
 from omniopd.teachers.spending.budget import BudgetedTeacher
 from tests.teachers.faulty_server import in_a_process, told
 
@@ -43,7 +43,7 @@ def kills(kills: int, concurrency: int) -> list[Row]:
         draws, questions = {}, [cached.question(request) for request in requests]
         cached.answers.close()
         for request, key in zip(requests, questions, strict=True):
-            for piece in hosted.pieces(0, request):
+            for piece in hosted.endpoint.sample_batches(0, request):
                 [number] = piece.numbers
                 draws[draw_seed(piece.seed, number, 0)] = key, number
         twice, in_flight, done, unwritten, settled_early = 0, [], 0, 0, 0

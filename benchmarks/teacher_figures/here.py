@@ -22,7 +22,7 @@ def audit_beside_generate(rounds: int) -> list[Row]:
     """800 continuations of the embedded teacher: ours, and transformers' on one left-padded batch, in turns."""
     quiet_libraries()
     torch.set_num_threads(1)
-    lab = embedded()
+    lab = embedded.lab()
     rollouts = sample(lab.student, lab.tokenizer, lab.task.prompts("test", ROLLOUTS), max_tokens=96)
     teacher = LocalTeacher(lab.teacher, lab.tokenizer)
     requests = [

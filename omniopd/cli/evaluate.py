@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ def run(options: argparse.Namespace) -> int:
     recipe, parent = _asked(options)
 
     from omniopd.evaluation.evaluate import PROBLEM_SEED
-    from omniopd.evaluation.folder import EvaluationFolder, place_of, weights_mark
+    from omniopd.evaluation.folder import EvaluationFolder, everything_asked, place_of, weights_mark
     from omniopd.pipeline.build import build_student, build_task
-    from omniopd.pipeline.run import evaluation_plan, measured
+    from omniopd.pipeline.run import evaluation_plan, measure
     from omniopd.runs.progress import Measuring
 
     if recipe.training.threads:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     task = build_task(recipe)
     held_out = task.prompts(recipe.task.test_split, recipe.evaluation.problems or None, PROBLEM_SEED)
     student = build_student(recipe)
-    asked = _settings(recipe, weights_mark(student.name, getattr(student.model.config, "_commit_hash", None)))
+    asked = everything_asked(recipe, weights_mark(student.name, getattr(student.model.config, "_commit_hash", None)))
     stored = EvaluationFolder(Path(options.out) if options.out else place_of(parent, options.model, asked), asked)
     plan, records = evaluation_plan(recipe), []
     bar = Measuring(plan, len(held_out)) if not options.quiet and sys.stderr.isatty() else None
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
                 bar.begin(temperature)
             if record is None:
                 shown = None if bar is None else bar.show
-                record = measured(
+                record = measure(
                     "model", student, task, recipe, temperature, samples, keep=stored.unfinished, on_results=shown,
                     progress=counted,
                 )
@@ -109,29 +109,6 @@ def _asked(options: argparse.Namespace) -> tuple[Any, Path]:
         recipe, model = load_recipe(options.recipe), options.model
     recipe = override(recipe, options.settings)
     return replace(recipe, student=replace(recipe.student, model=model)), parent
-
-
-def _settings(recipe: Any, weights: str) -> dict[str, Any]:
-    """All that an evaluation depends on."""
-    import omniopd
-    from omniopd.evaluation.folder import data_mark
-
-    e, task = recipe.evaluation, asdict(recipe.task)
-    # What is practised is not measured.
-    kept = {name: value for name, value in task.items() if name not in ("train_split", "prompts")}
-    data = data_mark(recipe.task.path)
-    return {
-        "model": recipe.student.model,
-        "weights": weights or f"omniopd {omniopd.__version__}",
-        "dtype": recipe.student.dtype,
-        "task": kept,
-        **({"data": data} if data else {}),
-        "seed": recipe.seed,
-        "temperatures": list(e.temperatures),
-        "samples": e.samples,
-        "problems": e.problems,
-        "max_tokens": recipe.student.max_tokens,
-    }
 
 
 def _tell(records: Sequence[Any], model: str) -> None:

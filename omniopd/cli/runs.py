@@ -17,9 +17,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    import omniopd.runs.listing
+    import omniopd.runs
 
-    table = omniopd.runs.listing.runs(options.folder)
+    table = omniopd.runs.table(options.folder)
     if table.empty:
         print(f"no runs in {options.folder}: `omniopd demo` or `omniopd train` makes one")
         return 0

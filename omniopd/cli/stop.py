@@ -33,11 +33,12 @@ def run(options: argparse.Namespace) -> int:
 def going_on_words(folder: str) -> str:
     """The command that goes on with a run: with its notebook where one executes it, else by itself; a run that a
     study's sweep has started goes on with the sweep as well."""
-    from omniopd.launch.claims import is_claimed
+    from omniopd.io.locks import is_locked
     from omniopd.launch.folder import is_launched
+    from omniopd.runs.claims import start_lock
 
     path = shlex.quote(folder)
     if is_launched(folder):
         return f"omniopd run --resume {path}"
     again = f"omniopd train --resume {path}"
-    return f"the sweep that started it, or: {again}" if is_claimed(Path(folder)) else again
+    return f"the sweep that started it, or: {again}" if is_locked(start_lock(Path(folder))) else again

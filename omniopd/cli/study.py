@@ -5,60 +5,18 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from omniopd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from omniopd.sweeps.executors import RunOutcome
-    from omniopd.sweeps.study import PlannedRun, Study
+    from omniopd.sweeps import Swept
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What a sweep did: where, by which plan, and how every run ended."""
+def run(options: argparse.Namespace, log: Callable[[str], None]) -> int:
+    from omniopd.sweeps import sweep_study
 
-    study: Study
-    folder: Path
-    plan: tuple[PlannedRun, ...]
-    ended: tuple[RunOutcome, ...]
-
-    @property
-    def failed(self) -> list[RunOutcome]:
-        return [one for one in self.ended if one.state != "finished"]
-
-
-def sweep_study(
-    study: str | Path,
-    runs: str | Path = "runs",
-    name: str | None = None,
-    arms: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
-    settings: Sequence[str] = (),
-    jobs: int | None = None,
-    devices: Sequence[str] = (),
-    trials: bool = False,
-    say: Callable[[str], None] = print,
-) -> Swept:
-    """The command as a function: carry out what a study still lacks in `runs`/`name` (by default the study's name).
-
-    None means what the study says. `settings` are `key=value` words for every run. Raises ConfigError and RunError
-    before anything starts, KeyboardInterrupt when it was stopped; a run that fails stands in `failed`.
-    """
-    from omniopd.sweeps.executors import execute
-    from omniopd.sweeps.study import load_study
-
-    loaded = load_study(study)
-    plan = (loaded.trials if trials else loaded.runs)(arms, seeds, settings)
-    folder = Path(runs) / (name or loaded.name)
-    say(f"{len(plan)} {'trials' if trials else 'runs'} in {folder}; the same command goes on with what is left")
-    return Swept(loaded, folder, tuple(plan), tuple(execute(plan, folder, jobs, devices, say)))
-
-
-def run(options: argparse.Namespace) -> int:
     done = sweep_study(
         options.notebook,
         options.runs,
@@ -69,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
         options.jobs,
         [word for word in options.device.split(",") if word and word != "auto"],
         options.trials,
-        lambda words: print(words, file=sys.stderr, flush=True),
+        log,
     )
     if options.trials:
         _show_trials(done)

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     if is_study:
         from omniopd.cli import study
 
-        return study.run(options)
+        return study.run(options, _log)
     return _notebook(options)
 
 
@@ -67,20 +67,17 @@ def _is_study(name: str) -> bool:
 
 def _notebook(options: argparse.Namespace) -> int:
     from omniopd.cli.run import given_parameters
-    from omniopd.launch import notebook_path
-    from omniopd.sweeps.grid import members, sweep, sweep_folder
+    from omniopd.sweeps import sweep_notebook
 
-    notebook = notebook_path(options.notebook)
-    plan = members(notebook, _grid(options.grid), _words(options.seeds), given_parameters(options.parameters))
-    path = sweep_folder(options.runs, notebook, plan, options.name)
-    print(f"{len(plan)} runs in {path}; the same command goes on with what is left", file=sys.stderr)
-    states = sweep(notebook, path, plan, _words(options.device), _say)
-    for member in plan:
-        print(f"{states[member.name]:12} {path / member.name}")
-    return 0 if set(states.values()) == {"finished"} else 1
+    grid, seeds, devices = _grid(options.grid), _words(options.seeds), _words(options.device)
+    fixed = given_parameters(options.parameters)
+    ended = sweep_notebook(options.notebook, grid, seeds, fixed, options.runs, options.name, devices, _log)
+    for one in ended:
+        print(f"{one.state:12} {one.path}")
+    return 0 if all(one.state == "finished" for one in ended) else 1
 
 
-def _say(words: str) -> None:
+def _log(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 

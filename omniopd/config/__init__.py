@@ -2,8 +2,11 @@
 
 from omniopd.config.bounds import SETTINGS, Setting, allowed, check_setting, every_setting
 from omniopd.config.checks import check
+from omniopd.config.handovers import HANDOVERS, HandoverEntry
+from omniopd.config.methods import METHODS, Method
 from omniopd.config.reading import (
     assigned,
+    dotted,
     load_recipe,
     override,
     recipe_from,
@@ -12,9 +15,6 @@ from omniopd.config.reading import (
     with_settings,
 )
 from omniopd.config.settings import (
-    HANDOVERS,
-    METHODS,
-    TASKS,
     AuditConfig,
     EvaluationConfig,
     ObjectiveConfig,
@@ -37,9 +37,10 @@ __all__ = [
     "SETTINGS",
     "SIMILARITIES",
     "TARGETS",
-    "TASKS",
     "AuditConfig",
     "EvaluationConfig",
+    "HandoverEntry",
+    "Method",
     "ObjectiveConfig",
     "Recipe",
     "Setting",
@@ -51,6 +52,7 @@ __all__ = [
     "assigned",
     "check",
     "check_setting",
+    "dotted",
     "every_setting",
     "load_recipe",
     "override",

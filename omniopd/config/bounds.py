@@ -12,17 +12,17 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from omniopd.config.handovers import HANDOVER_WORDS
+from omniopd.config.methods import METHODS
 from omniopd.config.settings import (
     DEVICES,
     DTYPES,
-    HANDOVERS,
-    METHODS,
     PRECISIONS,
     SCHEDULES,
-    TASKS,
     TRACKERS,
     Recipe,
 )
@@ -31,6 +31,7 @@ from omniopd.method.controls import CONTROLS
 from omniopd.method.forks import SCHEDULERS
 from omniopd.method.similarity import SIMILARITIES
 from omniopd.method.targets import TARGETS
+from omniopd.tasks.registry import TASKS
 
 MANY = 2**31 - 1  # counts stay what every library underneath can hold
 HOT, LONG, DEAR = 100.0, 1e7, 1e9  # temperatures, seconds (115 days), dollars and rates: beyond is a slip of the pen
@@ -81,7 +82,7 @@ def _word(says: str, words: Collection[str], but: str = "") -> Setting:
 
 SETTINGS: dict[str, Setting] = {
     "name": Setting("what the run is called, and the arm of a comparison", empty=True, any_text=True),
-    "method": _word("what the student learns from", METHODS),
+    "method": _word("what the student learns from", METHODS.keys()),
     "seed": _count("every draw follows from it", 0, 2**32 - 1),
     "student.model": _text("embedded:student, a folder, or an id on the Hugging Face hub"),
     "student.max_tokens": _count("tokens of an answer, at most"),
@@ -99,7 +100,7 @@ SETTINGS: dict[str, Setting] = {
     "teacher.tokens_per_student_token": _above_0("teacher tokens asked for one of the student's", 100),
     "teacher.batch_tokens": _count("tokens at once, for a teacher that runs here"),
     "teacher.dtype": _word("what the weights of a teacher that runs here are held in", DTYPES),
-    "teacher.handover": _word("how a text is handed to an API to be continued", HANDOVERS),
+    "teacher.handover": _word("how a text is handed to an API to be continued", HANDOVER_WORDS),
     "teacher.tokenizer": _text("whose chat template a raw handover renders with (empty: the model's own)", empty=True),
     "teacher.api_base": _text("address of a server (empty: the provider's)", empty=True),
     "teacher.key_variable": _text("environment variable with the key (empty: the provider's)", empty=True),
@@ -192,8 +193,7 @@ def every_setting() -> Mapping[str, Any]:
 def check_settings(recipe: Recipe) -> None:
     """ConfigError for the first setting of a wrong type or out of its bounds."""
     for key, hint in every_setting().items():
-        section, _, name = key.rpartition(".")
-        check_setting(key, getattr(getattr(recipe, section), name) if section else getattr(recipe, key), hint)
+        check_setting(key, attrgetter(key)(recipe), hint)
 
 
 def check_setting(key: str, value: Any, hint: Any = None, said: str | None = None) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from omniopd.config.bounds import check_settings
-from omniopd.config.settings import EvaluationConfig, Recipe
+from omniopd.config.methods import METHODS
+from omniopd.config.settings import EvaluationConfig, ObjectiveConfig, Recipe
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redact
-from omniopd.method.controls import CONTROLS
 from omniopd.method.targets import TARGETS
 
 
@@ -17,7 +15,7 @@ def check(recipe: Recipe) -> Recipe:
     check_settings(recipe)
     student, audit, objective, training = recipe.student, recipe.audit, recipe.objective, recipe.training
     _check_controls(recipe)
-    if recipe.method in ("white_box", "white_box_sampled") and recipe.teacher.top_p != 1:
+    if METHODS[recipe.method].reads == "logits" and recipe.teacher.top_p != 1:
         raise ConfigError(
             f'teacher.top_p is {recipe.teacher.top_p} and method "{recipe.method}": it learns from all logits of the '
             "teacher, so leave it at 1"
@@ -34,11 +32,7 @@ def check(recipe: Recipe) -> Recipe:
             f"teacher.api_base ({redact(recipe.teacher.api_base)}) holds a key or a password, and a recipe is a file "
             "to show: put it into an environment variable and name that (teacher.key_variable)"
         )
-    if recipe.method == "grpo" and (training.group < 2 or training.micro_batch % training.group):
-        raise ConfigError(
-            f"training.group is {training.group}: grpo compares at least 2 answers of a prompt, and "
-            f"training.micro_batch ({training.micro_batch}) must hold whole groups"
-        )
+    METHODS[recipe.method].check(recipe)
     if recipe.teacher.replay and recipe.teacher.cache in ("", "none"):
         raise ConfigError(
             f"teacher.replay is true and teacher.cache is {recipe.teacher.cache!r}: name the file of the recorded run, "
@@ -54,13 +48,7 @@ def check(recipe: Recipe) -> Recipe:
             f"objective.depth is {objective.depth}, deeper than a chunk ({audit.chunk_tokens}): "
             "lower it, or raise audit.chunk_tokens"
         )
-    check_objective(objective.target, objective.concentration, objective.continuation_weight, "objective.")
-    if objective.redraws and "redraws" not in TARGETS[objective.target].uses:
-        able = ", ".join(f'"{t.name}"' for t in TARGETS.values() if "redraws" in t.uses)
-        raise ConfigError(
-            f'objective.redraws is {objective.redraws} and objective.target "{objective.target}": only {able} has a '
-            "baseline at the same fork, so set objective.redraws=0"
-        )
+    check_objective(objective, "objective.")
     if training.rollouts % training.micro_batch and training.rollouts > training.micro_batch:
         raise ConfigError(
             f"training.rollouts is {training.rollouts}, no multiple of training.micro_batch ({training.micro_batch}): "
@@ -75,32 +63,34 @@ def check(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def check_objective(target: str, concentration: float, continuation_weight: float, where: str = "") -> None:
+def check_objective(objective: ObjectiveConfig, where: str = "") -> None:
     """ConfigError for an objective that would learn nothing, or something else; `where` goes before the names."""
-    gives = TARGETS[target].gives
-    if gives == "counts" and concentration == 0:
+    target = TARGETS[objective.target]
+    if target.gives == "counts" and objective.concentration == 0:
         raise ConfigError(
-            f'{where}target is "{target}" and {where}concentration is 0: without a prior the divergence to a '
+            f'{where}target is "{target.name}" and {where}concentration is 0: without a prior the divergence to a '
             "few texts is infinite; give it some weight, such as 1"
         )
-    if gives == "nothing" and continuation_weight == 0:
+    if target.gives == "nothing" and objective.continuation_weight == 0:
         raise ConfigError(
-            f'{where}target is "{target}" and {where}continuation_weight is 0: nothing would be learnt; '
+            f'{where}target is "{target.name}" and {where}continuation_weight is 0: nothing would be learnt; '
             "name a target, or give the continuations a weight"
+        )
+    if objective.redraws and "redraws" not in target.uses:
+        able = ", ".join(f'"{t.name}"' for t in TARGETS.values() if "redraws" in t.uses)
+        raise ConfigError(
+            f'{where}redraws is {objective.redraws} and {where}target "{target.name}": only {able} has a '
+            f"baseline at the same fork, so set {where}redraws=0"
         )
 
 
 def _check_controls(recipe: Recipe) -> None:
     """A control that a method does not know would train the very same student, and pass for proof."""
-    by_texts = recipe.method == "continuations" or recipe.objective.continuation_weight > 0
-    if recipe.method in ("white_box", "sft", "grpo"):
-        known: Sequence[str] = ()
-    elif recipe.method == "white_box_sampled" or by_texts:
-        known = [name for name, control in CONTROLS.items() if control.asks_student]
-    else:
-        known = [name for name, control in CONTROLS.items() if TARGETS[recipe.objective.target].allows(control)]
-    why = " with continuation_weight" if by_texts else f" with target {recipe.objective.target}"
-    what = f'method "{recipe.method}"' + (why if recipe.method == "omniopd" else "")
+    method, objective = METHODS[recipe.method], recipe.objective
+    known, what = method.controls_of(objective), f'method "{method.name}"'
+    if callable(method.controls):
+        by_texts = objective.continuation_weight > 0
+        what += " with continuation_weight" if by_texts else f" with target {objective.target}"
     offer = f"it has {', '.join(known)}" if known else "it has none"
     for key, names in (
         ("objective.control", [recipe.objective.control]), ("evaluation.controls", recipe.evaluation.controls),

@@ -77,6 +77,14 @@ def assigned(words: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
+def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys: {"audit": {"forks": 4}} as {"audit.forks": 4}."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= dotted(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
 def recipe_toml(recipe: Recipe) -> str:
     """The recipe as TOML that `load_recipe` reads back to an equal one."""
     lines, sections = [], []

@@ -1,4 +1,4 @@
-"""The settings of a recipe, as frozen dataclasses. Knows names and defaults, neither files nor what they build.
+"""The settings of a recipe, as frozen dataclasses: names and defaults. What each is for stands in `bounds.SETTINGS`.
 
 The words are those of the paper's notation table: M `forks`, C `chunk_tokens`, N `samples`, α `concentration`,
 β `anchor_weight`.
@@ -9,13 +9,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-HANDOVERS = ("auto", "raw", "prefill", "instruction")
-METHODS = ("omniopd", "continuations", "white_box", "white_box_sampled", "sft", "grpo")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("constant", "cosine", "linear")
-TASKS = ("stories", "gsm8k", "jsonl", "math", "code")
 TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 
@@ -37,16 +34,8 @@ class StudentConfig:
 
 @dataclass(frozen=True, slots=True)
 class TeacherConfig:
-    """Who continues. `model` is `embedded:teacher`, a folder, `local:` and a hub id, or a model that litellm can reach.
-
-    `batch_tokens` and `dtype` belong to a teacher that runs here, the rest to one behind an API. `handover` is "raw",
-    "prefill", "instruction", or "auto" for the table's; a raw one renders with the chat template of `tokenizer` ("":
-    the model's own name). `api_base` is a server's address, `key_variable` the environment's variable with its key (the
-    key itself belongs into no recipe). Answers are kept in `cache`, a file ("": the run's own, "none": nowhere), and
-    with `replay` nobody is asked. `budget_usd` is what the run may spend (0: no limit), `ask_above_usd` what it may be
-    expected to cost without a question; prices that the table lacks are dollars per million tokens. Limits per minute:
-    0 is none. `strict` stops at a changed fingerprint, too.
-    """
+    """Who continues. `batch_tokens` and `dtype` belong to a teacher that runs here, the rest to one behind an API. A
+    key itself belongs in no recipe: `key_variable` names the environment variable that holds it."""
 
     model: str = "embedded:teacher"
     temperature: float = 1.0
@@ -75,12 +64,8 @@ class TeacherConfig:
 
 @dataclass(frozen=True, slots=True)
 class TaskConfig:
-    """What is practised. `path` is a data set id, a folder or a JSONL file, for tasks that need one; "math" also knows
-    names such as "math500". `subset` is the part of a data set on the hub.
-
-    `run_programs` lets "code" run what models write, in a sandbox; OMNIOPD_RUN_PROGRAMS=1 in the environment must say
-    so too. `timeout_s` (wall) and `memory_mb` limit one run of a program.
-    """
+    """What is practised. For `path`, "math" also knows names such as "math500". With `run_programs`,
+    OMNIOPD_RUN_PROGRAMS=1 in the environment must say so too."""
 
     name: str = "stories"
     path: str = ""
@@ -97,7 +82,7 @@ class TaskConfig:
 
 @dataclass(frozen=True, slots=True)
 class AuditConfig:
-    """Where the teacher is asked, and how alike two texts are. `power` raises the similarity (1: as it is)."""
+    """Where the teacher is asked, and how alike two texts are."""
 
     scheduler: str = "peak"
     forks: int = 10
@@ -110,13 +95,7 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveConfig:
-    """What an audit becomes in the loss (method/targets.py, method/loss.py).
-
-    `depth` belongs to `labels` and `posterior_kl`: offsets of a chunk that get them. `concentration` is α of π̂, and of
-    the posterior in `posterior_kl`. `continuation_weight` is λ of the additive continuation cross-entropy. `redraws` is
-    K of the same-fork baseline (0: the mean over other rollouts).
-    `length` is the fixed length both terms are divided by (0: `student.max_tokens`).
-    """
+    """What an audit becomes in the loss (method/targets.py, method/loss.py)."""
 
     target: str = "paper"
     control: str = "none"
@@ -133,13 +112,10 @@ class ObjectiveConfig:
 class TrainingConfig:
     """How long and how fast. `rollouts` are sampled and audited per step, over all processes.
 
-    `probe_prompts` held-out prompts are answered and audited whenever rollouts are recorded, the same ones each time,
-    so that their forks can be followed through training; nothing is learnt from them. `group` answers of one prompt
-    are compared with each other where `method` is `grpo`. `report_to` names a tracker that gets every step and
-    evaluation too (`tracking.py`): "tensorboard", "wandb" or "trackio", by pip install 'omniopd[trackers]'.
-    A run stops when more of a step's forks than `max_unanswered_share` get no answer, when at more than
-    `max_equal_share` of the first step's a sampling teacher writes one text only, and after a step that learns nothing,
-    unless `allow_zero_gradient`.
+    Probes are audited whenever rollouts are recorded, so that their forks can be followed through training; nothing is
+    learnt from them. Trackers come with pip install 'omniopd[trackers]'. A run stops when more of a step's forks than
+    `max_unanswered_share` get no answer, when at more than `max_equal_share` of the first step's a sampling teacher
+    writes one text only, and after a step that learns nothing, unless `allow_zero_gradient`.
     """
 
     steps: int = 100
@@ -169,11 +145,9 @@ class TrainingConfig:
 class EvaluationConfig:
     """How the student is measured on held-out problems, before and after; `every` k steps in between (0: never).
 
-    `problems` of the test split, 0 for all that it has (small sets such as AIME; the embedded world has no end).
-    `before` measures the untrained student, and a teacher that runs here. `at` are steps of training after which the
-    student is measured as at its end, at all temperatures on all problems: budgets of student samples (0: untrained).
-    The best student in between is kept, chosen on `every_problems` of `every_split` ("": the test split, on which the
-    best of many looks a little better than it is).
+    The steps `at` are budgets of student samples: measured as at the end, at all temperatures on all problems. The best
+    student in between is kept, chosen on `every_problems` of `every_split` ("": the test split, on which the best of
+    many looks a little better than it is).
     `controls` are trained and measured too, from the same start and as long: their gain was not the teacher's doing.
     """
 

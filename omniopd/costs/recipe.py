@@ -12,15 +12,13 @@ from functools import lru_cache
 from omniopd.config import Recipe, TaskConfig
 from omniopd.models.loading import load_tokenizer
 from omniopd.models.text.chat import prompt_ids
-from omniopd.tasks.registry import build_task
+from omniopd.tasks.build import build_task
 from omniopd.teachers.model_traits import runs_here, traits_of
 from omniopd.teachers.registry import require_reachable
 from omniopd.teachers.spending.estimate import LATENCY_S, TeacherEstimate, estimate
 from omniopd.teachers.spending.prices import price_for
 
 _PROMPTS = 64
-# What an instruction says around a prefix, in tokens.
-INSTRUCTION_TOKENS = 120.0
 
 
 def estimate_of(
@@ -34,14 +32,13 @@ def estimate_of(
         return None
     require_reachable(t.model, t.api_base)
     traits = traits_of(t.model)
-    handover = traits.handover if t.handover == "auto" else t.handover
     return estimate(
         recipe,
         price_for(t),
         latency_s or LATENCY_S,
         t.concurrency,
         prompt_tokens=prompt_tokens(recipe),
-        extra_input=INSTRUCTION_TOKENS if handover == "instruction" else 0.0,
+        extra_input=traits.handover_entry(t.handover).extra_input,
         extra_output=float(traits.thinking_tokens),
         samples_per_call=traits.most_samples,
         requests_per_minute=t.requests_per_minute,

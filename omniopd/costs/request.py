@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from omniopd.config import Recipe
-from omniopd.costs.recipe import INSTRUCTION_TOKENS
 from omniopd.io.units import dollars, duration
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted.teacher import HostedTeacher
@@ -73,9 +72,8 @@ def quote(
     """What is missing of these requests in the memory of `cached`; each call about request i reads `read[i]` tokens."""
     hosted = inside(cached, HostedTeacher)
     traits = hosted.traits if hosted is not None else traits_of(recipe.teacher.model)
-    handover = hosted.handover.name if hosted is not None else traits.handover
+    handover = traits.handover_entry(hosted.handover.name if hosted is not None else "")
     price = hosted.price if hosted is not None else price_for(recipe.teacher)
-    more = round(INSTRUCTION_TOKENS) if handover == "instruction" else 0
     forks = 0
     paid: list[Usage] = []
     texts = 0
@@ -87,7 +85,7 @@ def quote(
             calls = -(-count // traits.most_samples)
             written = count * (request.max_tokens + traits.thinking_tokens)
             # By call, since a price may rise with the length of what is read.
-            paid += [Usage(before + more, round(written / calls), calls=1)] * calls
+            paid += [Usage(before + round(handover.extra_input), round(written / calls), calls=1)] * calls
     if inside(cached, LocalTeacher) is not None:
         seconds = 0.0 if not texts else None if seconds_per_text is None else texts * seconds_per_text
         return CostEstimate(forks, texts, seconds=seconds)

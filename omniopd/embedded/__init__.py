@@ -1,16 +1,16 @@
 """The lab that ships with the package: a teacher, a student, their tokenizer and the stories they were taught.
 
-``omniopd.embedded()`` loads it; README.md holds its figures; ``python -m omniopd.embedded.make`` builds it
-from nothing. `recorded` opens the runs that ship beside it.
+`lab()` loads it, and so does ``omniopd.embedded()``; README.md holds its figures; ``python -m omniopd.embedded.make``
+builds it from nothing. `recorded` opens the runs that ship beside it.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
+
+from omniopd.io.callable_package import make_callable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,7 +33,7 @@ class Lab:
     task: Stories
 
 
-def embedded() -> Lab:
+def lab() -> Lab:
     """Load the shipped lab: fresh models at each call, so that a trained student harms no later one."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -57,11 +57,4 @@ def recorded(name: str = "labels") -> Run:
     return open_run(RECORDED / name)
 
 
-class _CallablePackage(ModuleType):
-    """`omniopd.embedded` is this package (it is imported under that name) and the function above in one."""
-
-    def __call__(self) -> Lab:
-        return embedded()
-
-
-sys.modules[__name__].__class__ = _CallablePackage
+make_callable(__name__, lab)

@@ -14,9 +14,12 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import omniopd
+from omniopd.config import Recipe
 from omniopd.errors import RunError
 from omniopd.io.texts import encoded
 from omniopd.records import EvalRecord, read_record, record_json
@@ -78,6 +81,26 @@ class EvaluationFolder:
             self.unfinished.unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"{self.folder} cannot be written ({error.strerror or error}): free some space") from error
+
+
+def everything_asked(recipe: Recipe, weights: str) -> dict[str, Any]:
+    """All that an evaluation of the student of `recipe`, whose weights have this mark, depends on."""
+    e, task = recipe.evaluation, asdict(recipe.task)
+    # What is practised is not measured.
+    kept = {name: value for name, value in task.items() if name not in ("train_split", "prompts")}
+    data = data_mark(recipe.task.path)
+    return {
+        "model": recipe.student.model,
+        "weights": weights or f"omniopd {omniopd.__version__}",
+        "dtype": recipe.student.dtype,
+        "task": kept,
+        **({"data": data} if data else {}),
+        "seed": recipe.seed,
+        "temperatures": list(e.temperatures),
+        "samples": e.samples,
+        "problems": e.problems,
+        "max_tokens": recipe.student.max_tokens,
+    }
 
 
 def place_of(parent: Path, model: str, asked: Mapping[str, Any]) -> Path:

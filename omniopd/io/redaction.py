@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import bisect
 import html
 import json
 import logging
@@ -25,7 +24,7 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 HIDDEN = "(hidden)"
 _RUN, _ENCODED_RUN = 8, 15  # characters of a key in a row that are too many; of its encodings
@@ -51,7 +50,6 @@ _FORM = re.compile(
     r"|(?P<basic>(?i:\bbasic)\s+)(?P<pair>[A-Za-z0-9+/_-]{4,}=*)"
     r"|(?P<url>://(?:[^\s/@:]*:)?)[^\s/]+@"
 )
-_TOO_OFTEN, _SHORT, _HEAD = 1000, 4000, 4
 _KEY_WORD = re.compile(r"(?<![A-Za-z0-9])[a-z]{8,12}(?![A-Za-z0-9])")
 _TEXT_WORD = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{8,}(?![A-Za-z0-9])")
 _GAP = re.compile(r"(?:\s|\\[nrt])+")
@@ -93,10 +91,7 @@ def hide_kept(text: str, mark: str = HIDDEN) -> str:
     kept = tuple(value for value in _KEPT if len(value) >= _RUN)
     if not kept:
         return text
-    for whole in _wholes(kept):
-        if whole in text:
-            text = text.replace(whole, mark)
-    return _without_runs(text, _needles(kept), mark)
+    return _without_runs(text, _short_runs(kept), mark)
 
 
 def holds_secret(text: str) -> bool:
@@ -146,12 +141,12 @@ def guard_tracebacks() -> None:
 
 def _guard_logs() -> None:
     """Redacts what this process logs from now on, whoever logs it, where it is made: handlers are many."""
-    made = logging.getLogRecordFactory()
-    if getattr(made, "redacts", False):
+    factory = logging.getLogRecordFactory()
+    if getattr(factory, "redacts", False):
         return
 
     def redacting(*words: Any, **more: Any) -> logging.LogRecord:
-        record = made(*words, **more)
+        record = factory(*words, **more)
         try:
             said = record.getMessage()
         except Exception:  # whoever handles the record says so
@@ -159,8 +154,8 @@ def _guard_logs() -> None:
         if (clean := redact(said)) != said:
             record.msg, record.args = clean, ()
         if record.exc_info and record.exc_info[1] is not None:
-            told = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            if (clean := redact(told)) != told:
+            trace = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            if (clean := redact(trace)) != trace:
                 record.exc_info, record.exc_text = None, clean
         return record
 
@@ -216,75 +211,39 @@ def _ways(value: str) -> tuple[set[str], set[str]]:
     return plain, {way for way in encoded if len(way) >= _RUN}
 
 
-class _Needles(NamedTuple):
-    """For each way of writing some values: what it is, how long a run of it is too long, and short parts with their
-    places, one of which stands in every such run. `heads` are what the parts begin with."""
-
-    ways: list[tuple[str, int, list[tuple[str, int]]]]
-    heads: frozenset[str]
-
-
 @lru_cache(maxsize=64)
-def _needles(values: tuple[str, ...]) -> _Needles:
-    found = []
+def _short_runs(values: tuple[str, ...]) -> dict[int, frozenset[str]]:
+    """By their length, all runs of characters that are too long, of all ways of writing the values, without gaps."""
+    runs: dict[int, set[str]] = {}
     for value in values:
         plain, encoded = _ways(value)
         for ways, run in ((plain, _RUN), (encoded, _ENCODED_RUN)):
-            part = (run + 1) // 2
             for way in (_GAP.sub("", text) for text in ways):
-                starts = range(0, len(way) - part + 1, part)
-                found.append((way, min(run, len(way)), [(way[i : i + part], i) for i in starts]))
-    return _Needles(found, frozenset(part[:_HEAD] for _, _, parts in found for part, _ in parts))
+                size = min(run, len(way))
+                if 2 * size >= run:
+                    runs.setdefault(size, set()).update(way[i : i + size] for i in range(len(way) - size + 1))
+    return {size: frozenset(some) for size, some in runs.items()}
 
 
-def _without_runs(text: str, needles: _Needles, mark: str) -> str:
-    """The text without runs of the needles, wherever lines are broken in between."""
-    flat = _GAP.sub("", text) if "\\" in text else "".join(text.split())
-    # In a short text looking for all of them at once is quicker.
-    if len(flat) < _SHORT and needles.heads.isdisjoint(flat[i : i + _HEAD] for i in range(len(flat) - _HEAD + 1)):
-        return text
-    spans = list[tuple[int, int]]()
-    for way, run, parts in needles.ways:
-        spans += _runs(flat, way, run, parts)
-        if len(spans) > _TOO_OFTEN:
-            return mark  # no message says it so often: nothing of it is worth the time
+def _without_runs(text: str, runs: Mapping[int, frozenset[str]], mark: str) -> str:
+    """The text without these runs, wherever lines are broken in between; runs that overlap are one."""
+    flat = _GAP.sub("", text)
+    spans: list[tuple[int, int]] = []
+    for start, stop in sorted(
+        (i, i + size) for size, some in runs.items() for i in range(len(flat) - size + 1) if flat[i : i + size] in some
+    ):
+        if spans and start < spans[-1][1]:
+            start, stop = spans[-1][0], max(stop, spans.pop()[1])
+        spans.append((start, stop))
     if not spans:
         return text
-    # Where a place in the text without its gaps stands in the text.
-    at, shift, gone = [0], [0], 0
+    places, end = list[int](), 0  # where each character of the flat text stands in the text
     for gap in _GAP.finditer(text):
-        gone += len(gap[0])
-        at.append(gap.end() - gone)
-        shift.append(gone)
-
-    def place(index: int) -> int:
-        return index + shift[bisect.bisect_right(at, index) - 1]
-
+        places += range(end, gap.start())
+        end = gap.end()
+    places += range(end, len(text))
     pieces, done = [], 0
-    for start, stop in sorted((place(a), place(b - 1) + 1) for a, b in spans):
-        if start >= done:
-            pieces += [text[done:start], mark]
-        done = max(done, stop)
+    for start, stop in spans:
+        pieces += [text[done : places[start]], mark]
+        done = places[stop - 1] + 1
     return "".join([*pieces, text[done:]])
-
-
-def _runs(flat: str, way: str, run: int, parts: list[tuple[str, int]]) -> set[tuple[int, int]]:
-    """Runs of `way` in the text, as long as each goes on."""
-    seen, spans, size = set[int](), set[tuple[int, int]](), len(way)
-    for part, offset in parts:
-        at = flat.find(part)
-        while at >= 0:
-            begin = at - offset  # where all of it would begin
-            if begin not in seen:
-                seen.add(begin)
-                first, last = offset, offset + len(part)
-                while first > 0 and begin + first > 0 and flat[begin + first - 1] == way[first - 1]:
-                    first -= 1
-                while last < size and begin + last < len(flat) and flat[begin + last] == way[last]:
-                    last += 1
-                if last - first >= run:
-                    spans.add((begin + first, begin + last))
-                    if len(spans) > _TOO_OFTEN:
-                        return spans
-            at = flat.find(part, at + 1)
-    return spans

@@ -23,7 +23,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
 from omniopd.errors import ConfigError
-from omniopd.launch.cleaning import cleaned
+from omniopd.launch.portable import cleaned
 from omniopd.runs.atomic import write_text
 from omniopd.teachers.hosted.keys import keep_allowed
 

@@ -1,8 +1,8 @@
 """A line of runs before one device: whoever comes first computes first, one at a time.
 
-A waiting process holds a lock on its own ticket, a numbered file. The system takes the lock away when the process ends,
-however it ends, so a killed waiter leaves the line by itself. The line is this user's on this machine; where the system
-has no such locks (Windows) nobody waits.
+A waiting process holds a lock on its own ticket, a numbered file. The system releases the lock when the process ends,
+however it ends, so a killed waiter leaves the line by itself. The line is this user's on this machine; where the file
+system has no locks nobody waits.
 """
 
 from __future__ import annotations
@@ -14,17 +14,13 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from omniopd.errors import RunError
+from omniopd.io.locks import is_locked, lock
 from omniopd.launch.devices import NONE
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 FOLDER = "OMNIOPD_QUEUE"  # the environment variable that moves the line elsewhere
 PAUSE_S = 0.2
@@ -37,7 +33,7 @@ def turn(device: str, waiting: Callable[[int], None], folder: Path | None = None
     `waiting` is called with this run's place in the line (2: one is before it) at every change, and at every look
     thereafter with the same number; what it raises leaves the line.
     """
-    if fcntl is None or device == NONE:
+    if device == NONE:
         yield
         return
     line = (folder or queue_folder()) / _file_name(device)
@@ -49,16 +45,16 @@ def turn(device: str, waiting: Callable[[int], None], folder: Path | None = None
             time.sleep(PAUSE_S)
         yield
     finally:
-        ticket.unlink(missing_ok=True)
         file.close()
+        ticket.unlink(missing_ok=True)
 
 
 def length(device: str, folder: Path | None = None) -> int:
     """How many runs compute on a device or wait for it now."""
     line = (folder or queue_folder()) / _file_name(device)
-    if fcntl is None or device == NONE or not line.is_dir():
+    if device == NONE or not line.is_dir():
         return 0
-    return sum(not _is_dead(ticket) for ticket in _tickets(line))
+    return sum(map(is_locked, _tickets(line)))
 
 
 def ordinal(number: int) -> str:
@@ -80,35 +76,30 @@ def queue_folder() -> Path:
     return folder / "queue"
 
 
-def _join(line: Path) -> tuple[Path, IO[Any]]:
-    with open(line / "counter", "a+b") as counter:
-        fcntl.flock(counter, fcntl.LOCK_EX)
+def _join(line: Path) -> tuple[Path, IO[bytes]]:
+    with _counter(line):
         number = max((int(ticket.name) for ticket in _tickets(line)), default=0) + 1
         ticket = line / f"{number:09d}"
-        file = open(ticket, "wb")  # noqa: SIM115 - the lock lives as long as the open file
-        fcntl.flock(file, fcntl.LOCK_EX)
+        file = lock(ticket)
+    assert file is not None  # nobody else makes tickets while the counter is held
     return ticket, file
 
 
 def _place(line: Path, own: Path) -> int:
     """1 for the first. Tickets of ended processes before it are thrown away."""
-    with open(line / "counter", "a+b") as counter:
-        fcntl.flock(counter, fcntl.LOCK_EX)
+    with _counter(line):
         before = [ticket for ticket in _tickets(line) if ticket.name < own.name]
-        dead = [ticket for ticket in before if _is_dead(ticket)]
+        dead = [ticket for ticket in before if not is_locked(ticket)]
         for ticket in dead:
             ticket.unlink(missing_ok=True)
     return len(before) - len(dead) + 1
 
 
-def _is_dead(ticket: Path) -> bool:
-    """Whether nobody holds the ticket's lock."""
-    with suppress(FileNotFoundError), open(ticket, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
+def _counter(line: Path) -> IO[bytes]:
+    """The lock on the whole line, waited for: others have it for a moment."""
+    while (held := lock(line / "counter")) is None:
+        pass  # `lock` itself waits a little
+    return held
 
 
 def _tickets(line: Path) -> list[Path]:

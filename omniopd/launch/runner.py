@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 from omniopd.errors import OmniOPDError, RunError
 from omniopd.io.locks import lock
 from omniopd.io.terminal import plain_output
-from omniopd.launch.cleaning import places_of
 from omniopd.launch.devices import own_card
 from omniopd.launch.folder import (
     KILL,
@@ -37,6 +36,7 @@ from omniopd.launch.folder import (
     wanted,
     write_process,
 )  # fmt: skip
+from omniopd.launch.portable import places_of
 from omniopd.launch.queue import ordinal, turn
 from omniopd.runs.claims import held_words
 from omniopd.runs.status import Status, changed, first_status, read_status, start_of, write_status

@@ -20,15 +20,13 @@ from typing import IO, Any
 
 import omniopd
 from omniopd.errors import ConfigError, Refused, RunError
-from omniopd.io.locks import lock
 from omniopd.io.redaction import is_secret
 from omniopd.launch.devices import device_environment, device_named
 from omniopd.launch.folder import LOG, Launch, forget_wanted, lock_of, part, read_process, source_of, write_launch
 from omniopd.launch.launched import Launched, attach
 from omniopd.launch.notebooks import notebook_path
 from omniopd.launch.parameters import checked, parameters_of
-from omniopd.runs.atomic import make_folder
-from omniopd.runs.claims import LOCK, claimed_by, held_words, release
+from omniopd.runs.claims import LOCK, claimed_by, held_words, lock_file, release
 from omniopd.runs.folders import LAUNCHED, STATUS, named_folder, new_folder, refuse_taken
 from omniopd.runs.manifest import now
 from omniopd.runs.status import changed, first_status, write_status
@@ -52,11 +50,26 @@ def launch(
     Raises ConfigError for what cannot work, Refused for parameters that look like secrets (an executed notebook is a
     file to show), RunError where the folder cannot be written.
     """
+    with _prepared(notebook, parameters or {}, folder, name, device, run) as (launched, held):
+        return _started(launched, held)
+
+
+def prepare(notebook: Path, parameters: Mapping[str, Any], folder: Path, name: str) -> Launched:
+    """The folder that `launch` would make, without its process: `resume` starts it. Raises as `launch` does."""
+    with _prepared(notebook, parameters, folder, name, "auto", None) as (launched, _):
+        return launched
+
+
+@contextmanager
+def _prepared(
+    notebook: str | Path, parameters: Mapping[str, Any], folder: str | Path, name: str | None, device: str,
+    run: Run | None,
+) -> Iterator[tuple[Launched, IO[bytes]]]:  # fmt: skip
     source = notebook_path(notebook)
     if run is not None and (run.path / source.name).resolve() == source.resolve():
         raise ConfigError(f"{source} stands in the run's own folder: execute the original, not the executed copy")
-    refuse_secrets(parameters or {})
-    values, problems = checked(parameters_of(source), parameters or {})
+    refuse_secrets(parameters)
+    values, problems = checked(parameters_of(source), parameters)
     if problems:
         raise ConfigError(f"{source.name}: {'; '.join(problems.values())}")
     device_named(device)
@@ -73,8 +86,8 @@ def launch(
         # Last, because a folder is a launched run once it has this file.
         write_launch(path, Launch(source.name, values, str(Path.cwd()), device, now()))
         if run is not None:
-            release(path)  # the notebook's kernel carries it out
-        return _started(Launched(path), held)
+            release(path)  # the notebook's kernel writes it
+        yield Launched(path), held
 
 
 def resume(path: str | Path, device: str | None = None) -> Launched:
@@ -132,11 +145,7 @@ _KERNELS_OWN = {"MPLBACKEND", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PAGE
 def _lock(path: Path) -> Iterator[IO[bytes]]:
     """The lock of whoever executes what is launched into a folder: taken before anything there is looked at, and passed
     on to the process that is started. Raises RunError where another process has it."""
-    make_folder(part(path))
-    try:
-        held = lock(lock_of(path))
-    except OSError as error:
-        raise RunError(f"{lock_of(path)} cannot be locked ({error.strerror or error}): check the folder") from error
+    held = lock_file(lock_of(path))
     if held is None:
         raise RunError(held_words(path))
     with held:
@@ -153,7 +162,7 @@ def _await_orphan(path: Path) -> None:
 
 
 def _started(launched: Launched, held: IO[bytes]) -> Launched:
-    """Start the process, which inherits the lock, and wait until it has taken the run in hand."""
+    """Start the process, which inherits the lock, and wait until it has written that it has begun."""
     path, launch = launched.path, launched.launch
     # -P: a file called queue.py beside the notebook is no part of Python.
     words = [sys.executable, "-P", "-m", "omniopd.launch.runner", str(path.resolve())]
@@ -167,7 +176,7 @@ def _started(launched: Launched, held: IO[bytes]) -> Launched:
     threading.Thread(target=child.wait, daemon=True, name=f"reaper of {child.pid}").start()
     while read_process(path).pid != child.pid:
         if child.poll() is not None:
-            raise RunError(f"{path} did not start: {_last_line(path / LOG)}")
+            raise RunError(f"{path} did not start: {last_line(path / LOG)}")
         time.sleep(0.02)
     return launched
 
@@ -181,6 +190,7 @@ def package_folders() -> list[str]:
     return list(dict.fromkeys(folders))
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """The last words of a process, by its log."""
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "its process ended without a word"

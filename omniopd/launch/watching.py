@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+from omniopd.io.interrupts import handled
 from omniopd.launch.launched import Launched
 from omniopd.records import EvalRecord, StepRecord
 from omniopd.runs.following import Follower
@@ -27,7 +25,8 @@ def watch(launched: Launched, progress: Progress | None = None) -> int:
     The first Ctrl-C (or SIGTERM, or a closed terminal) stops the run after its step, the second at once, the third
     kills it; KeyboardInterrupt is raised when it has ended. `progress` may be left out: it comes with the first record.
     """
-    with _signals_as_interrupts():
+    # The launched process has a session of its own: what ends this one must be passed on.
+    with handled(signal.default_int_handler, "SIGINT", "SIGTERM", "SIGHUP"):
         return _Watcher(launched, progress).watch()
 
 
@@ -96,19 +95,3 @@ class _Watcher:
             self.launched.interrupt()
         else:
             self.launched.kill()
-
-
-@contextmanager
-def _signals_as_interrupts() -> Iterator[None]:
-    """The launched process has a session of its own: what ends this one must be passed on."""
-    numbers = [
-        number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
-    ]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -60,6 +60,13 @@ def rollout_batch(rollouts: Sequence[Rollout], pad_id: int) -> dict[str, Tensor]
     }
 
 
+def sequences(batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, int]:
+    """Ids and attention of prompts and responses in one row each, and how many columns the responses take."""
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    return ids, attention, batch["completion_ids"].shape[1]
+
+
 def target_batch(
     audited: Sequence[AuditedRollout],
     targets: Sequence[ForkTarget],

@@ -2,7 +2,7 @@
 
 A tile of a few tokens × the whole vocabulary is projected, used for everything that needs it, turned into the
 gradient of the loss in place, and forgotten: (tokens × vocabulary) never exists. The gradient is computed in the
-forward, so nothing is projected twice. Everything is accumulated in the precision of `_work_dtype`.
+forward, so nothing is projected twice. Sums run in the precision of `_work_dtype`.
 Knows tensors only: no model, no batch, no position.
 
 The idea of a gradient computed in the forward, per chunk of tokens, is that of Liger Kernel's fused linear losses.
@@ -10,19 +10,25 @@ The idea of a gradient computed in the forward, per chunk of tokens, is that of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Three buffers of this many logits are all that is held. On a CPU: small enough for the memory bound at a vocabulary of
+# One buffer of this many logits is held for each model. On a CPU: small enough for the memory bound at a vocabulary of
 # 32,000, large enough that the matrix products run at full speed. On a GPU a tile pays for a pass over the head and its
 # gradient, so it holds more tokens: still 1/20 of full logits at a vocabulary of 152,000 and 16,384 tokens.
 TILE_LOGITS = 3_000_000
 TILE_LOGITS_ON_A_GPU = 64_000_000
 # Below this the head is streamed from memory once for too few tokens (vocabularies above 47,000).
 LEAST_ROWS = 64
+# What is computed between two products goes through a tile in blocks: on a CPU they stay in its cache.
+BLOCK_LOGITS = 262_144
+BLOCK_LOGITS_ON_A_GPU = 16_000_000
+# A product of fewer rows takes another kernel, which rounds otherwise.
+_FEWEST_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,28 +43,35 @@ class Head:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LossTerms:
-    """What the loss asks of each token: −chunk·log π(target) + anchor·KL(π_ref‖π) − Σ_k labels_k·log π(label_ids_k)."""
+    """The loss of each token: −chunk·log π(target) + anchor·KL(π_ref‖π) − Σ_k labels_k·log π(label_ids_k).
+
+    With `reweigh` the weights of labels are what it makes of `labels` and of the labels' own log-probabilities.
+    """
 
     chunk: Float[Tensor, " tokens"]
     anchor: Float[Tensor, " tokens"] | None = None
-    label_ids: Int[Tensor, "tokens label"] | None = None
     labels: Float[Tensor, "tokens label"] | None = None
+    reweigh: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def label_weights(self, logprobs: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
+        return self.labels[rows] if self.reweigh is None else self.reweigh(self.labels[rows], logprobs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadInputs:
-    """What a walk is about, and what is not differentiated: the tokens, both heads, the reference's states."""
+    """What a walk reads and does not differentiate: the tokens, their labels, both heads, the reference's states."""
 
     targets: Int[Tensor, " tokens"]
     head: Head
     reference_hidden: Float[Tensor, "tokens reference"] | None = None
     reference_head: Head | None = None
+    label_ids: Int[Tensor, "tokens label"] | None = None
     temperature: float = 1.0
 
 
 @dataclass(slots=True, eq=False)
 class ChunkedStats:
-    """What a walk found, per token (NaN where nobody asked), and the gradients it was asked for."""
+    """The statistics of each token (NaN where none were needed) and the gradients that were asked for."""
 
     logprobs: Float[Tensor, " tokens"]
     entropies: Float[Tensor, " tokens"]
@@ -68,15 +81,15 @@ class ChunkedStats:
 
 
 def walk(
-    hidden: Float[Tensor, "tokens hidden"], question: HeadInputs, terms: LossTerms | None = None,
-    wanted: tuple[bool, ...] = (False, False, False),
+    hidden: Float[Tensor, "tokens hidden"], inputs: HeadInputs, terms: LossTerms | None = None,
+    wanted: tuple[bool, ...] = (False, False, False), everywhere: bool = False,
 ) -> ChunkedStats:
-    """Visit every token that has a term (all of them where `terms` is None), a tile at a time.
+    """Visit every token that has a term (all of them where `terms` is None, or `everywhere`), a tile at a time.
 
     `wanted` names the gradients of the terms' sum to compute: hidden states, head weight, head bias. The reference is
-    projected only for tokens with an anchor weight, or for all of them where there are no terms.
+    projected only for tokens with an anchor weight, or for all of them where all are visited.
     """
-    head, reference = question.head, question.reference_head
+    head, reference = inputs.head, inputs.reference_head
     work = _work_dtype(hidden)
     tokens, vocab = hidden.shape[0], head.weight.shape[0]
     weight = _operand(head.weight, hidden)
@@ -86,24 +99,24 @@ def walk(
 
     logprobs, entropies, anchor_kl = (hidden.new_full((tokens,), torch.nan, dtype=work) for _ in range(3))
     found = ChunkedStats(logprobs, entropies, anchor_kl)
-    if terms is not None and terms.labels is not None:
-        found.label_logprobs = hidden.new_full(terms.labels.shape, torch.nan, dtype=work)
-    if wanted[0]:
-        found.gradients[0] = hidden.new_zeros(hidden.shape, dtype=work)
-    if wanted[1]:
-        found.gradients[1] = hidden.new_zeros(head.weight.shape, dtype=work)
-    if wanted[2]:
-        found.gradients[2] = hidden.new_zeros(vocab, dtype=work)
+    if inputs.label_ids is not None:
+        found.label_logprobs = hidden.new_full(inputs.label_ids.shape, torch.nan, dtype=work)
+    shapes = hidden.shape, head.weight.shape, (vocab,)
+    found.gradients = [
+        hidden.new_zeros(shape, dtype=work) if asked else None for shape, asked in zip(shapes, wanted, strict=True)
+    ]
 
-    rows = min(tokens, rows_of_a_tile(hidden.device, vocab))
-    buffers = [hidden.new_empty((rows, vocab), dtype=work) for _ in range(2 if reference is None else 3)]
-    anchored, free = _visits(question, terms, tokens, hidden.device)
+    rows = min(max(tokens, _FEWEST_ROWS), rows_of_a_tile(hidden.device, vocab))
+    buffers = [hidden.new_empty((rows, vocab), dtype=work) for _ in range(1 if reference is None else 2)]
+    spare = hidden.new_empty((2, min(rows, _rows_of_a_block(hidden.device, vocab)), vocab), dtype=work)
     # Autocast would round the logits to 16 bits: an entropy error of 1e-2 nats, and other forks.
     with torch.autocast(hidden.device.type, enabled=False):
-        for tile in anchored.split(rows):
-            _visit(found, tile, hidden, question, terms, buffers, weight, reference_weight)
-        for tile in free.split(rows):
-            _visit(found, tile, hidden, question, terms, buffers, weight, None)
+        for places, their_terms, beside in _visits(inputs, terms, everywhere, tokens, hidden.device):
+            for tile in places.split(rows):
+                _visit(
+                    found, tile, hidden, inputs, their_terms, buffers, spare, weight,
+                    reference_weight if beside else None,
+                )  # fmt: skip
     return found
 
 
@@ -116,13 +129,16 @@ class GradientInForward(torch.autograd.Function):
     """The terms' sum; its gradient is computed beside it, so that backward only scales. One backward per forward."""
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, question: HeadInputs, terms: LossTerms, grad_enabled: bool):  # type: ignore[override]
+    def forward(
+        ctx, hidden, weight, bias, inputs: HeadInputs, terms: LossTerms, everywhere: bool, grad_enabled: bool
+    ):  # type: ignore[override]
         wanted = tuple(bool(grad_enabled and needed) for needed in ctx.needs_input_grad[:3])
-        found = walk(hidden, question, terms, wanted)
+        found = walk(hidden, inputs, terms, wanted, everywhere)
         ctx.gradients, ctx.dtypes = found.gradients, (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
         parts = _sums(found, terms)
-        ctx.mark_non_differentiable(*parts, found.logprobs, found.entropies, found.anchor_kl)
-        return parts.sum(), parts, found.logprobs, found.entropies, found.anchor_kl
+        statistics = found.logprobs, found.entropies, found.anchor_kl, found.label_logprobs
+        ctx.mark_non_differentiable(*parts, *(each for each in statistics if each is not None))
+        return parts.sum(), parts, *statistics
 
     @staticmethod
     def backward(ctx, upstream, *_):  # type: ignore[override]
@@ -133,116 +149,115 @@ class GradientInForward(torch.autograd.Function):
             for gradient, dtype in zip(ctx.gradients, ctx.dtypes, strict=True)
         ]
         ctx.gradients = None
-        return *scaled, None, None, None
+        return *scaled, None, None, None, None
 
 
-class Statistics(torch.autograd.Function):
-    """Log-probabilities and KL with gradients, entropies without; backward walks again with the upstream as weights."""
-
-    @staticmethod
-    def forward(ctx, hidden, weight, bias, question: HeadInputs):  # type: ignore[override]
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(hidden, weight, bias)
-        ctx.question = question
-        found = walk(hidden, question)
-        ctx.mark_non_differentiable(found.entropies)
-        return found.logprobs, found.entropies, found.anchor_kl
-
-    @staticmethod
-    def backward(ctx, logprobs_upstream, _, kl_upstream):  # type: ignore[override]
-        hidden, weight, bias = ctx.saved_tensors
-        if logprobs_upstream is None and kl_upstream is None:
-            return None, None, None, None
-        chunk = torch.zeros_like(kl_upstream) if logprobs_upstream is None else -logprobs_upstream
-        found = walk(hidden, ctx.question, LossTerms(chunk, kl_upstream), ctx.needs_input_grad[:3])
-        inputs = (hidden, weight, bias)
-        return *(None if g is None else g.to(x.dtype) for g, x in zip(found.gradients, inputs, strict=True)), None
-
-
-def _visits(question: HeadInputs, terms: LossTerms | None, tokens: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Positions that need both models, positions that need the student only; all others are left out."""
-    everything, nothing = torch.arange(tokens, device=device), torch.arange(0, device=device)
+def _visits(
+    inputs: HeadInputs, terms: LossTerms | None, everywhere: bool, tokens: int, device: torch.device
+) -> Iterator[tuple[Tensor, LossTerms | None, bool]]:
+    """Positions with their terms, and whether the reference is projected for them; all others are left out."""
+    beside = inputs.reference_head is not None
     if terms is None:
-        return (nothing, everything) if question.reference_head is None else (everything, nothing)
+        yield torch.arange(tokens, device=device), None, beside
+        return
     anchored = torch.zeros(tokens, dtype=torch.bool, device=device) if terms.anchor is None else terms.anchor != 0
     asked = terms.chunk != 0
     if terms.labels is not None:
         asked = asked | (terms.labels != 0).any(-1)
-    return anchored.nonzero().squeeze(-1), (asked & ~anchored).nonzero().squeeze(-1)
+    yield anchored.nonzero().squeeze(-1), terms, True
+    yield (asked & ~anchored).nonzero().squeeze(-1), replace(terms, anchor=None), beside and everywhere
+    if everywhere and len(rest := (~asked & ~anchored).nonzero().squeeze(-1)):
+        # Repeated, so that what the log says of a token is the same to the bit however few are left over.
+        yield rest.repeat(-(-_FEWEST_ROWS // len(rest)))[: max(len(rest), _FEWEST_ROWS)], None, beside
 
 
 def _visit(
-    found: ChunkedStats, tile: Tensor, hidden: Tensor, question: HeadInputs, terms: LossTerms | None,
-    buffers: list[Tensor], weight: Tensor, reference_weight: Tensor | None,
-) -> None:
+    found: ChunkedStats, tile: Tensor, hidden: Tensor, inputs: HeadInputs, terms: LossTerms | None,
+    buffers: list[Tensor], spare: Tensor, weight: Tensor, reference_weight: Tensor | None,
+) -> None:  # fmt: skip
     """One tile: the statistics of its tokens and, where terms are given, their share of the gradients."""
-    logits, probs, *spare = (buffer[: len(tile)] for buffer in buffers)
-    states, targets = hidden[tile].to(weight.dtype), question.targets[tile].unsqueeze(-1)
-    slope = _project(logits, states, weight, question.head, question.temperature)
+    if not any(gradient is not None for gradient in found.gradients):
+        terms = None
+    logits, states = buffers[0][: len(tile)], hidden[tile].to(weight.dtype)
+    _project(logits, states, weight)
+    if reference_weight is not None:
+        _project(buffers[1][: len(tile)], inputs.reference_hidden[tile].to(reference_weight.dtype), reference_weight)
+    for start in range(0, len(tile), spare.shape[1]):
+        block = slice(start, start + spare.shape[1])
+        beside = None if reference_weight is None else buffers[1][: len(tile)][block]
+        _measure(found, tile[block], logits[block], beside, spare[:, : len(tile[block])], inputs, terms)
+    if terms is not None:
+        _accumulate(found.gradients, tile, logits, states, weight)
+
+
+def _measure(
+    found: ChunkedStats, places: Tensor, logits: Tensor, reference: Tensor | None, spare: Tensor, inputs: HeadInputs,
+    terms: LossTerms | None,
+) -> None:  # fmt: skip
+    """The statistics of a few tokens from their products with the heads, which are overwritten: `logits` with the
+    gradient in the student's, where there are terms."""
+    (probs, product), targets = spare, inputs.targets[places].unsqueeze(-1)
+    slope = finish_logits(logits, inputs.head, inputs.temperature)
     # Relative to the largest logit, sums over the vocabulary lose nothing to its size.
     logits -= logits.amax(-1, keepdim=True)
     torch.exp(logits, out=probs)
     mass = probs.sum(-1, keepdim=True)
-    found.logprobs[tile] = (logits.gather(-1, targets) - mass.log()).squeeze(-1)
-    if terms is not None and terms.labels is not None:
-        found.label_logprobs[tile] = logits.gather(-1, terms.label_ids[tile]) - mass.log()
-    product = torch.mul(logits, probs, out=logits if reference_weight is None else spare[0])
-    found.entropies[tile] = (mass.log() - product.sum(-1, keepdim=True) / mass).squeeze(-1)
-    reference_probs = None
-    if reference_weight is not None:
-        reference_probs = spare[0]
-        found.anchor_kl[tile] = _divergence(logits, mass, reference_probs, tile, question, reference_weight)
-    if terms is None or not any(gradient is not None for gradient in found.gradients):
-        return
-    probs /= mass
-    gradient = _logit_gradient(probs, reference_probs, targets, terms, tile)
-    if isinstance(slope, Tensor) or slope != 1:
-        gradient *= slope
-    _accumulate(found.gradients, tile, gradient, states, weight)
+    found.logprobs[places] = (logits.gather(-1, targets) - mass.log()).squeeze(-1)
+    if inputs.label_ids is not None:
+        found.label_logprobs[places] = logits.gather(-1, inputs.label_ids[places]) - mass.log()
+    torch.mul(logits, probs, out=product)
+    found.entropies[places] = (mass.log() - product.sum(-1, keepdim=True) / mass).squeeze(-1)
+    if reference is not None:
+        finish_logits(reference, inputs.reference_head, inputs.temperature)
+        found.anchor_kl[places] = _divergence(logits, mass, reference)
+    if terms is not None:
+        probs /= mass
+        _write_gradient(logits, probs, reference, places, found, inputs, terms)
+        if isinstance(slope, Tensor) or slope != 1:
+            logits *= slope
 
 
-def _divergence(
-    logits: Tensor, mass: Tensor, reference_probs: Tensor, tile: Tensor, question: HeadInputs, weight: Tensor
-) -> Tensor:
-    """KL(π_ref‖π) in nats, never negative; leaves π_ref in `reference_probs` and spoils `logits`."""
-    states = question.reference_hidden[tile].to(weight.dtype)
-    _project(reference_probs, states, weight, question.reference_head, question.temperature)
-    reference_probs -= reference_probs.amax(-1, keepdim=True)
-    gap = torch.sub(reference_probs, logits, out=logits)
-    reference_probs.exp_()
-    reference_mass = reference_probs.sum(-1, keepdim=True)
-    reference_probs /= reference_mass
-    expected_gap = gap.mul_(reference_probs).sum(-1, keepdim=True)
+def _divergence(logits: Tensor, mass: Tensor, reference: Tensor) -> Tensor:
+    """KL(π_ref‖π) in nats, never negative; leaves π_ref in `reference` and spoils `logits`."""
+    reference -= reference.amax(-1, keepdim=True)
+    gap = torch.sub(reference, logits, out=logits)
+    reference.exp_()
+    reference_mass = reference.sum(-1, keepdim=True)
+    reference /= reference_mass
+    expected_gap = gap.mul_(reference).sum(-1, keepdim=True)
     return (expected_gap - (reference_mass / mass).log()).squeeze(-1).clamp_(min=0)
 
 
-def _logit_gradient(
-    probs: Tensor, reference_probs: Tensor | None, targets: Tensor, terms: LossTerms, tile: Tensor
-) -> Tensor:
-    """dL/dlogits = (sum of the token's weights)·π − each weight where it falls; overwrites `probs`."""
-    chunk = terms.chunk[tile].unsqueeze(-1).to(probs.dtype)
+def _write_gradient(
+    out: Tensor, probs: Tensor, reference_probs: Tensor | None, places: Tensor, found: ChunkedStats,
+    inputs: HeadInputs, terms: LossTerms,
+) -> None:  # fmt: skip
+    """dL/dlogits = (sum of the token's weights)·π − each weight where it falls. Spoils `reference_probs`."""
+    chunk = terms.chunk[places].unsqueeze(-1).to(probs.dtype)
     total, labels, anchor = chunk, None, None
     if terms.labels is not None:
-        labels = terms.labels[tile].to(probs.dtype)
+        labels = terms.label_weights(found.label_logprobs[places], places).to(probs.dtype)
         total = total + labels.sum(-1, keepdim=True)
-    if reference_probs is not None:
-        anchor = terms.anchor[tile].unsqueeze(-1).to(probs.dtype)
+    if terms.anchor is not None:
+        anchor = terms.anchor[places].unsqueeze(-1).to(probs.dtype)
         total = total + anchor
-    gradient = probs.mul_(total)
+    torch.mul(probs, total, out=out)
     if anchor is not None:
-        gradient -= reference_probs.mul_(anchor)
-    gradient.scatter_add_(-1, targets, -chunk)
+        out -= reference_probs.mul_(anchor)
+    out.scatter_add_(-1, inputs.targets[places].unsqueeze(-1), -chunk)
     if labels is not None:
-        gradient.scatter_add_(-1, terms.label_ids[tile], -labels)
-    return gradient
+        out.scatter_add_(-1, inputs.label_ids[places], -labels)
 
 
-def _project(out: Tensor, states: Tensor, weight: Tensor, head: Head, temperature: float) -> Tensor | float:
-    """Write the head's logits over `temperature` into `out`; return their slope in the plain product W h + b."""
+def _project(out: Tensor, states: Tensor, weight: Tensor) -> None:
     if weight.dtype == out.dtype:
         torch.mm(states, weight.t(), out=out)
     else:  # 16-bit operands on a GPU
         torch.mm(states, weight.t(), out_dtype=out.dtype, out=out)
+
+
+def finish_logits(out: Tensor, head: Head, temperature: float = 1.0) -> Tensor | float:
+    """From W h to the head's logits over `temperature`, in place; returns their slope in W h + b."""
     if head.bias is not None:
         out += head.bias.to(out.dtype)
     if head.softcap is None:
@@ -277,12 +292,17 @@ def _sums(found: ChunkedStats, terms: LossTerms) -> Float[Tensor, " part"]:
     if terms.anchor is not None:
         anchor = torch.where(terms.anchor != 0, terms.anchor * found.anchor_kl, 0).sum()
     if terms.labels is not None:
-        labels = torch.where(terms.labels != 0, -terms.labels * found.label_logprobs, 0).sum()
+        weights = terms.label_weights(found.label_logprobs)
+        labels = torch.where(weights != 0, -weights * found.label_logprobs, 0).sum()
     return torch.stack([chunk, anchor, labels])
 
 
 def _work_dtype(hidden: Tensor) -> torch.dtype:
     return torch.float64 if hidden.dtype == torch.float64 else torch.float32
+
+
+def _rows_of_a_block(device: torch.device, vocab: int) -> int:
+    return max(4, (BLOCK_LOGITS if device.type == "cpu" else BLOCK_LOGITS_ON_A_GPU) // vocab)
 
 
 def _operand(weight: Tensor, hidden: Tensor) -> Tensor:

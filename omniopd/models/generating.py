@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from torch import nn
 from transformers import GenerationConfig
 
+from omniopd.models.architecture.probing import bare
+
 # What a text begins and ends with is a fact about the model, not a way of sampling.
 SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -21,10 +23,10 @@ SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 def own_settings_only(model: nn.Module) -> Iterator[None]:
     """Inside, the model's generation_config holds its special ids and nothing else; afterwards it is the file's again,
     so that a checkpoint keeps it."""
-    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
-    whole = bare.generation_config
-    bare.generation_config = GenerationConfig(**{name: getattr(whole, name, None) for name in SPECIAL_IDS})
+    inner = bare(model)
+    whole = inner.generation_config
+    inner.generation_config = GenerationConfig(**{name: getattr(whole, name, None) for name in SPECIAL_IDS})
     try:
         yield
     finally:
-        bare.generation_config = whole
+        inner.generation_config = whole

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 import omniopd
 from omniopd.errors import ConfigError
-from omniopd.models.architecture.probing import share_answers
+from omniopd.models.architecture.probing import first_line, share_answers
 
 EMBEDDED = "embedded:"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -70,7 +70,7 @@ def load_model(
     except (ImportError, TypeError) as error:  # a package that its weights or an option need; an option nobody knows
         options_too = f" with {options}" if options else ""
         raise ConfigError(
-            f"the model {name} cannot be loaded{options_too} ({_first_line(error)}): install what it needs, or leave "
+            f"the model {name} cannot be loaded{options_too} ({first_line(error)}): install what it needs, or leave "
             "out what it does not know"
         ) from error
     return model.eval() if "device_map" in options else model.to(pick_device(device)).eval()
@@ -119,7 +119,7 @@ def pick_device(wanted: str = "auto") -> torch.device:
         device = torch.device(wanted)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device {wanted!r} cannot be used here ({_first_line(error)}): use auto or cpu") from error
+        raise ConfigError(f"device {wanted!r} cannot be used here ({first_line(error)}): use auto or cpu") from error
     return device
 
 
@@ -168,13 +168,9 @@ def check_folder(name: str, place: str) -> None:
 def _unloadable(what: str, name: str, place: str, error: Exception) -> ConfigError:
     if Path(place).is_dir():
         return ConfigError(
-            f"the {what} in {name} cannot be read ({_first_line(error)}): check that the folder is whole"
+            f"the {what} in {name} cannot be read ({first_line(error)}): check that the folder is whole"
         )
     return ConfigError(
-        f"no {what} {name!r}: it is no folder here, and the Hugging Face hub does not give it ({_first_line(error)}); "
+        f"no {what} {name!r}: it is no folder here, and the Hugging Face hub does not give it ({first_line(error)}); "
         "check the name, the network and your access"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import DataError
 from omniopd.models.architecture.backbone import check_head
 from omniopd.models.architecture.probing import context_length, evaluating
+from omniopd.models.batching import rollout_batch, sequences
 from omniopd.models.token_stats import sequence_statistics
 from omniopd.types import Rollout
 
@@ -39,7 +39,7 @@ def score(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     with evaluating(model):
         for rows in _batches(rollouts, batch_tokens):
-            ids, mask, width = _padded([rollouts[row] for row in rows], pad)
+            ids, mask, width = sequences(rollout_batch([rollouts[row] for row in rows], pad))
             device = next(model.parameters()).device
             found = sequence_statistics(
                 model, ids.to(device), mask.to(device), width, reference=reference, temperature=temperature
@@ -65,18 +65,6 @@ def _check_room(model: nn.Module, rollouts: Sequence[Rollout]) -> None:
                 f"prompt {rollout.prompt.id!r} and its answer have {length} tokens, and the model reads {room}: "
                 "shorten the answer, or leave it out"
             )
-
-
-def _padded(rollouts: Sequence[Rollout], pad: int) -> tuple[Tensor, Tensor, int]:
-    """Prompts that end and responses that begin in one column; the last value is the number of response columns."""
-    before, after = max(len(r.prompt_ids) for r in rollouts), max(map(len, rollouts))
-    ids = torch.full((len(rollouts), before + after), pad, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for line, rollout in enumerate(rollouts):
-        own = slice(before - len(rollout.prompt_ids), before + len(rollout))
-        ids[line, own] = torch.cat([rollout.prompt_ids, rollout.token_ids]).long().cpu()
-        mask[line, own] = 1
-    return ids, mask, after
 
 
 def _batches(rollouts: Sequence[Rollout], batch_tokens: int) -> Iterator[list[int]]:

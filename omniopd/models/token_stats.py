@@ -1,15 +1,16 @@
 """Per-token log-probability, entropy and KL(π_ref‖π_θ), and the loss made of them, without full logits.
 
-On a GPU the loss runs on TRL's chunked kernels, elsewhere on our own walk over the tokens (`chunked_head`), which
-computes the gradient in the forward; `reference_statistics` is the plain version that both are tested against.
+On a GPU the loss runs on TRL's chunked kernels, elsewhere on our own walk over the tokens (`chunked_stats`), which
+computes the gradient in the forward.
 This is also the only file that shifts by one: hidden state i speaks of token i + 1, and everything that leaves here
 is indexed by the token that it speaks of. Knows no trainer, no audit and no target.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -17,14 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from omniopd.errors import ConfigError
-from omniopd.models.architecture.backbone import as_reference, check_head, head_of, sequence_hidden
-from omniopd.models.chunked_stats import GradientInForward, Head, HeadInputs, LossTerms, Statistics, walk
-
-__all__ = [
-    "Head", "HeadLoss", "TokenStatistics", "as_reference", "check_head", "head_of", "label_costs",
-    "reference_statistics", "response_hidden", "sequence_hidden", "sequence_statistics", "token_statistics",
-    "weighted_head_loss",
-]
+from omniopd.models.architecture.backbone import as_reference, head_of, sequence_hidden
+from omniopd.models.chunked_stats import GradientInForward, Head, HeadInputs, LossTerms, walk
 
 # TRL's own tile width for divergences; its log-probabilities then use the same.
 _TRL_COLUMNS = 32_768
@@ -44,7 +39,8 @@ class HeadLoss:
     """`total` = chunk + anchor + labels carries the gradient; everything else is detached.
 
     Per token, NaN where no term asked: `logprobs` at least where there is a chunk weight, `anchor_kl` where there is an
-    anchor weight, `entropies` (nats) where there is either.
+    anchor weight, `entropies` (nats) where there is either. With `everywhere` no token is left out, and the
+    log-probabilities of labels are told too.
     """
 
     total: Float[Tensor, ""]
@@ -54,22 +50,20 @@ class HeadLoss:
     logprobs: Float[Tensor, " tokens"]
     entropies: Float[Tensor, " tokens"]
     anchor_kl: Float[Tensor, " tokens"]
+    label_logprobs: Float[Tensor, "tokens label"] | None = None
 
 
+@torch.no_grad()
 def token_statistics(
     hidden: Float[Tensor, "tokens hidden"], head: Head, targets: Int[Tensor, " tokens"], *,
     reference_hidden: Float[Tensor, "tokens reference"] | None = None, reference_head: Head | None = None,
     temperature: float = 1.0,
 ) -> TokenStatistics:
-    """Statistics of `targets` under softmax(head(hidden) / temperature); KL only where a reference is given.
-
-    Log-probabilities and KL are differentiable in the hidden states and the head (backward projects once more), the
-    entropies are not, the reference never. For training, `weighted_head_loss` is faster.
+    """Statistics of `targets` under softmax(head(hidden) / temperature), detached; KL only where a reference is given.
     """
     with _whole(head, reference_head):
-        question = _question(hidden, head, targets, reference_hidden, reference_head, temperature)
-        logprobs, entropies, anchor_kl = Statistics.apply(hidden, head.weight, head.bias, question)
-    return TokenStatistics(logprobs, entropies, None if reference_head is None else anchor_kl)
+        found = walk(hidden, _inputs(hidden, head, targets, reference_hidden, reference_head, None, temperature))
+    return TokenStatistics(found.logprobs, found.entropies, None if reference_head is None else found.anchor_kl)
 
 
 def weighted_head_loss(
@@ -77,66 +71,33 @@ def weighted_head_loss(
     chunk_weights: Float[Tensor, " tokens"], *,
     reference_hidden: Float[Tensor, "tokens reference"] | None = None, reference_head: Head | None = None,
     anchor_weights: Float[Tensor, " tokens"] | None = None,
-    label_ids: Int[Tensor, "tokens label"] | None = None, label_weights: Float[Tensor, "tokens label"] | None = None,
-    temperature: float = 1.0, kernel: Literal["auto", "tokens", "trl"] = "auto",
+    label_ids: Int[Tensor, "tokens label"] | None = None,
+    label_weights: Float[Tensor, "tokens label"] | None = None,
+    reweigh: Callable[[Tensor, Tensor], Tensor] | None = None,
+    temperature: float = 1.0, everywhere: bool = False, kernel: Literal["auto", "tokens", "trl"] = "auto",
 ) -> HeadLoss:
     """Σ_t −chunk_weights_t·log π(target_t) + anchor_weights_t·KL_t(π_ref‖π) − Σ_k label_weights_tk·log π(label_ids_tk).
 
     Sums, not means: the caller's weights hold every constant. Tokens without any weight are skipped; the reference is
-    projected only for tokens with an anchor weight. The gradient flows from `total` into the hidden states and the
-    head's parameters, once. `kernel` "auto" takes TRL's on a GPU and our walk elsewhere; both run everywhere.
+    projected only for tokens with an anchor weight. `everywhere` asks for the statistics of all tokens besides.
+    `reweigh` makes the label weights from `label_weights` and the labels' log-probabilities. The gradient flows from
+    `total` into the hidden states and the head's parameters, once. `kernel` "auto" takes TRL's on a GPU and our walk
+    elsewhere; both run everywhere.
     """
     if (anchor_weights is None) != (reference_head is None) or (label_ids is None) != (label_weights is None):
         raise ConfigError("anchor_weights go with a reference, label_ids with label_weights: pass both or neither")
     terms = LossTerms(
-        chunk_weights.detach(), None if anchor_weights is None else anchor_weights.detach(), label_ids,
-        None if label_weights is None else label_weights.detach(),
+        chunk_weights.detach(), None if anchor_weights is None else anchor_weights.detach(),
+        None if label_weights is None else label_weights.detach(), reweigh,
     )
     with _whole(head, reference_head):
-        question = _question(hidden, head, targets, reference_hidden, reference_head, temperature)
+        inputs = _inputs(hidden, head, targets, reference_hidden, reference_head, label_ids, temperature)
         if kernel == "trl" or (kernel == "auto" and hidden.is_cuda):
-            return _with_trl(hidden, question, terms)
+            return _with_trl(hidden, inputs, terms, everywhere)
         total, parts, *statistics = GradientInForward.apply(
-            hidden, head.weight, head.bias, question, terms, torch.is_grad_enabled()
+            hidden, head.weight, head.bias, inputs, terms, everywhere, torch.is_grad_enabled()
         )
     return HeadLoss(total, *parts.unbind(), *statistics)
-
-
-@torch.no_grad()
-def label_costs(
-    hidden: Float[Tensor, "tokens hidden"], head: Head, label_ids: Int[Tensor, "tokens label"],
-    label_weights: Float[Tensor, "tokens label"], temperature: float = 1.0,
-) -> Float[Tensor, " tokens"]:
-    """−Σ_k label_weights_tk·log π(label_ids_tk) of each token: what the loss sums up, kept apart for a record."""
-    found = label_logprobs(hidden, head, label_ids, label_weights, temperature)
-    return torch.where(label_weights != 0, -label_weights * found, 0).sum(-1)
-
-
-@torch.no_grad()
-def label_logprobs(
-    hidden: Float[Tensor, "tokens hidden"], head: Head, label_ids: Int[Tensor, "tokens label"],
-    label_weights: Float[Tensor, "tokens label"], temperature: float = 1.0,
-) -> Float[Tensor, "tokens label"]:
-    """log π(label_ids_tk) of every token that has a weight at all; NaN elsewhere."""
-    targets = label_ids.new_zeros(len(hidden))
-    terms = LossTerms(label_weights.new_zeros(len(hidden)), None, label_ids, label_weights)
-    with _whole(head):
-        return walk(hidden, _question(hidden, head, targets, None, None, temperature), terms).label_logprobs
-
-
-def reference_statistics(
-    hidden: Float[Tensor, "tokens hidden"], head: Head, targets: Int[Tensor, " tokens"], *,
-    reference_hidden: Float[Tensor, "tokens reference"] | None = None, reference_head: Head | None = None,
-    temperature: float = 1.0,
-) -> TokenStatistics:
-    """The same in four lines of plain torch with full logits: slow, large, differentiable in everything."""
-    log_p = _log_softmax(hidden, head, temperature)
-    entropies = -(log_p.exp() * log_p).sum(-1)
-    anchor_kl = None
-    if reference_hidden is not None and reference_head is not None:
-        log_q = _log_softmax(reference_hidden, reference_head, temperature).detach()
-        anchor_kl = (log_q.exp() * (log_q - log_p)).sum(-1)
-    return TokenStatistics(log_p.gather(-1, targets.unsqueeze(-1)).squeeze(-1), entropies, anchor_kl)
 
 
 def response_hidden(
@@ -153,6 +114,7 @@ def response_hidden(
     return hidden[:, -response_tokens - 1 : -1]
 
 
+@torch.no_grad()
 def sequence_statistics(
     model: nn.Module, input_ids: Int[Tensor, "batch length"], attention_mask: Int[Tensor, "batch length"],
     response_tokens: int, *, reference: nn.Module | None = None, temperature: float = 1.0,
@@ -160,7 +122,7 @@ def sequence_statistics(
     """Statistics of the last `response_tokens` columns, shape (batch, time); 0 where `attention_mask` is 0.
 
     `reference` is the frozen model for KL(π_ref‖π_θ), or the student itself where it has an adapter to switch off.
-    Differentiable like `token_statistics`; call it under `torch.no_grad()` to score.
+    Without gradient.
     """
     attended = attention_mask[:, -response_tokens:].bool()
     targets = input_ids[:, -response_tokens:][attended]
@@ -193,9 +155,9 @@ def _whole(*heads: Head | None) -> AbstractContextManager[None]:
     return maybe_gather_lm_head_ctx(*parameters)
 
 
-def _question(
+def _inputs(
     hidden: Tensor, head: Head, targets: Tensor, reference_hidden: Tensor | None, reference_head: Head | None,
-    temperature: float,
+    label_ids: Tensor | None, temperature: float,
 ) -> HeadInputs:
     if (reference_hidden is None) != (reference_head is None):
         raise ConfigError("reference_hidden and reference_head go together: pass both or neither")
@@ -204,31 +166,35 @@ def _question(
             f"the reference has {reference_head.weight.shape[0]} vocabulary entries and the student "
             f"{head.weight.shape[0]}: use a reference with the student's own vocabulary"
         )
-    # Both are constants here: Terms and Question never carry a graph.
+    # A constant here: neither `HeadInputs` nor `LossTerms` carries a graph.
     reference_hidden = None if reference_hidden is None else reference_hidden.detach()
-    return HeadInputs(targets, head, reference_hidden, reference_head, temperature)
+    return HeadInputs(targets, head, reference_hidden, reference_head, label_ids, temperature)
 
 
-def _with_trl(hidden: Tensor, question: HeadInputs, terms: LossTerms) -> HeadLoss:
+def _with_trl(hidden: Tensor, inputs: HeadInputs, terms: LossTerms, everywhere: bool) -> HeadLoss:
     """The loss on TRL's kernels: one call for every weighted log-probability, one for the anchor, on their rows only.
 
-    With 16-bit inputs TRL rounds the tiles of the log-probabilities (not of the KL) to 16 bits.
+    With 16-bit inputs TRL rounds the tiles of the log-probabilities (not of the KL) to 16 bits. What is asked of all
+    tokens, or needed before the loss, comes from a walk of our own.
     """
     from trl.kernels import ChunkedLogProbFunction
     from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
 
-    head, reference, temperature = question.head, question.reference_head, question.temperature
+    head, reference, temperature = inputs.head, inputs.reference_head, inputs.temperature
+    before = walk(hidden.detach(), inputs) if everywhere or terms.reweigh is not None else None
+    if terms.labels is not None and before is not None:
+        terms = replace(terms, labels=terms.label_weights(before.label_logprobs), reweigh=None)
     logprobs, entropies, anchor_kl = (torch.full_like(terms.chunk, torch.nan, dtype=torch.float32) for _ in range(3))
     # Keeps `total` in the graph where no token has a term.
     chunk = anchor = labels = hidden[:0].sum().float()
 
     rows = terms.chunk.nonzero().squeeze(-1)
-    ids, weights = question.targets[rows], terms.chunk[rows]
+    ids, weights = inputs.targets[rows], terms.chunk[rows]
     audited = len(rows)
-    if terms.labels is not None and terms.label_ids is not None:
+    if terms.labels is not None and inputs.label_ids is not None:
         label_rows, columns = terms.labels.nonzero(as_tuple=True)
         rows = torch.cat([rows, label_rows])
-        ids = torch.cat([ids, terms.label_ids[label_rows, columns]])
+        ids = torch.cat([ids, inputs.label_ids[label_rows, columns]])
         weights = torch.cat([weights, terms.labels[label_rows, columns]])
     if len(rows):
         found, spread, *_ = ChunkedLogProbFunction.apply(
@@ -242,22 +208,13 @@ def _with_trl(hidden: Tensor, question: HeadInputs, terms: LossTerms) -> HeadLos
     anchored = rows[:0] if terms.anchor is None else terms.anchor.nonzero().squeeze(-1)
     if len(anchored):
         found, spread = ChunkedDivergenceFunction.apply(
-            hidden[anchored], head.weight, head.bias, question.reference_hidden[anchored], reference.weight,
+            hidden[anchored], head.weight, head.bias, inputs.reference_hidden[anchored], reference.weight,
             reference.bias, 0.0, temperature, head.scale, head.softcap, reference.scale, reference.softcap,
         )
         anchor_kl[anchored], entropies[anchored] = found.detach().clamp(min=0), spread
         anchor = (terms.anchor[anchored] * found).sum()
 
-    total = chunk + anchor + labels
-    return HeadLoss(total, chunk.detach(), anchor.detach(), labels.detach(), logprobs, entropies, anchor_kl)
-
-
-def _log_softmax(hidden: Tensor, head: Head, temperature: float) -> Tensor:
-    work = torch.promote_types(hidden.dtype, torch.float32)
-    logits = hidden.to(work) @ head.weight.to(work).t()
-    if head.bias is not None:
-        logits = logits + head.bias
-    logits = logits * head.scale
-    if head.softcap is not None:
-        logits = head.softcap * torch.tanh(logits / head.softcap)
-    return torch.log_softmax(logits / temperature, dim=-1)
+    total, parts = chunk + anchor + labels, (chunk.detach(), anchor.detach(), labels.detach())
+    if before is not None:
+        return HeadLoss(total, *parts, before.logprobs, before.entropies, before.anchor_kl, before.label_logprobs)
+    return HeadLoss(total, *parts, logprobs, entropies, anchor_kl)

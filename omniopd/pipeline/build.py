@@ -1,4 +1,4 @@
-"""Where names in a recipe become objects: prompts, student, teacher. (Tasks: `tasks/named.py`; trainers: `methods.py`.)
+"""Where names in a recipe become objects: prompts, student, teacher. (Tasks: `tasks/registry.py`; trainers: `methods`.)
 
 A model's name is `embedded:student` or `embedded:teacher`, a folder, or an id on the Hugging Face hub (a teacher's with
 `local:` before it, since a bare name means a model behind an API, as litellm writes it). Knows nothing of runs.
@@ -11,28 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
-from omniopd.config import Recipe
+from omniopd.config import METHODS, Recipe
 from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.models.architecture.reading import way_of
 from omniopd.models.loading import check_folder, load_model, load_tokenizer, resolve
-from omniopd.tasks.registry import build_task
+from omniopd.tasks.build import build_task
 from omniopd.teachers.hosted.contact import first_contact
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import LOCAL, runs_here, traits_of
+from omniopd.training.settings import device_of
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from omniopd.teachers.handover import ChatTemplate
+    from omniopd.teachers.handover.template import ChatTemplate
     from omniopd.teachers.hosted.teacher import HostedTeacher
     from omniopd.types import Prompt, Teacher
 
 ANSWERS = "teacher_answers.sqlite"
-ASKS_FOR_TEXTS = ("omniopd", "continuations", "sft")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,11 +59,16 @@ def build_teacher(recipe: Recipe, local: LocalModel | None = None, folder: Path 
 
     One behind an API keeps its answers and its ledger in `folder`, where it has one. Raises ConfigError.
     """
-    teacher = recipe.teacher
     local = local or build_teacher_model(recipe)
     if local is None:
         return _behind_an_api(recipe, folder)
-    way_of(local.model)  # one that cannot go on with a text is told of here
+    way_of(local.model)  # one that cannot continue a text is told of here
+    return local_teacher(recipe, local, _student_thinks(recipe))
+
+
+def local_teacher(recipe: Recipe, local: LocalModel, student_thinks: bool | None = None) -> LocalTeacher:
+    """A network that runs here as the recipe's teacher."""
+    teacher = recipe.teacher
     return LocalTeacher(
         local.model,
         local.tokenizer,
@@ -74,7 +76,7 @@ def build_teacher(recipe: Recipe, local: LocalModel | None = None, folder: Path 
         top_p=teacher.top_p,
         batch_tokens=teacher.batch_tokens,
         name=local.name,
-        student_thinks=_student_thinks(recipe),
+        student_thinks=student_thinks,
     )
 
 
@@ -86,13 +88,12 @@ def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
 
     t = recipe.teacher
     require_reachable(t.model, t.api_base)
-    handover = "" if t.handover == "auto" else t.handover
     return HostedTeacher(
         t.model,
         temperature=t.temperature,
         top_p=t.top_p,
-        handover=handover,
-        template=_template(recipe, handover),
+        handover=t.handover,
+        template=_template(recipe),
         student_thinks=_student_thinks(recipe),
         api_base=t.api_base or None,
         key_variable=t.key_variable or None,
@@ -109,14 +110,14 @@ def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
 def require_teacher(recipe: Recipe) -> None:
     """What can be known of the recipe's teacher in seconds. Raises ConfigError and TeacherError for one that nobody can
     ask: no such folder, no key, nobody there."""
-    t = recipe.teacher
+    t, reads = recipe.teacher, METHODS[recipe.method].reads
     if runs_here(t.model):
-        if recipe.method != "grpo":
+        if reads != "nothing":
             require_model("teacher.model", t.model.removeprefix(LOCAL))
-    elif recipe.method in ASKS_FOR_TEXTS:
+    elif reads == "texts":
         made = build_hosted_teacher(recipe)
         if not t.replay:
-            first_contact(t.model, made.api_base or "", t.key_variable, made.handover.name == "raw")
+            first_contact(t.model, made.api_base or "", t.key_variable, made.handover.completes)
 
 
 def require_model(key: str, name: str) -> None:
@@ -141,30 +142,15 @@ def require_model(key: str, name: str) -> None:
         ) from error
 
 
-def build_train_set(recipe: Recipe) -> Dataset:
-    """The prompts to practise on, with ids and answers: `task.prompts` of them (0: all), drawn by the run's seed."""
-    from datasets import Dataset
-
-    prompts = build_task(recipe).prompts(recipe.task.train_split, recipe.task.prompts or None, recipe.seed)
-    return Dataset.from_list([{"prompt": list(p.messages), "id": p.id, "answer": p.answer} for p in prompts])
+def build_prompts(recipe: Recipe) -> list[Prompt]:
+    """The prompts to practise on: `task.prompts` of them (0: all), drawn by the run's seed."""
+    return build_task(recipe).prompts(recipe.task.train_split, recipe.task.prompts or None, recipe.seed)
 
 
 def build_probes(recipe: Recipe) -> list[Prompt]:
     """The first `training.probe_prompts` of the held-out problems that evaluations take."""
     count = recipe.training.probe_prompts
     return build_task(recipe).prompts(recipe.task.test_split, count, PROBLEM_SEED) if count else []
-
-
-def device_of(recipe: Recipe) -> str:
-    """Where models run: the recipe's `training.device`, or a CUDA device if there is one, else the CPU."""
-    wanted = recipe.training.device
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted not in ("cpu", "cuda"):
-        raise ConfigError(f"training.device is {wanted!r}: it must be auto, cpu or cuda")
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError('training.device is "cuda", and there is none here: use "auto" or "cpu"')
-    return wanted
 
 
 def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
@@ -183,12 +169,12 @@ def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
     return teacher
 
 
-def _template(recipe: Recipe, handover: str) -> ChatTemplate | None:
+def _template(recipe: Recipe) -> ChatTemplate | None:
     """The chat template of a served model that gets raw prompts, or whose tokenizer is named."""
-    from omniopd.teachers.handover import ChatTemplate
+    from omniopd.teachers.handover.template import ChatTemplate
 
     model = recipe.teacher.model
-    if (handover or traits_of(model).handover) != "raw" and not recipe.teacher.tokenizer:
+    if not traits_of(model).handover_entry(recipe.teacher.handover).completes and not recipe.teacher.tokenizer:
         return None
     name = recipe.teacher.tokenizer or model.partition("/")[2]
     try:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 
-from omniopd.config import Recipe
+from omniopd.config import Recipe, check
 from omniopd.errors import ConfigError, DataError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.models.loading import load_tokenizer
 from omniopd.models.text.chat import prompt_ids
-from omniopd.pipeline.build import device_of, require_model, require_teacher
+from omniopd.pipeline.build import require_model, require_teacher
 from omniopd.runs.trackers import require_tracker
-from omniopd.tasks.registry import build_task
+from omniopd.tasks.build import build_task
 from omniopd.tasks.rows import require_answers
+from omniopd.training.settings import device_of
 from omniopd.types import Teacher
 
 _GRADED = ("task.test_split", "evaluation.every_split")
@@ -29,7 +30,7 @@ def require_ready(recipe: Recipe, teacher: Teacher | None = None) -> None:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("this command runs in one process: for several, use OmniOPDTrainer under accelerate launch")
-    require_tracker(recipe.training.report_to)
+    require_tracker(check(recipe).training.report_to)
     device_of(recipe)
     require_model("student.model", recipe.student.model)
     if teacher is None:

@@ -1,9 +1,9 @@
-"""The main job: a run from its first evaluation to its last, and from where it was stopped.
+"""The main job: a run from its first evaluation to its last, or from where it was stopped.
 
     look at all that is known → create the run → measure student and teacher → train → save the student → measure it
 
-Everything is written as records while it happens; what is recorded already is not done again by a resumed run. A run in
-which nothing could begin leaves no folder. Names become objects in `build.py`; this file knows their order.
+Everything is recorded as it happens, and what is recorded is not done again by a resumed run. A run that could not
+begin leaves no folder. Names become objects in `build.py`; this file knows their order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from omniopd.config import Recipe
+from omniopd.config import METHODS, Recipe
 from omniopd.errors import ConfigError, DataError, Refused, RunError, TeacherError
 from omniopd.evaluation.best import read_best
 from omniopd.evaluation.callback import AtSteps, EvaluationCallback
@@ -23,13 +23,11 @@ from omniopd.evaluation.tables import CONTROL
 from omniopd.models.loading import load_model
 from omniopd.pipeline.build import (
     ANSWERS,
-    ASKS_FOR_TEXTS,
     LocalModel,
     build_student,
     build_task,
     build_teacher,
     build_teacher_model,
-    device_of,
 )
 from omniopd.pipeline.methods import build_trainer
 from omniopd.pipeline.readiness import require_ready
@@ -45,6 +43,7 @@ from omniopd.runs.trackers import Tracker, tracking
 from omniopd.teachers.spending.ledger import FILE as LEDGER
 from omniopd.teachers.spending.ledger import spent
 from omniopd.training.checks.threads import Pace, use_threads
+from omniopd.training.settings import device_of
 from omniopd.training.trl.checkpoints import newest_valid, step_of
 from omniopd.types import Task, Teacher
 
@@ -80,28 +79,29 @@ def resume_training(
 ) -> Run:
     """Continue a run from its newest whole checkpoint (or from its beginning) to its end; returns it.
 
-    What was recorded after that checkpoint is set aside. `settings` are `key=value` words for what may change then
-    (`runs/resettled.py`). Raises RunError for a folder that is no run, for a run that is still going on and for one
-    that has finished; ConfigError for settings.
+    What was recorded after that checkpoint is set aside. `settings` are `key=value` words for what may change
+    (`runs/resettled.py`). Raises RunError for a folder without a run, for a run that another process is executing and
+    for one that has finished; ConfigError for settings.
     """
-    return execute(gone_on_with(path, settings, teacher), show, merge, teacher)
+    return execute(reopen(path, settings, teacher), show, merge, teacher)
 
 
-def gone_on_with(
+def reopen(
     path: str | Path,
     settings: Sequence[str] = (),
     teacher: Teacher | None = None,
-    agreed: Callable[[Run], object] = lambda run: None,
+    approve: Callable[[Run], object] = lambda run: None,
 ) -> Run:
-    """The stopped run in a folder, in this process's hand from before anything of it was looked at, for `execute`.
+    """A stopped run, claimed for this process before anything of it is read, for `execute`.
 
-    `agreed(run)` may raise what the run is not gone on with for; it is as it was then. Raises as `resume_training`.
+    `approve(run)` may raise what speaks against resuming it; the run is then left as it was. Raises as
+    `resume_training` does.
     """
     run = take_up(path)
     try:
         run = resettled(run, settings)
         require_ready(run.recipe, teacher)
-        agreed(run)
+        approve(run)
         write_settings(run)
     except BaseException:
         release(run.path)
@@ -110,9 +110,9 @@ def gone_on_with(
 
 
 def execute(run: Run, show: bool = True, merge: bool = False, teacher: Teacher | None = None) -> Run:
-    """Everything that a run still lacks; `run_training` and `resume_training` come here. Returns the run.
+    """Do everything that a run still lacks, and return it: the common part of `run_training` and `resume_training`.
 
-    Raises RunError where another process carries it out. A new run that cannot begin is no run: its folder goes.
+    Raises RunError where another process executes it. The folder of a new run that cannot begin is removed.
     """
     claim(run.path)
     try:
@@ -150,7 +150,7 @@ def evaluation_plan(recipe: Recipe) -> list[tuple[float, int]]:
     return [(t, 1 if t == 0 else e.samples if t == hottest else max(1, e.samples // 8)) for t in e.temperatures]
 
 
-def measured(
+def measure(
     who: str,
     local: LocalModel,
     task: Task,
@@ -203,8 +203,8 @@ class _Job:
         read_best(self.run.path)  # what a later evaluation could not read
         use_threads(recipe.training.threads)
         self.student, local = build_student(recipe), None if own_teacher else build_teacher_model(recipe)
-        if local is None and own_teacher is None and recipe.method in ASKS_FOR_TEXTS:
-            # One for training and controls alike: what it was paid for stands in the run.
+        if local is None and own_teacher is None and METHODS[recipe.method].reads == "texts":
+            # One for training and controls alike: the run keeps the answers that it was paid for.
             own_teacher = build_teacher(recipe, folder=self.run.path)
         self.teacher = own_teacher or local
         callbacks = [self.stopper, *self._between(self.student)]
@@ -213,7 +213,7 @@ class _Job:
     def execute(self, checkpoint: Path | None, merge: bool) -> None:
         recipe, steps, student, trainer = self.recipe, self.recipe.training.steps, self.student, self.trainer
         self.has_begun = True
-        # What is recorded already is not measured again; what got lost is, the student being untrained still.
+        # What is recorded is not measured again; what got lost is, since the student is still untrained.
         if recipe.evaluation.before or 0 in recipe.evaluation.at:
             self._measure(STUDENT, student, 0)
         if isinstance(self.teacher, LocalModel) and recipe.evaluation.before:
@@ -227,7 +227,7 @@ class _Job:
                     f"training ended after step {trainer.state.global_step} of {steps}: the data ran out; give more "
                     "prompts (task.prompts), or train fewer steps (training.steps)"
                 )
-        # Anew, whatever stands there: a checkpoint knows whether it is whole, a model folder does not.
+        # Always written again: a checkpoint knows whether it is whole, a model folder does not.
         trained = trainer.accelerator.unwrap_model(trainer.model)
         if checkpoint is not None and step_of(checkpoint) == steps:
             trained = from_checkpoint(trained, checkpoint, recipe)
@@ -277,12 +277,12 @@ class _Job:
         temperature only, one answer each."""
         e = self.recipe.evaluation
 
-        def measure(model: Any, step: int) -> None:
+        def measure_now(model: Any, step: int) -> None:
             # Not kept half done: a step that is trained again is measured again.
             self._measure(STUDENT, LocalModel(student.name, model, student.tokenizer), step, goes_on=False)
 
         # The last step is the run's end, which is measured anyway.
-        callbacks: list[AtSteps | EvaluationCallback] = [AtSteps(set(e.at) - {self.recipe.training.steps}, measure)]
+        callbacks: list[AtSteps | EvaluationCallback] = [AtSteps(set(e.at) - {self.recipe.training.steps}, measure_now)]
         if not e.every:
             return callbacks
         callback = EvaluationCallback(
@@ -321,7 +321,7 @@ class _Job:
         self._doing(f"measuring the {who}")
         keep = self.run.path / UNFINISHED if goes_on else None
         task, counting = build_task(self.recipe), self._counting(who)
-        found = measured(
+        found = measure(
             who, local, task, self.recipe, temperature, samples, problems, step, progress=counting, keep=keep
         )
         self.append(found)

@@ -17,7 +17,7 @@ from omniopd.io.texts import whole
 from omniopd.runs.atomic import write_text
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
-DESCRIPTION = "A chart; its numbers stand in the records of the run"
+DESCRIPTION = "A figure; its numbers stand in the records of the run"
 # What a page is made of, whatever else a notebook holds: texts and pictures, of which the richest is shown.
 _TEXTS = ("text/html", "text/markdown", "text/plain", "image/svg+xml")
 _PICTURES = ("image/png", "image/jpeg")

@@ -5,15 +5,11 @@ Reads records; knows no model and no trainer.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-
 import pandas
 
 from omniopd.evaluation.tables import Rows, as_text, findings, report_rows, report_table
 from omniopd.io.units import dollars, duration
 from omniopd.records import EvalRecord, StepRecord
-from omniopd.reports.figures import Chart
 from omniopd.runs.store import Run
 from omniopd.runs.totals import step_seconds
 from omniopd.teachers.spending.ledger import FILE as LEDGER
@@ -80,31 +76,3 @@ def loading_lines(run: Run) -> str:
         f"tokenizer = AutoTokenizer.from_pretrained({folder!r})"
     )
 
-
-def charts(run: Run) -> list[Chart]:
-    """Loss, entropy and accuracy of a run; a chart without a point is left out."""
-    steps = run.steps()
-    xs = [record.step for record in steps]
-
-    def over_steps(names: Mapping[str, str]) -> dict[str, tuple[list[float], list[float]]]:
-        return {
-            label: ([float(x) for x in xs], [record.metrics.get(name, math.nan) for record in steps])
-            for label, name in names.items()
-        }
-
-    loss = {
-        "loss": ([float(x) for x in xs], [record.loss for record in steps]),
-        "chunk": ([float(x) for x in xs], [record.chunk_loss for record in steps]),
-        "anchor": ([float(x) for x in xs], [record.anchor_loss for record in steps]),
-    }
-    entropy = over_steps({"at forks": "entropy/forks", "elsewhere": "entropy/elsewhere"})
-    accuracy = {
-        who: ([record.temperature for record in records], [100 * record.accuracy for record in records])
-        for who, records in shown(run).items()
-    }
-    made = [
-        Chart("Loss", loss, "step", "loss"),
-        Chart("Entropy of the student", entropy, "step", "nats"),
-        Chart("Right answers", accuracy, "temperature", "percent"),
-    ]
-    return [chart for chart in made if any(math.isfinite(y) for _, ys in chart.series.values() for y in ys)]

@@ -1,12 +1,14 @@
-"""Whose a run is: a lock in its folder, held by the process that carries it out for as long as it says that it does.
+"""Which process owns a run: locks on files in its folder and beside it.
 
     run.lock       held by the process that writes the run; holds its number
     launch/lock    held by the process that executes a launched notebook (`launch/runner.py`), queued or at work
+    ../NAME.lock   held by a sweep that starts the run, then by the process it started: loading takes seconds, and
+                   without it two sweeps would start one run twice
 
-The claim is taken before anything of the run is looked at or written, and whether a run goes on is whether somebody
-holds one of the two: the system takes a lock away when its holder ends, however it ends, so neither clocks nor process
-numbers are asked. A run of an older version has no such file, and where a file system knows no locks none is left:
-there the status' process number is all there is (`status.is_alive`).
+A lock is taken before anything of the run is read or written, and a run is in progress while somebody holds one of the
+first two: the system releases a lock when its holder ends, however it ends, so neither clocks nor process numbers are
+asked. A run of an older version has no such file, and a file system without locks leaves none: there the process number
+in the status has to do (`status.is_alive`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from omniopd.errors import RunError
 from omniopd.io.locks import holder, is_locked, lock
@@ -53,8 +56,25 @@ def release(folder: Path) -> None:
             os.close(_mine.pop(_key(folder))[1])
 
 
+def start_lock(folder: Path) -> Path:
+    """The file that whoever starts the run in `folder` locks while there may be no such folder."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def lock_file(file: Path, otherwise: str = "check the folder") -> IO[bytes] | None:
+    """The lock on a file, which is made with its folder: held while it is open, here or in a child that inherits it.
+
+    None where another process holds it. Raises RunError where it cannot be written.
+    """
+    make_folder(file.parent)
+    try:
+        return lock(file)
+    except OSError as error:
+        raise RunError(f"{file} cannot be locked ({error.strerror or error}): {otherwise}") from error
+
+
 def is_claimed(folder: Path) -> bool | None:
-    """Whether a process has the run in hand, this one included; None where no lock tells."""
+    """Whether some process, this one included, holds the run; None where no lock tells."""
     files = [file for file in (folder / LOCK, folder / EXECUTING) if file.is_file()]
     with suppress(OSError):
         return any(map(is_locked, files)) if files else None
@@ -69,33 +89,26 @@ def claimed_by(file: Path) -> int | None:
 
 
 def held_words(folder: Path) -> str:
-    """The sentence for who comes too late."""
+    """The error for whoever comes too late."""
     by = claimed_by(folder / LOCK) or claimed_by(folder / EXECUTING)
     who = f"process {by}" if by else "another process"
     return f"{folder} is being run by {who}: stop that one first (omniopd stop {folder}), or wait for it"
 
 
 def _taken(folder: Path) -> int:
-    make_folder(folder)
     file = folder / LOCK
-    try:
-        held = lock(file)
-    except OSError as error:
-        raise RunError(
-            f"{file} cannot be locked ({error.strerror or error}), so that nothing would keep a second process from "
-            "this run: copy the run to a folder that you may write"
-        ) from error
+    held = lock_file(file, "copy the run to a folder that you may write")
     if held is None:
         raise RunError(held_words(folder))
     if not is_locked(file):
         _log.warning("the file system of %s has no locks: start no second process on a run there", folder)
-        file.unlink(missing_ok=True)  # who looks at the run is not to believe it
+        file.unlink(missing_ok=True)  # readers of the run must not trust it
     with held:
-        return os.dup(held.fileno())  # of the same lock; nobody misses that it is closed when the process ends
+        return os.dup(held.fileno())  # of the same lock; the end of the process closes it
 
 
 def _executed_elsewhere(folder: Path) -> bool:
-    """Whether a launched notebook has the run in hand, which this process is no part of."""
+    """Whether a launched notebook that this process is no part of has the run."""
     return claimed_by(folder / EXECUTING) not in (None, os.getpid(), os.getppid())
 
 

@@ -14,6 +14,7 @@ from omniopd.runs.claims import EXECUTING, LOCK, claimed_by
 MANIFEST, RECIPE, STATUS, STEPS, EVALS = "manifest.json", "recipe.toml", "status.json", "steps.jsonl", "evals.jsonl"
 ROLLOUTS, CHECKPOINTS, STUDENT, SET_ASIDE = "rollouts", "checkpoints", "student", "set_aside"
 UNFINISHED = "evaluating.jsonl"  # problems that an evaluation has finished, until all are
+TRIALS = "trials"  # in the folder of a study: runs that chose its rates, and nobody's result
 CONTROLS, BEST, BEST_NOTE = "controls", "best", "best.json"
 LAUNCHED = "OMNIOPD_RUN_FOLDER"  # the environment variable that says where a launched notebook's run shall stand
 _given: set[Path] = set()  # launched folders that this process has made a run in

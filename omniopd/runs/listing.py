@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omniopd.errors import RunError
+from omniopd.errors import ConfigError, RunError
 from omniopd.records import EvalRecord, latest_per_temperature
 from omniopd.runs.atomic import read_file
 from omniopd.runs.claims import EXECUTING
-from omniopd.runs.folders import MANIFEST, RECIPE, STATUS, STEPS
+from omniopd.runs.folders import MANIFEST, RECIPE, STATUS, STEPS, TRIALS
 from omniopd.runs.status import read_status, state_of
 from omniopd.runs.store import Run, open_run
 from omniopd.runs.totals import totals
@@ -31,7 +31,7 @@ _MOST = 2**31  # answers of a step; more are none
 _LAUNCH = Path(EXECUTING).with_name("launch.json")  # what was launched into a folder
 
 
-def runs(folder: str | Path) -> pandas.DataFrame:
+def table(folder: str | Path) -> pandas.DataFrame:
     """One row a run in `folder`, at any depth (runs/embedded/labels/seed=3), oldest first, indexed by its place in it.
 
     `arm` is the recipe's name, the same for the seeds of an arm. `best_accuracy` is the best over temperatures after
@@ -61,6 +61,18 @@ def run_folders(folder: str | Path) -> list[Path]:
     return [path for path in listed_folders(folder) if os.path.lexists(path / MANIFEST)]
 
 
+def result_runs(places: Iterable[str | Path]) -> list[Path]:
+    """The runs in these folders, each once; the trials of a study only where their own folder is given. Raises
+    ConfigError for a place without any."""
+    paths: dict[Path, None] = {}
+    for place in map(Path, places):
+        inside = [path for path in run_folders(place) if TRIALS not in path.relative_to(place).parts]
+        if not inside:
+            raise ConfigError(f"{place} holds no run: give a run's folder, or one with runs in it")
+        paths |= dict.fromkeys(inside)
+    return list(paths)
+
+
 def listed_folders(folder: str | Path) -> list[Path]:
     """The same, with what has a row and is no run: a launched notebook that has made none, and what was left of a run
     without its manifest."""
@@ -74,7 +86,7 @@ def listed_folders(folder: str | Path) -> list[Path]:
 
 
 def row(path: Path) -> dict[str, Any]:
-    """One run as a row of `runs`, by the names of its columns; never raises for what is damaged inside."""
+    """One run as a row of `table`, by the names of its columns; never raises for what is damaged inside."""
     empty: dict[str, Any] = dict.fromkeys(COLUMNS)
     empty |= {"name": path.name, "created": "", "path": str(path), "message": "", "state": UNREADABLE}
     try:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from omniopd.config import assigned, recipe_toml, with_settings
+from omniopd.config import assigned, dotted, recipe_toml, with_settings
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redacted
 from omniopd.runs.atomic import write_text
@@ -52,7 +52,7 @@ def resettled(run: Run, words: Sequence[str]) -> Run:
     """The run with the `key=value` words as settings, checked and not yet written. Raises ConfigError for a setting that
     would change what is trained, and for one that cannot work."""
     settings = assigned(words)
-    known = _flat(run.recipe.as_dict())
+    known = dotted(run.recipe.as_dict())
     for key in settings:
         if key in known and not _may_change(key):
             raise ConfigError(
@@ -63,7 +63,7 @@ def resettled(run: Run, words: Sequence[str]) -> Run:
             near = difflib.get_close_matches(key, known, 1)
             raise ConfigError(f"there is no setting {key!r}" + (f": did you mean {near[0]!r}?" if near else ""))
     recipe = with_settings(run.recipe, settings, "the command line")
-    values = _flat(recipe.as_dict())
+    values = dotted(recipe.as_dict())
     new = {key: [known[key], values[key]] for key in settings if values[key] != known[key]}
     if not new:
         return run
@@ -85,10 +85,3 @@ def write_settings(run: Run) -> None:
 
 def _may_change(key: str) -> bool:
     return key in MAY_CHANGE or f"{key.partition('.')[0]}." in MAY_CHANGE
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat

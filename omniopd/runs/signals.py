@@ -6,24 +6,21 @@ Outside the training loop (an evaluation, loading) the first one stops at once t
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
 from omniopd.errors import OmniOPDError, RunError
-from omniopd.runs.store import Run
+from omniopd.io.interrupts import handled
 from omniopd.io.texts import whole
+from omniopd.runs.store import Run
 
 if TYPE_CHECKING:
     from omniopd.runs.progress import Progress
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopper(TrainerCallback):
@@ -33,18 +30,9 @@ class Stopper(TrainerCallback):
         self.wanted = False
         self._patient = False
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> AbstractContextManager[None]:
         """Take the signals over; a no-op outside the main thread, where Python delivers none."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return handled(self._on_signal, "SIGINT", "SIGTERM")
 
     @contextmanager
     def patiently(self) -> Iterator[None]:

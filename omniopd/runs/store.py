@@ -19,7 +19,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omniopd.config import Recipe, check, recipe_from, recipe_toml
 from omniopd.errors import RunError
@@ -48,6 +48,9 @@ from omniopd.runs.folders import (
 from omniopd.runs.lines import is_torn, read_lines, record_in, whole_records
 from omniopd.runs.manifest import collect
 from omniopd.runs.status import GOING_ON, Status, changed, first_status, read_status, state_of, write_status
+
+if TYPE_CHECKING:
+    from omniopd.figures import Figure
 
 __all__ = [
     "CHECKPOINTS", "EVALS", "LAUNCHED", "MANIFEST", "RECIPE", "ROLLOUTS", "SET_ASIDE", "STATUS", "STEPS", "STUDENT",
@@ -211,6 +214,21 @@ class Run:
             hint = f"the nearest is {min(have, key=lambda s: abs(s - step))}" if have else "no step of it has any"
             raise RunError(f"{self.path} has no rollouts of step {step}: {hint}")
         return read_lines(file, RolloutRecord)
+
+    def plot(self, what: str = "loss") -> Figure:
+        """The figure "loss", "entropy" or "accuracy" as it stands now. Raises RunError for another name."""
+        from omniopd.runs.plots import PLOTS
+
+        if what not in PLOTS:
+            raise RunError(f"there is no figure {what!r} of a run: take one of {', '.join(PLOTS)}")
+        evals = [record for record in self.evals() if self.test_split in ("", record.split)]
+        return PLOTS[what](self.steps(), evals)
+
+    def plots(self) -> list[Figure]:
+        """All figures of the run that have something to show."""
+        from omniopd.runs.plots import PLOTS
+
+        return [figure for figure in map(self.plot, PLOTS) if figure.data]
 
     def append(self, record: StepRecord | EvalRecord) -> None:
         """Write a record; it is on the disk when this returns. RunError (a full disk) leaves the rest as it was."""

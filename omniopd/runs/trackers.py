@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from omniopd.config import dotted
 from omniopd.config.settings import TRACKERS
 from omniopd.errors import ConfigError
 from omniopd.evaluation.pass_at_k import mean_pass_at_k
@@ -136,7 +137,7 @@ def _tensorboard(run: Run) -> tuple[Send, Callable[[], object]]:
 
     # A resumed run writes its later steps again: the first ones are no longer shown.
     writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=run.status.step + 1)
-    writer.add_text("recipe", "\n".join(f"    {key} = {value}" for key, value in _settings(run).items()), 0)
+    writer.add_text("recipe", "\n".join(f"    {key} = {value}" for key, value in _config(run).items()), 0)
 
     def send(numbers: Mapping[str, float], step: int) -> None:
         for name, value in numbers.items():
@@ -160,7 +161,7 @@ def _wandb(run: Run) -> tuple[Send, Callable[[], object]]:
         id=made,  # a resumed run goes on in its own chart
         resume="allow",
         dir=str(run.path),
-        config=_settings(run),
+        config=_config(run),
         settings=quiet,
     )
     begun.define_metric("*", step_metric="step")
@@ -176,7 +177,7 @@ def _trackio(run: Run) -> tuple[Send, Callable[[], object]]:
             if name.startswith("trackio.") and hasattr(module, "TRACKIO_DIR"):
                 vars(module)["TRACKIO_DIR"] = run.path.resolve() / "trackio"
     begun = trackio.init(
-        project=os.environ.get("TRACKIO_PROJECT", PROJECT), name=run.manifest.name, config=_settings(run),
+        project=os.environ.get("TRACKIO_PROJECT", PROJECT), name=run.manifest.name, config=_config(run),
         resume="allow", embed=False, auto_log_gpu=False, auto_log_cpu=False,
     )  # fmt: skip
     return lambda numbers, step: begun.log(dict(numbers), step=step), trackio.finish
@@ -190,13 +191,14 @@ _OPENED: dict[str, Callable[[Run], tuple[Send, Callable[[], object]]]] = {
 assert set(_OPENED) == set(TRACKERS[1:])
 
 
-def _settings(run: Run) -> dict[str, Any]:
-    """The recipe, flat. An address may hold a name and a password, or that of a machine which is nobody's business."""
-    flat: dict[str, Any] = {"created": run.manifest.created}
-    for key, value in run.recipe.as_dict().items():
-        inner = value.items() if isinstance(value, dict) else ()
-        flat |= {f"{key}.{name}": held for name, held in inner if name != "api_base"} if inner else {key: value}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()}
+def _config(run: Run) -> dict[str, Any]:
+    """The recipe by dotted keys, without addresses: one may hold a password, or the name of a private machine."""
+    settings = {"created": run.manifest.created, **dotted(run.recipe.as_dict())}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in settings.items()
+        if not key.endswith(".api_base")
+    }
 
 
 def _plain(name: str) -> str:

@@ -26,18 +26,21 @@ trials, the command line.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
+import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omniopd.config import Recipe, assigned, load_recipe, with_settings
+from omniopd.config import Recipe, assigned, dotted, load_recipe, recipe_toml, with_settings
 from omniopd.errors import ConfigError
+from omniopd.launch.devices import device_environment
+from omniopd.runs.atomic import write_text
+from omniopd.runs.folders import MANIFEST, TRIALS
+from omniopd.sweeps.plan import Command, folder_name
 
-TRIALS = "trials"  # the folder of a sweep that holds them
 _STUDY = ("recipe", "reference", "seeds", "settings", "trials", "arms")
 _ARM = ("about", "like", "seeds", "settings", "evaluation", "tuned", "trials")
 _FIXED = ("name", "seed")  # of a run's recipe; the study says them in its own words
@@ -57,7 +60,7 @@ class StudyArm:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedRun:
+class StudyRun:
     """One run of a study. `trial` says what is tried; it is empty for a run that is reported."""
 
     arm: str
@@ -74,6 +77,18 @@ class PlannedRun:
     def __str__(self) -> str:
         return ", ".join([self.arm, *([self.trial] if self.trial else []), f"seed {self.seed}"])
 
+    def command(self, path: Path, device: str) -> Command:
+        threads = self.recipe.training.threads
+        environment = ({"OMP_NUM_THREADS": str(threads)} if threads else {}) | device_environment(device)
+        if (path / MANIFEST).exists():
+            return Command(("train", "--resume", str(path), "--quiet"), environment)
+        # What is left of a process that was killed before its folder was a run.
+        shutil.rmtree(path, ignore_errors=True)
+        recipe = path.with_name(f"{path.name}.toml")
+        write_text(recipe, recipe_toml(self.recipe))
+        words = ("train", str(recipe), "--runs", str(path.parent), "--name", path.name, "--quiet")
+        return Command(words, environment)
+
 
 @dataclass(frozen=True, slots=True)
 class Study:
@@ -89,7 +104,7 @@ class Study:
 
     def runs(
         self, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None, overrides: Sequence[str] = ()
-    ) -> list[PlannedRun]:
+    ) -> list[StudyRun]:
         """The runs of these arms (None: all), seed by seed, so that a sweep that is cut short can be compared.
 
         `seeds` take the place of every arm's own; `overrides` are `key=value` words. Raises ConfigError for what cannot
@@ -99,7 +114,7 @@ class Study:
         own = {arm.name: tuple(seeds) if seeds is not None else arm.seeds for arm in chosen}
         in_order = dict.fromkeys(seed for seeds_of_one in own.values() for seed in seeds_of_one)
         return [
-            PlannedRun(arm.name, seed, self._recipe(arm, seed, arm.tuned, {}, overrides))
+            StudyRun(arm.name, seed, self._recipe(arm, seed, arm.tuned, {}, overrides))
             for seed in in_order
             for arm in chosen
             if seed in own[arm.name]
@@ -107,7 +122,7 @@ class Study:
 
     def trials(
         self, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None, overrides: Sequence[str] = ()
-    ) -> list[PlannedRun]:
+    ) -> list[StudyRun]:
         """The trials of these arms, in the study's order. Raises ConfigError as `runs` does; there must be some."""
         chosen = [arm for arm in self.chosen(arms) if arm.trials]
         own = tuple(seeds) if seeds is not None else self.trial_seeds
@@ -115,7 +130,7 @@ class Study:
             raise ConfigError(f"there is nothing to try: name trials of an arm in {self.name}, and seeds for them")
         _refuse_reported(own, self.arms.values(), self.name)
         return [
-            PlannedRun(arm.name, seed, self._recipe(arm, seed, tried, self.trial_settings or {}, overrides), tag(tried))
+            StudyRun(arm.name, seed, self._recipe(arm, seed, tried, self.trial_settings or {}, overrides), tag(tried))
             for arm in chosen
             for tried in arm.trials
             for seed in own
@@ -177,12 +192,12 @@ def load_study(name_or_path: str | Path) -> Study:
         reference=data["reference"],
         recipe=with_settings(
             load_recipe(beside if beside.is_file() else data["recipe"]),
-            _settings(data.get("settings", {}), f"settings in {path}"),
+            _dotted(data.get("settings", {}), f"settings in {path}"),
             f"settings of {path}",
         ),
         arms=arms,
         trial_seeds=_seeds(trials["seeds"], f"trials.seeds in {path}") if "seeds" in trials else (),
-        trial_settings=_settings(trials.get("settings", {}), f"trials.settings in {path}"),
+        trial_settings=_dotted(trials.get("settings", {}), f"trials.settings in {path}"),
     )
     _refuse_reported(study.trial_seeds, arms.values(), str(path))
     study.runs()
@@ -211,17 +226,12 @@ def shipped_studies() -> list[Path]:
 def tag(tried: Mapping[str, Any]) -> str:
     """What a trial tries, as a folder's name: `learning_rate=0.0008 anchor_weight=0.1`."""
     words = [f"{key.rpartition('.')[2]}={value}" for key, value in tried.items()]
-    return _file_name(" ".join(words)) if words else "as it is"
+    return folder_name(" ".join(words)) if words else "as it is"
 
 
 def slug(name: str) -> str:
     """An arm's name as a folder's, in letters that every file system takes."""
-    return _file_name(re.sub(r"[^\w.+=-]+", "-", name).strip("-."))
-
-
-def _file_name(text: str) -> str:
-    plain = re.sub(r"[^\w.+= -]", "-", text)
-    return plain if len(plain) <= 100 else f"{plain[:91]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return folder_name(re.sub(r"[^\w.+=-]+", "-", name).strip("-."))
 
 
 def _arm(
@@ -239,13 +249,13 @@ def _arm(
         name=name,
         about=data.get("about", ""),
         seeds=_seeds(data["seeds"], f"seeds of {place}") if "seeds" in data else seeds,
-        settings=_inherited(name, written, path, ()) | _settings(data.get("settings", {}), f"settings of {place}"),
+        settings=_inherited(name, written, path, ()) | _dotted(data.get("settings", {}), f"settings of {place}"),
         evaluation={
             f"evaluation.{key}": value
-            for key, value in _settings(data.get("evaluation", {}), f"evaluation of {place}").items()
+            for key, value in _dotted(data.get("evaluation", {}), f"evaluation of {place}").items()
         },
-        tuned=_settings(data.get("tuned", {}), f"tuned of {place}"),
-        trials=tuple(_settings(one, f"trials of {place}") for one in tried),
+        tuned=_dotted(data.get("tuned", {}), f"tuned of {place}"),
+        trials=tuple(_dotted(one, f"trials of {place}") for one in tried),
     )
     tags = [tag(one) for one in arm.trials]
     doubled = next((one for one in tags if tags.count(one) > 1), None)
@@ -266,21 +276,16 @@ def _inherited(
     if other in seen or other == name:
         raise ConfigError(f"arms.{name} in {path} is like {other!r}, which is like it in turn: one must stand alone")
     place = f"arms.{other} in {path}"
-    own = _settings(written[other].get("settings", {}), f"settings of {place}")
-    tuned = _settings(written[other].get("tuned", {}), f"tuned of {place}")
+    own = _dotted(written[other].get("settings", {}), f"settings of {place}")
+    tuned = _dotted(written[other].get("tuned", {}), f"tuned of {place}")
     return _inherited(other, written, path, (*seen, name)) | own | tuned
 
 
-def _settings(value: Any, place: str) -> dict[str, Any]:
+def _dotted(value: Any, place: str) -> dict[str, Any]:
     """A table as dotted settings: `evaluation.samples = 1` and `"evaluation.samples" = 1` mean the same."""
-    flat: dict[str, Any] = {}
-    for key, inner in _table(value, place).items():
-        if isinstance(inner, dict):
-            flat |= {f"{key}.{last}": setting for last, setting in _settings(inner, place).items()}
-        else:
-            flat[key] = inner
-    _refuse_fixed(flat, place)
-    return flat
+    settings = dotted(_table(value, place))
+    _refuse_fixed(settings, place)
+    return settings
 
 
 def _table(value: Any, place: str) -> Mapping[str, Any]:

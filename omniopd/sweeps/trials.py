@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from omniopd.errors import OmniOPDError
 from omniopd.evaluation.compare import best_temperature
 from omniopd.runs.store import open_run
-from omniopd.sweeps.study import PlannedRun, Study
+from omniopd.sweeps.study import Study, StudyRun
 
 if TYPE_CHECKING:
     import pandas
@@ -42,9 +42,9 @@ def trial_score(accuracies: Mapping[int, float]) -> float | None:
     return sum(accuracies.values()) / len(accuracies) if accuracies else None
 
 
-def tried(study: Study, plan: Sequence[PlannedRun], folder: Path) -> list[TrialResult]:
+def tried(study: Study, plan: Sequence[StudyRun], folder: Path) -> list[TrialResult]:
     """The trials of a plan, in its order, with the winner of each arm; an arm with an unfinished trial has none yet."""
-    groups: dict[tuple[str, str], list[PlannedRun]] = {}
+    groups: dict[tuple[str, str], list[StudyRun]] = {}
     for planned in plan:
         groups.setdefault((planned.arm, planned.trial), []).append(planned)
     means = {key: _mean([_accuracies(one, folder) for one in group]) for key, group in groups.items()}
@@ -89,7 +89,7 @@ def trial_verdicts(found: Sequence[TrialResult]) -> list[str]:
     return said
 
 
-def _accuracies(planned: PlannedRun, folder: Path) -> dict[int, float]:
+def _accuracies(planned: StudyRun, folder: Path) -> dict[int, float]:
     """Best-temperature accuracy by budget of one finished run; empty for any other."""
     try:
         run = open_run(folder / planned.place)

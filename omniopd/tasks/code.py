@@ -13,7 +13,8 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from omniopd.errors import DataError
+from omniopd.config import TaskConfig
+from omniopd.errors import ConfigError, DataError
 from omniopd.tasks.code_problems import Problem, problem_of
 from omniopd.tasks.jsonl import draw
 from omniopd.tasks.sandbox import require_sandbox
@@ -29,7 +30,7 @@ _CODE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Problems of one of the shapes in `problems.py`; `prompt.answer` is None, since a grade needs the tests.
+    """Problems of one of the shapes in `code_problems.py`; `prompt.answer` is None, since a grade needs the tests.
 
     `path_or_id` is a data set's id on the hub, a folder with ``<split>.jsonl`` for each split, or one such file, the
     split of its name. `config` is the part of a data set on the hub. `run_programs` is the first of two switches, the
@@ -89,6 +90,21 @@ class Code:
         if problem is None:
             raise DataError(f"prompt {prompt.id!r} is none of {self.path_or_id}: take prompts from the task itself")
         return problem
+
+
+def build(settings: TaskConfig) -> Code:
+    """The task of a recipe. Raises ConfigError for limits that no program fits in, Refused where none may or can run.
+    """
+    if settings.timeout_s <= 0 or settings.memory_mb < 64:
+        raise ConfigError(
+            f"task.timeout_s is {settings.timeout_s} and task.memory_mb {settings.memory_mb}: a program needs time, "
+            "and 64 MiB for its interpreter"
+        )
+    subset = settings.subset or None
+    code = Code(settings.path or "openai/openai_humaneval", settings.run_programs, subset, settings.timeout_s,
+                settings.memory_mb)  # fmt: skip
+    code.require()  # in the first seconds, not after hours of training
+    return code
 
 
 def extract_code(response: str, entry_point: str = "") -> str:

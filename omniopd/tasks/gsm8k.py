@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from omniopd.config import TaskConfig
 from omniopd.errors import DataError
 from omniopd.tasks.grading import final_answer
 from omniopd.tasks.jsonl import draw, grade_prompt
@@ -45,6 +46,11 @@ class Gsm8k:
     def readable(self, prompt: Prompt, response: str) -> bool:
         """Whether the grader finds an answer in the response, right or wrong."""
         return bool(final_answer(response))
+
+
+def build(settings: TaskConfig) -> Gsm8k:
+    """The task of a recipe."""
+    return Gsm8k(settings.path) if settings.path else Gsm8k()
 
 
 def _with_final_answer(prompt: Prompt, place: str) -> Prompt:

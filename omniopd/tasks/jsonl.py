@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from omniopd.errors import DataError
+from omniopd.config import TaskConfig
+from omniopd.errors import ConfigError, DataError
 from omniopd.tasks.grading import final_answer, grade
 from omniopd.tasks.rows import nearest, rows_as_prompts
 from omniopd.types import Prompt
@@ -71,6 +72,13 @@ class Jsonl:
         order = sorted({_digest(prompt) for prompt in everything})
         test = set(order[: math.ceil(self.held_out * len(order))])
         return [prompt for prompt in everything if (_digest(prompt) in test) == (split == "test")]
+
+
+def build(settings: TaskConfig) -> Jsonl:
+    """The task of a recipe. Raises ConfigError without a path."""
+    if not settings.path:
+        raise ConfigError('task.path is empty: a "jsonl" task needs a file or a folder: task.path=problems.jsonl')
+    return Jsonl(settings.path, settings.prompt_column, settings.answer_column)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omniopd.config import TaskConfig
 from omniopd.errors import DataError
 from omniopd.tasks.grading import final_answer
 from omniopd.tasks.jsonl import draw, grade_prompt
@@ -98,6 +99,11 @@ class Mathematics:
                 f"{error} (known names: {', '.join(SOURCES)}{f'; did you mean {near[0]!r}?' if near else ''})"
             ) from error
         return rows, place, _first(rows, QUESTIONS), _first(rows, ANSWERS)
+
+
+def build(settings: TaskConfig) -> Mathematics:
+    """The task of a recipe."""
+    return Mathematics(settings.path or "math500", config=settings.subset or None)
 
 
 def _first(rows: Rows, names: tuple[str, ...]) -> str:

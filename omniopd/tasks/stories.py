@@ -24,6 +24,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from omniopd.config import TaskConfig
 from omniopd.errors import DataError
 from omniopd.types import Prompt
 
@@ -94,6 +95,11 @@ class Stories:
     def worked_answer(self, prompt: Prompt, seed: int = 0) -> str:
         """One of the many right answers to a prompt of this world; another seed words it otherwise."""
         return worked_answer(story_of(prompt.id), random.Random(f"{prompt.id}/{seed}"))
+
+
+def build(settings: TaskConfig) -> Stories:
+    """The task of a recipe; none of its settings belongs to this one."""
+    return Stories()
 
 
 def stories(split: str, count: int, seed: int = 0, steps: Sequence[int] = STEPS) -> list[Prompt]:

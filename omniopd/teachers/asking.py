@@ -1,7 +1,7 @@
 """Asking any teacher: one answer per request, of the right shape, each told of once; or an error that names it.
 
-Where a teacher sells its calls, a watcher sees each of them; elsewhere a whole request counts as one call, and is asked
-when the watcher lets it. Knows no provider, no cache and no budget.
+Where a teacher shows its calls, an observer sees each of them; elsewhere a whole request counts as one call, and is
+asked when the observer admits it. Knows no provider, no cache and no budget.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from omniopd.errors import TeacherError
 from omniopd.io.units import dollars
 from omniopd.teachers.hosted.calls import (
+    BUDGET,
     Admission,
     Call,
     CallObserver,
@@ -21,7 +22,6 @@ from omniopd.teachers.hosted.calls import (
     Outcome,
     whole,
 )
-from omniopd.teachers.hosted.fetch import BUDGET
 from omniopd.types import ContinuationRequest, Continuations, Teacher
 
 _POLL_S = 0.1
@@ -31,17 +31,17 @@ def ask(
     teacher: Teacher,
     requests: Sequence[ContinuationRequest],
     on_result: OnResult | None = None,
-    watcher: CallObserver | None = None,
+    observer: CallObserver | None = None,
 ) -> list[Continuations]:
     """Any teacher's answers, in the order of the requests. Raises TeacherError where they are not what a teacher
-    promises; what was answered until then has been shown to `watcher`, since it is paid for."""
+    promises; what was answered until then has been shown to `observer`, since it is paid for."""
     if isinstance(teacher, ObservableTeacher):
         heard = _Heard(teacher, requests, on_result)
-        return heard.checked(teacher.fetch(requests, heard.told, watcher))
-    if watcher is None:
+        return heard.checked(teacher.fetch(requests, heard.told, observer))
+    if observer is None:
         heard = _Heard(teacher, requests, on_result)
         return heard.checked(teacher.continue_from(requests, heard.told))
-    return _in_rounds(teacher, requests, on_result, watcher)
+    return _in_rounds(teacher, requests, on_result, observer)
 
 
 def checked(
@@ -108,9 +108,9 @@ class _Heard:
 
 
 def _in_rounds(
-    teacher: Teacher, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: CallObserver
+    teacher: Teacher, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver
 ) -> list[Continuations]:
-    """What the watcher lets be asked at once is one round; what has to wait is asked in the next."""
+    """What the observer lets be asked at once is one round; what has to wait is asked in the next."""
     model = _model(teacher)
     calls = [
         Call(index, model, most_usd=teacher.most_usd(request) if isinstance(teacher, NamesPrices) else None)
@@ -125,27 +125,27 @@ def _in_rounds(
 
     waiting = list(range(len(requests)))
     while waiting:
-        leaves = _leaves(watcher, [calls[index] for index in waiting])
+        leaves = _leaves(observer, [calls[index] for index in waiting])
         now = [index for index, leave in zip(waiting, leaves, strict=True) if leave is Admission.ALLOW]
         for index, leave in zip(waiting, leaves, strict=True):
             if leave is Admission.DENY:
                 settle(index, Continuations((), problem=BUDGET, served_model=model))
         waiting = [index for index, leave in zip(waiting, leaves, strict=True) if leave is Admission.WAIT]
         if now:
-            _round(teacher, [requests[index] for index in now], [calls[index] for index in now], settle, watcher)
+            _round(teacher, [requests[index] for index in now], [calls[index] for index in now], settle, observer)
         elif waiting:
             time.sleep(_POLL_S)  # another batch holds the money
     return checked(teacher, requests, answers)
 
 
-def _leaves(watcher: CallObserver, calls: Sequence[Call]) -> list[Admission]:
+def _leaves(observer: CallObserver, calls: Sequence[Call]) -> list[Admission]:
     leaves: list[Admission] = []
     try:
-        leaves.extend(map(watcher.before, calls))
+        leaves.extend(map(observer.before, calls))
     except BaseException:
         for call, leave in zip(calls, leaves, strict=False):
             if leave is Admission.ALLOW:
-                watcher.after(call, Outcome())
+                observer.after(call, Outcome())
         raise
     return leaves
 
@@ -155,10 +155,10 @@ def _round(
     requests: Sequence[ContinuationRequest],
     calls: Sequence[Call],
     settle: OnResult,
-    watcher: CallObserver,
+    observer: CallObserver,
 ) -> None:
     def over(place: int, answer: Continuations) -> None:
-        written = watcher.after(calls[place], whole(requests[place], answer))
+        written = observer.after(calls[place], whole(requests[place], answer))
         if written is not None:
             written.result()
         settle(calls[place].request, answer)

@@ -15,7 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-HANDOVERS = ("raw", "prefill", "instruction")
+from omniopd.config.handovers import AUTO, HANDOVERS, HandoverEntry
+from omniopd.errors import ConfigError
+
 COMPLETION_ROUTE = "text-completion-openai/"
 SERVERS = ("hosted_vllm/", "vllm/", COMPLETION_ROUTE)  # of one's own: they need an address, and send no bill
 LOCAL, EMBEDDED = "local:", "embedded:"
@@ -41,6 +43,13 @@ class ModelTraits:
     thinking_tokens: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+
+    def handover_entry(self, name: str = "") -> HandoverEntry:
+        """The handover of this name, or the table's ("" or "auto"). Raises ConfigError for one that there is not."""
+        name = self.handover if name in ("", AUTO) else name
+        if name not in HANDOVERS:
+            raise ConfigError(f"teacher.handover is {name!r}: it must be one of {', '.join(HANDOVERS)}")
+        return HANDOVERS[name]
 
     @property
     def completion_model(self) -> str:

@@ -53,7 +53,7 @@ def require_reachable(name: str, api_base: str = "") -> None:
 def _is_reachable(name: str, api_base: str = "") -> bool:
     if name.startswith((*SERVERS, *_COMMON)) or price_of(name) is not None:
         return True  # without litellm, which takes seconds to load: a form asks while somebody types
-    from omniopd.teachers.hosted.transport import knows_provider
+    from omniopd.teachers.hosted.guard import knows_provider
 
     return knows_provider(name, api_base)
 

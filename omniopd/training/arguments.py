@@ -2,67 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from transformers.trainer_utils import IntervalStrategy
 from trl import DistillationConfig
 
-from omniopd.config import CONTROLS, SCHEDULERS, SIMILARITIES, TARGETS, check_setting
+from omniopd.config import SETTINGS, AuditConfig, ObjectiveConfig, Recipe, allowed, check_setting, every_setting
 from omniopd.config.checks import check_objective
 from omniopd.errors import ConfigError
 
-# Where the bounds of a setting stand that a recipe has too.
-_AS_IN_A_RECIPE = {
-    **{name: f"audit.{name}" for name in ("forks", "samples", "chunk_tokens", "scheduler", "similarity", "power")},
-    **{name: f"objective.{name}" for name in ("target", "control", "concentration", "anchor_weight", "anchor_on")},
-    **{name: f"objective.{name}" for name in ("depth", "continuation_weight", "redraws")},
-    "embedding_model": "audit.embedding_model", "normaliser_length": "objective.length",
-    "tokens_per_student_token": "teacher.tokens_per_student_token", "record_every": "training.record_every",
-    "keep_checkpoints": "training.keep", "max_unanswered_share": "training.max_unanswered_share",
-    "max_equal_share": "training.max_equal_share", "allow_zero_gradient": "training.allow_zero_gradient",
+# Where a recipe has the setting of each name here: all of an audit and of an objective, and some more.
+RECIPE_KEYS = {
+    **{f.name: f"audit.{f.name}" for f in fields(AuditConfig)},
+    **{f.name: f"objective.{f.name}" for f in fields(ObjectiveConfig) if f.name != "length"},
+    "normaliser_length": "objective.length",
+    "tokens_per_student_token": "teacher.tokens_per_student_token",
+    "record_every": "training.record_every",
+    "keep_checkpoints": "training.keep",
+    "max_unanswered_share": "training.max_unanswered_share",
+    "max_equal_share": "training.max_equal_share",
+    "allow_zero_gradient": "training.allow_zero_gradient",
     "allow_off_policy": "student.allow_off_policy",
-}  # fmt: skip
+}
+
+
+def _declared(name: str, key: str) -> tuple[str, type, Any]:
+    """A field with the type, default and explanation of the recipe's setting."""
+    default = 0 if name == "record_every" else attrgetter(key)(Recipe())  # by hand there is seldom a recorder
+    words = allowed(key)
+    says = f"{SETTINGS[key].says} ({words})" if words else SETTINGS[key].says
+    return name, every_setting()[key], field(default=default, metadata={"help": says})
+
+
+_AsInARecipe: Any = make_dataclass(
+    "_AsInARecipe", [_declared(name, key) for name, key in RECIPE_KEYS.items()], bases=(DistillationConfig,)
+)
 
 
 @dataclass
-class OmniOPDConfig(DistillationConfig):
-    """Settings of `OmniOPDTrainer`: those of `trl.DistillationConfig`, and these.
+class OmniOPDConfig(_AsInARecipe):
+    """Settings of `OmniOPDTrainer`: those of `trl.DistillationConfig`, and those of a recipe's `audit` and `objective`.
 
-    Defaults are the paper's (M = 10, N = 10, C = 50, α = 1, β = 0.1; paper.md §0.1). `normaliser_length` is the fixed
-    length that, times the rollouts of the global batch, divides both terms (0: `max_completion_length`).
+    They have the recipe's names, bounds and defaults, which are the paper's: `OmniOPDConfig("run", forks=10,
+    samples=10, chunk_tokens=50, target="paper", concentration=1.0, anchor_weight=0.1)`; `omniopd recipes --settings`
+    explains each. `normaliser_length` is the objective's `length`, the fixed length that, times the rollouts of the
+    global batch, divides the loss (0: `max_completion_length`). Of the recipe's teacher, training and student it has
+    `tokens_per_student_token`, `record_every` (0 here: never), `keep_checkpoints`, `max_unanswered_share`,
+    `max_equal_share`, `allow_zero_gradient` and `allow_off_policy`.
     """
-
-    forks: int = field(default=10, metadata={"help": "M: uncertain positions audited per rollout."})
-    samples: int = field(default=10, metadata={"help": "N: teacher continuations per fork."})
-    chunk_tokens: int = field(default=50, metadata={"help": "C: student tokens compared at a fork."})
-    scheduler: str = field(default="peak", metadata={"help": f"Where forks are: {', '.join(SCHEDULERS)}."})
-    similarity: str = field(default="characters", metadata={"help": f"φ: {', '.join(SIMILARITIES)}."})
-    power: float = field(default=1.0, metadata={"help": "The similarity is raised to this power."})
-    embedding_model: str = field(default="embedded:embedding", metadata={"help": "For similarity `embedding`."})
-    target: str = field(default="paper", metadata={"help": f"What an audit becomes: {', '.join(TARGETS)}."})
-    control: str = field(default="none", metadata={"help": f"Control experiment: {', '.join(CONTROLS)}."})
-    concentration: float = field(default=1.0, metadata={"help": "α: strength of the prior."})
-    anchor_weight: float = field(default=0.1, metadata={"help": "β: pull towards the reference model."})
-    anchor_on: str = field(default="unaudited", metadata={"help": "Anchored tokens: `unaudited` (paper) or `all`."})
-    depth: int = field(default=1, metadata={"help": "Offsets of a chunk that get labels (target `labels`)."})
-    continuation_weight: float = field(default=0.0, metadata={"help": "λ: cross-entropy on the teacher's texts."})
-    redraws: int = field(default=0, metadata={"help": "K: the student's redraws per fork, as a baseline."})
-    normaliser_length: int = field(default=0, metadata={"help": "Fixed length in the normaliser of the loss."})
-    tokens_per_student_token: float = field(default=1.0, metadata={"help": "Teacher tokens asked per student token."})
-    record_every: int = field(default=0, metadata={"help": "Hand rollouts to the recorder every k steps (0: never)."})
-    keep_checkpoints: int = field(default=2, metadata={"help": "Valid checkpoints kept; at least 2."})
-    max_unanswered_share: float = field(
-        default=0.5, metadata={"help": "Stop when more forks than this fail in a step."}
-    )
-    max_equal_share: float = field(
-        default=0.95, metadata={"help": "Stop when at more forks than this a sampling teacher's texts are all one."}
-    )
-    allow_zero_gradient: bool = field(default=False, metadata={"help": "Go on after a step that learns nothing."})
-    allow_off_policy: bool = field(
-        default=False, metadata={"help": "Allow sampling other than T=1, top-p 1, no top-k."}
-    )
 
     # A step is what the records count, so every step is logged.
     logging_steps: float = field(default=1, metadata={"help": "Steps between two logs; only 1."})
@@ -71,12 +61,12 @@ class OmniOPDConfig(DistillationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, key in _AS_IN_A_RECIPE.items():
+        for name, key in RECIPE_KEYS.items():
             value = getattr(self, name)
             if isinstance(value, np.generic):  # of a sweep over an array
                 setattr(self, name, value := value.item())
             check_setting(key, value, said=name)
-        check_objective(self.target, self.concentration, self.continuation_weight)
+        check_objective(self.objective)
         strategy = IntervalStrategy(self.logging_strategy).value
         if (strategy, self.logging_steps) != ("steps", 1):
             raise ConfigError(
@@ -93,12 +83,9 @@ class OmniOPDConfig(DistillationConfig):
                 f"chunk_tokens is {self.chunk_tokens}, longer than a completion ({self.max_completion_length}): "
                 "lower it, or raise max_completion_length"
             )
-        if self.redraws and "redraws" not in TARGETS[self.target].uses:
-            raise ConfigError(
-                f"redraws is {self.redraws} with target {self.target!r}: only `centred` has a same-fork baseline"
-            )
 
-    def audit_settings(self) -> dict[str, Any]:
-        """The settings an audit depends on, for a record."""
-        names = ("forks", "samples", "chunk_tokens", "scheduler", "similarity", "power", "target", "control")
-        return {name: getattr(self, name) for name in names}
+    @property
+    def objective(self) -> ObjectiveConfig:
+        """The settings of the objective, as a recipe holds them."""
+        keys = {key: name for name, key in RECIPE_KEYS.items()}
+        return ObjectiveConfig(**{f.name: getattr(self, keys[f"objective.{f.name}"]) for f in fields(ObjectiveConfig)})

@@ -15,9 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from omniopd.models.architecture.backbone import sequence_hidden
+from omniopd.models.architecture.backbone import head_of, sequence_hidden
 from omniopd.models.architecture.tree_attention import supports_trees, tree_mask
-from omniopd.models.token_stats import head_of, weighted_head_loss
+from omniopd.models.batching import sequences
+from omniopd.models.token_stats import weighted_head_loss
 
 ROWS_AT_ONCE = 64  # of one forward
 TREE_TOKENS = 1024  # of texts behind one rollout; the rest goes behind another copy of it
@@ -76,7 +77,8 @@ def continuation_loss(
     forward of its whole prefix; by default that is done only where the model takes no tree.
     """
     trees = supports_trees(student) if trees is None else trees
-    prefixes, texts = _prefixes(inputs), _texts(inputs, trees)
+    ids, attention, _ = sequences(inputs)
+    prefixes, texts = _Prefixes(ids, attention, inputs["prompt_ids"].shape[1]), _texts(inputs, trees)
     parts = _parts(texts, rows_at_once)
     forwards = max(len(parts), forwards or 0)
     hidden_of = _recomputed if forwards > 1 else sequence_hidden
@@ -93,12 +95,6 @@ def continuation_loss(
     for _ in range(forwards - len(parts)):
         total = total + 0.0 * hidden_of(student, prefixes.ids[:1], prefixes.attention[:1], None).sum()
     return total
-
-
-def _prefixes(inputs: Mapping[str, Tensor]) -> _Prefixes:
-    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-    attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-    return _Prefixes(ids, attention, inputs["prompt_ids"].shape[1])
 
 
 def _texts(inputs: Mapping[str, Tensor], trees: bool) -> _Texts:

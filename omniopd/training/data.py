@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sized
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from typing import TYPE_CHECKING, Any
 
 from omniopd.errors import DataError
 from omniopd.models.text.conversation import conversation
 from omniopd.tasks.rows import nearest, require_row
+from omniopd.types import Prompt
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 PLACE = "the training data"
 
@@ -39,6 +43,13 @@ def as_dataset(rows: Any) -> Any:
     if len({isinstance(row["prompt"], str) for row in found}) > 1:
         raise DataError(f"{PLACE} holds texts and chats: give every prompt in one of the two forms")
     return Dataset.from_list([{name: row.get(name) for name in ("prompt", "id", "answer")} for row in found])
+
+
+def as_rows(prompts: Sequence[Prompt]) -> Dataset:
+    """Prompts as rows, with ids and answers."""
+    from datasets import Dataset
+
+    return Dataset.from_list([{"prompt": list(p.messages), "id": p.id, "answer": p.answer} for p in prompts])
 
 
 def named(row: Mapping[str, Any], number: int) -> str:

@@ -1,59 +1,49 @@
-"""`OmniOPDTrainer`: TRL's on-policy distillation with a teacher that is only read. The one place that overrides TRL.
+"""`OmniOPDTrainer`: on-policy distillation from a teacher that is only read.
 
-TRL samples the student, shards, accumulates, optimises and logs; this class adds the audit where TRL has sampled
-(`_generate_and_score_completions`), replaces the loss (`_compute_loss`), seeds by counters, and makes checkpoints
-whole. Knows no files of a run: records go to a `recorder`.
+Adds the audit to the student's answers (`_set_targets`) and replaces TRL's loss (`_compute_loss`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import DistillationTrainer
 
 from omniopd.auditing import audit, evidence, similarity_named
 from omniopd.errors import ConfigError
-from omniopd.method.evidence import ForkTarget
 from omniopd.method.targets import TARGETS
 from omniopd.method.tensors import fork_targets, schedule
-from omniopd.models.batching import target_batch
+from omniopd.models.batching import sequences, target_batch
 from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
-from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.token_text import whole_characters
-from omniopd.models.token_stats import as_reference, head_of, response_hidden, sequence_statistics
-from omniopd.records import RolloutRecord, StepRecord
+from omniopd.models.token_stats import as_reference, head_of, response_hidden
 from omniopd.teachers.cache.identity import check_token_ratio, sampling_of
+from omniopd.teachers.local import LocalTeacher
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.checks.architecture import measure
-from omniopd.training.checks.preflight import check_batch, check_run, hold_still
+from omniopd.training.checks.preflight import check_batch, check_run
 from omniopd.training.continuations import continuation_parts
-from omniopd.training.data import as_dataset
 from omniopd.training.objective import Reference, micro_batch_loss
-from omniopd.training.probes import Probes
-from omniopd.training.recording import Recorder, rollout_records
+from omniopd.training.on_policy import OnPolicyTrainer, StepTotals
+from omniopd.training.parts import TrainerParts
+from omniopd.training.recording import Recorder
 from omniopd.training.reference import said, start_beside
 from omniopd.training.resolve_teacher import resolve_teacher
-from omniopd.training.rollouts import as_prompts, as_rollouts, compute_on_main, local_shard
+from omniopd.training.rollouts import as_prompts, compute_on_main, local_shard
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
-from omniopd.training.stopwatch import Stopwatch, with_rest
-from omniopd.training.trl.atomic_checkpoints import AtomicCheckpointMixin
-from omniopd.training.trl.learning import LearnsSomething, why_untaught
-from omniopd.training.trl.own_draws import OwnDraws
-from omniopd.training.trl.seeding import generator_for, seed_for, seed_global_generators
-from omniopd.training.trl.token_means import TokenMeans
-from omniopd.types import AuditedRollout, Prompt, Rollout, Similarity, Teacher, Usage
+from omniopd.training.trl.learning import why_untaught
+from omniopd.training.trl.seeding import generator_for, seed_for
+from omniopd.types import AuditedRollout, Fork, Prompt, Rollout, Similarity, Teacher, Usage
 
 __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
 
-T = TypeVar("T")
 
-
-class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixin, DistillationTrainer):
+class OmniOPDTrainer(OnPolicyTrainer):
     """Train a student on the texts of a teacher (paper.md §3).
 
     Args:
@@ -92,36 +82,28 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixi
             processing_class = processing_class or load_tokenizer(model)
             model = load_model(model, **(args.model_init_kwargs or {}))
         tokenizer = processing_class or load_tokenizer(model.config._name_or_path)
-        train_dataset = as_dataset(train_dataset)
-        check_run(model, tokenizer, args, train_dataset, adapter=peft_config is not None)
+        train_dataset = check_run(model, tokenizer, args, train_dataset, adapter=peft_config is not None)
         reference, given = (frozen_copy(model), None) if peft_config is None else (None, said(model))
         self.teacher = resolve_teacher(teacher, args.control, model if reference is None else reference, tokenizer)
         some = [m["content"] for prompt in as_prompts([*islice(train_dataset, 200)]) for m in prompt.messages]
         check_token_ratio(self.teacher, tokenizer, args.tokens_per_student_token, some)
         self.similarity = similarity or similarity_named(args.similarity, args.power, args.embedding_model)
-        self.recorder = recorder
-        self.probes = Probes(probes)
-        self.stopwatch = Stopwatch()
-        self._loss_sums = LossSums()
         self._audited: list[AuditedRollout] = []
         self._audited_before = False
-        self._own: dict[int, tuple[AuditedRollout, list[ForkTarget]]] = {}
-        self._anchor_kl: dict[int, Tensor] = {}
-        self._label_nll: dict[int, Tensor] = {}
         super().__init__(
-            model=model,
-            teacher_model=reference,
-            args=args,
-            train_dataset=train_dataset,
+            model,
+            reference,
+            args,
+            train_dataset,
+            tokenizer,
+            recorder,
+            probes,
             eval_dataset=eval_dataset,
-            processing_class=tokenizer,
             callbacks=callbacks,
             optimizers=optimizers,
             peft_config=peft_config,
         )
         measure(self.model)  # with its adapter, while the weights are whole
-        self.tokenizer = tokenizer
-        hold_still(self.model, args)
         start = None if given is None else start_beside(self.model, given)
         if start is not None:
             self.teacher_model = self.accelerator.prepare_model(start, evaluation_mode=True)
@@ -131,40 +113,19 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixi
                 "draw from weights in pieces, so use redraws=0, or whole weights in each process"
             )
 
-    # ── sampling and auditing ────────────────────────────────────────────────────────────────────────────────────
+    # ── the audit ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        # TRL would read special tokens out of a prompt's text.
-        if prompts and isinstance(prompts[0], list):
-            return [prompt_ids(self._tokenizer, messages) for messages in prompts], None, {}
-        return super()._tokenize_prompts(prompts)
-
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        step, rank = self.state.global_step, self.accelerator.process_index
-        seed_global_generators("sampling", self.args.seed, step, rank)
-        with self.stopwatch.phase("sampling"):
-            output = super()._generate_and_score_completions(inputs)
-        # Evaluation comes this way too: a teacher that costs money is asked only while training.
-        if self.model.training:
-            self._audit_batch(output, inputs, step)
-            self.probes.answer(self, len(inputs) * self.accelerator.num_processes)
-        # TRL shuffles the batch next, from the global generator; so does dropout.
-        seed_global_generators("shuffle", self.args.seed, step, rank)
-        return output
-
-    def _audit_batch(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
-        """Adds a `TargetBatch` and `row_id` to the batch; keeps the audits for the records."""
-        with self.stopwatch.phase("scoring"):
-            rollouts = self._scored_rollouts(output, as_prompts(inputs))
+    def _set_targets(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
+        """Adds a `TargetBatch` and `row_id` to the batch."""
+        rollouts, a = self._scored_rollouts(output, inputs), self.args
         everyone = self._gathered(rollouts)
-        chooser = generator_for("forks", self.args.seed, step)
-        a = self.args
-        forks = [
-            schedule(a.scheduler, r.entropies, a.forks, a.chunk_tokens, chooser, allowed=whole_characters(r.pieces))
-            for r in everyone
-        ]
+        ask = partial(
+            self._audit, everyone, self._forks(everyone, "forks", step), self.stopwatch.timed(self.similarity),
+            seed_for("teacher", a.seed, step), redraws=a.redraws,
+            student=self._student_as_teacher() if a.redraws else None,
+        )  # fmt: skip
         with self.stopwatch.phase("teacher"):
-            audited = compute_on_main(self.accelerator, lambda: self._ask(everyone, forks, step))
+            audited = compute_on_main(self.accelerator, ask)
         targets = fork_targets(
             evidence(audited), a.target, a.control, a.concentration, a.depth, generator_for("shuffled", a.seed, step)
         )
@@ -176,63 +137,34 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixi
         mask = output["completion_mask"].bool()
         batch = target_batch(own, [t for row in own_targets for t in row], mask, a.anchor_on, a.continuation_weight)
         output.update(batch.tensors())
-        output["row_id"] = torch.arange(first, first + len(rollouts), device=mask.device)
-        self._own = {first + i: pair for i, pair in enumerate(zip(own, own_targets, strict=True))}
-        self._anchor_kl, self._label_nll = {}, {}
+        output["row_id"] = self._keep(own, own_targets, mask.device)
         for name, value in audit_statistics(audited, targets).items():
             self._metrics["train"][name].append(value)
 
-    @torch.no_grad()
-    def _scored_rollouts(self, output: dict[str, Any], prompts: list[Any]) -> list[Rollout]:
-        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
-        attention = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
-        time = output["completion_ids"].shape[1]
-        student = self.accelerator.unwrap_model(self.model_wrapped)
-        student.eval()
-        try:
-            with self.accelerator.autocast():
-                parts = [
-                    self._forward_redirection(
-                        self.model_wrapped, student, sequence_statistics, student, i, m, time,
-                        temperature=self.temperature,
-                    )
-                    for i, m in zip(
-                        ids.split(self.args.per_device_train_batch_size),
-                        attention.split(self.args.per_device_train_batch_size),
-                        strict=True,
-                    )
-                ]  # fmt: skip
-        finally:
-            student.train()
-        logprobs = torch.cat([p.logprobs for p in parts]).float().cpu()
-        entropies = torch.cat([p.entropies for p in parts]).float().cpu()
-        return as_rollouts(prompts, output, logprobs, entropies, self._tokenizer, self.eos_token_ids)
+    def _audit_probes(self, rollouts: list[Rollout], first_row: int) -> list[AuditedRollout]:
+        # All draws are the same at every step: for an answer that has not changed the teacher says what it said.
+        forks, seed = self._forks(rollouts, "probes", 0), seed_for("probes", self.args.seed, 0)
+        ask = partial(self._audit, rollouts, forks, self.similarity, seed, first_row=first_row)
+        return compute_on_main(self.accelerator, ask)
 
-    def _ask(self, rollouts: list[Rollout], forks: list[Any], step: int) -> list[AuditedRollout]:
+    def _forks(self, rollouts: Sequence[Rollout], purpose: str, step: int) -> list[list[Fork]]:
+        a, chooser = self.args, generator_for(purpose, self.args.seed, step)
+        return [
+            schedule(a.scheduler, r.entropies, a.forks, a.chunk_tokens, chooser, allowed=whole_characters(r.pieces))
+            for r in rollouts
+        ]
+
+    def _audit(
+        self, rollouts: Sequence[Rollout], forks: list[list[Fork]], similarity: Similarity, seed: int, **more: Any
+    ) -> list[AuditedRollout]:
+        a = self.args
         return audit(
-            rollouts,
-            forks,
-            self.teacher,
-            self.stopwatch.timed(self.similarity),
-            self.args.samples,
-            tokenizer=self._tokenizer,
-            seed=seed_for("teacher", self.args.seed, step),
-            tokens_per_student_token=self.args.tokens_per_student_token,
-            redraws=self.args.redraws,
-            student=self._student_as_teacher() if self.args.redraws else None,
-        )
+            rollouts, forks, self.teacher, similarity, a.samples, tokenizer=self.tokenizer, seed=seed,
+            tokens_per_student_token=a.tokens_per_student_token, **more,
+        )  # fmt: skip
 
     def _student_as_teacher(self) -> Teacher:
-        from omniopd.teachers.local import LocalTeacher
-
-        return LocalTeacher(self.accelerator.unwrap_model(self.model_wrapped), self._tokenizer)
-
-    def _gathered(self, own: list[T]) -> list[T]:
-        """The lists of all processes as one, in the order of their ranks."""
-        from accelerate.utils import gather_object
-
-        gathered: list[T] = gather_object(own)
-        return gathered
+        return LocalTeacher(self.accelerator.unwrap_model(self.model_wrapped), self.tokenizer)
 
     # ── the loss ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -251,7 +183,6 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixi
                 self._normaliser(),
                 self.temperature,
                 self._continuation_forwards(unwrapped_student, inputs),
-                record="row_id" in inputs and self._records_rollouts(self.state.global_step + 1),
                 concentration=self.args.concentration if TARGETS[self.args.target].gives == "counts" else None,
             )
         if "row_id" in inputs:
@@ -277,18 +208,14 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixi
         return float(a.per_device_train_batch_size * a.gradient_accumulation_steps * length)
 
     def _reference(self, student: nn.Module, inputs: dict[str, Any]) -> Reference:
-        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-        time = inputs["completion_ids"].shape[1]
+        sequence = sequences(inputs)
         if self.teacher_model is None:
             with as_reference(student, student) as frozen:
-                return Reference(response_hidden(frozen, ids, attention, time), head_of(frozen))
+                return Reference(response_hidden(frozen, *sequence), head_of(frozen))
         frozen = self.accelerator.unwrap_model(self.teacher_model)
         with torch.no_grad():
             self.teacher_model.eval()
-            hidden = self._forward_redirection(
-                self.teacher_model, frozen, response_hidden, frozen, ids, attention, time
-            )
+            hidden = self._forward_redirection(self.teacher_model, frozen, response_hidden, frozen, *sequence)
         return Reference(hidden, head_of(frozen))
 
     def _anchor_only(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
@@ -297,63 +224,27 @@ class OmniOPDTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixi
 
     # ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        audited = self._audited if self.model.training and "loss" in logs else []
-        if audited:
-            usage = self._spent(audited) + self.probes.usage
-            sums = LossSums.joined(self._gathered([self._loss_sums]))
-            seconds = self.stopwatch.take()
-            extra = {
-                **sums.metrics(self.accelerator.num_processes),
-                "teacher/input_tokens": usage.input_tokens,
-                "teacher/output_tokens": usage.output_tokens,
-                "teacher/cost_usd": usage.cost_usd,
-                **self.probes.metrics(),
-                **{f"seconds/{phase}": value for phase, value in seconds.items()},
-            }
-            for name, value in extra.items():
-                self._metrics["train"][name].append(float(value))
-            self._loss_sums, self._audited = LossSums(), []
-        super().log(logs, start_time)
-        if audited and self.recorder is not None:
-            self._record(logs, audited, usage, seconds)
-        self.refuse_idle(logs)
+    def _totals(self, seconds: dict[str, float]) -> StepTotals | None:
+        audited, self._audited = self._audited, []
+        if not audited:
+            return None
+        usage = self._spent(audited) + self.probes.usage
+        sums = LossSums.joined(self._gathered([self._loss_sums])).metrics(self.accelerator.num_processes)
+        metrics = {
+            **sums,
+            "teacher/input_tokens": usage.input_tokens,
+            "teacher/output_tokens": usage.output_tokens,
+            "teacher/cost_usd": usage.cost_usd,
+            **self.probes.metrics(),
+            **{f"seconds/{phase}": value for phase, value in seconds.items()},
+        }
+        loss, chunk, anchor = (sums[f"loss/{part}"] for part in ("total", "chunk", "anchor"))
+        return StepTotals(loss, chunk, anchor, usage, failures(audited), metrics)
 
     def _spent(self, audited: list[AuditedRollout]) -> Usage:
         return spend(audited)
 
-    def _record(
-        self, logs: dict[str, float], audited: list[AuditedRollout], usage: Usage, seconds: dict[str, float]
-    ) -> None:
-        step = self.state.global_step
-        records: list[RolloutRecord] = []
-        if self._records_rollouts(step):
-            records = self._gathered(
-                rollout_records(
-                    step, self._own, self._anchor_kl, self.args.concentration, self._tokenizer, self.args.anchor_on,
-                    label_nll=self._label_nll,
-                )
-            )
-        if not self.accelerator.is_main_process:
-            return
-        self.recorder.append(
-            StepRecord(
-                step=step,
-                loss=logs["loss/total"],
-                chunk_loss=logs["loss/chunk"],
-                anchor_loss=logs["loss/anchor"],
-                metrics={k: v for k, v in logs.items() if isinstance(v, int | float) and not k.startswith("seconds/")},
-                failures=failures(audited),
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                cost_usd=usage.cost_usd,
-                seconds=with_rest(seconds, logs.get("step_time")),
-            )
-        )
-        if records:
-            records += self.probes.records(step, len(records), self.args.concentration, self._tokenizer)
-            self.recorder.write_rollouts(step, records)
 
-    def _records_rollouts(self, step: int) -> bool:
-        every = self.args.record_every
-        return self.recorder is not None and every > 0 and (step == 1 or step % every == 0)
+def build(parts: TrainerParts) -> OmniOPDTrainer:
+    """The trainer of the method "omniopd"."""
+    return OmniOPDTrainer(teacher=parts.teacher, **parts.on_policy)

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniopd.cli.main import main
-from omniopd.cli.report import export
 from omniopd.config import Recipe
 from omniopd.errors import RunError, TeacherError
 from omniopd.evaluation.tables import as_text
 from omniopd.io.terminal import Plain
 from omniopd.io.texts import encoded, inert, one_line, visible, whole
 from omniopd.records import StepRecord
+from omniopd.reports.export import write_table
 from omniopd.runs import create_run, open_run
 from omniopd.runs.progress import Progress
 from omniopd.runs.signals import status_kept
@@ -130,7 +130,7 @@ FORMULAS = ("=1+1", "=cmd|' /C calc'!A0", "+1+cmd", "-2+3", "@SUM(A1)", "\t=1", 
 def test_an_exported_table_holds_no_formula(formula: str, tmp_path: Path) -> None:
     table = pandas.DataFrame({formula: [formula, "plain", 1.5], "n": [-1.5, 2, 3]}, index=[formula, "b", "c"])
     table.index.name = formula
-    export(table, tmp_path / "t.csv")
+    write_table(table, tmp_path / "t.csv")
     rows = list(csv.reader(io.StringIO((tmp_path / "t.csv").read_text(encoding="utf-8"))))
     cells = [cell for row in rows for cell in row]
     assert sum(cell.startswith("'") for cell in cells) == 4

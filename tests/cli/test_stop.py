@@ -12,9 +12,9 @@ import pytest
 from omniopd.cli.main import main
 from omniopd.cli.stop import going_on_words
 from omniopd.config import Recipe
-from omniopd.launch.claims import claim
 from omniopd.launch.folder import Launch, write_launch
 from omniopd.runs import create_run, open_run
+from omniopd.runs.claims import lock_file, start_lock
 
 ROOT = Path(__file__).parents[2]
 GOES_ON = """
@@ -39,7 +39,7 @@ def stopped(tmp_path: Path) -> Path:
 
 def test_the_words_are_those_of_the_kind_of_run(stopped: Path) -> None:
     assert going_on_words(str(stopped)) == f"omniopd train --resume '{stopped}'"
-    with claim(stopped):  # as a study's sweep holds it
+    with lock_file(start_lock(stopped)):  # as a study's sweep holds it
         assert going_on_words(str(stopped)) == f"the sweep that started it, or: omniopd train --resume '{stopped}'"
     write_launch(stopped, Launch("n.ipynb"))
     assert going_on_words(str(stopped)) == f"omniopd run --resume '{stopped}'"

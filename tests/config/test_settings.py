@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -14,7 +15,7 @@ import pytest
 
 from omniopd.config import (
     SETTINGS,
-    TASKS,
+    ObjectiveConfig,
     Recipe,
     check,
     check_setting,
@@ -215,13 +216,12 @@ def test_measuring_without_a_temperature_is_refused_at_the_start(key):
 
 
 def test_the_trainers_own_settings_are_held_to_the_same_bounds(tmp_path):
-    from omniopd.training.arguments import _AS_IN_A_RECIPE, OmniOPDConfig
+    from omniopd.training.arguments import RECIPE_KEYS, OmniOPDConfig
 
-    ours = {f.name for f in dataclasses.fields(OmniOPDConfig)} - {
-        f.name for f in dataclasses.fields(OmniOPDConfig.__mro__[1])
-    }
-    assert set(_AS_IN_A_RECIPE) == ours
-    for name, key in _AS_IN_A_RECIPE.items():
+    made = OmniOPDConfig(str(tmp_path), use_cpu=True, bf16=False)
+    assert made.objective == ObjectiveConfig()
+    for name, key in RECIPE_KEYS.items():
+        assert getattr(made, name) == (0 if name == "record_every" else attrgetter(key)(Recipe())), name
         value = beyond(key)[0] if key in BOUNDED else 1
         with pytest.raises(ConfigError, match=rf"^{name} is "):
             OmniOPDConfig(str(tmp_path), use_cpu=True, bf16=False, **{name: value})
@@ -230,7 +230,8 @@ def test_the_trainers_own_settings_are_held_to_the_same_bounds(tmp_path):
 
 
 def test_words_are_those_of_what_they_name():
-    from omniopd.tasks.registry import build_task
+    from omniopd.tasks.build import build_task
+    from omniopd.tasks.registry import TASKS
 
     assert set(DTYPES) == set(loading.DTYPES)
     for name in TASKS:

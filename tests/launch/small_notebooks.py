@@ -15,9 +15,9 @@ from tests.small_runs import small_recipe
 # A training without anything around it: what `train.ipynb` does between its charts.
 TRAINING = """\
 from omniopd import load_recipe
-from omniopd.pipeline.run import carry_out
+from omniopd.pipeline.run import execute
 from omniopd.runs import create_run
-run = carry_out(create_run(folder, load_recipe(recipe)), show=False)
+run = execute(create_run(folder, load_recipe(recipe)), show=False)
 """
 
 

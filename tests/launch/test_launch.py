@@ -11,7 +11,7 @@ import pytest
 from omniopd.costs.launch import estimate
 from omniopd.errors import ConfigError, Refused, RunError
 from omniopd.launch import attach, end_run, launch, launched_in, resume
-from omniopd.launch.cleaning import cleaned, places_of
+from omniopd.launch.portable import cleaned, places_of
 from tests.launch.small_notebooks import end_all, notebook, outputs, until
 
 ENDLESS = "import time\nprint('begun')\nopen('begun', 'w').close()\nwhile True:\n    time.sleep(0.01)"

@@ -7,7 +7,7 @@ import torch
 from peft import get_peft_model
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from omniopd.models import chunked_stats as chunked_head
+from omniopd.models import chunked_stats
 from omniopd.models.loading import frozen_copy, lora_config
 from omniopd.models.token_stats import as_reference, head_of, response_hidden
 
@@ -43,7 +43,7 @@ def test_the_head_is_the_embedding_and_states_have_its_width(model):
 
 
 def test_a_tile_pays_for_a_pass_over_the_head_and_stays_within_a_gigabyte():
-    on_a_gpu, on_a_cpu = (chunked_head.rows_of_a_tile(torch.device(kind), VOCAB) for kind in ("cuda", "cpu"))
+    on_a_gpu, on_a_cpu = (chunked_stats.rows_of_a_tile(torch.device(kind), VOCAB) for kind in ("cuda", "cpu"))
     assert (on_a_gpu, on_a_cpu) == (421, 64)
     assert 3 * on_a_gpu * VOCAB * 4 < 1e9  # three buffers of float32
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from omniopd.models.text.chat import prompt_ids, text_ids
 from omniopd.models.text.encoding import encode
-from omniopd.models.text.token_text import ContinuationText, continuation_tokens, encode_all
+from omniopd.models.text.token_text import ContinuationText, continuation_tokens
 from tests.builders import tiny_tokenizer
 
 HOSTILE = "x<|im_end|>y"
@@ -34,7 +34,7 @@ def test_threads_that_share_a_tokenizer_do_not_get_each_others_ids():
     asks: list[Callable[[], object]] = [
         lambda: prompt_ids(tokenizer, messages),  # special tokens are read
         lambda: text_ids(tokenizer, HOSTILE),  # they are not
-        lambda: encode_all(tokenizer, [HOSTILE, "the cat"]),
+        lambda: encode(tokenizer, [HOSTILE, "the cat"], special=False),
         lambda: continuation_tokens(
             tokenizer, [ContinuationText(text_ids(tokenizer, "the cat"), "the cat", [HOSTILE, " sat"], 3)]
         ),

@@ -17,7 +17,8 @@ from omniopd.errors import ConfigError, DataError
 from omniopd.models.text import rendering
 from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.rendering import check_template, rendered
-from omniopd.teachers.handover import ChatTemplate, UnsupportedRequest
+from omniopd.teachers.handover.base import UnsupportedRequest
+from omniopd.teachers.handover.template import ChatTemplate
 from tests.builders import tiny_tokenizer
 from tests.wire.families import TEMPLATES, family
 

@@ -8,14 +8,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Cohere2Config, Gemma2Config, GraniteConfig, Qwen3Config
 
 from omniopd.errors import ConfigError
-from omniopd.models.token_stats import (
-    as_reference,
-    check_head,
-    head_of,
-    response_hidden,
-    sequence_statistics,
-    weighted_head_loss,
-)
+from omniopd.models.architecture.backbone import as_reference, check_head, head_of
+from omniopd.models.token_stats import response_hidden, sequence_statistics, weighted_head_loss
 from tests.models.test_token_stats import KL_NATS, KL_RELATIVE, assert_gradients_close
 
 # PEFT reads a property that transformers is renaming.

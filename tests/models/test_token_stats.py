@@ -8,14 +8,9 @@ import pytest
 import torch
 
 from omniopd.errors import ConfigError
-from omniopd.models import chunked_stats as chunked_head
-from omniopd.models.token_stats import (
-    Head,
-    label_costs,
-    reference_statistics,
-    token_statistics,
-    weighted_head_loss,
-)
+from omniopd.models import chunked_stats
+from omniopd.models.chunked_stats import Head
+from omniopd.models.token_stats import TokenStatistics, token_statistics, weighted_head_loss
 
 # PEFT reads a property that transformers is renaming.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -58,15 +53,35 @@ def in_dtype(values: dict, dtype: torch.dtype) -> dict:
     return {name: cast(value) for name, value in values.items()}
 
 
+def plain_statistics(
+    hidden, head: Head, targets, *, reference_hidden=None, reference_head=None, temperature: float = 1.0
+) -> TokenStatistics:
+    """`token_statistics` in plain torch with full logits: slow, large, differentiable in everything."""
+
+    def log_softmax(states, head: Head):
+        logits = states @ head.weight.t() + (0 if head.bias is None else head.bias)
+        logits = logits * head.scale
+        if head.softcap is not None:
+            logits = head.softcap * torch.tanh(logits / head.softcap)
+        return torch.log_softmax(logits / temperature, dim=-1)
+
+    log_p, anchor_kl = log_softmax(hidden, head), None
+    if reference_hidden is not None:
+        log_q = log_softmax(reference_hidden, reference_head).detach()
+        anchor_kl = (log_q.exp() * (log_q - log_p)).sum(-1)
+    entropies = -(log_p.exp() * log_p).sum(-1)
+    return TokenStatistics(log_p.gather(-1, targets.unsqueeze(-1)).squeeze(-1), entropies, anchor_kl)
+
+
 def plain_loss(values: dict, temperature: float = 1.0) -> torch.Tensor:
     """The loss with full logits, straight from its formula."""
-    found = reference_statistics(
+    found = plain_statistics(
         values["hidden"], values["head"], values["targets"], reference_hidden=values["reference_hidden"],
         reference_head=values["reference_head"], temperature=temperature,
     )
     total = (-values["chunk_weights"] * found.logprobs + values["anchor_weights"] * found.anchor_kl).sum()
     for k in range(values["label_ids"].shape[1] if "label_ids" in values else 0):
-        of_label = reference_statistics(
+        of_label = plain_statistics(
             values["hidden"], values["head"], values["label_ids"][:, k], temperature=temperature
         )
         total = total - (values["label_weights"][:, k] * of_label.logprobs).sum()
@@ -107,7 +122,7 @@ def test_statistics_and_gradients_are_those_of_float64(seed, vocab, tokens, widt
     exact_values = in_dtype(values, torch.float64)
     asked = {name: values[name] for name in ("hidden", "head", "targets", "reference_hidden", "reference_head")}
     found = token_statistics(**asked)
-    exact = reference_statistics(**{name: exact_values[name] for name in asked})
+    exact = plain_statistics(**{name: exact_values[name] for name in asked})
     assert (found.entropies.double() - exact.entropies).abs().max() <= ENTROPY_NATS
     assert (found.logprobs.double() - exact.logprobs).abs().max() <= ENTROPY_NATS
     allowed = torch.maximum(KL_RELATIVE * exact.anchor_kl, torch.tensor(KL_NATS, dtype=torch.float64))
@@ -145,29 +160,12 @@ def test_both_kernels_report_the_same_parts_and_tokens():
     assert ours.anchor_kl[~anchored].isnan().all()
 
 
-def test_differentiable_statistics_have_the_gradient_of_full_logits():
-    values = problem(2, 800, 30, 16)
-    draw = torch.Generator().manual_seed(0)
-    pull, push = torch.randn(2, 30, generator=draw)
-    asked = ("hidden", "head", "targets", "reference_hidden", "reference_head")
-
-    def by(function):
-        def loss(v):
-            found = function(**{name: v[name] for name in asked})
-            return (pull * found.logprobs).sum() + (push * found.anchor_kl).sum()
-
-        return loss
-
-    _, grads = gradients(values, by(token_statistics))
-    _, exact = gradients(in_dtype(values, torch.float64), by(reference_statistics))
-    assert_gradients_close(grads, exact)
-
-
 def test_tiles_do_not_change_the_result(monkeypatch):
     values = problem(4, 500, 83, 12, labels=2)
     loss, grads = gradients(values, lambda v: weighted_head_loss(**v).total)
-    monkeypatch.setattr(chunked_head, "LEAST_ROWS", 7)
-    monkeypatch.setattr(chunked_head, "TILE_LOGITS", 1)
+    monkeypatch.setattr(chunked_stats, "LEAST_ROWS", 7)
+    monkeypatch.setattr(chunked_stats, "TILE_LOGITS", 1)
+    monkeypatch.setattr(chunked_stats, "BLOCK_LOGITS", 1)
     tiled_loss, tiled_grads = gradients(values, lambda v: weighted_head_loss(**v).total)
     torch.testing.assert_close(loss, tiled_loss, rtol=1e-6, atol=1e-6)
     assert_gradients_close(tiled_grads, grads)
@@ -178,7 +176,7 @@ def test_sixteen_bit_inputs_are_accumulated_in_thirty_two():
     exact_values = in_dtype(values, torch.float64)
     asked = ("hidden", "head", "targets", "reference_hidden", "reference_head")
     found = token_statistics(**{name: values[name] for name in asked})
-    exact = reference_statistics(**{name: exact_values[name] for name in asked})
+    exact = plain_statistics(**{name: exact_values[name] for name in asked})
     assert (found.entropies.double() - exact.entropies).abs().max() <= ENTROPY_NATS
     with torch.autocast("cpu", torch.bfloat16):  # must not round the logits either
         under_autocast = token_statistics(**{name: values[name] for name in asked})
@@ -249,16 +247,40 @@ def test_half_an_anchor_is_refused():
         weighted_head_loss(**values)
 
 
-def test_label_costs_are_the_losss_label_part_token_by_token() -> None:
+@pytest.mark.parametrize("kernel", ["tokens", "trl"])
+def test_everywhere_adds_the_statistics_of_all_tokens_and_changes_nothing_else(kernel):
     values = problem(9, 900, 50, 16, labels=2)
     values["label_weights"][::2] = 0.0
-    given = {name: values[name] for name in ("hidden", "head", "label_ids", "label_weights")}
-    costs = label_costs(**given, temperature=0.7)
-    zeros = torch.zeros(50)
-    whole = weighted_head_loss(
-        values["hidden"], values["head"], values["targets"], zeros, label_ids=values["label_ids"],
-        label_weights=values["label_weights"], temperature=0.7,
-    )  # fmt: skip
-    torch.testing.assert_close(costs.sum(), whole.labels, rtol=1e-5, atol=1e-5)
-    assert not costs[::2].any()
-    assert (costs >= 0).all()
+    values["chunk_weights"][:8], values["anchor_weights"][:8] = 0.0, 0.0
+
+    def kept(v, everywhere):
+        losses.append(weighted_head_loss(**v, temperature=0.7, everywhere=everywhere, kernel=kernel))
+        return losses[-1].total
+
+    losses = []
+    _, grads = gradients(values, lambda v: kept(v, False))
+    _, same_grads = gradients(values, lambda v: kept(v, True))
+    assert all(map(torch.equal, grads, same_grads))
+    some, every = losses
+    assert torch.equal(some.total, every.total)
+    asked = ("hidden", "head", "targets", "reference_hidden", "reference_head")
+    exact = token_statistics(**{name: values[name] for name in asked}, temperature=0.7)
+    for name in ("logprobs", "entropies", "anchor_kl"):
+        torch.testing.assert_close(getattr(every, name), getattr(exact, name), rtol=1e-5, atol=1e-6)
+    assert some.anchor_kl[:8].isnan().all()
+    costs = torch.where(values["label_weights"] != 0, -values["label_weights"] * every.label_logprobs, 0)
+    torch.testing.assert_close(costs.sum(), every.labels, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", ["tokens", "trl"])
+def test_label_weights_may_depend_on_what_the_student_says_of_the_labels(kernel):
+    values = problem(9, 900, 50, 16, labels=2)
+
+    def reweigh(counts, logprobs):
+        return counts * logprobs.exp()
+
+    _, grads = gradients(values, lambda v: weighted_head_loss(**v, reweigh=reweigh, kernel=kernel).total)
+    said = weighted_head_loss(**values, everywhere=True).label_logprobs
+    known = {**values, "label_weights": reweigh(values["label_weights"], said)}
+    _, exact = gradients(known, lambda v: weighted_head_loss(**v).total)
+    assert_gradients_close(grads, exact)

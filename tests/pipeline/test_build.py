@@ -8,15 +8,17 @@ from omniopd.config import load_recipe
 from omniopd.errors import ConfigError, DataError, Refused
 from omniopd.pipeline.build import (
     LocalModel,
+    build_prompts,
     build_student,
     build_task,
     build_teacher,
     build_teacher_model,
-    build_train_set,
 )
-from omniopd.pipeline.methods import build_trainer, trainer_settings
+from omniopd.pipeline.methods import build_trainer
 from omniopd.tasks.code import Code
 from omniopd.training.baselines.white_box import WhiteBoxTrainer
+from omniopd.training.data import as_rows
+from omniopd.training.settings import trainer_settings
 from omniopd.training.trainer import OmniOPDTrainer
 from omniopd.types import Task, Teacher
 from tests.small_runs import small_recipe
@@ -32,10 +34,10 @@ def test_every_setting_of_audit_and_objective_reaches_the_trainer(tmp_path):
            "objective.depth": 2, "objective.continuation_weight": 0.4, "objective.redraws": 6},
     )  # fmt: skip
     made = trainer_settings(recipe, tmp_path)
-    for section in (recipe.audit, recipe.objective):
-        for name in {f.name for f in dataclasses.fields(section)} - {"length"}:
-            assert getattr(made, name) == getattr(section, name), name
-    assert made.normaliser_length == recipe.student.max_tokens
+    assert made.objective == recipe.objective
+    for name in (f.name for f in dataclasses.fields(recipe.audit)):
+        assert getattr(made, name) == getattr(recipe.audit, name), name
+    assert (made.normaliser_length, made.max_completion_length) == (0, recipe.normaliser_length)
 
 
 def test_a_step_has_as_many_rollouts_as_the_recipe_says(tmp_path, monkeypatch):
@@ -85,7 +87,7 @@ def test_tasks_by_name(tmp_path):
 
 
 def test_the_train_set_follows_the_seed_and_carries_ids_and_answers():
-    first, again, other = (build_train_set(small_recipe(seed=seed)) for seed in (0, 0, 1))
+    first, again, other = (as_rows(build_prompts(small_recipe(seed=seed))) for seed in (0, 0, 1))
     assert first["id"] == again["id"] != other["id"]
     assert set(first.column_names) == {"prompt", "id", "answer"}
 

@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from omniopd.errors import RunError
-from omniopd.reports.figures import Chart
+from omniopd.figures import lines
 from omniopd.reports.html import POLICY, html_page
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -18,13 +18,13 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("page")
-    chart = Chart("Loss", {"loss": ([1, 2], [2, 1])}, "step", "nats")
+    figure = lines("Loss", {"loss": ([1, 2], [2, 1])}, "step", "nats")
     outputs = [
         new_output("stream", text=f"the student wrote {EVIL}"),
         new_output("execute_result", data={"text/plain": EVIL}, execution_count=1),
         new_output("display_data", data={"text/html": f"<b>bold</b>{EVIL}", "text/plain": "x"}),
         new_output("display_data", data={"application/javascript": "alert(3)", "text/plain": "y"}),
-        new_output("display_data", data=chart._repr_mimebundle_()),
+        new_output("display_data", data=figure._repr_mimebundle_()),
         new_output("display_data", data={"image/svg+xml": f"<svg>{EVIL}</svg>", "text/plain": "z"}),
     ]
     notebook = new_notebook(cells=[new_markdown_cell(f"# Title {EVIL}"), new_code_cell("1", outputs=outputs)])

@@ -89,7 +89,7 @@ def test_a_clock_that_is_set_makes_no_living_run_lost_and_a_kill_does_at_once(tm
     for started in (status["pid_started"] - 3600, status["pid_started"] + 7200, time.time(), 0.0):
         (run.path / "status.json").write_text(json.dumps(status | {"pid_started": started}))
         assert run.state == "running"
-        assert omniopd.runs(tmp_path).loc["run", "state"] == "running"
+        assert omniopd.runs.table(tmp_path).loc["run", "state"] == "running"
         with pytest.raises(RunError, match=f"process {two[0].pid}"):
             take_up(run.path)
     two[0].send_signal(signal.SIGKILL)

@@ -115,7 +115,7 @@ def test_a_damaged_run_is_gone_on_with_or_refused_in_a_sentence(
     path = tmp_path / "runs" / "run"
     FAULTS[fault](path / name)
 
-    table = omniopd.runs(tmp_path / "runs")
+    table = omniopd.runs.table(tmp_path / "runs")
     assert table.loc["neighbour", "state"] == "interrupted"
     assert table.loc["run", "state"] in ("interrupted", "lost", "unreadable")
     if table.loc["run", "state"] == "unreadable":
@@ -205,7 +205,7 @@ def test_a_run_of_odd_values_is_named_and_hides_no_other(what: str, whole: Path,
     file = tmp_path / "runs" / "run" / name
     first, *rest = file.read_text().splitlines() if name.endswith("l") else [file.read_text()]
     file.write_text("\n".join([json.dumps(json.loads(first) | values), *rest]) + "\n")
-    table = omniopd.runs(tmp_path / "runs")
+    table = omniopd.runs.table(tmp_path / "runs")
     assert table.loc["neighbour", "step"] == 3
     assert main(["runs", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out

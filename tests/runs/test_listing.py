@@ -36,15 +36,16 @@ def test_a_run_is_a_row_wherever_it_stands(tmp_path: Path) -> None:
         for seed in (1, 0):
             made(tmp_path / "embedded" / arm, f"seed={seed}", seed, name=arm)
     made(tmp_path, "alone")
-    table = omniopd.runs(tmp_path)
+    table = omniopd.runs.table(tmp_path)
     assert list(table.columns) == list(COLUMNS)
+    assert omniopd.runs(tmp_path).equals(table)  # the promised name
     assert set(table.index) == {"alone", *(f"embedded/{a}/seed={s}" for a in ("labels", "paper") for s in (0, 1))}
     assert table.groupby("arm").seed.apply(sorted).to_dict() == {"labels": [0, 0, 1], "paper": [0, 1]}
 
 
 def test_a_row_says_what_came_out_and_what_it_took(tmp_path: Path) -> None:
     made(tmp_path, "one", 3, method="white_box", **{"evaluation.controls": []})
-    [row] = omniopd.runs(tmp_path).to_dict("records")
+    [row] = omniopd.runs.table(tmp_path).to_dict("records")
     assert (row["name"], row["arm"], row["method"], row["seed"], row["state"]) == (
         "one", "labels", "white_box", 3, "finished",
     )  # fmt: skip
@@ -60,7 +61,7 @@ def test_looks_during_training_are_not_mixed_in(tmp_path: Path) -> None:
     run.append(EvalRecord("student", "stories", "test", 1.0, 1, 0, 8, right, step=2))
     run.append(EvalRecord("student", "stories", "dev", 0.0, 1, 0, 8, right * 9, step=2))
     run.append(EvalRecord("student", "stories", "dev", 1.0, 1, 0, 8, right, step=3))
-    [row] = omniopd.runs(tmp_path).to_dict("records")
+    [row] = omniopd.runs.table(tmp_path).to_dict("records")
     assert (row["accuracy_before"], row["best_accuracy"], row["greedy"]) == (0.25, 0.75, 0.5)
     assert outcome(run) == table
     assert "of 4 held-out problems" in table
@@ -70,17 +71,17 @@ def test_what_cannot_be_read_keeps_its_row_with_the_reason(tmp_path: Path) -> No
     made(tmp_path / "deep" / "er", "good")
     bad = made(tmp_path, "bad")
     (bad.path / "evals.jsonl").write_text("{broken\n")
-    table = omniopd.runs(tmp_path)
+    table = omniopd.runs.table(tmp_path)
     assert table.loc["bad"].state == "unreadable"
     assert "line 1" in table.loc["bad"].message
     assert table.loc["deep/er/good"].state == "finished"
     with pytest.raises(RunError, match="is no folder"):
-        omniopd.runs(tmp_path / "nowhere")
+        omniopd.runs.table(tmp_path / "nowhere")
 
 
 def test_what_was_not_measured_is_not_a_number(tmp_path: Path) -> None:
     create_run(tmp_path, load_recipe("embedded"), "new")
-    [row] = omniopd.runs(tmp_path).to_dict("records")
+    [row] = omniopd.runs.table(tmp_path).to_dict("records")
     assert [math.isnan(row[name]) for name in ("accuracy_before", "best_accuracy", "gain", "greedy")] == [True] * 4
     assert (row["samples"], row["student_tokens"]) == (0, 0)
 
@@ -100,17 +101,17 @@ def test_a_launched_notebook_without_a_run_keeps_its_row_and_is_no_run(tmp_path:
     place = tmp_path / "sweep" / "x=1"
     write_launch(place, Launch("look.ipynb", {"x": 1}, created="2026-11-29T10:00:00Z"))
     write_status(place / STATUS, Status("failed", message="cell 2: ValueError: x"))
-    row = omniopd.runs(tmp_path).loc["sweep/x=1"]
+    row = omniopd.runs.table(tmp_path).loc["sweep/x=1"]
     assert (row["state"], row["arm"], row["message"]) == ("failed", "look", "cell 2: ValueError: x")
     assert row["created"] == "2026-11-29T10:00:00Z"
     assert run_folders(tmp_path) == [tmp_path / "one"]  # of which alone there is something to compare
     write_status(place / STATUS, Status("running", pid=1))
-    assert omniopd.runs(tmp_path).loc["sweep/x=1", "state"] == "lost"
+    assert omniopd.runs.table(tmp_path).loc["sweep/x=1", "state"] == "lost"
 
 
 def test_seconds_are_those_of_the_steps_whatever_the_trainer_calls_them(tmp_path: Path) -> None:
     run = made(tmp_path, "one")
     run.append(StepRecord(3, 0.5, 0.5, 0.0, seconds={"step": 4.0}))  # SFT's
     run.append(StepRecord(4, 0.5, 0.5, 0.0, seconds={"sampling": 1.0, "rest": 0.5}))
-    assert omniopd.runs(tmp_path).loc["one", "seconds"] == 3.0 + 4.0 + 1.5
+    assert omniopd.runs.table(tmp_path).loc["one", "seconds"] == 3.0 + 4.0 + 1.5
     assert "4 steps took 8.5 s" in outcome(run)

@@ -262,7 +262,7 @@ def test_one_row_a_run(tmp_path, run):
     other = create_run(run.path.parent, override(Recipe(), ["objective.control=shuffled", "seed=3"]))
     (other.path / "status.json").write_text("{")
     (run.path.parent / "notes").mkdir()
-    table = omniopd.runs(run.path.parent)
+    table = omniopd.runs.table(run.path.parent)
     assert sorted(table.index) == sorted([run.path.name, other.path.name])
     row = table.loc[run.path.name]
     assert (row["state"], row["step"], row["loss"], row["teacher_tokens"], row["cost_usd"]) == (
@@ -278,6 +278,6 @@ def test_one_row_a_run(tmp_path, run):
 
 
 def test_an_empty_folder_has_no_runs_and_a_missing_one_is_an_error(tmp_path):
-    assert len(omniopd.runs(tmp_path)) == 0
+    assert len(omniopd.runs.table(tmp_path)) == 0
     with pytest.raises(RunError, match="is no folder"):
-        omniopd.runs(tmp_path / "nowhere")
+        omniopd.runs.table(tmp_path / "nowhere")

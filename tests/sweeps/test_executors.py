@@ -10,14 +10,15 @@ from dataclasses import replace
 
 import pytest
 
-from omniopd.cli.study import sweep_study
 from omniopd.errors import ConfigError, RunError
-from omniopd.launch.claims import claim, is_claimed
+from omniopd.io.locks import is_locked
 from omniopd.launch.devices import devices_here
 from omniopd.runs import create_run, open_run
+from omniopd.runs.claims import lock_file, start_lock
 from omniopd.runs.status import is_alive
-from omniopd.sweeps.executors import execute, places, refuse_mixed
-from omniopd.sweeps.study import load_study
+from omniopd.sweeps import load_study, sweep_study
+from omniopd.sweeps.executors import LocalExecutor
+from omniopd.sweeps.sweep import devices_for, refuse_mixed
 from tests.cli.terminal import start, wait_for
 from tests.launch.small_notebooks import until
 from tests.small_runs import settings
@@ -73,17 +74,17 @@ def test_two_sweeps_begun_together_carry_out_each_run_once(here):
 
 def test_a_claim_ends_with_the_process_that_holds_it(tmp_path):
     path = tmp_path / "runs/seed=0"
-    own = claim(path)
+    own = lock_file(start_lock(path))
     assert own is not None
-    assert is_claimed(path)
-    assert claim(path) is None
+    assert is_locked(start_lock(path))
+    assert lock_file(start_lock(path)) is None
     child = subprocess.Popen(["sleep", "60"], pass_fds=(own.fileno(),))
     own.close()
-    assert is_claimed(path)
+    assert is_locked(start_lock(path))
     child.kill()
     child.wait()
-    assert not is_claimed(path)
-    assert not is_claimed(tmp_path / "elsewhere")
+    assert not is_locked(start_lock(path))
+    assert not is_locked(start_lock(tmp_path / "elsewhere"))
 
 
 def test_a_sweep_killed_with_one_of_its_runs_goes_on_where_it_was(here):
@@ -97,7 +98,7 @@ def test_a_sweep_killed_with_one_of_its_runs_goes_on_where_it_was(here):
     orphan = open_run(second).status
 
     said = []
-    done = sweep_study(here / "small.toml", here / "runs", arms=["plain", "shuffled", "broken"], say=said.append)
+    done = sweep_study(here / "small.toml", here / "runs", arms=["plain", "shuffled", "broken"], log=said.append)
 
     states = {str(one.planned): one.state for one in done.ended}
     assert states == {
@@ -122,7 +123,7 @@ def test_a_sweep_killed_with_one_of_its_runs_goes_on_where_it_was(here):
     # Once more does nothing but what failed.
     before = {one.path: one.path.joinpath("status.json").read_bytes() for one in done.ended if one.state == "finished"}
     again = []
-    done = sweep_study(here / "small.toml", here / "runs", arms=["plain", "shuffled"], say=again.append)
+    done = sweep_study(here / "small.toml", here / "runs", arms=["plain", "shuffled"], log=again.append)
     assert done.failed == []
     assert len(again) == 1
     assert all(path.joinpath("status.json").read_bytes() == status for path, status in before.items())
@@ -160,11 +161,11 @@ def test_a_run_of_other_settings_is_never_mixed_in(here):
     place = here / "runs" / planned.place
     create_run(place.parent, replace(planned.recipe, training=training), place.name).set_status(state="finished")
     # Where it computed may differ.
-    assert [one.state for one in execute([planned], here / "runs", say=print)] == ["finished"]
+    assert [one.state for one in LocalExecutor(["cpu"]).run([planned], here / "runs")] == ["finished"]
     with pytest.raises(RunError, match=r"plain/seed=0 was run with audit.samples = 2, and the plan says 7: give the"):
         refuse_mixed([replace(planned, recipe=replace(planned.recipe, audit=audit))], here / "runs")
     with pytest.raises(RunError, match=r"was run with evaluation.problems = 4, and the plan says 5"):
-        sweep_study("small.toml", "runs", ".", settings=["evaluation.problems=5"], say=print)
+        sweep_study("small.toml", "runs", ".", settings=["evaluation.problems=5"], log=print)
     assert not (here / "runs/shuffled").exists()
 
 
@@ -173,7 +174,7 @@ def test_a_run_that_was_killed_before_it_was_one_is_begun_anew(here, monkeypatch
     path = here / "runs" / planned.place
     path.joinpath("rollouts").mkdir(parents=True)
     path.joinpath("recipe.toml").write_text("half of a")
-    [ended] = execute([planned], here / "runs", say=print)
+    [ended] = LocalExecutor(["cpu"]).run([planned], here / "runs")
     assert ended.state == "failed"
     assert "nowhere/model" in ended.message
     assert not path.exists()
@@ -188,15 +189,15 @@ def test_as_many_runs_at_a_time_as_devices_or_cores(here, monkeypatch):
         return replace(planned, recipe=replace(planned.recipe, training=replace(planned.recipe.training, **changes)))
 
     on_two, anywhere = trained(threads=2), trained(device="auto")
-    assert places([planned]) == ["cpu"] * 6
-    assert places([planned, on_two]) == ["cpu"] * 3
-    assert places([planned], jobs=1) == ["cpu"]
+    assert devices_for([planned]) == ["cpu"] * 6
+    assert devices_for([planned, on_two]) == ["cpu"] * 3
+    assert devices_for([planned], jobs=1) == ["cpu"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
     assert devices_here() == ["cuda:0", "cuda:1"]
-    assert places([anywhere]) == ["cuda:0", "cuda:1"]
-    assert places([planned]) == ["cpu"] * 6
-    assert places([anywhere], jobs=3, devices=["cuda:1", "cpu"]) == ["cuda:1", "cpu", "cuda:1"]
+    assert devices_for([anywhere]) == ["cuda:0", "cuda:1"]
+    assert devices_for([planned]) == ["cpu"] * 6
+    assert devices_for([anywhere], jobs=3, devices=["cuda:1", "cpu"]) == ["cuda:1", "cpu", "cuda:1"]
     with pytest.raises(ConfigError, match="jobs is 0: run at least one at a time"):
-        places([planned], jobs=0)
+        devices_for([planned], jobs=0)
     with pytest.raises(ConfigError, match="'gpu' names no device"):
-        places([planned], devices=["gpu"])
+        devices_for([planned], devices=["gpu"])

@@ -346,11 +346,12 @@ def test_answers_that_come_while_the_disk_is_busy_share_one_commit(tmp_path: Pat
 
 WRITER = """
 import sys
-from omniopd.teachers.cache.answer_store import Answers, Stored
+from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
 sys.stdin.readline()
-answers = Answers(sys.argv[1])
+answers = AnswerStore(sys.argv[1])
 for n in range(100):
-    done = [answers.add_soon(f"q{k}", {n: Stored(sys.argv[2], False, "m", "raw", True)}, "t", "m") for k in range(3)]
+    drawn = {n: StoredAnswers(sys.argv[2], False, "m", "raw", True)}
+    done = [answers.add_soon(f"q{k}", drawn, "t", "m") for k in range(3)]
     [one.result() for one in done]
     print(*(answers.of(f"q{k}")[n].text for k in range(3)))
 """

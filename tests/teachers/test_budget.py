@@ -13,7 +13,7 @@ import pytest
 
 from omniopd.errors import ConfigError, Refused
 from omniopd.teachers.cache.cached import CachedTeacher
-from omniopd.teachers.handover import ChatTemplate
+from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.teachers.spending.ledger import Ledger

@@ -21,7 +21,7 @@ from omniopd.errors import ConfigError, TeacherError
 from omniopd.method.tensors import edit_similarity
 from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
 from omniopd.teachers.cache.cached import CachedTeacher
-from omniopd.teachers.handover import ChatTemplate
+from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import ModelTraits
 from omniopd.teachers.scripted import ScriptedTeacher
@@ -176,10 +176,10 @@ def test_a_file_that_is_none_of_ours_is_one_sentence(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from omniopd.teachers.cache.answer_store import Answers, Stored
-answers = Answers(sys.argv[1])
+from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
+answers = AnswerStore(sys.argv[1])
 for number in range(10**6):
-    answers.add(sys.argv[2], {number: Stored("x" * 200, False, "m", "raw", True)})
+    answers.add(sys.argv[2], {number: StoredAnswers("x" * 200, False, "m", "raw", True)})
     print(number, flush=True)
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from omniopd.teachers.cache.cached import CachedTeacher
-from omniopd.teachers.handover import ChatTemplate
+from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import ModelTraits

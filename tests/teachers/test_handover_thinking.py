@@ -13,7 +13,9 @@ from omniopd.method.tensors import exact_similarity
 from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.token_text import pieces
 from omniopd.models.text.vocabulary import tokenizer_mark
-from omniopd.teachers.handover import ChatTemplate, UnsupportedRequest, handover_named
+from omniopd.teachers.handover import handover_named
+from omniopd.teachers.handover.base import UnsupportedRequest
+from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import traits_of
 from omniopd.types import Fork, Rollout
@@ -27,8 +29,8 @@ def told(thoughts: str, prefix: str, student_thinks: bool | None = None) -> str:
     """What a raw handover has the model read of its own turn, from ids; as a text it is the same."""
     tokenizer = thinking(thoughts)
     template = ChatTemplate(tokenizer, student_thinks)
-    ids = handover_named("raw", traits_of("hosted_vllm/x"), template).ask(request(prefix)).prompt
-    text = handover_named("raw", traits_of("text-completion-openai/x"), template).ask(request(prefix)).prompt
+    ids = handover_named("raw", traits_of("hosted_vllm/x"), template).render(request(prefix)).prompt
+    text = handover_named("raw", traits_of("text-completion-openai/x"), template).render(request(prefix)).prompt
     decoded = tokenizer.decode(list(ids))
     assert decoded == text
     # A model that runs here reads the same; and so does each where the request itself says whether the student thinks.
@@ -77,25 +79,25 @@ def test_a_students_thought_takes_the_place_of_the_empty_one() -> None:
 def test_a_template_without_thoughts_is_not_given_half_of_one() -> None:
     raw = handover_named("raw", traits_of("hosted_vllm/x"), ChatTemplate(family("Llama 3")))
     with pytest.raises(UnsupportedRequest, match="does not know"):
-        raw.ask(request("<think>\nso"))
-    assert raw.ask(request("<think>\nso</think> It")).prompt
+        raw.render(request("<think>\nso"))
+    assert raw.render(request("<think>\nso</think> It")).prompt
 
 
 @pytest.mark.parametrize("name", ["prefill", "instruction"])
 def test_a_message_holds_no_half_thought(name: str) -> None:
     handover = handover_named(name, traits_of("anthropic/claude-haiku-4-5"))
     with pytest.raises(UnsupportedRequest, match="half a thought"):
-        handover.ask(request("<think>\nso"))
-    assert handover.ask(request("<think>\nso</think> It")).messages
+        handover.render(request("<think>\nso"))
+    assert handover.render(request("<think>\nso</think> It")).messages
     opened = handover_named(name, traits_of("anthropic/claude-haiku-4-5"), student_thinks=True)
     with pytest.raises(UnsupportedRequest, match="half a thought"):
-        opened.ask(request("so"))
-    assert opened.ask(request("so</think> It")).messages
+        opened.render(request("so"))
+    assert opened.render(request("so</think> It")).messages
 
 
 def test_a_model_that_names_channels_answers_in_the_final_one() -> None:
     tokenizer = family("GPT-OSS")
-    ids = handover_named("raw", traits_of("hosted_vllm/x"), ChatTemplate(tokenizer)).ask(request("It is")).prompt
+    ids = handover_named("raw", traits_of("hosted_vllm/x"), ChatTemplate(tokenizer)).render(request("It is")).prompt
     assert tokenizer.decode(list(ids)).endswith("<|start|>assistant<|channel|>final<|message|>It is")
     assert special_tokens(tokenizer, list(ids))[-3:] == ["<|start|>", "<|channel|>", "<|message|>"]
 

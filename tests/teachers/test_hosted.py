@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.teachers.hosted.fetch import RetryPolicy
 from omniopd.teachers.hosted.pacing import Limits, Pacer, pacer_for
+from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.model_traits import ModelTraits
 from omniopd.teachers.spending.prices import per_million, price_of
@@ -148,7 +148,7 @@ def test_a_changed_fingerprint_is_recorded_and_stops_only_a_strict_run(caplog: p
         with caplog.at_level(logging.WARNING):
             [after] = lax.continue_from([request("b", 1)])
         assert after.served_model == "served-1 (fp_2)"
-        assert lax.fingerprints == ["fp_1", "fp_2"]
+        assert lax.endpoint.fingerprints == ["fp_1", "fp_2"]
         assert "fp_1 to fp_2" in caplog.text
         with pytest.raises(TeacherError, match="run is strict"):
             strict.continue_from([request("b", 1)])

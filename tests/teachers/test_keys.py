@@ -16,8 +16,8 @@ from omniopd.errors import ConfigError, Refused
 from omniopd.runs.store import create_run
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted import keys
-from omniopd.teachers.hosted.fetch import RetryPolicy
 from omniopd.teachers.hosted.keys import SEND_KEYS, allow, host_of, is_allowed, require_leave, sent_by
+from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.teachers.spending.prices import per_million

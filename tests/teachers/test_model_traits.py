@@ -9,7 +9,8 @@ from importlib.resources import files
 
 import pytest
 
-from omniopd.teachers.model_traits import HANDOVERS, traits_of
+from omniopd.config import HANDOVERS
+from omniopd.teachers.model_traits import traits_of
 
 TABLE = tomllib.loads(files("omniopd.teachers").joinpath("models.toml").read_text(encoding="utf-8"))["model"]
 

@@ -370,7 +370,7 @@ def test_a_handover_is_judged_by_what_training_needs(found: Trial, works: bool) 
 
 def test_a_model_that_runs_here_serves_whatever_it_knows() -> None:
     """The embedded teacher, which counts and copies nothing, at its own temperature and at 0."""
-    lab = embedded()
+    lab = embedded.lab()
     warm = check_teacher(LocalTeacher(lab.teacher, lab.tokenizer))
     assert warm.usable, str(warm)
     assert warm.sampling.warm > 1

@@ -26,7 +26,7 @@ from omniopd.models.text.chat import prompt_ids
 from omniopd.pipeline.run import run_training
 from omniopd.reports.summary import outcome
 from omniopd.tasks.stories import Stories
-from omniopd.teachers.handover import ChatTemplate
+from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
 from omniopd.types import ContinuationRequest, Teacher
@@ -117,7 +117,7 @@ def interval(asked: torch.Tensor, local: torch.Tensor) -> tuple[float, float]:
 @pytest.fixture(scope="module")
 def shares() -> Callable[[Teacher, int], torch.Tensor]:
     """Asks a teacher about answers of the embedded student, the same ones each time: [fork, sample] similarities."""
-    lab = embedded()
+    lab = embedded.lab()
     rollouts = sample(lab.student, lab.tokenizer, lab.task.prompts("test", ROLLOUTS), max_tokens=96, seed=1)
     forks = [peak_forks(rollout.entropies, FORKS, CHUNK) for rollout in rollouts]
 
@@ -133,7 +133,7 @@ def test_its_mean_soft_share_is_the_local_teachers_and_a_colder_teachers_is_not(
     served_teacher: Server, shares: Callable[[Teacher, int], torch.Tensor]
 ) -> None:
     """Within ±.02: the whole interval, not its middle. 160 forks, of which the local teacher sees 200 draws each."""
-    lab = embedded()
+    lab = embedded.lab()
     local = shares(LocalTeacher(lab.teacher, lab.tokenizer), 200)
     low, high = interval(shares(hosted(served_teacher), 5), local)
     assert -MARGIN < low < high < MARGIN

@@ -27,7 +27,9 @@ from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.token_text import decode_whole, pieces
 from omniopd.models.text.vocabulary import same_tokenizer, tokenizer_mark
 from omniopd.teachers.cache.cached import CachedTeacher
-from omniopd.teachers.handover import WHITESPACE_NOT_RESTORED, ChatTemplate, handover_named
+from omniopd.teachers.handover import handover_named
+from omniopd.teachers.handover.base import WHITESPACE_NOT_RESTORED
+from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import traits_of
 from omniopd.teachers.scripted import ScriptedTeacher
@@ -173,7 +175,7 @@ def test_twenty_thousand_sampled_prefixes_go_over_as_the_students_ids(tokenizer:
     before = tuple(prompt_ids(own, prompt().messages))
     reencoded = 0
     for request in asked:
-        sent = server.ask(request)
+        sent = server.render(request)
         assert sent.prompt == before + request.prefix_ids
         assert (sent.exact, sent.unsent) == (True, "")
         reencoded += reencoded < 500 and request.prefix_ids != encoded(own, request.prefix)
@@ -199,7 +201,7 @@ def test_a_server_that_takes_texts_is_exact_just_where_it_encodes_them_to_the_st
     server = handover_named("raw", traits_of("text-completion-openai/m"), ChatTemplate(own))
     before, found = tuple(prompt_ids(own, prompt().messages)), set()
     for request in written_by(own, 600, seed=1):
-        sent = server.ask(request)
+        sent = server.render(request)
         read = encoded_by_a_server(own, sent.prompt)
         whole = sent.prompt.endswith(request.prefix)
         assert sent.exact == (whole and read == before + request.prefix_ids)
@@ -293,7 +295,7 @@ def test_an_id_that_no_token_has_goes_to_a_model_that_holds_it_and_to_no_server(
     )
     assert LocalTeacher(wide, tiny_tokenizer())._prefixes([request])[0][-len(ids) + 1 :] == tuple(ids[:-1])
     [narrow] = LocalTeacher(tiny_model(), tiny_tokenizer()).continue_from([request])
-    served = handover_named("raw", traits_of("hosted_vllm/m"), ChatTemplate(tiny_tokenizer())).ask(request)
+    served = handover_named("raw", traits_of("hosted_vllm/m"), ChatTemplate(tiny_tokenizer())).render(request)
     assert (narrow.exact, served.exact) == (False, False)
     assert 305 not in served.prompt
     none = dataclasses.replace(request, prefix_ids=(-1,))
@@ -304,11 +306,11 @@ def test_an_id_that_no_token_has_goes_to_a_model_that_holds_it_and_to_no_server(
 def test_a_provider_that_takes_messages_is_exact_only_where_nothing_was_written(model: str) -> None:
     prefill = handover_named("prefill", traits_of(model))
     mark = tokenizer_mark(tiny_tokenizer())
-    begun = prefill.ask(ContinuationRequest(prompt(), "x =\n\n", 1, 1, prefix_ids=(1, 2), tokenizer=mark))
-    nothing = prefill.ask(ContinuationRequest(prompt(), "", 1, 1, prefix_ids=(), tokenizer=mark))
+    begun = prefill.render(ContinuationRequest(prompt(), "x =\n\n", 1, 1, prefix_ids=(1, 2), tokenizer=mark))
+    nothing = prefill.render(ContinuationRequest(prompt(), "", 1, 1, prefix_ids=(), tokenizer=mark))
     assert (begun.exact, begun.unsent, begun.messages[-1]["content"]) == (False, "\n\n", "x =")
-    assert prefill.read(begun, "\n\n5").text == "5"
-    assert prefill.read(begun, "\n5").problem == WHITESPACE_NOT_RESTORED
+    assert prefill.parse(begun, "\n\n5").text == "5"
+    assert prefill.parse(begun, "\n5").problem == WHITESPACE_NOT_RESTORED
     assert nothing.exact
 
 

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniopd.teachers.hosted.calls import Call
-from omniopd.teachers.hosted.fetch import RetryPolicy
+from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.teachers.spending.ledger import Spend
@@ -95,9 +95,9 @@ def spent(model: str, body: Any, price: Price | None = PRICE, base: str = "/v1",
 def most(model: str, price: Price = PRICE) -> float:
     """What the call of `spent` can cost, by the bounds on its tokens and the dearest of their prices."""
     teacher = HostedTeacher(model, api_base="http://127.0.0.1:9", price=price)
-    [piece] = teacher.pieces(0, request(LONG, 1, MOST))
-    call = teacher.call_for(piece, 1)
-    assert call.output_tokens == MOST + teacher.handover.ask(request(LONG, 1, MOST)).extra_tokens
+    [piece] = teacher.endpoint.sample_batches(0, request(LONG, 1, MOST))
+    call = teacher.endpoint.call_for(piece, 1)
+    assert call.output_tokens == MOST + teacher.handover.render(request(LONG, 1, MOST)).extra_tokens
     assert call.input_tokens > 1500
     return call.input_tokens * 2 * M + call.output_tokens * 2 * M
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from omniopd.method.entropy import token_entropy
 from omniopd.method.loss import omniopd_loss
@@ -52,11 +53,14 @@ def models() -> tuple[nn.Module, nn.Module]:
     return tiny_model(0), tiny_model(1)
 
 
+def sequence(inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Ids and attention of prompts and responses."""
+    return tuple(torch.cat([inputs[f"prompt_{of}"], inputs[f"completion_{of}"]], 1) for of in ("ids", "mask"))
+
+
 def reference_view(model: nn.Module, inputs: dict[str, Tensor]) -> Reference:
-    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
-    attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
     with torch.no_grad():
-        return Reference(response_hidden(model, ids, attention, T), head_of(model))
+        return Reference(response_hidden(model, *sequence(inputs), T), head_of(model))
 
 
 def log_softmax_after(model: nn.Module, prefix: list[int], tokens: list[int]) -> Tensor:
@@ -162,6 +166,25 @@ def test_what_the_log_wants_to_know():
     assert metrics["loss/chunk_per_token"] == pytest.approx(metrics["loss/chunk"] * NORMALISER / int(audited.sum()))
 
 
+def test_each_head_is_projected_once():
+    student, frozen = models()
+    for parameter in student.parameters():
+        parameter.requires_grad_(False)
+    inputs = batch(continuations=False)
+    reference = reference_view(frozen, inputs)
+    micro_batch_loss(student, inputs, reference, ANCHOR, NORMALISER)  # what a model can do is tried once
+    with FlopCounterMode(display=False) as forward:
+        response_hidden(student, *sequence(inputs), T)
+    for concentration in (None, 0.5):
+        with FlopCounterMode(display=False) as whole:
+            micro_batch_loss(student, inputs, reference, ANCHOR, NORMALISER, concentration=concentration)
+        of_heads = whole.get_total_flops() - forward.get_total_flops()
+        vocabulary, width = reference.head.weight.shape
+        neither = int((inputs["completion_mask"].bool() & ~inputs["audited"] & ~inputs["anchored"]).sum())
+        tokens = int(inputs["completion_mask"].sum()) + (-neither % 16)  # a product of few rows is filled up
+        assert of_heads == 2 * (2 * tokens * vocabulary * width)
+
+
 def test_without_a_reference_there_is_no_anchor():
     student, _ = models()
     found = micro_batch_loss(student, batch(continuations=False), None, ANCHOR, NORMALISER)
@@ -183,8 +206,7 @@ def test_counts_with_a_concentration_are_the_divergence_to_the_posterior_in_valu
     inputs["label_ids"][..., 1] = inputs["label_ids"][..., 0] + 1  # two different tokens
     inputs["label_weights"] = (8 * inputs["label_weights"]).round()
     inputs["weights"] = torch.zeros_like(inputs["weights"])
-    found = micro_batch_loss(student, inputs, reference_view(frozen, inputs), ANCHOR, NORMALISER, record=True,
-                             concentration=0.5)  # fmt: skip
+    found = micro_batch_loss(student, inputs, reference_view(frozen, inputs), ANCHOR, NORMALISER, concentration=0.5)
     fast = torch.autograd.grad(found.total, list(student.parameters()), allow_unused=True)
 
     expected, per_token = torch.zeros(()), torch.zeros(len(PROMPTS), T)

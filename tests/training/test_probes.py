@@ -69,7 +69,7 @@ def test_a_probe_is_the_first_answer_that_an_evaluation_takes(with_probes):
 
     recipe = small_recipe(training__probe_prompts=2)
     model, tokenizer = load_model(recipe.student.model), load_tokenizer(recipe.student.model)
-    record = evaluate(model, tokenizer, embedded().task, temperature=1.0, limit=2, seed=recipe.seed, max_tokens=8)
+    record = evaluate(model, tokenizer, embedded.lab().task, temperature=1.0, limit=2, seed=recipe.seed, max_tokens=8)
     probes = [r for r in with_probes[1].rollouts[1] if r.probe]
     assert [(p.prompt_id, p.mean_tokens) for p in record.problems] == [(r.prompt_id, len(r.pieces)) for r in probes]
 

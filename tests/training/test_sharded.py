@@ -64,7 +64,7 @@ def train(folder, **changes):
     from omniopd.training.trainer import OmniOPDTrainer
 
     torch.set_num_threads(1)
-    lab, kept = embedded(), PartialResults()
+    lab, kept = embedded.lab(), PartialResults()
     values = {"target": "labels", "continuation_weight": 0.5, "per_device_train_batch_size": 2, **changes}
     trainer = OmniOPDTrainer(
         lab.student,

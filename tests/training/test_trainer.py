@@ -39,7 +39,7 @@ class PartialResults:
 
 @pytest.fixture(scope="module")
 def lab():
-    return embedded()
+    return embedded.lab()
 
 
 def prompts(lab, count=16):
@@ -65,7 +65,7 @@ class Noise(TrainerCallback):
 
 
 def trained(lab, folder, teacher=None, peft_config=None, callbacks=None, **changes):
-    fresh, kept = embedded(), PartialResults()
+    fresh, kept = embedded.lab(), PartialResults()
     trainer = OmniOPDTrainer(
         model=fresh.student,
         teacher=teacher or LocalTeacher(lab.teacher, lab.tokenizer),
@@ -219,7 +219,7 @@ def test_a_teacher_that_answers_nothing_stops_the_run(lab, tmp_path):
 
 def test_evaluation_never_asks_the_teacher(lab, tmp_path):
     teacher = ScriptedTeacher(["more"])
-    fresh = embedded()
+    fresh = embedded.lab()
     trainer = OmniOPDTrainer(
         fresh.student, teacher, settings(tmp_path, per_device_eval_batch_size=4),
         train_dataset=prompts(lab), eval_dataset=prompts(lab, 4), processing_class=fresh.tokenizer,
@@ -236,7 +236,7 @@ def test_evaluation_never_asks_the_teacher(lab, tmp_path):
         ({"top_k": 20}, "top_k 20"),
         ({"chunk_tokens": 65}, "longer than a completion"),
         ({"target": "centered"}, "centered"),
-        ({"redraws": 2}, "same-fork baseline"),
+        ({"redraws": 2}, "baseline at the same fork"),
         ({"target": "none"}, "nothing would be learnt"),
         ({"target": "posterior_kl", "concentration": 0.0}, "is infinite"),
         ({"anchor_weight": -0.1}, "anchor_weight is -0.1: it must be at least 0"),
@@ -275,7 +275,7 @@ def test_texts_are_refused_where_the_student_itself_is_asked(lab, tmp_path):
 
 
 def test_with_bfloat16_precision_student_and_reference_compute_in_16_bits_wherever_they_run(lab, tmp_path):
-    fresh, seen = embedded(), []
+    fresh, seen = embedded.lab(), []
     trainer = OmniOPDTrainer(
         fresh.student, ScriptedTeacher(["x"]), settings(tmp_path, bf16=True, max_steps=1), prompts(lab),
         processing_class=fresh.tokenizer,
@@ -295,7 +295,7 @@ def test_with_bfloat16_precision_student_and_reference_compute_in_16_bits_wherev
 def test_steps_that_16_bits_would_round_away_are_told(lab, tmp_path, caplog):
     from omniopd.training.checks.preflight import check_run
 
-    narrow = embedded().student.to(torch.bfloat16)
+    narrow = embedded.lab().student.to(torch.bfloat16)
     check_run(narrow, lab.tokenizer, settings(tmp_path, learning_rate=1e-6), prompts(lab))
     assert "too large for a step of 1e-06 to change: load it in float32" in caplog.text
     caplog.clear()

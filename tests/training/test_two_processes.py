@@ -37,7 +37,7 @@ def train(folder):
     from omniopd.teachers.scripted import ScriptedTeacher
     from omniopd.training.trainer import OmniOPDTrainer
 
-    lab, kept, teacher = embedded(), PartialResults(), ScriptedTeacher(["apples", "shells", "cards"])
+    lab, kept, teacher = embedded.lab(), PartialResults(), ScriptedTeacher(["apples", "shells", "cards"])
     trainer = OmniOPDTrainer(
         lab.student,
         teacher,
@@ -59,7 +59,7 @@ def fail(folder):
     def broke(request):
         raise TeacherError("no credit left")
 
-    lab = embedded()
+    lab = embedded.lab()
     trainer = OmniOPDTrainer(
         lab.student,
         ScriptedTeacher(broke),

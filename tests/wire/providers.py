@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from omniopd.teachers.handover import ChatTemplate
-from omniopd.teachers.hosted.fetch import RetryPolicy
+from omniopd.teachers.handover.template import ChatTemplate
+from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from tests.builders import tiny_tokenizer
 from tests.wire import anthropic, chat_completions, completions, gemini

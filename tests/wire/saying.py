@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from omniopd.teachers.handover import ChatTemplate
+from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.model_traits import ModelTraits, traits_of
 from tests.builders import tiny_tokenizer

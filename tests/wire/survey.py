@@ -11,7 +11,8 @@ import json
 import tests.conftest  # noqa: F401  (no network beyond this machine)
 from omniopd.teachers.hosted.background import run
 from omniopd.teachers.hosted.failures import Failure
-from omniopd.teachers.hosted.transport import prepare, send
+from omniopd.teachers.hosted.guard import prepare
+from omniopd.teachers.hosted.transport import send
 from tests.wire.breaking import Breaking, redirect, response
 from tests.wire.saying import KEY, Said, chat
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from omniopd.teachers.hosted.background import run
-from omniopd.teachers.hosted.transport import Failure, Reply, prepare, send
+from omniopd.teachers.hosted.guard import prepare
+from omniopd.teachers.hosted.transport import Failure, Reply, send
 from omniopd.teachers.model_traits import traits_of
 from tests.wire.providers import PROVIDERS
 from tests.wire.server import Received, WireServer

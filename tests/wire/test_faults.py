@@ -22,7 +22,7 @@ from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted import failures
 from omniopd.teachers.hosted.background import run
 from omniopd.teachers.hosted.failures import Failure
-from omniopd.teachers.hosted.fetch import RetryPolicy
+from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.transport import send
 from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.teachers.spending.prices import per_million

@@ -16,9 +16,9 @@ import pytest
 from omniopd.errors import TeacherError
 from omniopd.teachers.hosted.background import run
 from omniopd.teachers.hosted.failures import REDIRECTED, UNGUARDED, Failure, retry_after
-from omniopd.teachers.hosted.fetch import RetryPolicy
-from omniopd.teachers.hosted.guard import Stopped, Traffic, watching
-from omniopd.teachers.hosted.transport import Reply, prepare, send
+from omniopd.teachers.hosted.guard import Stopped, Traffic, prepare, watching
+from omniopd.teachers.hosted.retry import RetryPolicy
+from omniopd.teachers.hosted.transport import Reply, send
 from tests.builders import request
 from tests.wire.breaking import Breaking, bomb, redirect, response
 from tests.wire.saying import WIRES, Said, chat, keys

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from omniopd.teachers.handover import ProviderRequest
+from omniopd.teachers.handover.base import ProviderRequest
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.hosted.wire import call_parameters, merged
 from omniopd.teachers.model_traits import traits_of
@@ -38,7 +38,7 @@ def test_the_ids_that_arrive_are_those_of_the_handover() -> None:
                 Prompt(case.question, ({"role": "user", "content": case.question},)), case.prefix, 2, 8
             )
             body = sent(teacher, server, request)
-            assert body["prompt"] == list(teacher.handover.ask(request).prompt)
+            assert body["prompt"] == list(teacher.handover.render(request).prompt)
             assert (body["n"], body["max_tokens"]) == (2, 8)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from omniopd.teachers.handover import ChatTemplate, Handover, ProviderRequest, UnsupportedRequest, handover_named
+from omniopd.teachers.handover import handover_named
+from omniopd.teachers.handover.base import Handover, ProviderRequest, UnsupportedRequest
+from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.model_traits import traits_of
 from omniopd.types import ContinuationRequest, Prompt
 from tests.wire.families import TEMPLATES, family, hostile_texts, special_tokens
@@ -35,7 +37,7 @@ def try_all(handover: Handover) -> tuple[list[tuple[ContinuationRequest, Provide
     for number, text in enumerate(HOSTILE):
         request = by_turns(number, text)
         try:
-            asked.append((request, handover.ask(request)))
+            asked.append((request, handover.render(request)))
         except UnsupportedRequest as unaskable:
             refused.append(unaskable.reason)
     return asked, refused
@@ -51,7 +53,7 @@ def skeleton(name: str, messages: Sequence[Mapping[str, str]]) -> list[str]:
 def test_ids_keep_spelled_tokens_text_in_every_family(name: str) -> None:
     tokenizer = family(name)
     handover = handover_named("raw", traits_of("hosted_vllm/any"), ChatTemplate(tokenizer))
-    meant = special_tokens(tokenizer, list(handover.ask(harmless(by_turns(1, ""))).prompt))
+    meant = special_tokens(tokenizer, list(handover.render(harmless(by_turns(1, ""))).prompt))
     asked, _ = try_all(handover)
     for request, sent in asked:
         ids = list(sent.prompt)
@@ -65,7 +67,7 @@ def test_ids_keep_spelled_tokens_text_in_every_family(name: str) -> None:
 def test_a_text_prompt_is_read_with_the_same_tokens_or_not_sent(name: str) -> None:
     tokenizer = family(name)
     handover = handover_named("raw", traits_of("text-completion-openai/any"), ChatTemplate(tokenizer))
-    meant = special_tokens(tokenizer, tokenizer(handover.ask(harmless(by_turns(1, ""))).prompt).input_ids)
+    meant = special_tokens(tokenizer, tokenizer(handover.render(harmless(by_turns(1, ""))).prompt).input_ids)
     asked, refused = try_all(handover)
     for _, sent in asked:
         assert special_tokens(tokenizer, tokenizer(sent.prompt).input_ids) == meant
@@ -110,7 +112,7 @@ def test_the_server_reads_the_turns_that_were_meant(name: str, monkeypatch: pyte
             assert turns[1].text.startswith(question)
             assert f">{request.prefix}</" in turns[1].text
         else:
-            sent = request.prefix.removesuffix(teacher.handover.ask(request).unsent)
+            sent = request.prefix.removesuffix(teacher.handover.render(request).unsent)
             begun = [Turn("model" if "gemini" in provider.model else "assistant", sent)]
             # White space alone begins nothing for a provider that takes no empty message.
             begun *= bool(sent) or teacher.handover.name == "raw"

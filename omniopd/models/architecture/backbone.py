@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from omniopd.errors import ConfigError
 from omniopd.models.architecture.cache import selects_tokens
 from omniopd.models.architecture.probing import bare, evaluating, first_line, kind, measured, row, same, texts, works
-from omniopd.models.chunked_stats import Head
+from omniopd.models.chunked_stats import Head, finish_logits
 
 # How configurations name a factor on the logits (Granite and MiniCPM divide by theirs, HyperCLOVA X multiplies), and
 # the bound of their tanh.
@@ -158,11 +158,7 @@ def _problem(model: nn.Module) -> str | None:
             f"models of type {kind(model)} cannot be read as text and scored ({type(error).__name__}: "
             f"{first_line(error)}): choose another student"
         )
-    if head.bias is not None:
-        ours += head.bias.float()
-    ours *= head.scale
-    if head.softcap is not None:
-        ours = head.softcap * torch.tanh(ours / head.softcap)
+    finish_logits(ours, head)
     if ours.shape != theirs.shape or not _close(ours, theirs, head):
         worst = f" (off by {(ours - theirs).abs().max():.3g})" if ours.shape == theirs.shape else ""
         return (

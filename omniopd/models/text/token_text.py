@@ -90,11 +90,6 @@ def decode_whole(tokenizer: PreTrainedTokenizerBase, context: Sequence[int], ids
     return text[len(already) :].rstrip("" if _bytes_by_id(tokenizer) else INCOMPLETE)
 
 
-def encode_all(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of plain texts, one call for all: no special token is added, and none is read out of a text."""
-    return encode(tokenizer, texts, special=False)
-
-
 @dataclass(frozen=True, slots=True)
 class ContinuationText:
     """Texts that were written after a prefix, and to how many tokens each is to be cut.
@@ -161,7 +156,7 @@ def whole_words(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
 
 def _encoded(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, list[int]]:
     distinct = list(dict.fromkeys(texts))
-    return dict(zip(distinct, encode_all(tokenizer, distinct), strict=True))
+    return dict(zip(distinct, encode(tokenizer, distinct, special=False), strict=True))
 
 
 def _stream(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from omniopd.reports.comparison.arms import Arm
+from omniopd.reports.comparison.comparison import Comparison, compare
 from omniopd.reports.comparison.cost import paper_cost
-from omniopd.reports.comparison.forest import forest
 from omniopd.reports.comparison.page import comparison_page
-from omniopd.reports.comparison.pictures import learning_curves, pictures
-from omniopd.reports.comparison.results import Comparison, compare
 from omniopd.reports.comparison.shares import Share, share
 from omniopd.reports.comparison.tables import costs, differences, markdown, shown_table, summary, table
 
 __all__ = [
-    "Arm", "Comparison", "Share", "compare", "comparison_page", "costs", "differences", "forest", "learning_curves",
-    "markdown", "paper_cost", "pictures", "share", "shown_table", "summary", "table",
+    "Arm", "Comparison", "Share", "compare", "comparison_page", "costs", "differences", "markdown", "paper_cost",
+    "share", "shown_table", "summary", "table",
 ]  # fmt: skip

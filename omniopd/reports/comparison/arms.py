@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from omniopd.config import dotted
 from omniopd.errors import ConfigError, DataError, RunError
 from omniopd.reports.comparison.seeds import Seed, kind_of, read_seed, with_before
 from omniopd.runs.store import Run, open_run
@@ -68,7 +69,7 @@ def arms_of(
     seeds, unlike = _alike(with_before(seeds))
     grouped: dict[tuple[tuple[str, str], ...], list[Seed]] = {}
     for one in seeds:
-        key = tuple((k, repr(v)) for k, v in _flat(one.recipe.as_dict()).items() if _makes_an_arm(k))
+        key = tuple((k, repr(v)) for k, v in dotted(one.recipe.as_dict()).items() if _makes_an_arm(k))
         grouped.setdefault(key, []).append(one)
     arms, said = _named([part for group in grouped.values() for part in _by_name(group)])
     if not arms:
@@ -111,7 +112,7 @@ def _by_name(group: Sequence[Seed]) -> list[list[Seed]]:
 
 def _named(groups: Sequence[Sequence[Seed]]) -> tuple[list[Arm], list[str]]:
     """Arms by the names of their recipes; where settings share one, each adds those in which they differ."""
-    flats = [_flat(group[0].recipe.as_dict()) for group in groups]
+    flats = [dotted(group[0].recipe.as_dict()) for group in groups]
     names: list[str] = []
     said = _same_settings(groups, flats)
     for group in groups:
@@ -201,10 +202,3 @@ def _short(key: str, among: Sequence[str]) -> str:
     """The last word of a setting, where that is enough to tell which."""
     last = key.rpartition(".")[2]
     return last if [other.rpartition(".")[2] for other in among].count(last) == 1 else key
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        flat |= _flat(inner, f"{prefix}{name}.") if isinstance(inner, Mapping) else {prefix + name: inner}
-    return flat

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omniopd.config.settings import Recipe
+from omniopd.config import METHODS, Recipe
 
 PREFIX_TOKENS, ANSWER_TOKENS = 2000.0, 4000.0  # the paper's mean prefix P and answer of a teacher L
 PRICE_RATIO = 10.0  # ρ: what a written token costs, in tokens that are read
@@ -26,7 +26,7 @@ def paper_cost(
 
 def cost_of(recipe: Recipe, prefix_tokens: float = PREFIX_TOKENS, answer_tokens: float = ANSWER_TOKENS) -> float:
     """The same for a recipe; 0 for a method that asks no teacher, and 1 for one whose teacher answers whole."""
-    if recipe.method in ("omniopd", "continuations"):
-        audit = recipe.audit
+    cost, audit = METHODS[recipe.method].cost, recipe.audit
+    if cost == "forks":
         return paper_cost(audit.forks, audit.samples, audit.chunk_tokens, prefix_tokens, answer_tokens)
-    return 1.0 if recipe.method == "sft" else 0.0
+    return {"answers": 1.0, "nothing": 0.0}[cost]

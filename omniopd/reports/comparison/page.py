@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,15 +11,16 @@ from typing import TYPE_CHECKING
 from omniopd.evaluation.compare import MARGIN
 from omniopd.evaluation.tables import NOTHING, as_html
 from omniopd.reports.comparison.arms import Arm
+from omniopd.reports.comparison.comparison import Comparison
 from omniopd.reports.comparison.cost import paper_cost
-from omniopd.reports.comparison.pictures import pictures
-from omniopd.reports.comparison.results import Comparison
 from omniopd.reports.comparison.tables import COSTS, costs, short_verdict, shown_table
 from omniopd.reports.html import POLICY
 from omniopd.runs.atomic import write_text
 
 if TYPE_CHECKING:
     import pandas
+
+    from omniopd.figures import Figure
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;"
@@ -29,7 +31,7 @@ _STYLE = (
     "thead th{font-weight:600;vertical-align:bottom}tbody tr:nth-child(even){background:#f7f7f7}"
     "th:first-child,td:first-child{text-align:left}tbody th{font-weight:600}"
     ".words td:nth-child(2),.words thead th:nth-child(2){text-align:left}"
-    "svg{width:100%;max-width:820px;height:auto;display:block}summary{cursor:pointer;color:#2f62a8}"
+    "img{width:100%;max-width:820px;height:auto;display:block}summary{cursor:pointer;color:#2f62a8}"
     "figure{margin:1.6em 0}li{margin:.15em 0}.note{color:#555;font-size:13px}"
 )
 
@@ -49,7 +51,7 @@ def comparison_page(
         "corrected for how many there are.</p>",
         *(["<h2>Left out, or missing</h2>", _list(comparison.problems)] if comparison.problems else []),
         "<h2>Pictures</h2>",
-        *(f"<figure>{picture.svg()}</figure>" for picture in pictures(comparison)),
+        *(_picture(figure) for figure in comparison.plots()),
         f'<p class="note">Bands are 95% intervals; thin lines are arms with fewer seeds. Of the differences, filled '
         f"dots lie apart from 0; right of the dashed line ({-100 * MARGIN:g} points) the reference is not worse.</p>",
         "<h2>Accuracy</h2>",
@@ -76,6 +78,12 @@ def comparison_page(
     file = Path(file)
     write_text(file, f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n')
     return file
+
+
+def _picture(figure: Figure) -> str:
+    """As data: its styles and identifiers stay its own."""
+    data = base64.b64encode(figure.svg().encode()).decode()
+    return f'<figure><img alt="{html.escape(repr(figure))}" src="data:image/svg+xml;base64,{data}"></figure>'
 
 
 def _with_words(frame: pandas.DataFrame) -> str:

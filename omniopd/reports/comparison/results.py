@@ -7,26 +7,23 @@ and are not corrected for their number. Draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from omniopd.errors import DataError
 from omniopd.evaluation.compare import Interval, pooled_interval, verdict
-from omniopd.reports.comparison.arms import Arm, arms_of
+from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.seeds import Measurement, Seed, best_of
 from omniopd.reports.comparison.shares import Share, pooled_share
-from omniopd.runs.store import Run
 
 if TYPE_CHECKING:
     import pandas
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Results:
     """Arms, the first of them the one that others are compared with, and what had to be left out and why."""
 
     arms: tuple[Arm, ...]
@@ -146,12 +143,6 @@ class Comparison:
                     rows.append((arm.name, budget, found.mean, found.low, found.high, seeds))
         return pandas.DataFrame(rows, columns=["arm", "samples", "mean", "low", "high", "seeds"])
 
-    def table(self) -> pandas.DataFrame:
-        """One row an arm, as `comparison.tables.table` says."""
-        from omniopd.reports.comparison.tables import table
-
-        return table(self)
-
     def _sentences(self, ours: Arm, theirs: Arm) -> list[str]:
         both = f"{ours.name} beside {theirs.name}"
         if not self.shared_seeds(theirs, ours=ours):
@@ -177,13 +168,6 @@ class Comparison:
             if a is not None and b is not None:
                 found.append((a, b))
         return found
-
-
-def compare(runs: Iterable[Run | str | Path], reference: str | None = None, arms: Sequence[str] = ()) -> Comparison:
-    """Group runs into arms. The first arm is the one called `reference`, or that of the first run; `arms` leaves all
-    others out. Raises DataError where nothing can be compared, or for a name that is not that of an arm."""
-    found, problems = arms_of(runs, reference, arms)
-    return Comparison(tuple(found), tuple(problems))
 
 
 def _measured(one: Seed, budget: int, temperature: float | None) -> Measurement | None:

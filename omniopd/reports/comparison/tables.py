@@ -13,30 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omniopd.config import Recipe
-from omniopd.config.settings import AuditConfig, ObjectiveConfig
+from omniopd.config import METHODS, Recipe
 from omniopd.evaluation.compare import MARGIN, Interval, pooled_interval, shows
 from omniopd.evaluation.tables import NOTHING
-from omniopd.method.targets import TARGETS
 from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.cost import cost_of
-from omniopd.reports.comparison.results import Comparison
-from omniopd.runs.totals import Totals
+from omniopd.reports.comparison.results import Results
 
 if TYPE_CHECKING:
     import pandas
 
-COSTS = ("updates", "student tokens", "teacher read", "teacher written", "usd", "seconds", "cost by the paper")
-_METHODS = {
-    "continuations": "text: continuation cross-entropy",
-    "white_box": "logits: full vocabulary",
-    "white_box_sampled": "logits: the student's tokens",
-    "sft": "SFT on teacher answers",
-    "grpo": "GRPO with the grader",
-}
+TOTALS = {
+    "updates": "updates", "student tokens": "student_tokens", "teacher read": "teacher_read",
+    "teacher written": "teacher_written", "usd": "usd", "seconds": "seconds",
+}  # fmt: skip
+PAPER = "cost by the paper"
+COSTS = (*TOTALS, PAPER)
 
 
-def table(comparison: Comparison) -> pandas.DataFrame:
+def table(comparison: Results) -> pandas.DataFrame:
     """One row an arm, the best first: method, seeds, accuracies by budget, difference and verdict, means of the costs.
 
     Numbers, in percent or points: where an interval belongs to one, in three columns, "… mean", "… low" and "… high"
@@ -48,7 +43,7 @@ def table(comparison: Comparison) -> pandas.DataFrame:
     return pandas.DataFrame(map(_in_columns, rows)).set_index("arm")
 
 
-def shown_table(comparison: Comparison) -> pandas.DataFrame:
+def shown_table(comparison: Results) -> pandas.DataFrame:
     """The same as text, an interval in one cell: "52.1 [50.0, 54.2]"."""
     import pandas
 
@@ -57,7 +52,7 @@ def shown_table(comparison: Comparison) -> pandas.DataFrame:
     return pandas.DataFrame(shown).set_index("arm")
 
 
-def differences(comparison: Comparison) -> pandas.DataFrame:
+def differences(comparison: Results) -> pandas.DataFrame:
     """The reference minus each other arm, one row an arm and budget: arm, samples, mean, low, high (points), units and
     what they are, verdict."""
     import pandas
@@ -74,7 +69,7 @@ def differences(comparison: Comparison) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=names).astype(types)
 
 
-def summary(comparison: Comparison, beside: Sequence[str] = ()) -> pandas.DataFrame:
+def summary(comparison: Results, beside: Sequence[str] = ()) -> pandas.DataFrame:
     """What a reader looks for first, as text: one row an arm, the best first.
 
     Differences are those of the last budget both have: the reference minus this arm, with its verdict; or, with names
@@ -100,24 +95,24 @@ def summary(comparison: Comparison, beside: Sequence[str] = ()) -> pandas.DataFr
         took = _mean_totals(arm)
         return {
             "arm": arm.name,
-            "learns from": in_words(arm.seeds[0].recipe),
+            "learns from": learns_from(arm.seeds[0].recipe),
             "seeds": str(len(arm.seeds)),
             **{f"{budget:,} samples": _shown(comparison.accuracy(arm, budget)) for budget in comparison.budgets},
             "at T = 1": _shown(comparison.accuracy(arm, arm.budgets[-1], 1.0)),
             **shown_differences(arm),
-            "teacher tokens": readable(took["teacher read"] + took["teacher written"]),
+            "teacher tokens": short_number(took["teacher read"] + took["teacher written"]),
         }
 
     return pandas.DataFrame(map(row, comparison.ranked())).set_index("arm")
 
 
-def costs(comparison: Comparison) -> pandas.DataFrame:
+def costs(comparison: Results) -> pandas.DataFrame:
     """What a run of each arm took, mean over its seeds, as text."""
     frame = table(comparison)
-    return frame[[name for name in frame.columns if name in COSTS]].map(readable)
+    return frame[[name for name in frame.columns if name in COSTS]].map(short_number)
 
 
-def markdown(comparison: Comparison, beside: Sequence[str] = ()) -> str:
+def markdown(comparison: Results, beside: Sequence[str] = ()) -> str:
     """The summary and every sentence, as GitHub's Markdown; names are code, so that they stay words."""
     frame = summary(comparison, beside)
     left = {"learns from", "verdict"}
@@ -136,22 +131,9 @@ def markdown(comparison: Comparison, beside: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def in_words(recipe: Recipe) -> str:
+def learns_from(recipe: Recipe) -> str:
     """What an arm learns from, in a few words."""
-    if recipe.method != "omniopd":
-        return _METHODS.get(recipe.method, recipe.method)
-    audit, objective = recipe.audit, recipe.objective
-    said = [f"text: {objective.target}", f"M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"]
-    if (target := TARGETS.get(objective.target)) is None or target.gives == "weights":
-        said.append(audit.similarity)
-    if audit.scheduler != AuditConfig().scheduler:
-        said.append(f"{audit.scheduler} forks")
-    if objective.concentration != ObjectiveConfig().concentration:
-        said.append(f"α={objective.concentration:g}")
-    if objective.anchor_weight == 0:
-        said.append("no anchor")
-    learns = ", ".join(said)
-    return learns if objective.control == "none" else f"{learns}; control: {objective.control}"
+    return METHODS[recipe.method].label_of(recipe)
 
 
 def short_verdict(difference: Interval | None, margin: float = MARGIN) -> str:
@@ -159,21 +141,21 @@ def short_verdict(difference: Interval | None, margin: float = MARGIN) -> str:
     return "nothing can be said" if difference is None else shows(difference, margin)
 
 
-def readable(value: object) -> str:
+def short_number(value: object) -> str:
     """Large numbers whole and in groups, small ones with two decimals."""
     if isinstance(value, int | float):
         return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.2f}"
     return str(value)
 
 
-def _row(comparison: Comparison, arm: Arm) -> dict[str, Any]:
+def _row(comparison: Results, arm: Arm) -> dict[str, Any]:
     """Everything of an arm; intervals are still intervals, and None is one that nobody measured."""
     own, last = arm is comparison.reference, arm.budgets[-1]
     difference = None if own else comparison.difference(arm)
     rises = [rise for one in arm.seeds if (rise := one.rise_at(one.budgets[-1])) is not None]
     return {
         "arm": arm.name,
-        "method": in_words(arm.seeds[0].recipe),
+        "method": learns_from(arm.seeds[0].recipe),
         "seeds": len(arm.seeds),
         **{f"best T at {b:,}, %": comparison.accuracy(arm, b) for b in comparison.budgets},
         "rise, points": pooled_interval(np.stack(rises)) if rises else None,
@@ -182,7 +164,7 @@ def _row(comparison: Comparison, arm: Arm) -> dict[str, Any]:
         f"{comparison.reference.name} minus this": difference,
         "verdict": "" if own else short_verdict(difference),
         **_mean_totals(arm),
-        "cost by the paper": cost_of(arm.seeds[0].recipe),
+        PAPER: cost_of(arm.seeds[0].recipe),
     }
 
 
@@ -206,14 +188,13 @@ def _points(interval: Interval | None) -> tuple[float, float, float]:
 
 def _mean_totals(arm: Arm) -> dict[str, float]:
     """What a run of the arm took, the mean over its seeds."""
+    return {
+        shown: sum(float(getattr(one.totals, name)) for one in arm.seeds) / len(arm.seeds)
+        for shown, name in TOTALS.items()
+    }
 
-    def mean(of: str) -> float:
-        return sum(float(getattr(one.totals, of)) for one in arm.seeds) / len(arm.seeds)
 
-    return {shown: mean(name) for shown, name in zip(COSTS, Totals.__dataclass_fields__, strict=False)}
-
-
-def _intervals(comparison: Comparison) -> str:
+def _intervals(comparison: Results) -> str:
     found = (comparison.accuracy(arm, budget) for arm in comparison.arms for budget in comparison.budgets)
     units = {interval.unit for interval in found if interval is not None}
     over = "seeds, or over problems where seeds show no spread" if len(units) > 1 else f"{max(units)}s"

@@ -24,7 +24,6 @@ from omniopd.teachers.asking import ask, checked
 from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
 from omniopd.teachers.cache.identity import beyond_text, identity_of
 from omniopd.teachers.hosted.calls import Admission, Call, CallObserver, OnResult, Outcome, then
-from omniopd.teachers.hosted.fetch import served_name
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
 MODES = ("record", "replay")
@@ -62,10 +61,10 @@ class CachedTeacher:
         return self.fetch(requests, on_result, None)
 
     def fetch(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: CallObserver | None
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
     ) -> list[Continuations]:
-        """The same, with every call that is made shown to `watcher`."""
-        return _Lookup(self, requests, on_result).execute(watcher)
+        """The same, with every call that is made shown to `observer`."""
+        return _Lookup(self, requests, on_result).execute(observer)
 
     def missing(self, request: ContinuationRequest) -> list[tuple[int, int]]:
         """The draws that asking would buy now, as runs of numbers: (first, how many)."""
@@ -87,7 +86,7 @@ class CachedTeacher:
         """Writes a call's texts; done when they are on the disk."""
         drawn = {
             draw.number: StoredAnswers(
-                draw.text, draw.stopped, served_name(outcome), outcome.handover, outcome.exact, draw.echoes
+                draw.text, draw.stopped, outcome.served_name, outcome.handover, outcome.exact, draw.echoes
             )
             for draw in outcome.draws
         }
@@ -120,7 +119,7 @@ class _Lookup:
         self.problems: dict[str, str] = {}
         self.pending: dict[str, int] = defaultdict(int)
 
-    def execute(self, watcher: CallObserver | None) -> list[Continuations]:
+    def execute(self, observer: CallObserver | None) -> list[Continuations]:
         missing: list[tuple[str, ContinuationRequest]] = []
         for question, askers in self.askers.items():
             wanted = {n for index in askers for n in _numbers(self.requests[index])} - set(self.known[question])
@@ -141,7 +140,7 @@ class _Lookup:
                 if not self.pending[question]:
                     self._answer(question)
 
-            recording = _Recording(self.cached, [question for question, _ in missing], watcher)
+            recording = _Recording(self.cached, [question for question, _ in missing], observer)
             ask(self.cached.teacher, [request for _, request in missing], told, recording)
         return checked(self.cached, self.requests, self.results)
 
@@ -178,18 +177,18 @@ class _Lookup:
 class _Recording:
     """Writes each answer down before anybody uses it; passes every call on to who watches from outside."""
 
-    def __init__(self, cached: CachedTeacher, questions: Sequence[str], watcher: CallObserver | None) -> None:
-        self.cached, self.questions, self.watcher = cached, questions, watcher
+    def __init__(self, cached: CachedTeacher, questions: Sequence[str], observer: CallObserver | None) -> None:
+        self.cached, self.questions, self.observer = cached, questions, observer
 
     def before(self, call: Call) -> Admission:
-        return Admission.ALLOW if self.watcher is None else self.watcher.before(call)
+        return Admission.ALLOW if self.observer is None else self.observer.before(call)
 
     def after(self, call: Call, outcome: Outcome) -> Future[None] | None:
-        watcher = self.watcher
+        observer = self.observer
         if not outcome.draws:
-            return None if watcher is None else watcher.after(call, outcome)
+            return None if observer is None else observer.after(call, outcome)
         written = self.cached.store(self.questions[call.request], outcome)
-        return written if watcher is None else then(written, lambda: watcher.after(call, outcome))
+        return written if observer is None else then(written, lambda: observer.after(call, outcome))
 
 
 def _numbers(request: ContinuationRequest) -> range:

@@ -14,20 +14,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from omniopd.config import HANDOVERS
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers.cache.identity import sampling_of
 from omniopd.teachers.checks.probes import KNOWN, OPEN, THINKS, UNANSWERED, ContinuationProbe, verdict
 from omniopd.teachers.checks.report import SamplingCheck, TeacherReport, Trial
-from omniopd.teachers.handover import UnsupportedRequest
+from omniopd.teachers.handover.base import UnsupportedRequest
 from omniopd.teachers.hosted.background import run
-from omniopd.teachers.hosted.fetch import LONGEST_WAIT_S, RetryPolicy, unread
+from omniopd.teachers.hosted.choices import parsed_choice
+from omniopd.teachers.hosted.endpoint import Endpoint
+from omniopd.teachers.hosted.failures import FOR_ALL, Failure
+from omniopd.teachers.hosted.guard import prepare
+from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
-from omniopd.teachers.hosted.transport import FOR_ALL, Failure, Reply, prepare
-from omniopd.teachers.model_traits import HANDOVERS
+from omniopd.teachers.hosted.transport import Reply
 from omniopd.teachers.spending.usage import UNTOLD, billed
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
 Maker = Callable[[str, float], HostedTeacher]  # (handover, temperature); "" is the table's
+LONGEST_WAIT_S = 60.0  # that this check, which has no deadline, waits because a provider says so
 AT_ONCE, OPEN_TOKENS, COLD_DRAWS, WARM_DRAWS, TRIES = 4, 24, 3, 6, 3
 
 
@@ -60,7 +65,7 @@ def check_teacher(
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _CallResult:
     """One call's outcome: its texts with what the handover said of each (text, problem, echoed), or a failure."""
 
     texts: tuple[tuple[str | None, str | None, bool], ...] = ()
@@ -75,7 +80,7 @@ class _Check:
 
     def __init__(self, make: Maker, known: Sequence[ContinuationProbe], opening: ContinuationProbe) -> None:
         self.make, self.known, self.opening = make, known, opening
-        self.heard: list[_Heard] = []
+        self.heard: list[_CallResult] = []
 
     def execute(self) -> TeacherReport:
         prepare()
@@ -90,7 +95,7 @@ class _Check:
                 if name == claimed:
                     raise
                 continue  # no chat template to render a raw prompt with
-            if teacher.handover.name == "raw" and teacher.api_base is None:
+            if teacher.handover.completes and teacher.api_base is None:
                 continue  # a completion endpoint is a server of one's own; litellm would ask OpenAI
             trial, problem = self._try(teacher)
             trials.append(trial)
@@ -111,11 +116,11 @@ class _Check:
         name, exact = teacher.handover.name, teacher.handover.exact
         failures = [h.failure for h in heard if h.failure is not None]
         if len(failures) == len(heard) and any(f.reason in FOR_ALL or not f.is_final for f in failures):
-            reason = _words(next(f for f in failures if f.reason in FOR_ALL or not f.is_final))
+            reason = str(next(f for f in failures if f.reason in FOR_ALL or not f.is_final))
             return Trial(name, exact, refused=reason), f"the teacher does not answer: {reason}"
         begun = [h.failure for h, item in zip(heard, self.known, strict=True) if item.prefix]
         if begun and all(failure is not None for failure in begun):
-            return Trial(name, exact, refused=_words(failures[0])), ""
+            return Trial(name, exact, refused=str(failures[0])), ""
         verdicts, echoes = [], 0
         for item, answer in zip(self.known, heard, strict=True):
             if not answer.texts:
@@ -139,10 +144,10 @@ class _Check:
         brought = len(together[0].texts)
         return SamplingCheck(len(set(cold)), len(cold), len(set(warm)), len(warm), per_call, brought, taken)
 
-    def _ask(self, teacher: HostedTeacher, requests: Sequence[ContinuationRequest]) -> list[_Heard]:
-        async def all_of_them(desk: object) -> list[_Heard]:
+    def _ask(self, teacher: HostedTeacher, requests: Sequence[ContinuationRequest]) -> list[_CallResult]:
+        async def all_of_them(desk: object) -> list[_CallResult]:
             slots = asyncio.Semaphore(AT_ONCE)
-            return list(await asyncio.gather(*(_one_call(teacher, request, slots) for request in requests)))
+            return list(await asyncio.gather(*(_one_call(teacher.endpoint, request, slots) for request in requests)))
 
         heard = run(all_of_them)
         self.heard += heard
@@ -169,36 +174,29 @@ class _Check:
         )  # fmt: skip
 
 
-async def _one_call(teacher: HostedTeacher, request: ContinuationRequest, slots: asyncio.Semaphore) -> _Heard:
+async def _one_call(endpoint: Endpoint, request: ContinuationRequest, slots: asyncio.Semaphore) -> _CallResult:
     """One call as a run makes it, its texts as they came; only what may pass by itself is tried again."""
     try:
-        [piece] = teacher.pieces(0, request)
-    except UnsupportedRequest as reason:
-        return _Heard(failure=Failure(reason.reason, is_final=True))
-    patience, chance = RetryPolicy(), random.Random()
-    seed = piece.seed % 2**31 if teacher.traits.takes_seed else None
-    attempt, paid, call = 1, Usage(), teacher.call_for(piece, request.samples)
+        [batch] = endpoint.sample_batches(0, request)
+    except UnsupportedRequest as refused:
+        return _CallResult(failure=Failure(refused.reason, is_final=True))
+    policy, chance = RetryPolicy(), random.Random()
+    attempt, paid, call = 1, Usage(), endpoint.call_for(batch, request.samples)
     async with slots:
         while True:
-            await teacher.in_turn(piece, request.samples)
+            await endpoint.wait_turn(batch, request.samples)
             since = time.monotonic()
-            reply = await teacher.send(piece, seed, request.samples)
+            reply = await endpoint.send(batch, batch.seed % 2**31, request.samples)
             if isinstance(reply, Reply):
-                paid += billed(reply.taken, teacher.price, call)[0]
-                return _read(teacher, piece.asked, reply, time.monotonic() - since, paid)
-            paid += billed(UNTOLD, teacher.price, call)[0] if reply.unsure else Usage(calls=1)
+                paid += billed(reply.taken, endpoint.price, call)[0]
+                parsed = [parsed_choice(choice, reply, batch.rendered, endpoint.handover) for choice in reply.choices]
+                texts = tuple((one.text, one.problem, one.echoed) for one in parsed) or ((None, None, False),)
+                return _CallResult(texts, time.monotonic() - since, reply.served_model, paid)
+            paid += billed(UNTOLD, endpoint.price, call)[0] if reply.unsure else Usage(calls=1)
             if reply.is_final or attempt == TRIES or (reply.retry_after_s or 0) > LONGEST_WAIT_S:
-                return _Heard(failure=reply, usage=paid)
-            await asyncio.sleep(patience.pause(attempt, reply.retry_after_s, chance))
+                return _CallResult(failure=reply, usage=paid)
+            await asyncio.sleep(policy.pause(attempt, reply.retry_after_s, chance))
             attempt += 1
-
-
-def _read(teacher: HostedTeacher, asked: Any, reply: Reply, seconds: float, paid: Usage) -> _Heard:
-    texts: list[tuple[str | None, str | None, bool]] = []
-    for choice in reply.choices:
-        read = unread(choice, reply, asked, teacher.handover) or teacher.handover.read(asked, choice.text or "")
-        texts.append((read.text, read.problem, read.echoed))
-    return _Heard(tuple(texts) or ((None, None, False),), seconds, reply.served_model, paid)
 
 
 def _check_as_it_is(teacher: Teacher, known: Sequence[ContinuationProbe], opening: ContinuationProbe) -> TeacherReport:
@@ -252,12 +250,8 @@ def _timed(report: TeacherReport, seconds: Sequence[float]) -> TeacherReport:
     return replace(report, calls=len(ordered), latency_median_s=statistics.median(ordered), latency_p95_s=p95)
 
 
-def _texts(heard: Sequence[_Heard]) -> list[str]:
+def _texts(heard: Sequence[_CallResult]) -> list[str]:
     return [text for h in heard for text, problem, _ in h.texts if text is not None and problem is None]
-
-
-def _words(failure: Failure) -> str:
-    return str(failure)
 
 
 def _why_not(best: Trial) -> str:

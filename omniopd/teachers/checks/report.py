@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from omniopd.config import HANDOVERS
 from omniopd.io.units import dollars, duration
 from omniopd.teachers.checks.probes import (
     CONTINUES,
@@ -53,7 +54,7 @@ class Trial:
     def works(self) -> bool:
         if self.here:
             return share(self.verdicts, EMPTY, UNANSWERED) <= 1 - ENOUGH
-        if self.handover == "raw":
+        if self.handover in HANDOVERS and HANDOVERS[self.handover].completes:
             unclear = share(self.verdicts, OTHER)
             return not self.refused and self.goes_on >= SOME and self.goes_on + unclear >= ENOUGH
         return not self.refused and self.goes_on >= ENOUGH

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from omniopd.types import HALF_CHARACTER, ContinuationRequest, Message, is_writable
+from omniopd.config import HANDOVERS
+from omniopd.types import HALF_CHARACTER, ContinuationRequest, is_writable
 
 WHITESPACE_NOT_RESTORED = "whitespace not restored"
 PREFIX_NOT_RETURNED = "prefix not returned"
@@ -59,8 +60,9 @@ class ParsedText:
             object.__setattr__(self, "problem", self.problem or HALF_CHARACTER)
 
 
-class Handover(Protocol):
-    """How a prefix is shown to a model.
+class Handover:
+    """How a prefix is shown to a model: each is built with the model's traits, its chat template where it `completes`
+    bare prompts, and whether the student's own template opens `<think>`.
 
     `exact`: what comes follows the very text, which the model takes for its own, and not a paraphrase of the request.
     (Whether it follows the student's very tokens depends on the request: `ProviderRequest.exact`.)
@@ -72,22 +74,23 @@ class Handover(Protocol):
     @property
     def identity(self) -> Mapping[str, Any]:
         """What changes where a request is written, or an answer read, in another way. Part of a cache's key."""
-        ...
+        return {}
 
-    def ask(self, request: ContinuationRequest) -> ProviderRequest:
+    @property
+    def completes(self) -> bool:
+        """Whether it sends a bare prompt to a completion endpoint."""
+        return HANDOVERS[self.name].completes
+
+    def render(self, request: ContinuationRequest) -> ProviderRequest:
         """Raises UnsupportedRequest."""
-        ...
+        raise NotImplementedError
 
-    def read(self, asked: ProviderRequest, text: str) -> ParsedText: ...
+    def parse(self, rendered: ProviderRequest, text: str) -> ParsedText:
+        raise NotImplementedError
 
     def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
         """What else than prompt and prefix, as texts, changes what is sent. Part of a cache's key."""
-        ...
-
-
-def conversation(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
-    """The turns of a prompt: role and content alone."""
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
+        return None
 
 
 def check_text(request: ContinuationRequest) -> None:

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from omniopd.teachers.handover.base import PREAMBLE, REFUSAL, ParsedText, ProviderRequest
-from omniopd.teachers.handover.chat import turns
+from omniopd.teachers.handover.chat import ChatHandover
 from omniopd.teachers.handover.cleaning import has_preamble, how_texts_are_cleaned, is_refusal, without_echo
-from omniopd.teachers.model_traits import ModelTraits
 from omniopd.types import ContinuationRequest
 
 _INSTRUCTION = """
@@ -30,15 +29,11 @@ quotation mark, tag or code fence around what you write."""
 _UNNAMED = "011bfbc965dcabaa"
 
 
-class Instruction:
+class Instruction(ChatHandover):
     """The prefix quoted in the last user message, between tags that no text of the request contains."""
 
     name = "instruction"
     exact = False
-
-    def __init__(self, traits: ModelTraits, student_thinks: bool = False) -> None:
-        self.traits = traits
-        self.student_thinks = student_thinks
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -46,8 +41,8 @@ class Instruction:
         digest = hashlib.sha256(f"{_INSTRUCTION}\0{how_texts_are_cleaned()}".encode()).hexdigest()[:16]
         return {} if digest == _UNNAMED else {"wording": digest}
 
-    def ask(self, request: ContinuationRequest) -> ProviderRequest:
-        messages = turns(request, self.student_thinks)
+    def render(self, request: ContinuationRequest) -> ProviderRequest:
+        messages = self.turns(request)
         tag = ""
         if request.prefix:
             tag = _tag(request)
@@ -61,20 +56,17 @@ class Instruction:
             exact=False,
         )
 
-    def read(self, asked: ProviderRequest, text: str) -> ParsedText:
+    def parse(self, rendered: ProviderRequest, text: str) -> ParsedText:
         """The text without tags and echo; a preamble or a refusal is a problem."""
-        if not asked.quoted:  # nothing was begun: whatever comes is the answer
+        if not rendered.quoted:  # nothing was begun: whatever comes is the answer
             return ParsedText(text, REFUSAL if is_refusal(text) else None)
-        text = text.removeprefix(f"<{asked.quoted}>").removesuffix(f"</{asked.quoted}>")
+        text = text.removeprefix(f"<{rendered.quoted}>").removesuffix(f"</{rendered.quoted}>")
         if is_refusal(text):
             return ParsedText(text, REFUSAL)
         if has_preamble(text):
             return ParsedText(text, PREAMBLE)
-        clean = without_echo(asked.prefix, text)
+        clean = without_echo(rendered.prefix, text)
         return ParsedText(clean, echoed=clean != text)
-
-    def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
-        return None
 
 
 def _tag(request: ContinuationRequest) -> str:

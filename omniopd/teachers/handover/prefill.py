@@ -16,24 +16,18 @@ from omniopd.teachers.handover.base import (
     ProviderRequest,
     held_back,
 )
-from omniopd.teachers.handover.chat import turns
-from omniopd.teachers.model_traits import ModelTraits
+from omniopd.teachers.handover.chat import ChatHandover
 from omniopd.types import ContinuationRequest
 
 
-class Prefill:
+class Prefill(ChatHandover):
     """The prefix as the assistant's last message, marked as the provider wants it."""
 
     name = "prefill"
     exact = True
-    identity: Mapping[str, Any] = {}
 
-    def __init__(self, traits: ModelTraits, student_thinks: bool = False) -> None:
-        self.traits = traits
-        self.student_thinks = student_thinks
-
-    def ask(self, request: ContinuationRequest) -> ProviderRequest:
-        messages = turns(request, self.student_thinks)
+    def render(self, request: ContinuationRequest) -> ProviderRequest:
+        messages = self.turns(request)
         prefix = request.prefix
         sent = self._sent(held_back(request)[0])
         if sent:
@@ -51,16 +45,16 @@ class Prefill:
             exact=not request.prefix_ids,  # whose tokens the provider makes of a text, nobody knows
         )
 
-    def read(self, asked: ProviderRequest, text: str) -> ParsedText:
+    def parse(self, rendered: ProviderRequest, text: str) -> ParsedText:
         """The text without the prefix, where the provider returns it, and without the white space it restored."""
-        sent = asked.prefix.removesuffix(asked.unsent)
+        sent = rendered.prefix.removesuffix(rendered.unsent)
         if self.traits.returns_prefix and sent:
             if not text.startswith(sent):
                 return ParsedText(text, PREFIX_NOT_RETURNED)
             text = text.removeprefix(sent)
-        if not text.startswith(asked.unsent):
+        if not text.startswith(rendered.unsent):
             return ParsedText(text, WHITESPACE_NOT_RESTORED)
-        return ParsedText(text.removeprefix(asked.unsent))
+        return ParsedText(text.removeprefix(rendered.unsent))
 
     def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
         """White space that is held back though the provider takes it."""

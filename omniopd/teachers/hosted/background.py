@@ -29,19 +29,17 @@ class CallerThreadQueue:
 
     async def do(self, work: Callable[[], T]) -> T:
         """The result of `work`, which runs in the thread that called `run`; what it raises is raised here."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
+        done: Future[T] = Future()
+        done.set_running_or_notify_cancel()  # it runs even if this coroutine is cancelled meanwhile
 
         def job() -> None:
             try:
-                result = work()
+                done.set_result(work())
             except Exception as error:
-                loop.call_soon_threadsafe(_set_error, done, error)
-            else:
-                loop.call_soon_threadsafe(_set_result, done, result)
+                done.set_exception(error)
 
         self._jobs.put(job)
-        return await done
+        return await asyncio.wrap_future(done)
 
     def work_until(self, over: Future[Any]) -> None:
         over.add_done_callback(lambda _: self._jobs.put(None))
@@ -50,18 +48,18 @@ class CallerThreadQueue:
 
 
 def run(main: Callable[[CallerThreadQueue], Coroutine[Any, Any, T]]) -> T:
-    """What the coroutine `main(desk)` returns. An interrupt (Ctrl-C) cancels it and waits until it has ended."""
-    desk, ended = CallerThreadQueue(), threading.Event()
+    """What the coroutine `main(caller)` returns. An interrupt (Ctrl-C) cancels it and waits until it has ended."""
+    caller, ended = CallerThreadQueue(), threading.Event()
 
     async def whole() -> T:
         try:
-            return await main(desk)
+            return await main(caller)
         finally:
             ended.set()
 
     future = asyncio.run_coroutine_threadsafe(whole(), the_loop())
     try:
-        desk.work_until(future)
+        caller.work_until(future)
         return future.result()
     except BaseException:
         if not future.done():
@@ -80,13 +78,3 @@ def the_loop() -> asyncio.AbstractEventLoop:
             _RUNNING[os.getpid()] = loop
             threading.Thread(target=loop.run_forever, name="omniopd-teachers", daemon=True).start()
         return loop
-
-
-def _set_result(done: asyncio.Future[T], result: T) -> None:
-    if not done.done():
-        done.set_result(result)
-
-
-def _set_error(done: asyncio.Future[Any], error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)

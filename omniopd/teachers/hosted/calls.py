@@ -1,6 +1,6 @@
 """A provider's texts are bought call by call: what a call will cost at most, what came of it, and who watches.
 
-The seam between whoever sends (`hosted.py`) and the wrappers around it (`cached.py`, `budget.py`), which need more than
+The seam between whoever sends (`fetch.py`) and the wrappers around it (cache and budget), which need more than
 whole requests: an answer that brought a part of the texts is paid for, and so is one that was thrown away.
 """
 
@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 from omniopd.types import ContinuationRequest, Continuations, Usage
 
 OnResult = Callable[[int, Continuations], None]
+BUDGET = "budget"  # the problem of a request that there was no money for
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ class Outcome:
     exact: bool = True
     unsure: bool = False
 
+    @property
+    def served_name(self) -> str:
+        """The served model as records show it, with the fingerprint of the system where the provider gives one."""
+        return f"{self.served_model} ({self.fingerprint})" if self.fingerprint else self.served_model
+
 
 class Admission(Enum):
     """Whether a call may be sent: now, perhaps when another one is over, or not at all."""
@@ -87,7 +93,7 @@ class ObservableTeacher(Protocol):
     """A teacher whose calls can be watched one by one."""
 
     def fetch(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: CallObserver | None
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
     ) -> list[Continuations]: ...
 
 

@@ -11,7 +11,7 @@ import urllib.request
 from urllib.parse import urlsplit
 
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.teachers.hosted.transport import prepare
+from omniopd.teachers.hosted.guard import prepare
 
 PATIENCE_S = 5.0
 # Where calls go that no address is given for; litellm tells those of other providers.

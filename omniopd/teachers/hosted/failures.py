@@ -1,6 +1,6 @@
 """Why a call brought no reply, from what the network saw and what litellm raised: a kind, and the provider's own words.
 
-Knows statuses and the ways in which providers write an error; who tries again is `buying.py`. No message made here
+Knows statuses and the ways in which providers write an error; who tries again is `retry.py`. No message made here
 holds a key.
 """
 

@@ -1,69 +1,32 @@
-"""The texts of one request, bought call by call: sent again after failures, drawn again where a text is none.
+"""The loop that owns one batch of a hosted teacher: every call of every request until all is answered or time is up.
 
-    a failure (429, 5xx, a lost or silent connection, an unreadable answer)   the same draws again, after a pause
-    no text, a text that was broken off or whose end nobody knows, a refusal, a preamble, an echo up to the limit of
-    tokens, a text without the thought that led to it, another model's answer that draw again, a few times
-    fewer texts than asked for                                                the missing draws
-
-A draw keeps its number and its seed through failures, so that faults change no text. Knows no event but its own calls;
-what all requests of a teacher share is `BatchContext`'s.
+Who may send is the observer's word and the pacer's, what is sent again `retry.py`'s, what a call holds `endpoint.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from omniopd.errors import TeacherError
-from omniopd.teachers.handover import Handover, ParsedText, ProviderRequest
-from omniopd.teachers.hosted.calls import Call, Outcome, Sample
-from omniopd.teachers.hosted.finish import BROKEN, REFUSED, STOP, UNSAID
-from omniopd.teachers.hosted.transport import FOR_ALL, RATE_LIMITED, Choice, Failure, Reply
-from omniopd.types import HALF_CHARACTER, Usage
+from omniopd.teachers.handover.base import UnsupportedRequest
+from omniopd.teachers.hosted.background import CallerThreadQueue
+from omniopd.teachers.hosted.calls import BUDGET, Admission, Call, CallObserver, OnResult, Outcome, Sample
+from omniopd.teachers.hosted.choices import ECHO, NO_TEXT, OTHER_MODEL, by_number, parsed_choice
+from omniopd.teachers.hosted.endpoint import Endpoint, SampleBatch
+from omniopd.teachers.hosted.failures import FOR_ALL, Failure
+from omniopd.teachers.hosted.finish import STOP
+from omniopd.teachers.hosted.retry import Attempts, RetryPolicy
+from omniopd.teachers.hosted.transport import Reply
+from omniopd.teachers.spending.usage import billed
+from omniopd.types import ContinuationRequest, Continuations, Usage
 
-NO_TEXT, THINKING_ONLY, REFUSAL, OTHER_MODEL = "no text", "thinking only", "refusal", "other model"
-THOUGHT_REMOVED, ECHO = "thought removed", "echo"
-BUDGET, DEADLINE = "budget", "deadline"
-LONGEST_WAIT_S = 60.0  # that a look at a teacher, which has no deadline, waits because a provider says so
-_LAST_SEED = 2**31 - 1
-_RESEED_STRIDE = 1_000_003
-# A provider's slip, not the model's word: the same draw is asked for again.
-_GLITCHES = (NO_TEXT, THINKING_ONLY, OTHER_MODEL, HALF_CHARACTER, BROKEN, UNSAID)
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often and how long a draw is tried. `attempts` counts calls in a row that brought nothing, `redraws` texts
-    that were none; a provider that says when to come back (429) is asked again `rate_limits` times. Seconds."""
-
-    attempts: int = 12
-    redraws: int = 6
-    rate_limits: int = 100
-    pause_s: float = 0.5
-    longest_pause_s: float = 30.0
-
-    def pause(self, failures: int, retry_after_s: float | None, chance: random.Random) -> float:
-        """Exponential with jitter, and never before the provider's own word."""
-        own = min(self.longest_pause_s, self.pause_s * 2 ** max(failures - 1, 0)) * chance.uniform(0.5, 1.0)
-        if retry_after_s is None:
-            return own
-        return retry_after_s + min(own, 0.1 + 0.1 * retry_after_s)
-
-
-@dataclass(frozen=True, slots=True)
-class SampleBatch:
-    """What is bought together: some draws of a request, how they are asked for, and the seed of draw 0."""
-
-    request: int
-    asked: ProviderRequest
-    numbers: tuple[int, ...]
-    seed: int
-    max_tokens: int
-    most_samples: int
+DEADLINE = "deadline"
+_POLL_S, _TURN_S = 0.5, 0.02
 
 
 @dataclass(slots=True)
@@ -78,215 +41,220 @@ class FetchState:
     exact: bool = True
 
 
-class BatchContext(Protocol):
-    """Where pieces are bought: what all requests of a batch share."""
+class Fetch:
+    """One batch. `on_result` and nothing else runs in the thread of `caller`."""
 
-    @property
-    def handover(self) -> Handover: ...
+    def __init__(
+        self, endpoint: Endpoint, policy: RetryPolicy, deadline_s: float, requests: Sequence[ContinuationRequest],
+        on_result: OnResult | None, observer: CallObserver | None, caller: CallerThreadQueue,
+    ) -> None:  # fmt: skip
+        self.endpoint, self.policy, self.requests = endpoint, policy, requests
+        self.on_result, self.observer, self.caller = on_result, observer, caller
+        self.deadline = time.monotonic() + deadline_s
+        self._answers: list[Continuations | None] = [None] * len(requests)
+        self._chance = random.Random()  # pauses only: a run's own generators stay as they are
+        self._failed = False
+        self._writing: set[asyncio.Future[None]] = set()
+        self._freed, self._door, self._turn = asyncio.Event(), asyncio.Lock(), time.monotonic()
 
-    @property
-    def patience(self) -> RetryPolicy: ...
+    async def answers(self) -> list[Continuations | None]:
+        """One for each request. Raises TeacherError where no request can succeed."""
+        tasks = [asyncio.ensure_future(self._answer(index)) for index in range(len(self.requests))]
+        try:
+            done, late = await asyncio.wait(tasks, timeout=self._left_s(), return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+            await _end(late)
+            for task in late:
+                if not task.cancelled():
+                    task.result()
+            for index, answer in enumerate(self._answers):
+                if answer is None:  # given up before it had begun
+                    await self._settle(index, FetchState())
+        finally:
+            await _end(tasks)
+            # The observer hears of everything that was answered before the batch is over.
+            await asyncio.gather(*self._writing, return_exceptions=True)
+        return self._answers
 
-    @property
-    def chance(self) -> random.Random: ...
+    async def _answer(self, index: int) -> None:
+        state = FetchState()
+        try:
+            batches = self.endpoint.sample_batches(index, self.requests[index])
+        except UnsupportedRequest as refused:
+            state.problem = refused.reason
+        else:
+            state.exact = all(batch.rendered.exact for batch in batches)
+            tasks = [asyncio.ensure_future(self._draw(batch, state)) for batch in batches]
+            try:
+                try:
+                    await asyncio.gather(*tasks)
+                finally:
+                    await _end(tasks)
+            except asyncio.CancelledError:
+                if self._left_s() > 0:
+                    raise
+                state.problem = state.problem or DEADLINE
+        await self._settle(index, state)
 
-    @property
-    def takes_seed(self) -> bool: ...
+    async def _settle(self, index: int, state: FetchState) -> None:
+        request = self.requests[index]
+        numbers = range(request.first_sample, request.first_sample + request.samples)
+        draws = [state.draws[n] for n in numbers if n in state.draws]
+        answer = self._answers[index] = Continuations(
+            texts=tuple(draw.text for draw in draws),
+            stopped=tuple(draw.stopped for draw in draws),
+            usage=state.usage,
+            problem=None if len(draws) == request.samples else state.problem or DEADLINE,
+            served_model=state.served or self.endpoint.served_model,
+            handover=self.endpoint.handover.name,
+            exact=state.exact,
+            echoes=sum(state.echoes.values()),
+        )
+        if (on_result := self.on_result) is not None:
+            with self._stopping_all():
+                await self.caller.do(lambda: on_result(index, answer))
 
-    def slot(self) -> AbstractAsyncContextManager[object]:
-        """The place of one call in flight."""
-        ...
-
-    def call_for(self, piece: SampleBatch, samples: int) -> Call: ...
-
-    async def may_send(self, call: Call) -> bool:
-        """Waits until the call may be sent; False where it never may, for want of money."""
-        ...
-
-    async def in_turn(self, piece: SampleBatch, samples: int) -> None:
-        """Waits until the call may go out, as far as limits per minute say."""
-        ...
-
-    async def send(self, piece: SampleBatch, seed: int | None, samples: int) -> Reply | Failure: ...
-
-    def unsent(self, call: Call) -> None:
-        """Reports a call that got leave and was never sent."""
-        ...
-
-    async def over(self, call: Call, outcome: Outcome) -> None:
-        """Reports a call; returns when whoever watches has written it down."""
-        ...
-
-    def recognise(self, reply: Reply, again: bool) -> bool:
-        """False for the answer of another model than before; TeacherError if that happens `again`."""
-        ...
-
-    def billed(self, reply: Reply, call: Call) -> tuple[Usage, bool]:
-        """What a reply costs, and whether that is the most its call can cost, since nobody knows better."""
-        ...
-
-    def left_s(self) -> float:
-        """Seconds until the batch's deadline."""
-        ...
-
-
-async def buy_piece(piece: SampleBatch, counter: BatchContext, bought: FetchState) -> None:
-    """Fills `bought` with the piece's draws, or says why not. Raises TeacherError where no request can succeed."""
-    redraws, reseeds = dict.fromkeys(piece.numbers, 0), dict.fromkeys(piece.numbers, 0)
-    failures = rate_limits = 0
-    while wanted := [n for n in piece.numbers if n not in bought.draws]:
-        run = _together(wanted, reseeds, piece.most_samples)
-        if bought.problem is not None:
-            return  # another piece of the request has failed for good
-        async with counter.slot():
-            call = counter.call_for(piece, len(run))
-            if not await counter.may_send(call):
-                bought.problem = BUDGET
-                return
-            reply = await _one_call(piece, counter, call, run, reseeds[run[0]], bought)
-        if isinstance(reply, Failure):
-            if reply.is_final:
-                if reply.reason in FOR_ALL:
-                    raise TeacherError(f"the teacher {call.model!r} answers {reply.reason}: {reply.said}")
-                bought.problem = str(reply)
-                return
-            limited = reply.reason == RATE_LIMITED
-            rate_limits, failures = rate_limits + limited, failures + (not limited)
-            if failures >= counter.patience.attempts or rate_limits >= counter.patience.rate_limits:
-                bought.problem = str(reply)
-                return
-            pause = counter.patience.pause(failures + rate_limits, reply.retry_after_s, counter.chance)
-            if pause > counter.left_s():
-                bought.problem = str(reply)
+    async def _draw(self, batch: SampleBatch, state: FetchState) -> None:
+        """Fills `state` with the batch's draws, or says why not. Raises TeacherError where no request can succeed."""
+        attempts = Attempts(self.policy, batch.numbers, self._chance)
+        while run := attempts.next_call(state.draws, batch.most_samples):
+            if state.problem is not None:
+                return  # another batch of the request has failed for good
+            async with self.endpoint.slots():
+                call = self.endpoint.call_for(batch, len(run))
+                if not await self._is_admitted(call):
+                    state.problem = BUDGET
+                    return
+                reply = await self._one_call(batch, call, run, attempts.seed(batch.seed, run[0]), state)
+            if not isinstance(reply, Failure):
+                state.problem = attempts.after_reply(any(n in state.draws for n in run), reply) or state.problem
+                continue
+            if reply.reason in FOR_ALL:
+                raise TeacherError(f"the teacher {call.model!r} answers {reply.reason}: {reply.said}")
+            pause = None if reply.is_final else attempts.after_failure(reply, self._left_s())
+            if pause is None:
+                state.problem = str(reply)
                 return
             await asyncio.sleep(pause)
-            continue
-        gained = [n for n in run if n in bought.draws]
-        failures = 0 if gained else failures + 1
-        for number, problem in reply.items():
-            redraws[number] += 1
-            reseeds[number] += problem.partition(":")[0] not in _GLITCHES
-            if redraws[number] >= counter.patience.redraws:
-                bought.problem = problem
-                return
-        if failures >= counter.patience.attempts:
-            bought.problem = NO_TEXT
-            return
 
+    async def _one_call(
+        self, batch: SampleBatch, call: Call, run: Sequence[int], seed: int, state: FetchState
+    ) -> dict[int, str] | Failure:
+        """The problems of the draws that were no continuations, by number; a draw that came short is in neither place.
+        """
+        again = False
+        while True:
+            try:
+                await self._wait_turn(batch, len(run))
+            except asyncio.CancelledError:
+                if self.observer is not None:
+                    self.observer.after(call, Outcome())  # admitted, and never sent
+                    self._freed.set()
+                raise
+            reply = await self.endpoint.send(batch, seed, len(run))
+            if isinstance(reply, Failure):
+                self._failed |= reply.reason in FOR_ALL
+                await self._over(call, Outcome(usage=Usage(calls=1), unsure=reply.unsure))
+                state.usage += Usage(calls=1)
+                return reply
+            try:
+                with self._stopping_all():
+                    if self.endpoint.recognise(reply, again):
+                        break
+            except TeacherError:
+                await self._over(call, self._outcome(batch, call, reply))
+                raise
+            # Asked once more, in the same slot: one stray answer is thrown away, two are another teacher.
+            outcome = self._outcome(batch, call, reply)
+            await self._over(call, outcome)
+            state.usage += outcome.usage
+            if not await self._is_admitted(call):
+                return dict.fromkeys(run, OTHER_MODEL)
+            again = True
+        samples: list[Sample] = []
+        problems: dict[int, str] = {}
+        for number, choice in by_number(run, reply.choices).items():
+            parsed = parsed_choice(choice, reply, batch.rendered, self.endpoint.handover)
+            if parsed.echoed:
+                state.echoes[number] = state.echoes.get(number, 0) + 1
+            if parsed.echoed and choice.finish != STOP:
+                # The repetition took tokens of the limit: the rest may be shorter than the chunk, and would count as
+                # different.
+                problems[number] = ECHO
+            elif parsed.problem is not None:
+                problems[number] = parsed.problem
+            else:
+                samples.append(Sample(number, parsed.text, choice.finish == STOP, state.echoes.get(number, 0)))
+        if not reply.choices:
+            problems = dict.fromkeys(run, NO_TEXT)
+        outcome = self._outcome(batch, call, reply, tuple(samples))
+        await self._over(call, outcome)
+        state.usage += outcome.usage
+        state.served = outcome.served_name
+        state.draws.update({sample.number: sample for sample in samples})
+        return problems
 
-async def _one_call(
-    piece: SampleBatch, counter: BatchContext, call: Call, run: Sequence[int], reseed: int, bought: FetchState
-) -> dict[int, str] | Failure:
-    """The problems of the draws that were no continuations, by number; a draw that came short is in neither place."""
-    seed = draw_seed(piece.seed, run[0], reseed) if counter.takes_seed else None
-    again = False
-    while True:
-        try:
-            await counter.in_turn(piece, len(run))
-        except asyncio.CancelledError:
-            counter.unsent(call)
-            raise
-        reply = await counter.send(piece, seed, len(run))
-        if isinstance(reply, Failure):
-            await counter.over(call, Outcome(usage=Usage(calls=1), unsure=reply.unsure))
-            bought.usage += Usage(calls=1)
-            return reply
-        try:
-            if counter.recognise(reply, again):
+    def _outcome(self, batch: SampleBatch, call: Call, reply: Reply, samples: tuple[Sample, ...] = ()) -> Outcome:
+        usage, unsure = billed(reply.taken, self.endpoint.price, call)
+        return Outcome(
+            samples, usage, reply.served_model, reply.fingerprint, self.endpoint.handover.name, batch.rendered.exact,
+            unsure,
+        )  # fmt: skip
+
+    async def _is_admitted(self, call: Call) -> bool:
+        """Waits until the observer lets the call be sent; False where it never will, for want of money."""
+        while self.observer is not None:
+            admission = self.observer.before(call)
+            if admission is Admission.DENY:
+                return False
+            if admission is Admission.ALLOW:
                 break
-        except TeacherError:
-            await counter.over(call, _outcome(reply, (), counter, call, piece))
+            # Another batch may free money too, and does not tell this one.
+            self._freed.clear()
+            try:
+                await asyncio.wait_for(self._freed.wait(), _POLL_S)
+            except TimeoutError:
+                continue
+        return True
+
+    async def _wait_turn(self, batch: SampleBatch, samples: int) -> None:
+        if self._failed:
+            await asyncio.Future()  # nothing more is sent; the batch is about to be cancelled
+        # A thousand calls that begin in one turn of the loop would keep it from its deadlines for seconds.
+        if time.monotonic() - self._turn > _TURN_S:
+            async with self._door:
+                if time.monotonic() - self._turn > _TURN_S:
+                    await asyncio.sleep(0)
+                    self._turn = time.monotonic()
+        await self.endpoint.wait_turn(batch, samples)
+
+    async def _over(self, call: Call, outcome: Outcome) -> None:
+        """Tells the observer of a call; returns when it has written that down."""
+        if self.observer is None:
+            return
+        with self._stopping_all():
+            if (written := self.observer.after(call, outcome)) is not None:
+                waiting = asyncio.wrap_future(written)
+                self._writing.add(waiting)
+                waiting.add_done_callback(self._writing.discard)
+                await asyncio.shield(waiting)
+        self._freed.set()
+
+    @contextmanager
+    def _stopping_all(self) -> Iterator[None]:
+        """An error inside ends the batch: nothing more is sent."""
+        try:
+            yield
+        except Exception:
+            self._failed = True
             raise
-        # Asked once more, in the same slot: one stray answer is thrown away, two are another teacher.
-        await counter.over(call, _outcome(reply, (), counter, call, piece))
-        bought.usage += counter.billed(reply, call)[0]
-        if not await counter.may_send(call):
-            return dict.fromkeys(run, OTHER_MODEL)
-        again = True
-    good: list[Sample] = []
-    problems: dict[int, str] = {}
-    for number, choice in by_number(run, reply.choices).items():
-        read = _read(choice, reply, piece.asked, counter.handover)
-        if read.echoed:
-            bought.echoes[number] = bought.echoes.get(number, 0) + 1
-        if read.problem is None:
-            good.append(Sample(number, read.text, choice.finish == STOP, bought.echoes.get(number, 0)))
-        else:
-            problems[number] = read.problem
-    if not reply.choices:
-        problems = dict.fromkeys(run, NO_TEXT)
-    outcome = _outcome(reply, tuple(good), counter, call, piece)
-    await counter.over(call, outcome)
-    bought.usage += outcome.usage
-    bought.served = served_name(outcome)
-    bought.draws.update({draw.number: draw for draw in good})
-    return problems
+
+    def _left_s(self) -> float:
+        return max(0.0, self.deadline - time.monotonic())
 
 
-def served_name(outcome: Outcome) -> str:
-    """The served model as records show it, with the fingerprint of the system where the provider gives one."""
-    return f"{outcome.served_model} ({outcome.fingerprint})" if outcome.fingerprint else outcome.served_model
-
-
-def by_number(run: Sequence[int], choices: Sequence[Choice]) -> dict[int, Choice]:
-    """Which draw each text is, by the provider's own count. A text whose number was not asked for, or came before, is
-    nobody's: its draw is asked for again. Without numbers, and for a single draw, the order says it."""
-    if len(run) == 1 or all(choice.index is None for choice in choices):
-        return dict(zip(run, choices, strict=False))
-    found: dict[int, Choice] = {}
-    for choice in choices:
-        if choice.index is not None and 0 <= choice.index < len(run):
-            found.setdefault(run[choice.index], choice)
-    return dict(sorted(found.items()))
-
-
-def unread(choice: Choice, reply: Reply, asked: ProviderRequest, handover: Handover) -> ParsedText | None:
-    """What a text is before its handover reads it: nothing, and why. None for a text that can be read."""
-    if choice.finish == REFUSED:
-        return ParsedText("", REFUSAL)
-    if not choice.text:
-        # A model that ends its turn at once has written an end-of-turn token and nothing else.
-        ended = choice.finish == STOP and not choice.thought and handover.exact and not asked.unsent
-        if ended and 0 < reply.output_tokens <= 3 * len(reply.choices):
-            return ParsedText("")
-        return ParsedText("", THINKING_ONLY if choice.thought else NO_TEXT)
-    if choice.finish in (BROKEN, UNSAID):
-        return ParsedText("", f"{choice.finish}: {choice.word}" if choice.word else choice.finish)
-    if choice.thought and handover.exact:
-        # litellm takes a leading <think>…</think> out of an answer: what is left does not follow the prefix.
-        return ParsedText("", THOUGHT_REMOVED)
-    return None
-
-
-def _read(choice: Choice, reply: Reply, asked: ProviderRequest, handover: Handover) -> ParsedText:
-    nothing = unread(choice, reply, asked, handover)
-    if nothing is not None:
-        return nothing
-    read = handover.read(asked, choice.text or "")
-    if read.echoed and choice.finish != STOP:
-        # The repetition took tokens of the limit: the rest may be shorter than the chunk, and would count as different.
-        return ParsedText("", ECHO, echoed=True)
-    return read
-
-
-def _together(wanted: Sequence[int], reseeds: dict[int, int], most: int) -> list[int]:
-    """The first draws that one call can bring: consecutive numbers with consecutive seeds."""
-    run = [wanted[0]]
-    for number in wanted[1:]:
-        if len(run) == most or number != run[-1] + 1 or reseeds[number] != reseeds[run[0]]:
-            break
-        run.append(number)
-    return run
-
-
-def draw_seed(base: int, number: int, reseed: int) -> int:
-    """The seed of a draw. Choice j of a call counts on from the call's seed, as vLLM does, so that a draw has the same
-    seed in a call of its own. The first redraw repeats it: a filter in front of the model may have changed its mind."""
-    return (base + number + max(0, reseed - 1) * _RESEED_STRIDE) % _LAST_SEED
-
-
-def _outcome(reply: Reply, draws: tuple[Sample, ...], counter: BatchContext, call: Call, piece: SampleBatch) -> Outcome:
-    usage, unsure = counter.billed(reply, call)
-    return Outcome(
-        draws, usage, reply.served_model, reply.fingerprint, counter.handover.name, piece.asked.exact, unsure
-    )
+async def _end(tasks: Iterable[asyncio.Future[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,12 +8,15 @@ is watched; other requests of the process pass untouched. Knows no provider and 
 from __future__ import annotations
 
 import functools
+import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+
+from omniopd.errors import ConfigError
 
 ERROR_BYTES = 64 * 1024  # of an error page; the rest is not read
 # Of that, litellm gets the beginning: it searches errors for keys, which takes 12 µs a byte, on the event loop.
@@ -64,7 +67,32 @@ def watching(traffic: Traffic) -> Iterator[None]:
         _CALL.reset(token)
 
 
-def install() -> None:
+def prepare() -> Any:
+    """litellm, imported so that it fetches nothing and prints nothing. Raises ConfigError where it is missing."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    # How many calls are in flight is decided here, not by a pool that lets some of them wait unseen.
+    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT", "65536")
+    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", "65536")
+    try:
+        import litellm
+    except ImportError as error:
+        raise ConfigError("a hosted teacher needs litellm, which is not installed: pip install litellm") from error
+    litellm.suppress_debug_info = True
+    _install()
+    return litellm
+
+
+def knows_provider(model: str, api_base: str = "") -> bool:
+    """Whether litellm would know where to send a model's calls."""
+    litellm = prepare()
+    try:
+        litellm.get_llm_provider(model, api_base=api_base or None)
+    except litellm.BadRequestError:
+        return False
+    return True
+
+
+def _install() -> None:
     """Puts the guard under every client of this process; doing it again changes nothing."""
     import httpx
     from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport

@@ -20,23 +20,19 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from omniopd.config import TeacherConfig
 from omniopd.errors import ConfigError, Refused
-from omniopd.io.redaction import holds_secret, keep, redact
+from omniopd.io.redaction import keep, redact
+from omniopd.teachers.hosted.guard import prepare
 from omniopd.teachers.model_traits import traits_of
-
-if TYPE_CHECKING:
-    from omniopd.teachers.hosted.transport import Reply
 
 SEND_KEYS = "OMNIOPD_SEND_KEYS"
 _FILE = "keys.json"
-_NAME_CHARACTERS = 200
 # Variables that do not begin with their provider's name, and those of which the first that is set counts.
 _VARIABLES = {
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
@@ -98,11 +94,11 @@ def sent_by(model: str, api_base: str | None, key_variable: str | None) -> Sent:
 def sent_by_recipe(teacher: TeacherConfig) -> Sent:
     """The same for a recipe's teacher."""
     traits = traits_of(teacher.model)
-    is_raw = (traits.handover if teacher.handover == "auto" else teacher.handover) == "raw"
     base = teacher.api_base or None
     if base is None and teacher.model.startswith(("hosted_vllm/", "vllm/")):
         base = os.environ.get("HOSTED_VLLM_API_BASE")
-    return sent_by(traits.completion_model if is_raw else teacher.model, base, teacher.key_variable or None)
+    model = traits.completion_model if traits.handover_entry(teacher.handover).completes else teacher.model
+    return sent_by(model, base, teacher.key_variable or None)
 
 
 def require_leave(sent: Sent, model: str) -> Sent:
@@ -272,26 +268,8 @@ def _litellms_host(provider: str) -> str:
 
 @lru_cache(maxsize=256)
 def _of_litellm(model: str, api_base: str | None) -> Any:
-    from omniopd.teachers.hosted.transport import prepare
-
     litellm = prepare()
     try:
         return litellm.get_llm_provider(model, api_base=api_base)
     except Exception:  # an unknown model is somebody else's to name
         return None
-
-
-def without_keys(reply: Reply) -> Reply:
-    """The reply without what was read as a key, should a server have sent it back: such a text is none, and a name is
-    shown as far as it can be."""
-    return replace(
-        reply,
-        choices=tuple(replace(c, text=None) if c.text and holds_secret(c.text) else c for c in reply.choices),
-        served_model=_name(reply.served_model), fingerprint=_name(reply.fingerprint),
-    )  # fmt: skip
-
-
-def _name(said: object) -> str:
-    """A name as a provider gives it, short, in one line, without characters that have no shape."""
-    text = "".join(c for c in str(said or "")[:_NAME_CHARACTERS] if c.isprintable())
-    return redact(text)

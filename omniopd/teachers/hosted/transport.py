@@ -1,13 +1,12 @@
 """One call to a provider through litellm, and what came back: a Reply, or a Failure with its kind.
 
 litellm is a thin transport here: none of its retries, caches, budgets and dropped parameters. Knows one call at a time;
-who retries, waits and counts is `buying.py`. No message made here holds a key.
+who retries, waits and counts is `fetch.py`. No message made here holds a key.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,35 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from omniopd.errors import ConfigError
-from omniopd.io.redaction import redact
-from omniopd.teachers.hosted.failures import (
-    FOR_ALL,
-    NO_ANSWER,
-    RATE_LIMITED,
-    UNGUARDED,
-    UNREADABLE,
-    Failure,
-    failure_of,
-)
+from omniopd.io.redaction import holds_secret, redact
+from omniopd.teachers.hosted.failures import NO_ANSWER, UNGUARDED, UNREADABLE, Failure, failure_of
 from omniopd.teachers.hosted.finish import LENGTH, STOP, UNSAID, Ending, endings, read
-from omniopd.teachers.hosted.guard import Traffic, install, watching
+from omniopd.teachers.hosted.guard import Traffic, prepare, watching
 from omniopd.teachers.hosted.keys import CLOUDS
 from omniopd.teachers.hosted.litellm_executor import building
 from omniopd.teachers.spending.usage import UNTOLD, Taken, read_usage
-
-__all__ = [
-    "FOR_ALL",
-    "RATE_LIMITED",
-    "Choice",
-    "Failure",
-    "Reply",
-    "close_connections",
-    "knows_provider",
-    "prepare",
-    "send",
-    "without_secrets",
-]
 
 # Providers whose requests are built without a look at a disk or a network (credentials of clouds need both).
 _BUILT_AT_ONCE = (
@@ -102,31 +79,6 @@ class Reply:
     def is_counted(self) -> bool:
         """Whether the provider said what it took: a gateway may leave that out, and litellm fills in zeros."""
         return self.taken.is_told
-
-
-def prepare() -> Any:
-    """litellm, imported so that it fetches nothing and prints nothing. Raises ConfigError where it is missing."""
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    # How many calls are in flight is decided here, not by a pool that lets some of them wait unseen.
-    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT", "65536")
-    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", "65536")
-    try:
-        import litellm
-    except ImportError as error:
-        raise ConfigError("a hosted teacher needs litellm, which is not installed: pip install litellm") from error
-    litellm.suppress_debug_info = True
-    install()
-    return litellm
-
-
-def knows_provider(model: str, api_base: str = "") -> bool:
-    """Whether litellm would know where to send a model's calls."""
-    litellm = prepare()
-    try:
-        litellm.get_llm_provider(model, api_base=api_base or None)
-    except litellm.BadRequestError:
-        return False
-    return True
 
 
 async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failure:
@@ -230,3 +182,19 @@ def _choice(choice: Any, end: Ending, used_up: bool, most_characters: int) -> Ch
     is_longer = text is not None and len(text) > most_characters
     kind = LENGTH if (is_longer and end.kind in (STOP, UNSAID)) or (used_up and end.kind == UNSAID) else end.kind
     return Choice(None if text is None else text[:most_characters], kind, thought, end.word, end.index)
+
+
+def without_keys(reply: Reply) -> Reply:
+    """The reply without what was read as a key, should a server have sent it back: such a text is none, and a name is
+    shown as far as it can be."""
+    return replace(
+        reply,
+        choices=tuple(replace(c, text=None) if c.text and holds_secret(c.text) else c for c in reply.choices),
+        served_model=_name(reply.served_model), fingerprint=_name(reply.fingerprint),
+    )  # fmt: skip
+
+
+def _name(said: object) -> str:
+    """A name as a provider gives it, short, in one line, without characters that have no shape."""
+    text = "".join(c for c in str(said or "")[:200] if c.isprintable())
+    return redact(text)

@@ -11,12 +11,12 @@ from typing import Any
 
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import keep
-from omniopd.teachers.handover import ProviderRequest
+from omniopd.teachers.handover.base import Handover, ProviderRequest
 from omniopd.teachers.hosted.keys import require_leave, sent_by
 from omniopd.teachers.model_traits import SERVERS, ModelTraits
 
 
-def sampling(traits: ModelTraits, handover: str, temperature: float, top_p: float) -> dict[str, Any]:
+def sampling(traits: ModelTraits, handover: Handover, temperature: float, top_p: float) -> dict[str, Any]:
     """The sampling parameters that are sent. Raises ConfigError for settings that the model does not take."""
     if temperature < 0 or not 0 < top_p <= 1:
         raise ConfigError(
@@ -29,7 +29,7 @@ def sampling(traits: ModelTraits, handover: str, temperature: float, top_p: floa
                 f"{top_p}: leave both at 1"
             )
         return {}
-    if handover == "raw":
+    if handover.completes:
         return {"temperature": temperature, "top_p": top_p}  # a server's own default need not be 1
     if traits.one_sampling_setting and temperature != 1.0 and top_p != 1.0:
         raise ConfigError(
@@ -50,7 +50,7 @@ def merged(*parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def call_parameters(
     traits: ModelTraits,
-    asked: ProviderRequest,
+    rendered: ProviderRequest,
     *,
     max_tokens: int,
     samples: int,
@@ -60,21 +60,21 @@ def call_parameters(
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """One call as litellm takes it; `more` are sampling and the user's own parameters."""
-    is_raw = asked.prompt is not None
+    is_raw = rendered.prompt is not None
     words = {
         "model": traits.completion_model if is_raw else traits.model,
         "max_tokens": max_tokens,
-        **merged(asked.parameters, more),
+        **merged(rendered.parameters, more),
     }
-    if isinstance(asked.prompt, tuple):
+    if isinstance(rendered.prompt, tuple):
         # The client walks a list of ids one by one, 30 ms for 2000; what is in extra_body takes the place of `prompt`
         # in the request, as it is.
         words["prompt"] = [0]
-        words["extra_body"] = {**words.get("extra_body", {}), "prompt": list(asked.prompt)}
+        words["extra_body"] = {**words.get("extra_body", {}), "prompt": list(rendered.prompt)}
     elif is_raw:
-        words["prompt"] = asked.prompt
+        words["prompt"] = rendered.prompt
     else:
-        words["messages"] = [dict(message) for message in asked.messages or ()]
+        words["messages"] = [dict(message) for message in rendered.messages or ()]
     if seed is not None:
         words["seed"] = seed
     if samples > 1:
@@ -94,11 +94,11 @@ def base_of(parameters: Mapping[str, Any]) -> str | None:
     return parameters.get("api_base") or parameters.get("base_url")
 
 
-def server_address(model: str, handover: str, api_base: str | None) -> str | None:
+def server_address(model: str, completes: bool, api_base: str | None) -> str | None:
     """Where calls go if not to the provider. Raises ConfigError for a server of one's own without an address."""
     if api_base is None and model.startswith(("hosted_vllm/", "vllm/")):
         api_base = os.environ.get("HOSTED_VLLM_API_BASE")
-    if handover == "raw" and api_base is None and model.startswith(SERVERS):
+    if completes and api_base is None and model.startswith(SERVERS):
         raise ConfigError(
             f"the teacher {model!r} is a server of your own: give its address as api_base (teacher.api_base), such as "
             '"http://127.0.0.1:8000/v1"'
@@ -106,14 +106,15 @@ def server_address(model: str, handover: str, api_base: str | None) -> str | Non
     return api_base
 
 
-def most_tokens(asked: ProviderRequest) -> int:
+def most_tokens(rendered: ProviderRequest) -> int:
     """More than the provider can count: a token of text is a byte at least, and each turn has a few of its own."""
-    if isinstance(asked.prompt, tuple):
-        return len(asked.prompt) + 8
-    texts = [asked.prompt] if isinstance(asked.prompt, str) else [str(m.get("content")) for m in asked.messages or ()]
+    if isinstance(rendered.prompt, tuple):
+        return len(rendered.prompt) + 8
+    messages = [str(message.get("content")) for message in rendered.messages or ()]
+    texts = messages if rendered.prompt is None else [rendered.prompt]
     return sum(len(text.encode()) + 32 for text in texts) + 64
 
 
-def likely_tokens(asked: ProviderRequest) -> int:
+def likely_tokens(rendered: ProviderRequest) -> int:
     """A guess: four bytes a token."""
-    return len(asked.prompt) if isinstance(asked.prompt, tuple) else most_tokens(asked) // 4
+    return len(rendered.prompt) if isinstance(rendered.prompt, tuple) else most_tokens(rendered) // 4

@@ -19,6 +19,7 @@ from omniopd.io.units import dollars
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.identity import identity_of
 from omniopd.teachers.hosted.calls import (
+    BUDGET,
     Admission,
     Call,
     CallObserver,
@@ -27,7 +28,6 @@ from omniopd.teachers.hosted.calls import (
     OnResult,
     Outcome,
 )
-from omniopd.teachers.hosted.fetch import BUDGET
 from omniopd.teachers.spending.ledger import Ledger, Spend
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
@@ -90,10 +90,10 @@ class BudgetedTeacher:
         return self.fetch(requests, on_result, None)
 
     def fetch(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, watcher: CallObserver | None
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
     ) -> list[Continuations]:
-        """The same, with every call shown to `watcher`."""
-        cashier = _BudgetObserver(self, watcher)
+        """The same, with every call shown to `observer`."""
+        cashier = _BudgetObserver(self, observer)
 
         def told(index: int, answer: Continuations) -> None:
             if answer.cached:
@@ -134,10 +134,10 @@ class BudgetedTeacher:
 
 
 class _BudgetObserver:
-    """The watcher of one batch: sets aside, settles, and counts as spent what was left without an answer."""
+    """The observer of one batch: sets aside, settles, and counts as spent what was left without an answer."""
 
-    def __init__(self, budget: BudgetedTeacher, watcher: CallObserver | None) -> None:
-        self.budget, self.watcher = budget, watcher
+    def __init__(self, budget: BudgetedTeacher, observer: CallObserver | None) -> None:
+        self.budget, self.observer = budget, observer
         self._lock = threading.Lock()
         self._set_aside: dict[int, tuple[Call, str]] = {}
 
@@ -145,7 +145,7 @@ class _BudgetObserver:
         found = self.budget.set_aside(call)
         if isinstance(found, Admission):
             return found
-        outer = Admission.ALLOW if self.watcher is None else self.watcher.before(call)
+        outer = Admission.ALLOW if self.observer is None else self.observer.before(call)
         if outer is not Admission.ALLOW:
             self.budget._ledger.settle(found, Usage())
             return outer
@@ -158,7 +158,7 @@ class _BudgetObserver:
             _, number = self._set_aside.pop(id(call), (call, ""))
         if number:
             self.budget._ledger.settle(number, outcome.usage, outcome.unsure)
-        return None if self.watcher is None else self.watcher.after(call, outcome)
+        return None if self.observer is None else self.observer.after(call, outcome)
 
     def close(self) -> None:
         """Calls that were cut off by a deadline or an error."""

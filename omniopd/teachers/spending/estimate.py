@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from omniopd.config import Recipe
+from omniopd.config import METHODS, Recipe
 from omniopd.errors import Refused
 from omniopd.io.units import dollars, duration
 from omniopd.method.controls import CONTROLS
@@ -110,10 +110,11 @@ def _loads(
     teacher."""
     training, audit, longest = recipe.training, recipe.audit, recipe.student.max_tokens
     left = max(0, training.steps - done)
-    if recipe.method == "sft":
-        return [_Load(1, left * training.rollouts, before, longest + extra_output)]
-    if recipe.method not in ("omniopd", "continuations"):
+    cost = METHODS[recipe.method].cost
+    if cost == "nothing":
         return []  # a grader's word, or logits: no teacher is asked for text
+    if cost == "answers":
+        return [_Load(1, left * training.rollouts, before, longest + extra_output)]
     forks = min(audit.forks, longest // audit.chunk_tokens)
     drawn = teacher_tokens(audit.chunk_tokens, recipe.teacher.tokens_per_student_token)
     calls, rest = divmod(audit.samples, per_call)

@@ -10,20 +10,21 @@ from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
 from omniopd.errors import ConfigError
-from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.token_text import decode
+from omniopd.tasks.rows import require_answers
 from omniopd.tasks.safe_grade import safe_grade
 from omniopd.training.checks.architecture import check_architecture
-from omniopd.training.checks.preflight import hold_still
+from omniopd.training.checks.preflight import check_prompt_count, hold_still
+from omniopd.training.data import as_rows
+from omniopd.training.parts import TrainerParts
 from omniopd.training.reference import adapter_off_is_start
+from omniopd.training.settings import run_settings, sampling_settings
+from omniopd.training.step_log import StepLog
 from omniopd.training.trl.atomic_checkpoints import AtomicCheckpointMixin
 from omniopd.training.trl.learning import LearnsSomething
 from omniopd.training.trl.own_draws import OwnDraws
-from omniopd.training.trl.seeding import seed_global_generators
 from omniopd.training.trl.token_means import TokenMeans
 from omniopd.types import Prompt, Task
-
-__all__ = ["GRPOConfig", "GraderTrainer", "grader_reward"]
 
 
 class GraderTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixin, GRPOTrainer):
@@ -48,18 +49,26 @@ class GraderTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixin
     def _why(self) -> str:
         return "no two answers of a group were rewarded differently: take easier prompts, or a better student"
 
-    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        # TRL would read special tokens out of a prompt's text.
-        if prompts and isinstance(prompts[0], list) and not self.chat_template_kwargs:
-            return [prompt_ids(self.processing_class, messages) for messages in prompts], None, {}
-        return super()._tokenize_prompts(prompts)
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        step, rank = self.state.global_step, self.accelerator.process_index
-        seed_global_generators("sampling", self.args.seed, step, rank)
-        output = super()._generate_and_score_completions(inputs)
-        seed_global_generators("shuffle", self.args.seed, step, rank)
-        return output
+def build(parts: TrainerParts) -> GraderTrainer:
+    """The trainer of the method "grpo"."""
+    recipe, failures = parts.recipe, Counter[str]()
+    require_answers(parts.task, parts.prompts, 'method "grpo"')
+    args = GRPOConfig(
+        **run_settings(recipe, parts.output),
+        **sampling_settings(recipe),
+        num_generations=recipe.training.group,
+        beta=recipe.objective.anchor_weight,
+        disable_dropout=True,
+    )
+    check_prompt_count(parts.prompts, args.generation_batch_size // args.num_generations)
+    return GraderTrainer(
+        reward_funcs=[grader_reward(parts.task, parts.tokenizer, failures)],
+        args=args,
+        train_dataset=as_rows(parts.prompts),
+        callbacks=[StepLog(parts.recorder, failures=failures)],
+        **parts.student,
+    )
 
 
 def grader_reward(

@@ -6,21 +6,20 @@ OmniOPD's has rollouts. Answers become tokens here, so that no special token is 
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from omniopd.errors import TeacherError
 from omniopd.models.text.chat import prompt_ids, text_ids
-from omniopd.records import StepRecord
 from omniopd.teachers.asking import ask
 from omniopd.teachers.handover.thinking import ends_in_open_thought
 from omniopd.training.checks.architecture import check_architecture
-from omniopd.training.recording import Recorder
+from omniopd.training.parts import TrainerParts
+from omniopd.training.settings import run_settings
+from omniopd.training.step_log import StepLog
 from omniopd.training.trl.atomic_checkpoints import AtomicCheckpointMixin
 from omniopd.training.trl.learning import LearnsSomething
 from omniopd.training.trl.token_means import TokenMeans
@@ -28,9 +27,6 @@ from omniopd.types import ContinuationRequest, Prompt, Teacher, Usage
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-__all__ = ["SFTConfig", "StepLog", "TeacherAnswersTrainer", "teacher_answers"]
-
 
 class TeacherAnswersTrainer(TokenMeans, LearnsSomething, AtomicCheckpointMixin, SFTTrainer):
     """TRL's `SFTTrainer` with whole checkpoints."""
@@ -44,6 +40,18 @@ class TeacherAnswersTrainer(TokenMeans, LearnsSomething, AtomicCheckpointMixin, 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)
         self.refuse_idle(logs)
+
+
+def build(parts: TrainerParts) -> TeacherAnswersTrainer:
+    """The trainer of the method "sft"."""
+    recipe = parts.recipe
+    answers = recipe.training.steps * recipe.training.rollouts
+    rows, asked = teacher_answers(
+        parts.prompts, parts.teacher, parts.tokenizer, answers, recipe.student.max_tokens, recipe.seed
+    )
+    args = SFTConfig(**run_settings(recipe, parts.output), max_length=None, packing=False)
+    callbacks = [StepLog(parts.recorder, asked)]
+    return TeacherAnswersTrainer(args=args, train_dataset=rows, callbacks=callbacks, **parts.student)
 
 
 def teacher_answers(
@@ -83,38 +91,3 @@ def teacher_answers(
             after = [*after, tokenizer.eos_token_id]
         rows.append({"input_ids": [*before, *after], "labels": [-100] * len(before) + list(after)})
     return Dataset.from_list(rows), usage
-
-
-class StepLog(TrainerCallback):
-    """What a TRL trainer logs, as the records of a run; `asked` is what the teacher took before the first step, and
-    `failures` what somebody else counts during a step."""
-
-    def __init__(
-        self, recorder: Recorder | None, asked: Usage | None = None, failures: Counter[str] | None = None
-    ) -> None:
-        self._recorder, self._asked, self._since = recorder, asked or Usage(), time.perf_counter()
-        self._failures = Counter[str]() if failures is None else failures
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._since = time.perf_counter()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if self._recorder is None or not state.is_world_process_zero or logs is None or "loss" not in logs:
-            return
-        asked = self._asked if state.global_step == 1 else Usage()
-        loss, failures = float(logs["loss"]), dict(self._failures)
-        self._failures.clear()
-        self._recorder.append(
-            StepRecord(
-                step=state.global_step,
-                loss=loss,
-                chunk_loss=loss,
-                anchor_loss=0.0,
-                metrics={name: value for name, value in logs.items() if isinstance(value, int | float)},
-                failures=failures,
-                input_tokens=asked.input_tokens,
-                output_tokens=asked.output_tokens,
-                cost_usd=asked.cost_usd,
-                seconds={"step": time.perf_counter() - self._since},
-            )
-        )

@@ -14,27 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import DistillationTrainer
 
 from omniopd.errors import ConfigError
-from omniopd.records import StepRecord
 from omniopd.training.arguments import OmniOPDConfig
-from omniopd.training.checks.preflight import check_run, hold_still
-from omniopd.training.data import as_dataset
-from omniopd.training.probes import Probes
-from omniopd.training.recording import rollout_records
-from omniopd.training.rollouts import as_prompts
+from omniopd.training.checks.preflight import check_run
+from omniopd.training.on_policy import OnPolicyTrainer, StepTotals
+from omniopd.training.parts import TrainerParts
+from omniopd.training.recording import Recorder
 from omniopd.training.statistics import LossSums
-from omniopd.training.stopwatch import Stopwatch, with_rest
-from omniopd.training.trainer import OmniOPDTrainer, Recorder
-from omniopd.types import AuditedRollout, Prompt
+from omniopd.types import AuditedRollout, Prompt, Usage
 
 REVERSE_KL = 1.0  # TRL's `beta`: 0 is KL(teacher‖student), 1 is KL(student‖teacher)
 # Under any of these names TRL finds a factor that multiplies a model's logits.
 _SCALES = ("output_multiplier", "lm_head_multiplier", "logits_scaling")
 
 
-class WhiteBoxTrainer(OmniOPDTrainer):
+class WhiteBoxTrainer(OnPolicyTrainer):
     """TRL's `DistillationTrainer` with the seeding, the checkpoints and the records of `OmniOPDTrainer`.
 
     Args, beside those of `OmniOPDTrainer`:
@@ -57,89 +52,52 @@ class WhiteBoxTrainer(OmniOPDTrainer):
         teacher_temperature: float = 1.0,
         probes: Sequence[Prompt] = (),
     ) -> None:
-        train_dataset = as_dataset(train_dataset)
-        check_run(model, processing_class, args, train_dataset, adapter=peft_config is not None)
-        self.recorder = recorder
-        self.probes = Probes(probes, ask=False)
-        self.stopwatch = Stopwatch()
-        self.tokenizer = processing_class
-        self._loss_sums = LossSums()
-        self._audited: list[AuditedRollout] = []
-        self._own = {}
-        self._teacher_read = 0  # tokens of this process since the last step was logged
-        self._anchor_kl: dict[int, Tensor] = {}
+        train_dataset = check_run(model, processing_class, args, train_dataset, adapter=peft_config is not None)
+        teacher = with_temperature(teacher_model, teacher_temperature)
         args.beta = REVERSE_KL
-        # OmniOPDTrainer's own would build a reference and a text teacher.
-        DistillationTrainer.__init__(
-            self,
-            model=model,
-            teacher_model=with_temperature(teacher_model, teacher_temperature),
-            args=args,
-            train_dataset=train_dataset,
-            processing_class=processing_class,
+        self._teacher_read = 0  # tokens of this process since the last step was logged
+        super().__init__(
+            model,
+            teacher,
+            args,
+            train_dataset,
+            processing_class,
+            recorder,
+            probes,
             callbacks=callbacks,
             peft_config=peft_config,
         )
-        hold_still(self.model, args)
 
-    def _audit_batch(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
+    def _set_targets(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
         """Nobody is asked. Where the rollouts are to be recorded, they are scored as OmniOPD's are."""
-        lengths = self._gathered(output["completion_mask"].sum(-1).tolist())
+        mask = output["completion_mask"]
+        lengths = self._gathered(mask.sum(-1).tolist())
         self._metrics["train"]["length/mean"].append(sum(lengths) / len(lengths))
         # Its forward reads every answer once, with its prompt.
-        self._teacher_read += int(output["prompt_mask"].sum() + output["completion_mask"].sum())
-        self._own = {}
-        if self._records_rollouts(step + 1):
-            with self.stopwatch.phase("scoring"):
-                rollouts = self._scored_rollouts(output, as_prompts(inputs))
-            first = self.accelerator.process_index * len(rollouts)
-            self._own = {first + i: (AuditedRollout(r, ()), []) for i, r in enumerate(rollouts)}
+        self._teacher_read += int(output["prompt_mask"].sum() + mask.sum())
+        rollouts = self._scored_rollouts(output, inputs) if self._records_rollouts(step + 1) else []
+        self._keep([AuditedRollout(r, ()) for r in rollouts], [[] for _ in rollouts], mask.device)
 
     def _compute_loss(
         self, unwrapped_student: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         with self.stopwatch.phase("loss"), self.accelerator.autocast():
-            made = DistillationTrainer._compute_loss(self, unwrapped_student, inputs, num_items_in_batch)
+            made: tuple[Tensor, Tensor, Tensor] = super()._compute_loss(unwrapped_student, inputs, num_items_in_batch)
         # Each process's part of the batch's mean, as OmniOPD's sums are parts of one constant.
         self._loss_sums.add(divergence=made[0].detach() / self.accelerator.num_processes)
         return made
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        is_step = self.model.training and "loss" in logs
-        super(OmniOPDTrainer, self).log(logs, start_time)  # not of audits, of which it has none
-        if is_step and self.recorder is not None:
-            self._record_step(logs)
-        if is_step:
-            self.refuse_idle(logs)
-
-    def _record_step(self, logs: dict[str, float]) -> None:
-        step = self.state.global_step
-        sums = LossSums.joined(self._gathered([self._loss_sums]))
-        read = sum(self._gathered([self._teacher_read]))
-        self._loss_sums, self._teacher_read = LossSums(), 0
-        seconds = with_rest(self.stopwatch.take(), logs.get("step_time"))
-        records = []
-        if self._records_rollouts(step):
-            records = self._gathered(rollout_records(step, self._own, {}, 0.0, self._tokenizer))
-        if not self.accelerator.is_main_process:
-            return
-        divergence = sums.sums["divergence"]
-        metrics = {k: v for k, v in logs.items() if isinstance(v, int | float)}
+    def _totals(self, seconds: dict[str, float]) -> StepTotals:
+        divergence = LossSums.joined(self._gathered([self._loss_sums])).sums["divergence"]
+        read, self._teacher_read = sum(self._gathered([self._teacher_read])), 0
         # All of the loss is on response tokens, none of it an anchor.
-        self.recorder.append(
-            StepRecord(
-                step,
-                divergence,
-                chunk_loss=divergence,
-                anchor_loss=0.0,
-                metrics=metrics,
-                input_tokens=read,
-                seconds=seconds,
-            )
-        )
-        if records:
-            records += self.probes.records(step, len(records), 0.0, self._tokenizer)
-            self.recorder.write_rollouts(step, records)
+        return StepTotals(divergence, divergence, 0.0, Usage(input_tokens=read))
+
+
+def build(parts: TrainerParts) -> WhiteBoxTrainer:
+    """The trainer of the method "white_box"."""
+    temperature = parts.recipe.teacher.temperature
+    return WhiteBoxTrainer(teacher_model=parts.teacher.model, teacher_temperature=temperature, **parts.on_policy)
 
 
 def with_temperature(teacher: PreTrainedModel, temperature: float) -> PreTrainedModel:

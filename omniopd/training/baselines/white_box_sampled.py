@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from omniopd.errors import ConfigError
+from omniopd.models.architecture.reading import way_of
 from omniopd.models.batching import target_batch
 from omniopd.models.score import score
 from omniopd.teachers.local import LocalTeacher
-from omniopd.training.rollouts import as_prompts
+from omniopd.training.parts import TrainerParts
 from omniopd.training.trainer import OmniOPDTrainer
 from omniopd.types import AuditedRollout, Rollout, Usage
 
@@ -29,24 +30,18 @@ class SampledTokenTrainer(OmniOPDTrainer):
 
     _name = "white-box OPD, sampled token"
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.probes.ask = False  # its texts are not what is learnt from
-
-    def _audit_batch(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
-        with self.stopwatch.phase("scoring"):
-            rollouts = self._scored_rollouts(output, as_prompts(inputs))
+    def _set_targets(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
+        rollouts = self._scored_rollouts(output, inputs)
         with self.stopwatch.phase("teacher"):
             weights = self._log_ratios(rollouts)
         mask = output["completion_mask"].bool()
-        batch = target_batch([AuditedRollout(r, ()) for r in rollouts], [], mask).tensors()
+        own = [AuditedRollout(r, ()) for r in rollouts]
+        batch = target_batch(own, [], mask).tensors()
         batch["weights"] = padded_rows(weights, mask)
         batch["audited"], batch["anchored"] = mask.clone(), torch.zeros_like(mask)
         output.update(batch)
-        first = self.accelerator.process_index * len(rollouts)
-        output["row_id"] = torch.arange(first, first + len(rollouts), device=mask.device)
-        self._own = {first + i: (AuditedRollout(r, ()), []) for i, r in enumerate(rollouts)}
-        self._audited, self._anchor_kl = [AuditedRollout(r, ()) for r in self._gathered(rollouts)], {}
+        output["row_id"] = self._keep(own, [[] for _ in own], mask.device)
+        self._audited = self._gathered(own)
         everything = torch.tensor(self._gathered(torch.cat(weights).tolist()))
         lengths = self._gathered([*map(len, rollouts)])
         metrics = self._metrics["train"]
@@ -54,6 +49,9 @@ class SampledTokenTrainer(OmniOPDTrainer):
         metrics["target/mean"].append(float(everything.mean()))
         metrics["target/std"].append(float(everything.std()))
         metrics["target/negative_share"].append(float((everything < 0).float().mean()))
+
+    def _audit_probes(self, rollouts: list[Rollout], first_row: int) -> list[AuditedRollout]:
+        return [AuditedRollout(rollout, ()) for rollout in rollouts]  # its texts are not what is learnt from
 
     def _spent(self, audited: list[AuditedRollout]) -> Usage:
         """The teacher reads every answer once, with its prompt, and writes nothing."""
@@ -67,6 +65,12 @@ class SampledTokenTrainer(OmniOPDTrainer):
             )
         theirs = score(self.teacher.model, self._tokenizer, rollouts, temperature=self.teacher.temperature)
         return [teacher.logprobs - own.logprobs for teacher, own in zip(theirs, rollouts, strict=True)]
+
+
+def build(parts: TrainerParts) -> SampledTokenTrainer:
+    """The trainer of the method "white_box_sampled"."""
+    way_of(parts.teacher.model)  # one that cannot continue a text is told of here
+    return SampledTokenTrainer(teacher=parts.teacher, **parts.on_policy)
 
 
 def padded_rows(rows: list[Tensor], mask: Tensor) -> Tensor:

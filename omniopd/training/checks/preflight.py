@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from omniopd.config import HANDOVERS
 from omniopd.errors import ConfigError, DataError, TeacherError
 from omniopd.method.controls import CONTROLS
 from omniopd.models.architecture.dropout import check_still, remove_dropout
@@ -21,7 +22,7 @@ from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.conversation import conversation
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.checks.architecture import check_architecture
-from omniopd.training.data import named
+from omniopd.training.data import as_dataset, named
 from omniopd.types import AuditedRollout
 
 MOST_AUDITED = 0.6
@@ -32,10 +33,11 @@ _log = logging.getLogger(__name__)
 
 
 def check_run(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: OmniOPDConfig, dataset: Any, adapter: bool = False
-) -> None:
-    """Raises ConfigError or DataError for what cannot work; logs a warning for what should not. `adapter`: only
-    adapters are trained."""
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: OmniOPDConfig, rows: Any, adapter: bool = False
+) -> Any:
+    """The rows as a data set. Raises ConfigError or DataError for what cannot work; logs a warning for what should not.
+    `adapter`: only adapters are trained."""
+    dataset = as_dataset(rows)
     _check_sampling(args)
     require_weights(model, "training")
     check_architecture(model, generates=not args.use_vllm)
@@ -43,6 +45,7 @@ def check_run(
     _check_prompts(model, tokenizer, args, dataset)
     if not adapter:
         _check_rounding(model, args)
+    return dataset
 
 
 def check_prompt_count(dataset: Any, of_a_step: int) -> None:
@@ -78,8 +81,8 @@ def check_batch(
         )
     if first:
         _check_draws(audited, args.max_equal_share, temperature)
-    handovers = {a.continuations.handover for item in audited for a in item.audits}
-    if first and args.tokens_per_student_token == 1 and handovers & {"prefill", "instruction"}:
+    handovers = HANDOVERS.keys() & {a.continuations.handover for item in audited for a in item.audits}
+    if first and args.tokens_per_student_token == 1 and not all(HANDOVERS[name].completes for name in handovers):
         _log.warning(
             "the teacher has a tokenizer of its own, and tokens_per_student_token is 1, as if it had the student's: "
             "texts are cut inside words; say how many of its tokens a student's token takes (about 1.3)"

@@ -1,5 +1,5 @@
 """A TRL trainer whose checkpoints appear whole or not at all, whatever kills it (checkpoints.py), and which goes on
-from one with the prompts that came next (order.py)."""
+from one with the prompts that came next (resumable_sampler.py)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from omniopd.training.trl.resumable_sampler import ResumableSampler
 
 class AtomicCheckpointMixin:
     """Goes before a TRL trainer among a class's bases. Keeps `keep_checkpoints` valid ones, or as many as its arguments
-    say (2 where neither does)."""
+    say (2 at least)."""
 
     args: Any
     state: Any
     accelerator: Any
-    keep_checkpoints: int | None = None
+    keep_checkpoints: int = 0
     _staging: Path | None = None
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
@@ -51,5 +51,5 @@ class AtomicCheckpointMixin:
             finally:
                 self._staging = None
         if main:
-            checkpoints.rotate(folder, self.keep_checkpoints or getattr(self.args, "keep_checkpoints", 2))
+            checkpoints.rotate(folder, self.keep_checkpoints or getattr(self.args, "keep_checkpoints", 0))
         self.accelerator.wait_for_everyone()

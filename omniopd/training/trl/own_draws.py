@@ -1,10 +1,14 @@
-"""A TRL trainer whose rollouts are draws of the student's own softmax, as far as its settings do not say otherwise."""
+"""A TRL trainer whose rollouts are draws of the student's own softmax, as far as its settings do not say otherwise, and
+follow from the run's seed and the step alone."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from omniopd.models.generating import own_settings_only
+from omniopd.models.text.chat import prompt_ids
+from omniopd.training.trl.seeding import seed_global_generators
 
 
 class OwnDraws:
@@ -12,8 +16,35 @@ class OwnDraws:
     (temperature, top-p, top-k, min-p, the repetition penalty, the length); the model's file fills in no others. vLLM is
     given all of them by TRL and reads nothing but end tokens out of that file."""
 
+    args: Any
+    state: Any
     model: Any
+    accelerator: Any
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        with own_settings_only(self.accelerator.unwrap_model(self.model)):  # type: ignore[attr-defined]
+        with own_settings_only(self.accelerator.unwrap_model(self.model)):
             return super()._generate_single_turn(*args, **kwargs)  # type: ignore[misc]
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        # TRL would read special tokens out of a prompt's text.
+        if prompts and isinstance(prompts[0], list) and not self.chat_template_kwargs:  # type: ignore[attr-defined]
+            tokenizer = self.processing_class  # type: ignore[attr-defined]
+            return [prompt_ids(tokenizer, messages) for messages in prompts], None, {}
+        return super()._tokenize_prompts(prompts)  # type: ignore[misc]
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        step, rank = self.state.global_step, self.accelerator.process_index
+        seed_global_generators("sampling", self.args.seed, step, rank)
+        with self._timed("sampling"):
+            output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        self._after_sampling(output, inputs)
+        # TRL shuffles the batch next, from the global generator; so does dropout.
+        seed_global_generators("shuffle", self.args.seed, step, rank)
+        return output
+
+    def _timed(self, phase: str) -> AbstractContextManager[None]:
+        """A hook: around a phase of a step."""
+        return nullcontext()
+
+    def _after_sampling(self, output: dict[str, Any], inputs: list[dict[str, Any]]) -> None:
+        """A hook: what is made of the answers, `output`, to the rows `inputs`."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pandas
 import pytest
 
 from omniopd.cli.main import main
-from omniopd.cli.report import found
 from omniopd.config import load_recipe
 from omniopd.embedded import RECORDED
 from omniopd.errors import DataError
 from omniopd.evaluation.compare import Interval, verdict
-from omniopd.reports.comparison import compare, comparison_page, forest, learning_curves, markdown, pictures, summary
-from omniopd.reports.comparison.tables import in_words, short_verdict
+from omniopd.figures import Figure
+from omniopd.reports.comparison import compare, comparison_page, markdown, summary
+from omniopd.reports.comparison.tables import learns_from, short_verdict
+from omniopd.runs.listing import result_runs
 from omniopd.runs.store import Run
 from tests.reports.comparison.small import finished
 
@@ -40,44 +42,56 @@ def test_the_page_loads_and_runs_nothing_and_shows_names_as_they_are(tmp_path: P
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "default-src 'none'" in page
-    assert page.count("<svg") == 3
+    assert page.count('src="data:image/svg+xml;base64,') == 3
     assert "beside theirs at 64 samples" in page
     assert "(control: self_teacher) keeps of the rise" in page
 
 
-def test_pictures_are_well_formed_and_inert_whatever_an_arm_is_called(tmp_path: Path) -> None:
-    for picture in pictures(compare(two_arms(tmp_path, HOSTILE))):
-        svg = picture.svg()
-        kinds = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()}
-        assert kinds <= {"svg", "g", "rect", "line", "polyline", "polygon", "circle", "text"}
-        attributes = {name for element in ElementTree.fromstring(svg).iter() for name in element.attrib}
-        assert not {name for name in attributes if name.startswith("on") or "href" in name}
+def test_figures_are_well_formed_and_inert_whatever_an_arm_is_called(tmp_path: Path) -> None:
+    for figure in compare(two_arms(tmp_path, HOSTILE)).plots():
+        for element in ElementTree.fromstring(figure.svg()).iter():
+            assert element.tag.rpartition("}")[2] not in ("script", "image", "a", "foreignObject")
+            assert not [name for name in element.attrib if name.startswith("on")]
+        assert "<script" not in figure.to_json()
+
+
+def lines_of(figure: Figure) -> dict[str, Any]:
+    return {trace.name: trace for trace in figure.data if trace.name}
 
 
 def test_the_learning_curves_start_untrained_and_have_a_point_a_budget(tmp_path: Path) -> None:
-    chart = learning_curves(compare(two_arms(tmp_path)))
-    assert chart.series["ours"] == ([0, 64, 128], pytest.approx([20, 55, 95]))
-    assert chart.x_marks == (0, 64, 128)
-    low, high = chart.spread["ours"]
+    figure = compare(two_arms(tmp_path)).plot("learning")
+    ours = lines_of(figure)["ours"]
+    assert (ours.x, ours.y) == ((0, 64, 128), pytest.approx((20, 55, 95)))
+    assert figure.layout.xaxis.tickvals == (0, 64, 128)
+    band = next(trace for trace in figure.data if trace.fill and trace.legendgroup == ours.legendgroup)
+    high, low = band.y[:3], band.y[:2:-1]
     assert low[0] < 20 < high[0]  # every seed had the same untrained student: the doubt is that of ten problems
     assert (low[2], high[2]) == pytest.approx((95 - 12.706 * 5, 100), abs=0.01)
 
 
 def test_arms_with_fewer_seeds_are_thin(tmp_path: Path) -> None:
     runs = [*two_arms(tmp_path), finished(tmp_path, 5, name="once", audit__forks=3)]
-    chart = learning_curves(compare(runs))
-    assert chart.faint == ("once",)
-    assert set(chart.spread) == {"ours", "theirs"}
+    figure = compare(runs).plot()
+    assert {name: line.line.width for name, line in lines_of(figure).items()} == {"ours": 2, "theirs": 2, "once": 1}
+    assert sum(trace.fill == "toself" for trace in figure.data) == 2
 
 
 def test_a_forest_is_sorted_and_its_marks_say_what_is_shown(tmp_path: Path) -> None:
     runs = [*two_arms(tmp_path), finished(tmp_path, 9, 0, name="alike", audit__forks=3)]
-    picture = forest(compare(runs))
-    assert [name for name, _ in picture.rows] == ["theirs", "alike"]
-    words = [element.text for element in ElementTree.fromstring(picture.svg()).iter(TEXT)]
-    assert {"−3", "0", "theirs", "alike"} <= set(words)
-    assert picture.svg().count("<polygon") == 1  # beyond the axis: an arrowhead instead of a dot
-    assert 'fill="#fff" stroke="#666"' in picture.svg()  # hollow: no difference shown
+    figure = compare(runs).plot("differences")
+    assert figure.layout.yaxis.ticktext == ("theirs", "alike")
+    hollow = lines_of(figure)["no difference shown"]
+    assert (hollow.marker.symbol, "theirs" in hollow.hovertext[0]) == ("circle-open", True)
+    arrow = next(trace for trace in figure.data if not trace.name)  # beyond the axis
+    assert (arrow.marker.symbol, arrow.y) == ("triangle-right", (0,))
+    words = [element.text for element in ElementTree.fromstring(figure.svg()).iter(TEXT)]
+    assert {"0", "theirs", "alike"} <= set(words)
+
+
+def test_an_unknown_figure_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no figure 'loss' of a comparison: take one of learning, differences"):
+        compare(two_arms(tmp_path)).plot("loss")
 
 
 def test_the_short_verdict_is_the_long_one_in_few_words() -> None:
@@ -138,14 +152,14 @@ def test_a_summary_goes_from_the_best_to_the_worst_and_sets_each_beside_whom_one
 
 
 def test_what_an_arm_learns_from_says_what_is_not_usual() -> None:
-    said = in_words(
+    said = learns_from(
         load_recipe(
             "embedded",
             **{"audit.scheduler": "random", "objective.concentration": 5.0, "objective.anchor_weight": 0.0},
         )
     )
     assert said == "text: labels, M=16 N=8 C=1, random forks, α=5, no anchor"
-    assert in_words(load_recipe("embedded")) == "text: labels, M=16 N=8 C=1"
+    assert learns_from(load_recipe("embedded")) == "text: labels, M=16 N=8 C=1"
 
 
 def test_no_name_of_an_arm_is_markup_in_the_markdown(tmp_path: Path) -> None:
@@ -191,19 +205,20 @@ def test_the_command_takes_some_arms_in_their_order(tmp_path: Path, capsys: pyte
 
 def test_the_trials_of_a_study_are_nobodys_result(tmp_path: Path) -> None:
     [run, tried] = [finished(tmp_path / place, 9, name="ours") for place in ("study/ours", "study/trials/ours")]
-    assert found([str(tmp_path / "study")]) == [run.path]
-    assert found([str(tmp_path / "study" / "trials")]) == [tried.path]
-    assert found([str(run.path), str(tmp_path / "study")]) == [run.path]
+    assert result_runs([str(tmp_path / "study")]) == [run.path]
+    assert result_runs([str(tmp_path / "study" / "trials")]) == [tried.path]
+    assert result_runs([str(run.path), str(tmp_path / "study")]) == [run.path]
 
 
 def test_the_command_finds_runs_writes_the_page_and_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["report", str(RECORDED), "--reference", "labels", "--out", str(tmp_path / "r.html")]
-    assert main([*words, "--export", str(tmp_path / "r.csv")]) == 0
+    assert main([*words, "--export", str(tmp_path / "r.csv"), "--figure", str(tmp_path / "curves.svg")]) == 0
     said = capsys.readouterr().out
     assert "labels beside self_teacher at 2,560 samples: +" in said
     assert (tmp_path / "r.html").stat().st_size > 5000
+    assert (tmp_path / "curves.svg").read_text().startswith("<svg")
     exported = pandas.read_csv(tmp_path / "r.csv", index_col="arm")
     assert list(exported.columns[:5]) == [
         "method", "seeds", "best T at 2,560, % mean", "best T at 2,560, % low", "best T at 2,560, % high",
@@ -212,5 +227,7 @@ def test_the_command_finds_runs_writes_the_page_and_the_table(
     of_labels = exported.loc["labels"]
     assert of_labels["best T at 2,560, % low"] < 88 == of_labels["best T at 2,560, % mean"]
     assert math.isnan(of_labels["labels minus this mean"])
+    assert main([*words, "--arms", "labels", "--figure", str(tmp_path / "curves.html")]) == 0
+    assert "Plotly.newPlot" in (tmp_path / "curves.html").read_text()
     assert main(["report", str(tmp_path / "empty")]) == 2
     assert "holds no run" in capsys.readouterr().err

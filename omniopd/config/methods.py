@@ -1,0 +1,110 @@
+"""The methods that a student can be trained by, one entry each: what a recipe's `method` may be, and means.
+
+To add one, write its trainer and a function that builds it, in a file under `training/`, and add its entry to the table
+below. Recipes' checks, estimates, the choice of a teacher, trainers and reports read the entry. It names its builder
+instead of importing it, so that a recipe is checked without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any, Literal
+
+from omniopd.config.settings import AuditConfig, ObjectiveConfig, Recipe
+from omniopd.errors import ConfigError
+from omniopd.method.controls import CONTROLS
+from omniopd.method.targets import TARGETS
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to train.
+
+    Attributes:
+        name: the word of the recipe.
+        builder: `module:function`, called with `training.parts.TrainerParts`; returns the trainer.
+        reads: what it sees of a teacher: texts it writes, logits of one that runs here, nothing.
+        cost: what one rollout takes of a teacher that writes: texts at its forks, one whole answer, nothing.
+        controls: the control experiments it knows, where that depends on the objective as a function of it.
+        label: what the student learns from, as tables call it; a function where that depends on the recipe.
+        check: raises ConfigError for a recipe that this method cannot train.
+    """
+
+    name: str
+    builder: str
+    reads: Literal["texts", "logits", "nothing"]
+    cost: Literal["forks", "answers", "nothing"]
+    controls: tuple[str, ...] | Callable[[ObjectiveConfig], tuple[str, ...]]
+    label: str | Callable[[Recipe], str]
+    check: Callable[[Recipe], None] = lambda recipe: None
+
+    def __post_init__(self) -> None:
+        if (self.reads == "texts") != (self.cost != "nothing"):
+            raise ConfigError(
+                f"method {self.name!r} reads {self.reads} and costs {self.cost}: one that reads texts costs texts at "
+                'forks or whole answers ("forks", "answers"), any other "nothing"'
+            )
+
+    def controls_of(self, objective: ObjectiveConfig) -> tuple[str, ...]:
+        return self.controls(objective) if callable(self.controls) else self.controls
+
+    def label_of(self, recipe: Recipe) -> str:
+        return self.label(recipe) if callable(self.label) else self.label
+
+    def build(self, parts: Any) -> Any:
+        """The trainer of these `TrainerParts`."""
+        return resolve_name(self.builder)(parts)
+
+
+def _controls(objective: ObjectiveConfig) -> tuple[str, ...]:
+    if objective.continuation_weight > 0:
+        return tuple(name for name, control in CONTROLS.items() if control.asks_student)
+    return tuple(name for name, control in CONTROLS.items() if TARGETS[objective.target].allows(control))
+
+
+def _in_words(recipe: Recipe) -> str:
+    """The target, the audit's size, and what else is not usual."""
+    audit, objective = recipe.audit, recipe.objective
+    said = [f"text: {objective.target}", f"M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"]
+    if (target := TARGETS.get(objective.target)) is None or target.gives == "weights":
+        said.append(audit.similarity)
+    if audit.scheduler != AuditConfig().scheduler:
+        said.append(f"{audit.scheduler} forks")
+    if objective.concentration != ObjectiveConfig().concentration:
+        said.append(f"α={objective.concentration:g}")
+    if objective.anchor_weight == 0:
+        said.append("no anchor")
+    learns = ", ".join(said)
+    return learns if objective.control == "none" else f"{learns}; control: {objective.control}"
+
+
+def _check_groups(recipe: Recipe) -> None:
+    training = recipe.training
+    if training.group < 2 or training.micro_batch % training.group:
+        raise ConfigError(
+            f"training.group is {training.group}: grpo compares at least 2 answers of a prompt, and "
+            f"training.micro_batch ({training.micro_batch}) must hold whole groups"
+        )
+
+
+_TRAINING = "omniopd.training"
+_BASELINES = f"{_TRAINING}.baselines"
+METHODS = {
+    method.name: method
+    for method in (
+        Method("omniopd", f"{_TRAINING}.trainer:build", "texts", "forks", _controls, _in_words),
+        Method(
+            "continuations", f"{_BASELINES}.continuations:build", "texts", "forks", ("self_teacher",),
+            "text: continuation cross-entropy",
+        ),
+        Method("white_box", f"{_BASELINES}.white_box:build", "logits", "nothing", (), "logits: full vocabulary"),
+        Method(
+            "white_box_sampled", f"{_BASELINES}.white_box_sampled:build", "logits", "nothing", ("self_teacher",),
+            "logits: the student's tokens",
+        ),
+        Method("sft", f"{_BASELINES}.sft:build", "texts", "answers", (), "SFT on teacher answers"),
+        Method("grpo", f"{_BASELINES}.grpo:build", "nothing", "nothing", (), "GRPO with the grader", _check_groups),
+    )
+}  # fmt: skip

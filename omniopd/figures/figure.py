@@ -1,0 +1,74 @@
+"""plotly's figure in this project's theme, with a static picture beside it for pages and hubs without JavaScript.
+
+Plotly takes a text for a little HTML and for LaTeX: names from outside pass through `inert` on their way into a figure.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from typing import Any
+
+import plotly.graph_objects as go
+
+from omniopd.io.texts import one_line
+
+# Told apart by the colour-blind and on paper, and at least 3:1 beside white and beside JupyterLab's dark grey.
+COLOURS = ("#3f78c4", "#d2601a", "#1f8a63", "#b257a9", "#967800", "#1794b8", "#c8434e", "#6f7c86")
+INK, GRID, CLEAR = "#7a7a7a", "rgba(128,128,128,0.25)", "rgba(0,0,0,0)"  # a page's own background shows through
+_LONGEST = 30  # letters of a name that a legend shows
+_AXIS = {"gridcolor": GRID, "zeroline": False, "separatethousands": True, "automargin": True}
+THEME = go.layout.Template(
+    layout={
+        "colorway": COLOURS, "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR, "xaxis": _AXIS, "yaxis": _AXIS,
+        "font": {"color": INK, "size": 12, "family": "system-ui, sans-serif"}, "title": {"x": 0, "xref": "paper"},
+        "modebar": {"bgcolor": CLEAR, "color": INK, "activecolor": COLOURS[0]}, "hoverlabel": {"namelength": -1},
+        "margin": {"l": 64, "r": 16, "t": 50, "b": 44},
+    }
+)  # fmt: skip
+
+
+class Figure(go.Figure):  # type: ignore[misc]
+    """A `plotly.graph_objects.Figure`: `update_layout`, `write_html` and the rest are plotly's."""
+
+    _ipython_display_ = None  # plotly's own would leave the static picture out
+
+    @classmethod
+    def titled(cls, title: str, x_label: str, y_label: str = "", height: int = 300) -> Figure:
+        """An empty one in the theme; the texts are shown as they are."""
+        axes = {"xaxis": {"title": {"text": inert(x_label)}}, "yaxis": {"title": {"text": inert(y_label)}}}
+        return cls(layout={"title": {"text": inert(title)}, "height": height, "template": THEME, **axes})
+
+    def __repr__(self) -> str:
+        from omniopd.figures.static import shown
+
+        names = [shown(trace.name) for trace in self.data if trace.name and trace.showlegend is not False]
+        return f"Figure({shown(self.layout.title.text)!r}: {', '.join(names)})"
+
+    def svg(self) -> str:
+        """The figure as a static picture. Raises DataError for a kind of trace that has none."""
+        from omniopd.figures.static import svg
+
+        return svg(self)
+
+    def _repr_mimebundle_(self, *_: Any, **__: Any) -> dict[str, Any]:
+        from omniopd.figures.static import is_drawable
+
+        bundle = {"application/vnd.plotly.v1+json": json.loads(self.to_json()), "text/plain": repr(self)}
+        return bundle | ({"image/svg+xml": self.svg()} if is_drawable(self) else {})
+
+
+def inert(text: str) -> str:
+    """A text that plotly shows as it is: no tag, no entity, no formula, one line."""
+    return html.escape(one_line(text), quote=False).replace("$", "&#36;")
+
+
+def shortened(name: str) -> str:
+    """The beginning and the end of a long name: names that settings tell apart differ there."""
+    return name if len(name) <= _LONGEST else f"{name[:12]}…{name[13 - _LONGEST :]}"
+
+
+def number(value: float) -> str:
+    """Thousands in groups, a true minus."""
+    shown = f"{value:,.0f}" if abs(value) >= 1000 and float(value).is_integer() else f"{value:g}"
+    return shown.replace("-", "−")

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from omniopd.config import dotted
 from omniopd.errors import DataError, RunError
 from omniopd.records import EvalRecord, StepRecord
 from omniopd.runs.store import Run
@@ -131,14 +132,8 @@ def _paired(ours: EvalRecord, theirs: EvalRecord) -> dict[str, object]:
 
 def _run_settings(run: Run) -> dict[str, str]:
     manifest = run.manifest
-    flat = dict(_leaves(manifest.recipe, ""))
+    recipe, versions = ({} if not isinstance(v, Mapping) else v for v in (manifest.recipe, manifest.versions))
+    flat = {key: json.dumps(value, ensure_ascii=False, default=str) for key, value in dotted(recipe).items()}
     flat.pop("name", None)
-    versions = manifest.versions if isinstance(manifest.versions, Mapping) else {}
     flat |= {f"version of {package}": str(version) for package, version in versions.items()}
     return flat | {"commit": str(manifest.commit or _ABSENT)}
-
-
-def _leaves(value: object, path: str) -> list[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        return [pair for key, inner in value.items() for pair in _leaves(inner, f"{path}.{key}" if path else str(key))]
-    return [(path or "recipe", json.dumps(value, ensure_ascii=False, default=str))]

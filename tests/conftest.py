@@ -10,6 +10,7 @@ import ipaddress
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
 # Read at import by the libraries below, and by every subprocess that a test starts.
 os.environ.update(

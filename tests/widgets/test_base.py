@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from traitlets import Int, Unicode
 
+import omniopd_widgets
 from omniopd_widgets import _assets
 from omniopd_widgets._base import View
 from omniopd_widgets._safe import UNSEEN, SafeHTML, element, escape, fit, redact, to_json, visible
 
+MODULE = """
+from traitlets import Int, Unicode
+
+from omniopd_widgets._base import View
+from omniopd_widgets._safe import element
+
+
+class ShortNote(View):
+    text = Unicode("").tag(sync=True)
+    selected = Int(0).tag(sync=True)
+
+    def summary(self):
+        return f"{len(self.text)} characters"
+
+    def fallback(self):
+        return [element("p", self.text)]
+"""
 SCRIPT = """
 import { h, scope, shown, watch, assign } from "./_common.js";
 function render({ model, el, signal }) {
@@ -30,26 +49,23 @@ export default { render };
 
 
 @pytest.fixture
-def note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[View]:
-    """A view of one text, joined as all views are."""
-    for shared in _assets.STATIC.glob("_*"):
-        (tmp_path / shared.name).write_text(shared.read_text())
-    (tmp_path / "note.js").write_text(SCRIPT)
-    monkeypatch.setattr(_assets, "STATIC", tmp_path)
-    _assets.script.cache_clear()
+def note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[View]]:
+    """A view that somebody has added: two files, and no other one knows of it."""
+    (tmp_path / "short_note.py").write_text(MODULE)
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static" / "short_note.js").write_text(SCRIPT)
+    (tmp_path / "static" / "short_note.css").write_text(".oopd-note .oopd-place { font-style: italic; }")
+    monkeypatch.setattr(omniopd_widgets, "__path__", [*omniopd_widgets.__path__, str(tmp_path)])
+    yield omniopd_widgets.ShortNote
+    del omniopd_widgets.ShortNote, omniopd_widgets.short_note, sys.modules["omniopd_widgets.short_note"]
 
-    class Note(View, script="note.js"):
-        text = Unicode("").tag(sync=True)
-        selected = Int(0).tag(sync=True)
 
-        def summary(self) -> str:
-            return f"{len(self.text)} characters"
-
-        def fallback(self) -> list[SafeHTML]:
-            return [element("p", self.text)]
-
-    yield Note
-    _assets.script.cache_clear()
+def test_a_view_is_its_files_and_nothing_else_names_it(note, mount) -> None:
+    mounted = mount(note(text="plain words"))
+    place = mounted.find(".oopd-place")
+    assert (place.inner_text(), place.evaluate("e => getComputedStyle(e).fontStyle")) == ("plain words", "italic")
+    with pytest.raises(AttributeError, match="no name 'LongNote'; it offers AuditPanel"):
+        omniopd_widgets.LongNote  # noqa: B018
 
 
 def test_what_the_page_does_arrives_in_python_and_back(note, mount) -> None:
@@ -79,7 +95,7 @@ def test_a_problem_is_one_line_and_holds_no_key(note, mount, monkeypatch: pytest
 
 def test_the_repr_is_fixed_and_the_bundle_inert(note) -> None:
     view = note(text="<script>window.__pwned = 1</script>")
-    assert repr(view) == repr(note(text=view.text)) == "Note(35 characters)"
+    assert repr(view) == repr(note(text=view.text)) == "ShortNote(35 characters)"
     data, _ = view._repr_mimebundle_()
     assert data["text/plain"] == repr(view)
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == view.model_id

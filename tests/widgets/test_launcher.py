@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from omniopd.launch import attach
+from omniopd_widgets._safe import to_json
 from omniopd_widgets.launcher import Launcher
 from tests.launch.small_notebooks import end_all, notebook, until
 from tests.widgets import hostile
@@ -111,7 +112,7 @@ def test_a_teacher_behind_an_api_has_a_price_and_is_started_only_when_asked_twic
 def test_a_start_that_is_pressed_twice_while_the_kernel_is_busy_is_one_run(form, mount):
     view = form("1", parameters="x: int = 1\n")
     free = threading.Event()
-    view._work.submit(free.wait)
+    view._worker._thread.submit(free.wait)
     mounted = mount(view)
     start = mounted.find(".oopd-launch-start")
     start.evaluate("b => { b.click(); b.click(); }")

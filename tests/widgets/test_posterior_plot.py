@@ -150,7 +150,7 @@ def test_an_order_without_anyone_to_take_it_says_so(mount) -> None:
     mounted.find("[data-name=forks]").fill("12")
     mounted.settle()
     mounted.press("Enter")
-    assert "Nobody is connected" in mounted.text(".oopd-problem")
+    assert "No teacher is connected" in mounted.text(".oopd-problem")
 
 
 def test_what_is_taken_back_is_not_called() -> None:

@@ -12,6 +12,7 @@ from omniopd.errors import RunError
 from omniopd.runs.status import Status, write_status
 from omniopd.runs.store import STATUS
 from omniopd_widgets import _comparison
+from omniopd_widgets._safe import to_json
 from omniopd_widgets.run_browser import RunBrowser
 from tests.widgets import watched
 from tests.widgets.harness import wire_bytes
@@ -76,7 +77,7 @@ def test_a_run_whose_process_is_gone_is_lost_whatever_its_file_says(tmp_path, br
     before = os.stat(run.path / STATUS)
     write_status(run.path / STATUS, Status("running", 2**22 + 1, 1.0, 3, 40))
     os.utime(run.path / STATUS, ns=(before.st_atime_ns, before.st_mtime_ns))
-    view._look()
+    view._poll()
     assert rows_of(view)["watched"]["state"] == "lost"
 
 
@@ -134,7 +135,7 @@ def test_a_folder_that_the_first_run_will_make_is_waited_for_and_a_file_or_a_run
     assert browse(tmp_path).rows == []
     assert browse(tmp_path / "later").rows == []
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="is no folder"):
+    with pytest.raises(RunError, match="is not a folder"):
         RunBrowser(tmp_path / "file")
     run = watched.run_in(tmp_path)
     with pytest.raises(RunError, match="is a run itself"):

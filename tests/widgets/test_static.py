@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from omniopd.io.units import dollars
 from omniopd_widgets import _assets
 
 PACKAGE = Path(_assets.__file__).parent
@@ -34,7 +35,7 @@ def test_a_script_has_no_sink(path: Path) -> None:
 
 @pytest.mark.parametrize("path", VIEWS, ids=names(VIEWS))
 def test_a_view_joins_to_one_module(path: Path) -> None:
-    joined = _assets.script(path.name)
+    joined = _assets.script(path)
     assert len(re.findall(r"^export ", joined, re.MULTILINE)) == 1
     assert not re.search(r"^import\b", joined, re.MULTILINE)
 
@@ -49,7 +50,7 @@ def test_node_can_parse_every_script_and_every_joined_view() -> None:
         " catch (e) { console.log(name + ': ' + e.message); }"
     )
     texts = [(p.name, p.read_text(encoding="utf-8")) for p in SCRIPTS]
-    texts += [(f"joined {p.name}", _assets.script(p.name)) for p in VIEWS]
+    texts += [(f"joined {p.name}", _assets.script(p)) for p in VIEWS]
     command = ["node", "--experimental-vm-modules", "--no-warnings", "-e", check]
     done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=True)
     assert done.stdout == ""
@@ -144,3 +145,12 @@ def unescaped(argument: ast.AST) -> str | None:
     if isinstance(argument, ast.Name | ast.Attribute):
         return f"SafeHTML of {ast.unparse(argument)}: pass it through escape()"
     return None
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node to run the page's formatter with")
+def test_the_page_writes_dollars_as_python_does() -> None:
+    amounts = [0.0, 0.00004, 0.00052, 0.0123, 0.1, 0.999, 3.0, 1234.5]
+    code = (_assets.STATIC / "_common.js").read_text(encoding="utf-8")
+    code += f"console.log(JSON.stringify({amounts}.map(dollars)));"
+    done = subprocess.run(["node", "--input-type=module", "-"], input=code, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [dollars(amount) for amount in amounts]

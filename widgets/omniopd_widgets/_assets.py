@@ -1,6 +1,7 @@
 """One view's script and style sheet as strings: the shared parts and the view's own file, joined.
 
-A script may import names from the shared files in static/ (those that begin with an underscore) and from nowhere else.
+A script may import names from shared files and from nowhere else: those that begin with an underscore, beside it or in
+this package's static/.
 What would let a text become markup, or let a request leave the page, is refused here, so that no view can ship it.
 Strings and not paths: a path makes anywidget watch the file, and a watched widget is never collected.
 """
@@ -29,20 +30,20 @@ _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", r
 
 
 @cache
-def script(name: str) -> str:
-    """The ES module of the view in static/`name`, with the shared files it imports before it, each once.
+def script(file: Path) -> str:
+    """The ES module of a view, with the shared files it imports before it, each once.
 
     Raises ValueError for an import of anything else, an address, or a sink.
     """
     parts: list[str] = []
-    _collect(name, parts, set())
+    _collect(file, parts, set())
     return "\n".join(parts)
 
 
 @cache
-def style(*names: str) -> str:
-    """The shared style sheet, and after it those in static/. Raises ValueError for an import or an address."""
-    texts = {file: (STATIC / file).read_text(encoding="utf-8") for file in ("_common.css", *names)}
+def style(*files: Path) -> str:
+    """The shared style sheet, and these after it. Raises ValueError for an import or an address."""
+    texts = {file.name: file.read_text(encoding="utf-8") for file in (STATIC / "_common.css", *files)}
     for name, text in texts.items():
         if sink := STYLE_SINKS.search(text):
             raise ValueError(f"{name} holds {sink[0]!r}: a style sheet of a view loads nothing")
@@ -58,12 +59,13 @@ def check(text: str, name: str) -> None:
         raise ValueError(f"{name} has {foreign[1]!r}: import only names of shared files, such as ./_common.js")
 
 
-def _collect(name: str, parts: list[str], seen: set[str]) -> None:
-    text = (STATIC / name).read_text(encoding="utf-8")
-    check(text, name)
-    seen.add(name)
+def _collect(file: Path, parts: list[str], seen: set[str]) -> None:
+    text = file.read_text(encoding="utf-8")
+    check(text, file.name)
+    seen.add(file.name)
     for shared in _IMPORT.findall(text):
         if shared not in seen:
-            _collect(shared, parts, seen)
+            beside = file.parent / shared
+            _collect(beside if beside.exists() else STATIC / shared, parts, seen)
     own = _IMPORT.sub("", text)
-    parts.append(_EXPORT.sub("", own) if name.startswith("_") else own)
+    parts.append(_EXPORT.sub("", own) if file.name.startswith("_") else own)

@@ -5,7 +5,9 @@ A view shows records. What the user does is an assignment to a trait (`view.sele
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -15,23 +17,26 @@ from omniopd_widgets import _assets
 from omniopd_widgets._safe import SafeHTML, element, fit, redact, to_json
 
 FALLBACK_BYTES = 30_000
-_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class View(anywidget.AnyWidget):
     """Base of the views.
 
-    A subclass names its files, declares its traits (`.tag(sync=True)`, texts through `to_json`), says in `summary` what
-    it shows (fixed: no address, no time, for the tests of notebooks), and gives in `fallback` its parts as inert HTML.
+    A subclass in `my_view.py` has its script in `static/my_view.js` beside it, and its style sheet, if any, in
+    `static/my_view.css`. It declares its traits (`.tag(sync=True)`, texts through `to_json`), says in `summary` what it
+    shows (fixed: no address, no time, for the tests of notebooks), and gives in `fallback` its parts as inert HTML.
     `problem` is one line above the view, for what went wrong; `label` names the view for a screen reader.
     """
 
     problem = Unicode("").tag(sync=True)
     label = Unicode("").tag(sync=True)
 
-    def __init_subclass__(cls, script: str | None = None, style: str | Sequence[str] = (), **more: Any) -> None:
-        if script is not None:
-            cls._esm, cls._css = _assets.script(script), _assets.style(*([style] if isinstance(style, str) else style))
+    def __init_subclass__(cls, **more: Any) -> None:
+        script = _file_of(cls, ".js")
+        if script.exists() and "_esm" not in cls.__dict__:  # anywidget makes a class of its own for each view
+            sheets = [_file_of(base, ".css") for base in reversed(cls.__mro__) if issubclass(base, View)]
+            cls._esm, cls._css = _assets.script(script), _assets.style(*(file for file in sheets if file.exists()))
         super().__init_subclass__(**more)
 
     def summary(self) -> str:
@@ -57,7 +62,7 @@ class View(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data: dict[str, Any] = {"text/plain": repr(self), "text/html": str(self.fallback_html())}
         if self.comm is not None:
-            data[_WIDGET_VIEW] = {"version_major": 2, "version_minor": 1, "model_id": self.model_id}
+            data[WIDGET_VIEW] = {"version_major": 2, "version_minor": 1, "model_id": self.model_id}
         return data, {}
 
     def close(self) -> None:
@@ -71,4 +76,10 @@ class View(anywidget.AnyWidget):
         text = proposal["value"]
         if not isinstance(text, str):
             raise TraitError(f"{proposal['trait'].name} of {type(self).__name__} is {text!r}: it must be a text")
-        return str(to_json(redact(text)))
+        return to_json(redact(text))
+
+
+def _file_of(view: type[View], suffix: str) -> Path:
+    """Where the script or style sheet of a view stands: in `static`, beside its module and named like it."""
+    module = Path(getattr(sys.modules.get(view.__module__), "__file__", None) or "notebook")
+    return module.parent / "static" / f"{module.stem}{suffix}"

@@ -11,11 +11,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from omniopd.config import dotted
 from omniopd.errors import DataError, RunError
 from omniopd.records import EvalRecord, StepRecord
 from omniopd.runs.store import Run
 from omniopd_widgets._curves import Curve, Panel, with_numbers
-from omniopd_widgets._safe import shorten, to_json
+from omniopd_widgets._safe import JsonObject, shorten, to_json
 
 MOST = 6  # runs at once: more lines in a chart cannot be told apart
 _ABSENT = "–"
@@ -53,19 +54,19 @@ def panels(
     return [kept for panel in made if (kept := with_numbers(panel)) is not None]
 
 
-def differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def differences(runs: Sequence[Run]) -> list[JsonObject]:
     """Settings in which the recipes differ, then seeds, versions and commits; values as JSON, in the order of runs."""
     flat = [_run_settings(run) for run in runs]
     keys = list(dict.fromkeys(key for settings in flat for key in settings))
     found = [(key, [settings.get(key, _ABSENT) for settings in flat]) for key in keys]
     return [
-        {"key": to_json(shorten(key, 120)), "values": [to_json(shorten(value, 160)) for value in values]}
+        to_json({"key": shorten(key, 120), "values": [shorten(value, 160) for value in values]})
         for key, values in found
         if len(set(values)) > 1
     ]
 
 
-def accuracies(names: Sequence[str], evals: Sequence[Sequence[EvalRecord]]) -> list[dict[str, Any]]:
+def accuracies(names: Sequence[str], evals: Sequence[Sequence[EvalRecord]]) -> list[JsonObject]:
     """Each run against the first: its accuracy and the other's at the best temperature and at every common one, with
     the difference of the same problems, its interval and the verdict in words."""
     from omniopd.evaluation.compare import best_temperature
@@ -74,21 +75,21 @@ def accuracies(names: Sequence[str], evals: Sequence[Sequence[EvalRecord]]) -> l
     base_when, base = measured[0]
     made = []
     for name, (when, ours) in zip(names[1:], measured[1:], strict=True):
-        row: dict[str, Any] = {"run": to_json(name), "against": to_json(names[0]), "rows": [], "problem": ""}
+        row: dict[str, object] = {"run": name, "against": names[0], "rows": [], "problem": ""}
         if not ours or not base:
             missing = name if not ours else names[0]
-            row["problem"] = to_json(f"{missing} has not been evaluated, so the accuracies cannot be compared.")
+            row["problem"] = f"{missing} has not been evaluated, so the accuracies cannot be compared."
         else:
-            row["when"] = to_json(f"{when} against {base_when}")
-            pairs = [("best temperature", best_temperature(ours), best_temperature(base))]
             at = {record.temperature: record for record in base}
+            pairs = [("best temperature", best_temperature(ours), best_temperature(base))]
             pairs += [
                 ("greedy" if r.temperature == 0 else f"temperature {r.temperature:g}", r, at[r.temperature])
                 for r in ours
                 if r.temperature in at
             ]
+            row["when"] = f"{when} against {base_when}"
             row["rows"] = [{"at": at_what, **_paired(ours_, theirs)} for at_what, ours_, theirs in pairs]
-        made.append(row)
+        made.append(to_json(row))
     return made
 
 
@@ -116,32 +117,23 @@ def read(run: Run) -> tuple[list[StepRecord], list[EvalRecord], str]:
     return found[0], evals, "; ".join(problems)
 
 
-def _paired(ours: EvalRecord, theirs: EvalRecord) -> dict[str, Any]:
+def _paired(ours: EvalRecord, theirs: EvalRecord) -> dict[str, object]:
     from omniopd.evaluation.compare import accuracy_interval, paired_difference, verdict
 
-    cells: dict[str, Any] = {"ours": f"{100 * ours.accuracy:.1f}", "theirs": f"{100 * theirs.accuracy:.1f}"}
+    cells: dict[str, object] = {"ours": f"{100 * ours.accuracy:.1f}", "theirs": f"{100 * theirs.accuracy:.1f}"}
     try:
         cells |= {"ours": str(accuracy_interval(ours)), "theirs": str(accuracy_interval(theirs))}
         difference = paired_difference(ours, theirs)
     except DataError as error:
-        return cells | {"said": to_json(f"not compared, because {error}"), "low": None, "high": None, "mean": None}
+        return cells | {"said": f"not compared, because {error}", "low": None, "high": None, "mean": None}
     numbers = {"mean": difference.mean, "low": difference.low, "high": difference.high}
-    return cells | {"said": verdict(difference)} | {name: to_json(100 * value) for name, value in numbers.items()}
+    return cells | {"said": verdict(difference)} | {name: 100 * value for name, value in numbers.items()}
 
 
 def _run_settings(run: Run) -> dict[str, str]:
     manifest = run.manifest
-    flat = dict(_leaves(manifest.recipe, ""))
+    recipe, versions = ({} if not isinstance(v, Mapping) else v for v in (manifest.recipe, manifest.versions))
+    flat = {key: json.dumps(value, ensure_ascii=False, default=str) for key, value in dotted(recipe).items()}
     flat.pop("name", None)
-    flat |= {f"version of {package}": str(version) for package, version in _table(manifest.versions).items()}
+    flat |= {f"version of {package}": str(version) for package, version in versions.items()}
     return flat | {"commit": str(manifest.commit or _ABSENT)}
-
-
-def _leaves(value: Any, path: str) -> list[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        return [pair for key, inner in value.items() for pair in _leaves(inner, f"{path}.{key}" if path else str(key))]
-    return [(path or "recipe", json.dumps(value, ensure_ascii=False, default=str))]
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -1,5 +1,6 @@
-"""What a run tells, as small line charts on the wire: which curves, from which names, thinned so that a long run is
-no large message. Knows records and numbers; knows no view and no file.
+"""What a run tells, as small line charts: which curves, from which names, thinned to a small message.
+
+Knows records and numbers; knows no view and no file.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
 
 from omniopd.records import EvalRecord, StepRecord
-from omniopd_widgets._safe import shorten, to_json
+from omniopd_widgets._safe import JsonObject, shorten, to_json
 
 POINTS = 500  # of one curve at most: more than a small chart has pixels
 BUDGET = 120_000  # bytes of all curves together
@@ -58,7 +59,7 @@ class Panel:
 def panels(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> list[Panel]:
     """Everything that is watched, in reading order; a curve without a number is left out, and so is its panel."""
     xs = [float(record.step) for record in steps]
-    spent = _running(record.cost_usd for record in steps)
+    spent = list(accumulate(record.cost_usd for record in steps))
 
     def over(title: str, unit: str, values: Mapping[str, Iterable[float]]) -> Panel:
         return Panel(title, unit, tuple(Curve(name, xs, list(ys)) for name, ys in values.items()))
@@ -74,7 +75,8 @@ def panels(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> list[Pan
         over_training(evals),
         over("Forks without an answer", "forks", _failures(steps)),
         over("Teacher's tokens so far", "tokens", {
-            "read": _running(r.input_tokens for r in steps), "written": _running(r.output_tokens for r in steps),
+            "read": accumulate(r.input_tokens for r in steps),
+            "written": accumulate(r.output_tokens for r in steps),
         }),
         over("Spent so far", "dollars", {"all": spent} if spent and spent[-1] else {}),
         over("Time of a step", "seconds", _seconds(steps)),
@@ -82,8 +84,8 @@ def panels(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> list[Pan
     return [kept for panel in found if (kept := with_numbers(panel)) is not None]
 
 
-def by_temperature(evals: Sequence[EvalRecord], newest: int = 2) -> Panel:
-    """Accuracy against temperature: the untrained student, the `newest` evaluated steps, whom they are compared with.
+def by_temperature(evals: Sequence[EvalRecord]) -> Panel:
+    """Accuracy against temperature: the untrained student, the two newest evaluated steps, whom they are compared with.
 
     A student that is only sharper gains at temperature 1 and loses nothing to win at its best temperature.
     """
@@ -91,13 +93,14 @@ def by_temperature(evals: Sequence[EvalRecord], newest: int = 2) -> Panel:
     for record in evals:
         at.setdefault((record.model, record.step), {})[record.temperature] = record
     trained = sorted({step for who, step in at if who == "student" and step > 0 and len(at[who, step]) > 1})
-    wanted = [("student", 0), *(("student", step) for step in trained[-newest:])]
+    wanted = [("student", 0), *(("student", step) for step in trained[-2:])]
     wanted += [key for key in at if key[0] != "student"]
     curves = []
     for key in wanted:
         if records := at.get(key):
             temperatures = sorted(records)
-            name = _who(*key)
+            who, step = key
+            name = who if who != "student" else f"step {step}" if step else "untrained"
             curves.append(Curve(name, temperatures, [100 * records[t].accuracy for t in temperatures]))
     return Panel("Right answers by temperature", "percent", tuple(curves), x="temperature")
 
@@ -116,7 +119,7 @@ def over_training(evals: Sequence[EvalRecord]) -> Panel:
     return Panel("Right answers in training", "percent", tuple(curves[:6]))
 
 
-def failures(steps: Sequence[StepRecord]) -> list[dict[str, Any]]:
+def failures(steps: Sequence[StepRecord]) -> list[JsonObject]:
     """Forks that got no answer, by reason, most first: how many, and at which step the last one."""
     counts: Counter[str] = Counter()
     last: dict[str, int] = {}
@@ -124,11 +127,10 @@ def failures(steps: Sequence[StepRecord]) -> list[dict[str, Any]]:
         for reason, count in record.failures.items():
             counts[reason] += count
             last[reason] = record.step
-    found = [
-        {"reason": shorten(reason, 300), "count": count, "last": last[reason]}
+    return [
+        to_json({"reason": shorten(reason, 300), "count": count, "last": last[reason]})
         for reason, count in counts.most_common(50)
     ]
-    return list(to_json(found))
 
 
 def with_numbers(panel: Panel) -> Panel | None:
@@ -137,24 +139,23 @@ def with_numbers(panel: Panel) -> Panel | None:
     return Panel(panel.title, panel.unit, curves, panel.x) if curves else None
 
 
-def packed(charts: Sequence[Panel], budget: int = BUDGET) -> tuple[list[dict[str, Any]], bytes]:
+def packed(charts: Sequence[Panel]) -> tuple[list[JsonObject], bytes]:
     """The panels without their numbers, and all numbers as float32: of each curve its x values, then its y values."""
-    curves = max(1, sum(len(panel.curves) for panel in charts))
-    limit = max(8, min(POINTS, budget // (8 * curves)))
-    described: list[dict[str, Any]] = []
+    limit = max(8, min(POINTS, BUDGET // (8 * max(1, sum(len(panel.curves) for panel in charts)))))
+    described: list[JsonObject] = []
     numbers = array("f")
     for panel in charts:
         series = []
         for place, curve in enumerate(panel.curves):
             xs, ys = thinned(curve.xs, curve.ys, limit)
             slot = place if curve.slot is None else curve.slot
-            series.append(
-                {"name": to_json(shorten(curve.name, 80)), "slot": slot, "start": len(numbers), "count": len(xs)}
-            )
+            series.append({"name": shorten(curve.name, 80), "slot": slot, "start": len(numbers), "count": len(xs)})
             numbers.extend(xs)
             numbers.extend(ys)
-        described.append({"title": to_json(panel.title), "unit": panel.unit, "x": panel.x, "series": series})
-    return described, _little_endian(numbers)
+        described.append(to_json({"title": panel.title, "unit": panel.unit, "x": panel.x, "series": series}))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return described, numbers.tobytes()
 
 
 def thinned(xs: Sequence[float], ys: Sequence[float], limit: int) -> tuple[list[float], list[float]]:
@@ -170,26 +171,6 @@ def thinned(xs: Sequence[float], ys: Sequence[float], limit: int) -> tuple[list[
                 kept += sorted(ends)
         points = [*kept, points[-1]]
     return [x for x, _ in points], [y for _, y in points]
-
-
-def _little_endian(numbers: array[float]) -> bytes:
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
-def _who(model: str, step: int) -> str:
-    if model != "student":
-        return model
-    return "untrained" if step == 0 else f"step {step}"
-
-
-def _running(values: Iterable[float]) -> list[float]:
-    total, found = 0.0, []
-    for value in values:
-        total += value
-        found.append(total)
-    return found
 
 
 def _failures(steps: Sequence[StepRecord]) -> dict[str, list[float]]:

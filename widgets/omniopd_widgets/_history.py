@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from omniopd.errors import RunError
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd.runs.store import ROLLOUTS, Run
-from omniopd_widgets._safe import shorten, to_json
+from omniopd_widgets._run_list import Signature, signature
+from omniopd_widgets._safe import JsonObject, shorten, to_json
 
 ROWS = 300  # of one step in the table
 PROMPTS = 60  # in the list of those that can be followed
@@ -27,9 +26,9 @@ _AT_ONCE = 16 * 2**20  # bytes read in one look, so that a long run does not hol
 
 @dataclass(slots=True)
 class _Step:
-    """What is remembered of a step's file: how to know it again, whose answers it holds."""
+    """What is kept of a step's file: its signature, and whose answers it holds."""
 
-    signature: tuple[int, int]
+    signature: Signature
     labels: dict[str, str] = field(default_factory=dict)
     probes: list[RolloutRecord] = field(default_factory=list)
 
@@ -43,21 +42,22 @@ class History:
         self._steps: dict[int, _Step] = {}
 
     def read(self) -> tuple[bool, bool]:
-        """Look at the files that are new or other than before: whether anything changed, whether all is read."""
-        found = {step: _signature(self.run, step) for step in self.run.rollout_steps()}
+        """Read files that are new or have changed; returns whether anything changed, and whether all is read."""
+        folder = self.run.path / ROLLOUTS
+        found = {step: signature(folder / f"step_{step:06d}.jsonl") for step in self.run.rollout_steps()}
         gone = [step for step in self._steps if found.get(step) != self._steps[step].signature]
         for step in gone:
             del self._steps[step]
         self.problems = {step: said for step, said in self.problems.items() if step in found and step not in gone}
         changed, size = bool(gone), 0
-        for step, signature in found.items():
-            if step in self._steps or signature is None:
+        for step, mark in found.items():
+            if step in self._steps or mark is None:
                 continue
             if size >= _AT_ONCE:
                 return True, False
-            size += signature[0]
+            size += mark.size
             changed = True
-            self._steps[step] = self._index(step, signature)
+            self._steps[step] = self._index(step, mark)
         return changed, True
 
     @property
@@ -68,7 +68,7 @@ class History:
         """Those of a step, probes first. Raises RunError where they cannot be read."""
         return sorted(self.run.rollouts(step), key=lambda record: (not record.probe, record.row))
 
-    def prompts(self) -> list[dict[str, Any]]:
+    def prompts(self) -> list[JsonObject]:
         """Prompts that were recorded, probes first, then those of most steps: id, label, how many steps, probe."""
         steps: dict[str, int] = {}
         labels: dict[str, str] = {}
@@ -79,18 +79,14 @@ class History:
                 labels[prompt] = label
         order = sorted(steps, key=lambda prompt: (prompt not in probes, -steps[prompt]))
         return [
-            {
-                "key": key(p),
-                "id": to_json(shorten(p, 60)),
-                "label": to_json(labels[p]),
-                "steps": steps[p],
-                "probe": p in probes,
-            }
+            to_json(
+                {"key": key(p), "id": shorten(p, 60), "label": labels[p], "steps": steps[p], "probe": p in probes}
+            )
             for p in order[:PROMPTS]
         ]
 
     def of_prompt(self, wanted: str) -> list[RolloutRecord]:
-        """The rollouts of one prompt (its id or its `key`): the first of each step. Damaged files are passed over."""
+        """The rollouts of one prompt (its id or its `key`): the first of each step. Damaged files are skipped."""
         found = []
         for number in self.steps:
             step = self._steps[number]
@@ -107,8 +103,8 @@ class History:
             found += [record for record in records if record.prompt_id == prompt][:1]
         return found
 
-    def _index(self, number: int, signature: tuple[int, int]) -> _Step:
-        step = _Step(signature)
+    def _index(self, number: int, mark: Signature) -> _Step:
+        step = _Step(mark)
         try:
             records = self.run.rollouts(number)
         except RunError as error:
@@ -125,58 +121,48 @@ def key(prompt: str) -> str:
     return hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-def rows(records: Sequence[RolloutRecord], limit: int = ROWS) -> list[dict[str, Any]]:
+def rows(records: Sequence[RolloutRecord]) -> list[JsonObject]:
     """One line a rollout for the table of a step; texts are shortened."""
-    return [
-        {
-            "row": record.row,
-            "probe": record.probe,
-            "question": to_json(question(record, 80)),
-            "answer": to_json(shorten("".join(record.pieces), 120)),
-            "tokens": len(record.pieces),
-            "cut": record.finish != "stop",
-            "forks": len(record.audits),
-            "unanswered": len(record.unanswered),
-            "entropy": to_json(max(record.entropies, default=0.0)),
-            "trust": to_json(_mean([audit.posterior_mean for audit in record.audits])),
-        }
-        for record in records[:limit]
-    ]
+    return [to_json(_row(record)) for record in records[:ROWS]]
 
 
-def through_training(records: Sequence[RolloutRecord]) -> dict[str, Any]:
+def _row(record: RolloutRecord) -> dict[str, object]:
+    trusts = [audit.posterior_mean for audit in record.audits]
+    return {
+        "row": record.row, "probe": record.probe, "question": question(record, 80),
+        "answer": shorten("".join(record.pieces), 120), "tokens": len(record.pieces), "cut": record.finish != "stop",
+        "forks": len(record.audits), "unanswered": len(record.unanswered),
+        "entropy": max(record.entropies, default=0.0), "trust": sum(trusts) / len(trusts) if trusts else None,
+    }  # fmt: skip
+
+
+def through_training(records: Sequence[RolloutRecord]) -> JsonObject:
     """One prompt's answers by step (`strips`), and the forks that came up after the same words at several (`same`):
     those that changed most, in the order of the answer.
 
     A strip holds the highest entropy of each stretch of the answer, and its audited forks: where they begin, and the
     trust π̂ and the share k ÷ N that the audit gave the student's own chunk.
     """
-    strips = [_strip(record) for record in records]
     threads: dict[str, list[tuple[RolloutRecord, AuditRecord]]] = {}
     for record in records:
         for audit in record.audits:
-            prefix = "".join(record.pieces[: audit.start])
-            threads.setdefault(prefix, []).append((record, audit))
+            threads.setdefault("".join(record.pieces[: audit.start]), []).append((record, audit))
     several = [(prefix, seen) for prefix, seen in threads.items() if len(seen) > 1]
     several.sort(key=lambda item: -_change([audit for _, audit in item[1]]))
+    drawn = sorted(several[:SAME_FORKS], key=lambda item: item[1][0][1].start)
     same = [
         {
-            "before": to_json(prefix[-40:]),
-            "start": seen[0][1].start,
-            "points": [
-                {"step": record.step, "chunk": to_json(shorten(audit.chunk, 60)), **_numbers(audit)}
-                for record, audit in seen
-            ],
+            "before": prefix[-40:], "start": seen[0][1].start,
+            "points": [{"step": record.step, **_fork(audit)} for record, audit in seen],
         }
-        for prefix, seen in sorted(several[:SAME_FORKS], key=lambda item: item[1][0][1].start)
-    ]
-    return {
-        "question": to_json(question(records[0], 1_000)) if records else "",
-        "expected": to_json(shorten(records[0].answer or "", 200)) if records else "",
-        "strips": strips,
-        "same": same,
-        "more": len(several) - len(same),
-    }
+        for prefix, seen in drawn
+    ]  # fmt: skip
+    return to_json(
+        {
+            "question": question(records[0], 1_000), "expected": shorten(records[0].answer or "", 200),
+            "strips": [_strip(record) for record in records], "same": same, "more": len(several) - len(same),
+        }
+    )  # fmt: skip
 
 
 def question(record: RolloutRecord, limit: int) -> str:
@@ -184,43 +170,26 @@ def question(record: RolloutRecord, limit: int) -> str:
     return shorten(str(record.messages[-1].get("content", "")) if record.messages else record.prompt_id, limit)
 
 
-def _strip(record: RolloutRecord) -> dict[str, Any]:
+def _strip(record: RolloutRecord) -> dict[str, object]:
     time = len(record.entropies)
     bars = min(PROFILE, time)
     edges = [time * bar // bars for bar in range(bars + 1)] if bars else [0]
     return {
-        "step": record.step,
-        "row": record.row,
-        "tokens": time,
-        "cut": record.finish != "stop",
-        "answer": to_json(shorten("".join(record.pieces), 400)),
+        "step": record.step, "row": record.row, "tokens": time, "cut": record.finish != "stop",
+        "answer": shorten("".join(record.pieces), 400),
         "profile": [round(max(record.entropies[a:b]), 3) for a, b in itertools.pairwise(edges)],
-        "forks": [
-            {"start": audit.start, "stop": audit.stop, "chunk": to_json(shorten(audit.chunk, 60)), **_numbers(audit)}
-            for audit in record.audits[:64]
-        ],
-    }
+        "forks": [{"start": audit.start, "stop": audit.stop, **_fork(audit)} for audit in record.audits[:64]],
+    }  # fmt: skip
 
 
-def _numbers(audit: AuditRecord) -> dict[str, Any]:
-    share = audit.soft_count / len(audit.texts) if audit.texts else None
-    values = {"entropy": audit.entropy, "trust": audit.posterior_mean, "share": share}
-    return {name: to_json(value if value is None else round(value, 4)) for name, value in values.items()}
+def _fork(audit: AuditRecord) -> dict[str, object]:
+    return {
+        "chunk": shorten(audit.chunk, 60), "entropy": round(audit.entropy, 4), "trust": round(audit.posterior_mean, 4),
+        "share": round(audit.soft_count / len(audit.texts), 4) if audit.texts else None,
+    }  # fmt: skip
 
 
 def _change(audits: Sequence[AuditRecord]) -> float:
     """How much a fork moved through training: what makes it worth a look."""
     entropies, trusts = [a.entropy for a in audits], [a.posterior_mean for a in audits]
     return max(entropies) - min(entropies) + max(trusts) - min(trusts)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
-
-
-def _signature(run: Run, step: int) -> tuple[int, int] | None:
-    try:
-        state = os.stat(run.path / ROLLOUTS / f"step_{step:06d}.jsonl")
-    except OSError:
-        return None  # set aside in this moment
-    return state.st_size, state.st_mtime_ns

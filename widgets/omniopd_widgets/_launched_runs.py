@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from omniopd.errors import OmniOPDError
 from omniopd.io.units import duration
@@ -13,20 +12,21 @@ from omniopd.launch import Launched, launched_in
 from omniopd.runs.following import Follower
 from omniopd.runs.status import GOING_ON
 from omniopd.runs.totals import step_seconds
+from omniopd_widgets._safe import JsonObject, to_json
 
 SHOWN = 12  # runs that are over; those that go on are all shown
 _RECENT = 10  # steps whose mean says how long one takes
 
 
 class LaunchedRuns:
-    """Looks at one folder again and again."""
+    """The launched runs of one folder, polled."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._watched: dict[Path, _Watched] = {}
 
-    def look(self) -> list[dict[str, Any]]:
-        """The rows, those that go on first, then the newest."""
+    def look(self) -> list[JsonObject]:
+        """The rows: runs in progress first, then the newest."""
         found = launched_in(self._folder) if self._folder.is_dir() else []
         rows, over = [], 0
         for launched in found:
@@ -46,23 +46,23 @@ class LaunchedRuns:
 class _Watched:
     launched: Launched
     follower: Follower | None = None
-    row: dict[str, Any] | None = None
+    row: JsonObject | None = None
     stamp: float = 0.0
     seconds: list[float] = field(default_factory=list)
 
     def settled(self) -> bool:
-        """Whether nothing has changed since the last look at a run that is over."""
+        """Whether nothing has changed since a finished run was last read."""
         return self._stamp() == self.stamp
 
-    def look(self) -> dict[str, Any]:
+    def look(self) -> JsonObject:
         self.stamp = self._stamp()
         try:
-            self.row = self._poll()
+            self.row = self._read()
         except OmniOPDError as error:
             self.row = _row(self.launched.path, state="unreadable", message=str(error))
         return self.row
 
-    def _poll(self) -> dict[str, Any]:
+    def _read(self) -> JsonObject:
         launched = self.launched
         status, process, state, alive = launched.status, launched.process, launched.state, launched.is_running()
         if self.follower is None and launched.run is not None:
@@ -92,16 +92,16 @@ class _Watched:
         )  # fmt: skip
 
     def _stamp(self) -> float:
-        """When the run's own folder last changed: every status is a new file in it."""
+        """When the run's folder last changed: every status is a new file in it."""
         try:
             return max((self.launched.path / part).stat().st_mtime for part in (".", "launch"))
         except OSError:
             return -1.0
 
 
-def _row(path: Path, **facts: Any) -> dict[str, Any]:
+def _row(path: Path, **facts: object) -> JsonObject:
     empty = {
-        "state": "", "message": "", "step": 0, "steps": 0, "loss": math.nan, "accuracy": math.nan, "left": "",
+        "state": "", "message": "", "step": 0, "steps": 0, "loss": None, "accuracy": None, "left": "",
         "going_on": False, "resumable": False, "wanted": "", "notebook": "",
     }  # fmt: skip
-    return {"path": str(path), "name": path.name, **empty, **facts}
+    return to_json({"path": str(path), "name": path.name, **empty, **facts})

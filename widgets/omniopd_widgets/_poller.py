@@ -1,4 +1,4 @@
-"""Looking again and again, in a daemon thread that ends with its view. Knows nothing of what is looked at."""
+"""Polling in a daemon thread that ends with its view. Knows nothing of what it polls."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 import weakref
 from collections.abc import Callable
 
-FASTEST_S = 0.1  # ten looks a second: more than a page can show, and what a notebook's server stands
-SHARE, SLOWEST_S = 4, 2.0  # after a long look four times its own time passes, but no more: the kernel has other work
+FASTEST_S = 0.1  # ten polls a second: more than a page can show, and what a notebook server can take
+SHARE, SLOWEST_S = 4, 2.0  # after a slow poll it pauses four times as long, up to this: the kernel has other work
 
 
 class Poller:
     """Calls a method every `interval_s` until it returns False, `stop` is called, or its object is gone.
 
-    The thread holds no object alive. An exception ends it; `failed` of the object's own hears of it.
+    The thread keeps no object alive. An exception ends it and is handed to the object's own `failed`.
     """
 
     def __init__(self, act: Callable[[], bool], failed: Callable[[Exception], None], interval_s: float) -> None:
@@ -28,21 +28,21 @@ class Poller:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin, or begin again; nothing where it runs already."""
+        """Begin, or begin again; does nothing if it runs already."""
         if not self.is_alive or self._over.is_set():
             self._over = threading.Event()
             self._thread = threading.Thread(target=self._run, args=(self._over,), daemon=True, name="omniopd-look")
             self._thread.start()
 
     def stop(self) -> None:
-        """End soon; waits for nothing."""
+        """End soon; returns at once."""
         self._over.set()
 
     def follow(self, before: int | None, shown: int | None) -> None:
-        """Run while pages show the view, as their numbers change; one that no page ever showed is left running.
+        """Run while a page shows the view, as the count of pages changes; a view never shown keeps running.
 
         ipywidgets keeps every view alive: without this, a cell that is run again leaves a thread behind each time. A
-        page that was loaded anew counts its views twice; they go on looking, then, and never rest on the screen.
+        reloaded page counts its views twice, so those keep polling and never rest while on screen.
         """
         if shown:
             self.start()
@@ -64,7 +64,7 @@ class Poller:
             try:
                 if not act():
                     return
-            except Exception as error:  # there is nobody above a thread to hear of it
+            except Exception as error:  # nobody above a thread would see it
                 failed(error)
                 return
             spent = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""What the views of runs share: they look again and again while they are open, and show what is opened beneath them."""
+"""What the views of runs share: they poll while they are open, and show what is opened beneath them."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ import ipywidgets
 from traitlets import Bool, observe
 
 from omniopd.errors import OmniOPDError
-from omniopd_widgets._base import View
+from omniopd_widgets._base import WIDGET_VIEW, View
 from omniopd_widgets._poller import Poller
 
 
 class PollingView(View):
-    """A view whose `_look` is called every `interval_s` while `live`, until it returns False; `beneath` is shown below.
+    """A view whose `_poll` is called every `interval_s` while `live`, until it returns False; `beneath` is shown below.
 
-    It rests once the page that showed it shows it no longer, and goes on with the next one that does.
+    It rests once the page that showed it shows it no longer, and resumes with the next one that does.
 
-    `_lock` is held by whoever changes what is shown: the thread that looks, and the page.
+    `_lock` is held by whoever changes what is shown: the polling thread, and the page.
     """
 
     live = Bool(False).tag(sync=True)
-    _looking = "looking"  # what stopped, when an error ends it
+    _activity = "looking"  # what stopped, when an error ends it
     # Set here too: a view that could not be made is closed as well.
     _poller: Poller | None = None
     _whole: ipywidgets.VBox | None = None
 
-    def __init__(self, interval_s: float, beneath: ipywidgets.Box, **traits: Any) -> None:
+    def __init__(self, interval_s: float, beneath: ipywidgets.Box | None = None, **traits: Any) -> None:
         self._lock = threading.RLock()
         self._poller = Poller(self._poll, self._failed, interval_s)
         self._beneath = beneath
         super().__init__(**{"_view_count": 0} | traits)  # 0: ipywidgets counts from now on
 
     @property
-    def whole(self) -> ipywidgets.VBox:
+    def whole(self) -> ipywidgets.Widget:
         """The view and what is opened beneath it, as one widget to place elsewhere."""
-        if self._whole is None:
+        if self._whole is None and self._beneath is not None:
             self._whole = ipywidgets.VBox([self, self._beneath])
-        return self._whole
+        return self._whole or self
 
     def close(self) -> None:
-        """Stop looking, and take the view off the page; what is open beneath it is its owner's to close."""
+        """Stop polling, and take the view off the page; what is open beneath it is its owner's to close."""
         if self._poller is not None:
             self._poller.stop()
         if self._whole is not None:
@@ -49,20 +49,17 @@ class PollingView(View):
         super().close()
 
     def _poll(self) -> bool:
-        """One look; whether another one is worth it."""
+        """Read once; returns whether it is worth reading again."""
         raise NotImplementedError
 
     def _failed(self, error: Exception) -> None:
-        self.problem = f"{self._looking} stopped: {error if isinstance(error, OmniOPDError) else repr(error)}"
+        self.problem = f"{self._activity} stopped: {error if isinstance(error, OmniOPDError) else repr(error)}"
         self.live = False
 
     @observe("live")
     def _on_live(self, change: Any) -> None:
         assert self._poller is not None
-        if change["new"]:
-            self._poller.start()
-        else:
-            self._poller.stop()
+        (self._poller.start if change["new"] else self._poller.stop)()
 
     @observe("_view_count")
     def _on_views(self, change: Any) -> None:
@@ -73,6 +70,6 @@ class PollingView(View):
     def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The view with what is opened beneath it."""
         data, metadata = super()._repr_mimebundle_(**more)
-        if "application/vnd.jupyter.widget-view+json" in data:
-            data["application/vnd.jupyter.widget-view+json"]["model_id"] = self.whole.model_id
+        if WIDGET_VIEW in data:
+            data[WIDGET_VIEW]["model_id"] = self.whole.model_id
         return data, metadata

@@ -6,19 +6,19 @@ Prices are rounded up where the records cannot tell: a further round reads each 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from omniopd.io.units import dollars
 from omniopd.records import AuditRecord
 
-# Where the records cannot tell the two apart, a written token is taken to cost as much as five that are read.
+# Where the records cannot tell the two apart, a written token is assumed to cost as much as five read ones.
 WRITTEN_TO_READ = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class StepUsage:
-    """What the audits at hand took: M forks × N texts of C tokens. Dollars per token; None where nothing tells."""
+    """What the audits at hand used: M forks × N texts of C tokens. Dollars per token; None if unknown."""
 
     forks: int = 0
     samples: int = 0
@@ -28,9 +28,6 @@ class StepUsage:
     cost_usd: float = 0.0
     usd_per_input: float | None = None
     usd_per_output: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +50,32 @@ class TokenPrice:
 
 
 class Quoted(Protocol):
-    """What somebody who asks the teacher says that it would take; its text is shown as it stands."""
+    """A price from whoever would ask the teacher; its text is shown verbatim."""
 
     @property
     def is_free(self) -> bool: ...
 
 
 def usage_of(audits: Sequence[AuditRecord]) -> StepUsage:
-    """What these audits took. Answers that came from a cache and tell no tokens are taken to be like the others."""
+    """What these audits used. Cached answers without token counts are assumed to be like the others."""
     if not audits:
         return StepUsage()
-    told = [a for a in audits if a.output_tokens > 0]
+    counted = [a for a in audits if a.output_tokens > 0]
     samples = max(len(a.texts) for a in audits)
     chunk = max(a.stop - a.start for a in audits)
-    if not told:
-        # Nobody counted: the student's own tokens stand for the teacher's.
+    if not counted:
+        # No token counts: the student's own tokens stand for the teacher's.
         read = sum(a.start for a in audits)
         return StepUsage(len(audits), samples, chunk, read, len(audits) * samples * chunk, 0.0)
-    scale = len(audits) / len(told)
-    read_rate, written_rate = _rates(told)
+    scale = len(audits) / len(counted)
+    read_rate, written_rate = _rates(counted)
     return StepUsage(
         len(audits),
         samples,
         chunk,
-        round(scale * sum(a.input_tokens for a in told)),
-        round(scale * sum(a.output_tokens for a in told)),
-        scale * sum(a.cost_usd for a in told),
+        round(scale * sum(a.input_tokens for a in counted)),
+        round(scale * sum(a.output_tokens for a in counted)),
+        scale * sum(a.cost_usd for a in counted),
         read_rate,
         written_rate,
     )
@@ -87,8 +84,8 @@ def usage_of(audits: Sequence[AuditRecord]) -> StepUsage:
 def quote(usage: StepUsage, forks: int, samples: int, chunk_tokens: int) -> TokenPrice:
     """At most what M, N and C would cost beyond what is at hand.
 
-    More texts: a further round at every fork. More forks: theirs. Another C: all anew, since chunks keep apart by C
-    and forks move. Fewer of anything: free.
+    More texts: a further round at every fork. More forks: theirs. Another C: everything again, since chunks keep apart
+    by C and forks move. Fewer of anything: free.
     """
     if not usage.forks or not usage.samples:
         return TokenPrice()

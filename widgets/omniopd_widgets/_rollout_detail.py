@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import ipywidgets
 
 from omniopd.records import RolloutRecord
@@ -17,44 +15,47 @@ class RolloutDetail:
 
     def __init__(self) -> None:
         self.box = ipywidgets.VBox()
-        self.rollout: RolloutView | None = None
-        self.audits: AuditPanel | None = None
+        self._views: tuple[RolloutView, AuditPanel] | None = None
+
+    @property
+    def rollout(self) -> RolloutView | None:
+        """The view of the rollout opened last."""
+        return self._views[0] if self._views else None
 
     def show(self, record: RolloutRecord | None, run: Run) -> None:
         """The rollout, at its most interesting fork; None takes it off the page."""
         if record is None:
             self.box.children = ()
             return
-        title = f"row {record.row} of step {record.step}"
-        if self.rollout is None or self.audits is None:
-            self.rollout = RolloutView(record, anchor_weight=_anchor_weight(run), label=f"rollout of {title}")
-            self.audits = AuditPanel(record, label=f"audits of {title}")
-            self.rollout.observe(self._to_panel, ["fork", "continuation"])
-            self.audits.observe(self._to_rollout, ["fork", "continuation"])
+        if self._views is None:
+            rollout, panel = self._views = RolloutView(record, anchor_weight=_anchor_weight(run)), AuditPanel(record)
+            rollout.observe(lambda _: _to_panel(rollout, panel), ["fork", "continuation"])
+            panel.observe(lambda _: _to_rollout(panel, rollout), ["fork", "continuation"])
         else:
-            self.rollout.show(record)
-            self.audits.show(record)
-            self.rollout.label, self.audits.label = f"rollout of {title}", f"audits of {title}"
-        self._to_panel(None)
-        self.box.children = (self.rollout, self.audits) if record.audits else (self.rollout,)
+            rollout, panel = self._views
+            rollout.show(record)
+            panel.show(record)
+        title = f"row {record.row} of step {record.step}"
+        rollout.label, panel.label = f"rollout of {title}", f"audits of {title}"
+        _to_panel(rollout, panel)
+        self.box.children = (rollout, panel) if record.audits else (rollout,)
 
     def close(self) -> None:
-        for widget in (self.rollout, self.audits, self.box):
-            if widget is not None:
-                widget.close()
+        for widget in (*(self._views or ()), self.box):
+            widget.close()
 
-    def _to_panel(self, _: Any) -> None:
-        fork = self.rollout.forks[self.rollout.fork] if 0 <= self.rollout.fork < len(self.rollout.forks) else None
-        if fork is not None and self.audits.go_to(fork["start"]):
-            self.audits.continuation = self.rollout.continuation
 
-    def _to_rollout(self, _: Any) -> None:
-        if 0 <= self.audits.fork < len(self.audits.audits):
-            start = self.audits.audits[self.audits.fork].start
-            places = [place for place, fork in enumerate(self.rollout.forks) if fork["start"] == start]
-            if places:
-                self.rollout.fork = places[0]
-                self.rollout.continuation = self.audits.continuation
+def _to_panel(rollout: RolloutView, panel: AuditPanel) -> None:
+    if 0 <= rollout.fork < len(rollout.forks) and panel.go_to(rollout.forks[rollout.fork]["start"]):
+        panel.continuation = rollout.continuation
+
+
+def _to_rollout(panel: AuditPanel, rollout: RolloutView) -> None:
+    if 0 <= panel.fork < len(panel.audits):
+        start = panel.audits[panel.fork].start
+        places = [place for place, fork in enumerate(rollout.forks) if fork["start"] == start]
+        if places:
+            rollout.fork, rollout.continuation = places[0], panel.continuation
 
 
 def _anchor_weight(run: Run) -> float | None:

@@ -9,25 +9,19 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias, overload
 
 from omniopd.io import redaction
 from omniopd.io.texts import HALF, UNSEEN, visible
 
 __all__ = [
-    "UNSEEN",
-    "SafeHTML",
-    "element",
-    "escape",
-    "fit",
-    "join",
-    "redact",
-    "shorten",
-    "table",
-    "to_json",
-    "visible",
+    "UNSEEN", "Json", "JsonObject", "SafeHTML", "element", "escape", "fit", "join", "redact", "shorten", "table",
+    "tables", "to_json", "visible",
 ]  # fmt: skip
 _HALF_SHIFT = 0x100000  # halves of surrogate pairs travel as characters of the last private plane
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+JsonObject: TypeAlias = dict[str, Json]
 
 
 class SafeHTML(str):
@@ -36,8 +30,16 @@ class SafeHTML(str):
     __slots__ = ()
 
 
-def to_json(value: Any) -> Any:
-    """`value` as JSON can carry it: tuples as lists, NaN and infinities as None, and half a surrogate pair (which no
+@overload
+def to_json(value: str) -> str: ...
+@overload
+def to_json(value: float | None) -> float | None: ...
+@overload
+def to_json(value: Mapping[str, Any]) -> JsonObject: ...
+@overload
+def to_json(value: list[Any] | tuple[Any, ...]) -> list[Json]: ...
+def to_json(value: Any) -> Json:
+    """`value` as the page gets it: tuples as lists, NaN and infinities as None, and half a surrogate pair (which no
     UTF-8 can hold) moved to the last private plane, from where the page's `visible` shows it as what it is. What was
     read as a key in this process is struck out."""
     if isinstance(value, str):
@@ -48,7 +50,8 @@ def to_json(value: Any) -> Any:
         return {to_json(str(key)): to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
-    return value
+    kept: Json = value
+    return kept
 
 
 def redact(text: str) -> str:
@@ -81,22 +84,22 @@ def element(tag: str, *children: SafeHTML | str, style: str = "", limit: int = 4
     return SafeHTML(f"<{tag}{attribute}>{inner}</{tag}>")
 
 
-def table(
-    headers: Sequence[str], rows: Sequence[Sequence[SafeHTML | object]], caption: str = "", limit: int = 400
-) -> SafeHTML:
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "", limit: int = 400) -> SafeHTML:
     """A table of texts and numbers, every cell escaped."""
     cell = "padding:2px 8px;text-align:left;vertical-align:top;border-bottom:1px solid #8884"
-    head = join([element("th", name, style=cell) for name in headers])
-    body = join(
-        [
-            element(
-                "tr", *(element("td", c if isinstance(c, SafeHTML) else str(c), style=cell, limit=limit) for c in r)
-            )
-            for r in rows
-        ]
-    )
+
+    def line(tag: str, values: Sequence[object], limit: int) -> SafeHTML:
+        shown = [value if isinstance(value, SafeHTML) else str(value) for value in values]
+        return element("tr", *(element(tag, value, style=cell, limit=limit) for value in shown))
+
+    body = join([line("td", row, limit) for row in rows])
     title = element("caption", caption, style="text-align:left;font-weight:600") if caption else SafeHTML("")
-    return element("table", title, element("tr", head), body, style="border-collapse:collapse;margin:6px 0")
+    return element("table", title, line("th", headers, 400), body, style="border-collapse:collapse;margin:6px 0")
+
+
+def tables(headers: Sequence[str], rows: Sequence[Sequence[object]], size: int) -> list[SafeHTML]:
+    """The rows in tables of `size`: where room ends, the first ones stay."""
+    return [table(headers, rows[at : at + size]) for at in range(0, len(rows), size)]
 
 
 def fit(parts: Sequence[SafeHTML], limit: int) -> SafeHTML:

@@ -29,11 +29,11 @@ class Saving:
     loses: str
 
 
-def audit_kind(audit: AuditRecord, agree_from: float = AGREE_FROM, none_below: float = NONE_BELOW) -> str:
-    """`agree`: all texts go on as the student did; `none`: no text does, even nearly; else `informs`."""
-    if min(audit.similarities) >= agree_from:
+def audit_kind(audit: AuditRecord) -> str:
+    """`agree`: all texts continue as the student did; `none`: no text does, even nearly; else `informs`."""
+    if min(audit.similarities) >= AGREE_FROM:
         return "agree"
-    return "none" if max(audit.similarities) <= none_below else "informs"
+    return "none" if max(audit.similarities) <= NONE_BELOW else "informs"
 
 
 def savings(rollouts: Sequence[RolloutRecord]) -> list[Saving]:
@@ -41,8 +41,8 @@ def savings(rollouts: Sequence[RolloutRecord]) -> list[Saving]:
     return [found for found in (smaller_samples(rollouts), smaller_forks(rollouts)) if found is not None]
 
 
-def smaller_samples(rollouts: Sequence[RolloutRecord], tolerance: float = TOLERANCE) -> Saving | None:
-    """The least N at which k/N, over all sub-samples of that size, stays within `tolerance` on average (one deviation).
+def smaller_samples(rollouts: Sequence[RolloutRecord]) -> Saving | None:
+    """The least N at which k/N, over all sub-samples of that size, stays within TOLERANCE on average (one deviation).
 
     Only written tokens are counted as saved: whether a prefix is read once or N times is the provider's affair.
     """
@@ -53,15 +53,15 @@ def smaller_samples(rollouts: Sequence[RolloutRecord], tolerance: float = TOLERA
     for n in range(1, now):
         spreads = [subsample_spread(a.similarities, min(n, len(a.similarities)), 0.0, 0.0).deviation for a in audits]
         mean = sum(spreads) / len(spreads)
-        if mean <= tolerance:
+        if mean <= TOLERANCE:
             usage = usage_of(audits)
             loses = f"k/N would differ by ±{mean:.3f} on average"
             return Saving("samples", now, n, priced(usage, 0.0, usage.output_tokens * (1 - n / now)), loses)
     return None
 
 
-def smaller_forks(rollouts: Sequence[RolloutRecord], keep: float = KEEP) -> Saving | None:
-    """The least M that keeps `keep` of the forks that inform, where forks are chosen by entropy.
+def smaller_forks(rollouts: Sequence[RolloutRecord]) -> Saving | None:
+    """The least M that keeps KEEP of the forks that inform, where forks are chosen by entropy.
 
     The greedy choice of M' forks is the beginning of the choice of M, so the forks of lowest entropy are dropped.
     """
@@ -71,13 +71,13 @@ def smaller_forks(rollouts: Sequence[RolloutRecord], keep: float = KEEP) -> Savi
     informing = sum(audit_kind(a) == "informs" for a in audits)
     for m in range(1, now):
         kept = sum(audit_kind(a) == "informs" for row in ranked for a in row[:m])
-        if kept >= keep * informing:
+        if kept >= KEEP * informing:
             dropped = [a for row in ranked for a in row[m:]]
             usage = usage_of(audits)
             share = len(dropped) / len(audits)
-            told = any(a.output_tokens for a in audits)
-            read = sum(a.input_tokens for a in dropped) if told else usage.input_tokens * share
-            written = sum(a.output_tokens for a in dropped) if told else usage.output_tokens * share
+            counted = any(a.output_tokens for a in audits)
+            read = sum(a.input_tokens for a in dropped) if counted else usage.input_tokens * share
+            written = sum(a.output_tokens for a in dropped) if counted else usage.output_tokens * share
             loses = f"{informing - kept} of {informing} forks that inform would not be asked about"
             return Saving("forks", now, m, priced(usage, read, written), loses)
     return None

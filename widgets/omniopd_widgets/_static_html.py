@@ -32,12 +32,12 @@ def curves_text(panels: Sequence[Panel]) -> SafeHTML:
     return element("pre", "\n".join(lines), style="font-size:11px;line-height:1.35;margin:6px 0", limit=20_000)
 
 
-def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
+def sparkline(values: Sequence[float]) -> str:
     """Values as a line of blocks, the mean of each stretch; lowest to highest, or level where all are the same."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return ""
-    width = min(width, len(finite))
+    width = min(_WIDTH, len(finite))
     parts = [finite[len(finite) * i // width : len(finite) * (i + 1) // width] for i in range(width)]
     means = [sum(part) / len(part) for part in parts]
     low, high = min(means), max(means)

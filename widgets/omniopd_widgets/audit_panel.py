@@ -23,7 +23,7 @@ from omniopd_widgets._safe import SafeHTML, element, escape, table, to_json
 ORDERS = ("similar", "different", "frequent", "drawn")
 
 
-class AuditPanel(View, script="audit_panel.js", style="audit_panel.css"):
+class AuditPanel(View):
     """The audits of a rollout, one fork at a time. What the user does is an assignment, and assigning does the same:
 
     `fork` is the number of the audit, `similarity` and `compare` two names of `names`, `order` one of similar,

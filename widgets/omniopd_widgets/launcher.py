@@ -11,25 +11,24 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from traitlets import Dict, List, Unicode, observe
 
 from omniopd.costs.launch import estimate
-from omniopd.errors import ConfigError, OmniOPDError
+from omniopd.errors import ConfigError
 from omniopd.launch import attach, launch, notebook_path, parameters_of, resume
 from omniopd.launch.devices import NONE, card_of, device_named
 from omniopd.launch.parameters import MORE, SETTINGS, Parameter, all_values, checked, recipe_with, type_words
 from omniopd.launch.queue import length, ordinal
 from omniopd.teachers.model_traits import runs_here
-from omniopd_widgets._base import View
 from omniopd_widgets._launched_runs import LaunchedRuns
-from omniopd_widgets._poller import Poller
-from omniopd_widgets._safe import SafeHTML, element, table, to_json
+from omniopd_widgets._polling_view import PollingView
+from omniopd_widgets._safe import JsonObject, SafeHTML, element, table, to_json
+from omniopd_widgets._worker import Worker
 
 ACTIONS = ("start", "stop", "interrupt", "kill", "resume")
 ACCEPTED = "accept_usd"  # the parameter by which a notebook knows that its price was seen
@@ -41,7 +40,7 @@ KEYS = {
 }  # fmt: skip
 
 
-class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
+class Launcher(PollingView):
     """A form for a notebook, and the runs that were launched into `folder`.
 
     `texts` holds what was typed, by parameter; `problems` a sentence for each field that cannot work. `pressed` is
@@ -51,13 +50,13 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
 
     notebook = Unicode("").tag(sync=True)
     folder = Unicode("").tag(sync=True)
-    fields = List().tag(sync=True)
+    fields: List[Any] = List().tag(sync=True)
     texts = Dict().tag(sync=True)
     problems = Dict().tag(sync=True)
     device = Unicode("auto").tag(sync=True)
     estimated = Dict().tag(sync=True)
-    variables = List().tag(sync=True)
-    runs = List().tag(sync=True)
+    variables: List[Any] = List().tag(sync=True)
+    runs: List[Any] = List().tag(sync=True)
     selected = Unicode("").tag(sync=True)
     busy = Unicode("").tag(sync=True)
     pressed = Dict({"action": "", "run": "", "count": 0}).tag(sync=True)
@@ -71,18 +70,13 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
         self._accepts = any(p.name == ACCEPTED for p in found)
         self._folder = Path(runs)
         self._found = LaunchedRuns(self._folder)
-        self._work = ThreadPoolExecutor(1, thread_name_prefix="launcher")
-        self._pending: Any = None
-        self._started: Any = None
-        self._lock = threading.RLock()
-        self._poller = Poller(self._poll, self._failed, interval_s)
-        super().__init__(
-            notebook=self._source.stem, folder=str(runs), fields=[_field(p) for p in self._parameters],
-            **{"_view_count": 0} | traits,  # 0: ipywidgets counts from now on
-        )  # fmt: skip
+        self._worker = Worker(self, "launcher", after=self._poll)
+        self._started: Future[None] | None = None
+        fields = [_field(p) for p in self._parameters]
+        super().__init__(interval_s, notebook=self._source.stem, folder=str(runs), fields=fields, **traits)
         self._check()
         self._poll()
-        self._poller.start()
+        self.live = True
 
     @property
     def values(self) -> dict[str, Any]:
@@ -114,8 +108,8 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
     def start(self, name: str | None = None, price: str | None = None) -> None:
         """Launch the notebook with what the form says; the run becomes the selected one. Errors go to `problem`.
 
-        Whoever calls this accepts the price in `estimated`; the page asks twice where there is one, and says as `price`
-        which one it showed: where that is another by now, nothing is started.
+        Whoever calls this accepts the price in `estimated`; the page asks twice if there is one, and passes as `price`
+        the one it showed: if it has changed since, nothing is started.
         """
         values: dict[str, Any] = dict(self.texts)
         now = self.estimated["price"]
@@ -130,34 +124,32 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
                 raise ConfigError(f"Start was pressed at {price!r}, and the price is now {now!r}: press it again")
             self._select(launch(self._source, values, self._folder, name, device).path)
 
-        self._later("starting …", work)
+        self._worker.do("starting …", work)
 
     def stop(self, path: str = "") -> None:
         """End the selected run (or the one at `path`) after its step, with a checkpoint."""
-        self._later("asking it to stop …", lambda: attach(path or self.selected).stop())
+        self._worker.do("asking it to stop …", lambda: attach(path or self.selected).stop())
 
     def interrupt(self, path: str = "") -> None:
         """End it now; its traceback is kept."""
-        self._later("interrupting …", lambda: attach(path or self.selected).interrupt())
+        self._worker.do("interrupting …", lambda: attach(path or self.selected).interrupt())
 
     def kill(self, path: str = "") -> None:
         """End it by force, kernel first."""
-        self._later("killing …", lambda: attach(path or self.selected).kill())
+        self._worker.do("killing …", lambda: attach(path or self.selected).kill())
 
     def resume(self, path: str = "") -> None:
-        """Go on with a run that was ended, from its newest checkpoint."""
-        self._later("resuming …", lambda: self._select(resume(path or self.selected).path))
+        """Continue a run that has ended, from its newest checkpoint."""
+        self._worker.do("resuming …", lambda: self._select(resume(path or self.selected).path))
 
     def wait(self) -> None:
-        """Until what was pressed is done."""
-        if self._pending is not None:
-            self._pending.result()
+        """Wait until what was pressed is done."""
+        self._worker.wait()
         self._poll()
 
     def close(self) -> None:
-        """Take the launcher off the page. The runs go on."""
-        self._poller.stop()
-        self._work.shutdown(wait=False)
+        """Take the launcher off the page. The runs continue."""
+        self._worker.close(drop=False)
         super().close()
 
     def summary(self) -> str:
@@ -174,10 +166,6 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
     def _changed(self, change: Any) -> None:
         self._check()
 
-    @observe("_view_count")
-    def _on_views(self, change: Any) -> None:
-        self._poller.follow(change["old"], change["new"])
-
     @observe("pressed")
     def _pressed(self, change: Any) -> None:
         action, path = change["new"].get("action"), str(change["new"].get("run", ""))
@@ -185,7 +173,7 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
             # A press that waited for a busy kernel beside another one is the same press.
             if self._started is None or self._started.done():
                 self.start(price=change["new"].get("price"))
-                self._started = self._pending
+                self._started = self._worker.pending
         elif action in ACTIONS:
             getattr(self, action)(path)
 
@@ -219,59 +207,41 @@ class Launcher(View, script="launcher.js", style=("_runs.css", "launcher.css")):
             return "" if device == NONE else f"{device} is free"
         return f"{device} is busy: a run started now is {ordinal(before + 1)} in the queue"
 
-    def _later(self, words: str, work: Callable[[], Any]) -> None:
-        """What takes longer than a blink is done in a thread: a page's messages are not kept waiting."""
-
-        def run() -> None:
-            self.busy, self.problem = words, ""
-            try:
-                work()
-            except OmniOPDError as error:
-                self.problem = str(error)
-            except Exception as error:
-                self.problem = f"{type(error).__name__}: {error}"
-            finally:
-                self.busy = ""
-                self._poll()
-
-        self._pending = self._work.submit(run)
-
     def _select(self, path: Path) -> None:
         self._poll()
         self.selected = str(path)
 
     def _poll(self) -> bool:
         with self._lock:
-            rows = to_json(self._found.look())
+            rows = self._found.look()
             if rows != self.runs:
                 self.runs = rows
             queue = self._queue()
             if self.estimated and queue != self.estimated.get("queue"):
                 self.estimated = {**self.estimated, "queue": queue}
-            going_on = [row["path"] for row in rows if row["going_on"]]
+            going_on = [str(row["path"]) for row in rows if row["going_on"]]
             if not self.selected and going_on:
                 self.selected = going_on[0]
         return True
 
     def _failed(self, error: Exception) -> None:
-        self.problem = f"the runs in {self.folder} can no longer be looked at ({error}): make this view anew"
+        self.live = False
+        self.problem = f"the runs in {self.folder} can no longer be read ({error}): create this view again"
 
 
-def _field(parameter: Parameter) -> dict[str, Any]:
+def _field(parameter: Parameter) -> JsonObject:
     """One row of the form. A default that the cell computes is shown as its source."""
     kind = "choice" if parameter.choices else "check" if parameter.type in ("bool", "bool | None") else "text"
     default = _text(parameter.default) if parameter.constant else parameter.source
-    return dict(
-        to_json(
-            {
-                "name": parameter.name, "type": type_words(parameter.type), "kind": kind, "default": default,
-                "help": parameter.help, "choices": list(parameter.choices),
-            }
-        )
+    return to_json(
+        {
+            "name": parameter.name, "type": type_words(parameter.type), "kind": kind, "default": default,
+            "help": parameter.help, "choices": list(parameter.choices),
+        }
     )  # fmt: skip
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """A value as one would type it."""
     if value is None:
         return "none"
@@ -282,12 +252,12 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _toml(value: Any) -> str:
+def _toml(value: object) -> str:
     """A value as the right side of a setting."""
     return json.dumps(list(value)) if isinstance(value, list | tuple) else _text(value)
 
 
-def _keys(teacher: Any) -> list[dict[str, Any]]:
+def _keys(teacher: object) -> list[JsonObject]:
     """Which variables that hold keys are set, names only; `needed` is the one of this teacher's provider."""
     provider = str(teacher or "").partition("/")[0]
     needed = "" if not teacher or runs_here(str(teacher)) else KEYS.get(provider, "")

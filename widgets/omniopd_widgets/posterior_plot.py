@@ -2,26 +2,27 @@
 
 α, N and the centring are recomputed in the page from similarities that travelled once; another similarity compares the
 texts at hand again, here. Neither asks a teacher. What would cost something (more texts than at hand, other forks,
-another chunk length) is priced while it is typed and only handed over, on Enter, to whoever called `on_pay`. Who knows
-better than the records what is at hand says so with `price_with`: then that is shown, and it is what is paid.
+another chunk length) is priced while it is typed, and handed on Enter to the functions given to `on_pay`. A caller that
+knows better than the records what is at hand sets the prices with `price_with`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe, validate
 
 from omniopd.errors import ConfigError, OmniOPDError
+from omniopd.io.units import duration
 from omniopd.method.posterior import nominal_posterior, shares, spread_interval, subsample_spread
 from omniopd.method.similarity import without_model
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._prices import Quoted, StepUsage, TokenPrice, quote, usage_of
-from omniopd_widgets._safe import SafeHTML, element, table, to_json
+from omniopd_widgets._safe import JsonObject, SafeHTML, element, tables, to_json
 
 RECORDED = "recorded"
 CENTRINGS = ("none", "others", "these")
@@ -42,7 +43,7 @@ class Order:
     price: Quoted
 
 
-class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"):
+class PosteriorPlot(View):
     """Show the posteriors of a rollout's audits (or of a list of audits).
 
     Args:
@@ -67,7 +68,7 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
     selected = Int(-1).tag(sync=True)
     order = Dict().tag(sync=True)
     typed = Dict().tag(sync=True)
-    told = Dict().tag(sync=True)
+    quoted = Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -100,8 +101,8 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         selected = self.selected
         with self.hold_sync():
             self.forks = [_fork(a) for a in self._audits]
-            self.usage, self.typed = self._usage.as_dict(), {}
-            self.told = {} if self._quoter else self._priced({key: self.usage[key] or 1 for key in WANTED})
+            self.usage, self.typed = asdict(self._usage), {}
+            self.quoted = {} if self._quoter else self._priced({key: self.usage[key] or 1 for key in WANTED})
             self.samples = max((len(a.similarities) for a in self._audits), default=0)
             self.order = {}
             self._compare_again()
@@ -110,13 +111,13 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
                 self.selected = max(self._audits, key=lambda a: a.entropy).start if self._audits else -1
 
     def on_pay(self, act: Callable[[Order], Any]) -> Callable[[], None]:
-        """Call `act(order)` when the user presses Enter on a priced setting. Returns what takes it back."""
+        """Call `act(order)` when the user presses Enter on a priced setting. Returns a function that disconnects it."""
         self._payers.append(act)
         return lambda: self._payers.remove(act)
 
     def price_with(self, quoter: Callable[[int, int, int], Quoted]) -> None:
-        """Have `quoter(forks, samples, chunk_tokens)` say what other settings would take."""
-        self._quoter, self.typed, self.told = quoter, {}, {}
+        """Have `quoter(forks, samples, chunk_tokens)` price other settings."""
+        self._quoter, self.typed, self.quoted = quoter, {}, {}
 
     def results(self) -> list[dict[str, Any]]:
         """Per fork, what is on screen: start, posterior mean, the shares of data and prior, intervals, weight."""
@@ -146,24 +147,17 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
             return [element("p", "No audits: ask the teacher about a fork first.")]
         headers = ["fork", "entropy", "π̄ (prior)", "k / N (data)", "π̂ (posterior)", "95 % by the spread", "weight"]
         rows = [
-            [
-                f"{a.start}–{a.stop - 1}",
-                f"{a.entropy:.2f}",
-                f"{r['prior']:.3f}",
-                f"{r['share']:.3f}",
-                f"{r['posterior_mean']:.3f}",
-                f"{r['spread'][0]:.3f} – {r['spread'][1]:.3f}",
-                f"{r['weight']:+.3f}",
-            ]
+            (
+                f"{a.start}–{a.stop - 1}", f"{a.entropy:.2f}", f"{r['prior']:.3f}", f"{r['share']:.3f}",
+                f"{r['posterior_mean']:.3f}", f"{r['spread'][0]:.3f} – {r['spread'][1]:.3f}", f"{r['weight']:+.3f}",
+            )
             for a, r in zip(self._audits, self._numbers(), strict=True)
-        ]
+        ]  # fmt: skip
         note = (
             f"φ: {self.similarity}, N = {self.samples}, α = {self.concentration:g}, centring: {self.centring}. "
             "The Beta with mean π̂ is the paper's nominal posterior: k is a sum of similarities and no count."
         )
-        step = 60
-        tables = [table(headers, rows[at : at + step]) for at in range(0, len(rows), step)]
-        return [element("p", note), *tables]
+        return [element("p", note), *tables(headers, rows, 60)]
 
     @validate("concentration")
     def _no_negative_concentration(self, proposal: Any) -> float:
@@ -194,14 +188,12 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         if self.similarity in self._found:
             with self.hold_sync():
                 self.similarities, self.others_share = self._found[self.similarity]
-                self.similarity_names = [
-                    {"name": name, "seconds": 0.0 if name == RECORDED else self._seconds.get(name)}
-                    for name in (RECORDED, *self._compare)
-                ]
+                names = (RECORDED, *self._compare)
+                self.similarity_names = [{"name": name, "takes": self._takes(name)} for name in names]
         self.problem = problem
 
     def _computed(self, name: str) -> str:
-        """Compare all texts by this similarity, if that was not done yet; what went wrong, or nothing."""
+        """Compare all texts by this similarity unless done before; returns what went wrong, or an empty text."""
         if name in self._found:
             return ""
         start = time.perf_counter()
@@ -215,13 +207,18 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         self._seconds[name] = time.perf_counter() - start
         return ""
 
+    def _takes(self, name: str) -> str:
+        if name == RECORDED:
+            return "free"
+        return f"local, {duration(self._seconds[name])}" if name in self._seconds else "local seconds"
+
     @observe("typed")
-    def _tell(self, _: Any = None) -> None:
-        """What the settings that are being typed would take."""
+    def _quote_typed(self, _: Any = None) -> None:
+        """Price the settings being typed."""
         wanted: dict[str, Any] = {key: self.typed.get(key) for key in WANTED}
         if not all(type(value) is int and 0 < value <= 1e6 for value in wanted.values()):
             return
-        self.told = self._priced(wanted)
+        self.quoted = self._priced(wanted)
 
     def _priced(self, wanted: Mapping[str, int]) -> dict[str, Any]:
         try:
@@ -235,27 +232,27 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
 
     @observe("order")
     def _hand_over(self, _: Any) -> None:
-        """An order from the page; its price is computed here, so that what is paid is what the records say."""
+        """An order from the page, priced here: what is paid is what the records say."""
         if not self.order:
             return
         forks, samples, chunk_tokens = (int(self.order[key]) for key in WANTED)
         try:
             price = self.price(forks, samples, chunk_tokens)
         except OmniOPDError:
-            price = TokenPrice()  # whoever takes the order says why not
+            price = TokenPrice()  # whoever takes the order reports why not
         if price.is_free and self._quoter is None:
             return
-        before = self.told
+        before = self.quoted
         if before and [before[key] for key in WANTED] == [forks, samples, chunk_tokens]:
-            self._tell()
-            if self.told["kind"] == "paid" and self.told["text"] != before["text"]:
-                self.problem = f"This takes {self.told['text']} by now: press Enter again to have it."
+            self._quote_typed()
+            if self.quoted["kind"] == "paid" and self.quoted["text"] != before["text"]:
+                self.problem = f"The price is now {self.quoted['text']}: press Enter again to accept it."
                 return
         for act in tuple(self._payers):
             act(Order(forks, samples, chunk_tokens, price))
         if not self._payers:
             self.problem = (
-                "Nobody is connected who could ask the teacher: open this plot in the workbench, or use on_pay."
+                "No teacher is connected: open this plot in the workbench, or register a function with on_pay."
             )
 
     def _numbers(self) -> list[dict[str, Any]]:
@@ -266,22 +263,15 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
             posterior = nominal_posterior(values, audit.prior, self.concentration, n)
             data, prior = shares(n, self.concentration)
             sub = subsample_spread(values, n, audit.prior, self.concentration)
-            row = {
-                "start": audit.start,
-                "samples": n,
-                "share": sum(values) / len(values),
-                "prior": audit.prior,
-                "posterior_mean": posterior.mean,
-                "agree": posterior.agree,
-                "disagree": posterior.disagree,
-                "data_share": data,
-                "prior_share": prior,
-                "spread": spread_interval(values, audit.prior, self.concentration, n),
-                "deviation": sub.deviation,
-                "low": sub.low,
-                "high": sub.high,
-            }
-            rows.append(row)
+            rows.append(
+                {
+                    "start": audit.start, "samples": n, "share": sum(values) / len(values), "prior": audit.prior,
+                    "posterior_mean": posterior.mean, "agree": posterior.agree, "disagree": posterior.disagree,
+                    "data_share": data, "prior_share": prior,
+                    "deviation": sub.deviation, "low": sub.low, "high": sub.high,
+                    "spread": spread_interval(values, audit.prior, self.concentration, n),
+                }
+            )  # fmt: skip
         baseline = self._baseline([row["share"] for row in rows])
         return [
             row | {"weight": row["posterior_mean"] if baseline is None else row["share"] - baseline} for row in rows
@@ -297,14 +287,10 @@ class PosteriorPlot(View, script="posterior_plot.js", style="posterior_plot.css"
         return (self.others_share or 0.0) if self.centring == "others" else sum(own_shares) / len(own_shares)
 
 
-def _fork(audit: AuditRecord) -> dict[str, Any]:
-    shown: dict[str, Any] = to_json(
+def _fork(audit: AuditRecord) -> JsonObject:
+    return to_json(
         {
-            "start": audit.start,
-            "stop": audit.stop,
-            "entropy": audit.entropy,
-            "prior": audit.prior,
+            "start": audit.start, "stop": audit.stop, "entropy": audit.entropy, "prior": audit.prior,
             "text": audit.chunk[:LABEL_CHARACTERS],
         }
-    )
-    return shown
+    )  # fmt: skip

@@ -6,6 +6,7 @@ Knows names and numbers; does nothing itself. A press of a button counts up `pre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import traitlets as t
 
@@ -19,7 +20,7 @@ ACTIONS = ("answer", "ask", "ask_all", "use")
 _SHOWN = 400  # characters of a problem in the list
 
 
-class QuestionBar(View, script="question_bar.js", style="question_bar.css"):
+class QuestionBar(View):
     """The workbench's controls.
 
     `problem_index` chooses among `problems`, `own_text` (where not empty) takes their place. `settings` are those of
@@ -27,7 +28,7 @@ class QuestionBar(View, script="question_bar.js", style="question_bar.css"):
     that is open), ask_all, use. `prices` says what each action would take, `busy` what is going on ("" for nothing).
     """
 
-    problems = t.List().tag(sync=True)
+    problems: t.List[str] = t.List().tag(sync=True)
     problem_index = t.Int(0).tag(sync=True)
     own_text = t.Unicode("").tag(sync=True)
     seed = t.Int(0).tag(sync=True)
@@ -40,9 +41,9 @@ class QuestionBar(View, script="question_bar.js", style="question_bar.css"):
     student = t.Unicode("").tag(sync=True)
     busy = t.Unicode("").tag(sync=True)
     has_answer = t.Bool(False).tag(sync=True)
-    pressed = t.Dict({"action": "", "count": 0}).tag(sync=True)
+    pressed: t.Dict[str, Any] = t.Dict({"action": "", "count": 0}).tag(sync=True)
 
-    def __init__(self, problems: Sequence[str] = (), **traits: object) -> None:
+    def __init__(self, problems: Sequence[str] = (), **traits: Any) -> None:
         super().__init__(
             problems=[to_json(text) for text in problems],
             choices={
@@ -56,7 +57,7 @@ class QuestionBar(View, script="question_bar.js", style="question_bar.css"):
     def press(self, action: str) -> None:
         """Do what the button does. Raises ValueError for an unknown one."""
         if action not in ACTIONS:
-            raise ValueError(f"{action!r} is no action of the bar: it has {', '.join(ACTIONS)}")
+            raise ValueError(f"{action!r} is not an action of the bar: it has {', '.join(ACTIONS)}")
         self.pressed = {"action": action, "count": self.pressed["count"] + 1}
 
     def summary(self) -> str:

@@ -14,14 +14,14 @@ import traitlets as t
 
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._base import View
-from omniopd_widgets._safe import SafeHTML, element, escape, join, shorten, table, to_json
+from omniopd_widgets._safe import JsonObject, SafeHTML, element, escape, join, shorten, table, to_json
 
 METRICS = ("entropy", "logprob", "kl", "trust", "share")
 GRANULARITIES = ("token", "word", "sentence", "line")
 _FALLBACK_TOKENS = 600
 
 
-class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
+class RolloutView(View):
     """One rollout. What the user does is an assignment, and assigning does the same:
 
     `selected` is a token, `fork` a number in `forks` (both −1 for none), `continuation` one of that fork's texts, and
@@ -73,22 +73,24 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
         record = _as_record(record)
         pieces = to_json(record.pieces)
         same = pieces == self.pieces
-        rows = _fork_rows(record, forks)
         with self.hold_trait_notifications(), self.hold_sync():
             self.record = record
             self.pieces = pieces
             self.entropy, self.logprob = _floats(record.entropies), _floats(record.logprobs)
             self.kl = _floats(record.anchor_kl)
             self.anchored = bytes(bytearray(bool(a) for a in record.anchored))
-            self.prompt = [{"role": to_json(m["role"]), "content": to_json(m["content"])} for m in record.messages]
+            self.prompt = [to_json({"role": m["role"], "content": m["content"]}) for m in record.messages]
             self.finish = record.finish
-            self.forks = rows
+            self.forks = _fork_rows(record, forks)
             if not same:
-                self.fork = main_fork(rows)
-                self.selected = rows[self.fork]["start"] if rows else _highest(record.entropies)
-                self.continuation = self.opened = -1
+                self._select_main_fork()
             else:
                 self.fork = self._fork_at(self.selected)
+
+    def _select_main_fork(self) -> None:
+        self.fork = main_fork(self.forks)
+        self.selected = self.forks[self.fork]["start"] if self.forks else _highest(self.record.entropies)
+        self.continuation = self.opened = -1
 
     def summary(self) -> str:
         known = [e for e in self.record.entropies if e is not None and not math.isnan(e)]
@@ -97,7 +99,7 @@ class RolloutView(View, script="rollout_view.js", style="rollout_view.css"):
 
     def fallback(self) -> Sequence[SafeHTML]:
         rows = [
-            [i + 1, f["start"] + 1, _short(f["entropy"]), _short(f["posterior_mean"]), f["chunk"], _told(f)]
+            [i + 1, f["start"] + 1, _short(f["entropy"]), _short(f["posterior_mean"]), f["chunk"], _teacher_at(f)]
             for i, f in enumerate(self.forks)
         ]
         heads = ["fork", "token", "entropy", "π̂", "the student's chunk", "what the teacher did"]
@@ -160,14 +162,14 @@ def main_fork(forks: Sequence[Mapping[str, Any]]) -> int:
     return max(answered, key=lambda i: forks[i]["entropy"] or 0.0, default=-1)
 
 
-def _fork_rows(record: RolloutRecord, planned: Iterable[Any]) -> list[dict[str, Any]]:
+def _fork_rows(record: RolloutRecord, planned: Iterable[Any]) -> list[JsonObject]:
     """Audited, unanswered and planned forks as one list, ascending by start, each start once."""
     rows = {audit.start: _audited(audit) for audit in record.audits}
     for start, problem in record.unanswered:
         rows.setdefault(start, _unaudited(record, start, start + 1, problem=problem))
     for place in planned:
         rows.setdefault(place.start, _unaudited(record, place.start, place.stop))
-    return to_json([rows[start] for start in sorted(rows)])
+    return [to_json(rows[start]) for start in sorted(rows)]
 
 
 def _audited(audit: AuditRecord) -> dict[str, Any]:
@@ -184,8 +186,8 @@ def _unaudited(record: RolloutRecord, start: int, stop: int, problem: str = "") 
     entropy = record.entropies[start] if start < len(record.entropies) else math.nan
     return {
         "start": start, "stop": stop, "entropy": _rounded(entropy), "chunk": "".join(record.pieces[start:stop]),
-        "texts": [], "similarities": [], "posterior_mean": None, "prior": None, "soft_count": None, "weights": [],
-        "exact": True, "problem": problem,
+        "texts": [], "similarities": [], "weights": [], "exact": True, "problem": problem,
+        **dict.fromkeys(("posterior_mean", "prior", "soft_count")),
     }  # fmt: skip
 
 
@@ -218,7 +220,7 @@ def _short(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _told(fork: Mapping[str, Any]) -> str:
+def _teacher_at(fork: Mapping[str, Any]) -> str:
     if fork["problem"]:
         return "no answer: " + shorten(fork["problem"], 120)
     if not fork["texts"]:

@@ -24,7 +24,7 @@ from omniopd_widgets._safe import SafeHTML, element, shorten, table, to_json
 from omniopd_widgets.training_monitor import TrainingMonitor
 
 
-class RunBrowser(PollingView, script="run_browser.js", style=("_runs.css", "run_browser.css")):
+class RunBrowser(PollingView):
     """The table of the runs in `folder`, at any depth.
 
     Assign `query` to search (all words; `state:failed` in one column), `sort` and `descending` to order, `chosen`
@@ -33,7 +33,7 @@ class RunBrowser(PollingView, script="run_browser.js", style=("_runs.css", "run_
     """
 
     folder = Unicode("").tag(sync=True)
-    rows = List().tag(sync=True)
+    rows: List[Any] = List().tag(sync=True)
     hidden_rows = Int(0).tag(sync=True)
     query = Unicode("").tag(sync=True)
     sort = Unicode("").tag(sync=True)
@@ -48,7 +48,7 @@ class RunBrowser(PollingView, script="run_browser.js", style=("_runs.css", "run_
         self.beneath = ipywidgets.VBox()
         self._list = RunList(folder)
         super().__init__(interval_s, self.beneath, **traits)
-        self.folder = str(to_json(str(folder)))
+        self.folder = to_json(str(folder))
         self._poll()
         self.live = True
 
@@ -56,7 +56,7 @@ class RunBrowser(PollingView, script="run_browser.js", style=("_runs.css", "run_
         """The run in a directory of the table. Raises RunError for one that cannot be read."""
         path = self._list.paths.get(name)
         if path is None:
-            raise RunError(f"there is no run {name!r} in {self.folder}: it was moved, or the name is another")
+            raise RunError(f"there is no run {name!r} in {self.folder}: it was moved or renamed")
         return open_run(path)
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class RunBrowser(PollingView, script="run_browser.js", style=("_runs.css", "run_
             self._compare()
 
     def _compare(self) -> None:
-        """The chosen runs beside each other; what cannot be read is said, and the rest is compared."""
+        """The chosen runs beside each other; what cannot be read is reported, and the rest is compared."""
         names, runs, problems = [], [], []
         for name in self.chosen[: _comparison.MOST]:
             try:
@@ -95,15 +95,13 @@ class RunBrowser(PollingView, script="run_browser.js", style=("_runs.css", "run_
         if len(self.chosen) > _comparison.MOST:
             problems.append(f"{_comparison.MOST} runs are compared at once: the others are left out")
         if len(runs) < 2:
-            self.comparison, self.data = {"names": to_json(names), "problems": to_json(problems)}, b""
+            self.comparison, self.data = to_json({"names": names, "problems": problems}), b""
             return
         found = [_comparison.read(run) for run in runs]
-        problems += [problem for _, _, problem in found if problem]
+        problems += [shorten(problem, 400) for _, _, problem in found if problem]
         steps, evals = [records for records, _, _ in found], [records for _, records, _ in found]
         described, self.data = _curves.packed(_comparison.panels(names, steps, evals))
-        self.comparison = {
-            "names": to_json(names),
-            "problems": [to_json(shorten(problem, 400)) for problem in problems],
+        self.comparison = to_json({"names": names, "problems": problems}) | {
             "panels": described,
             "differences": _comparison.differences(runs),
             "accuracies": _comparison.accuracies(names, evals),

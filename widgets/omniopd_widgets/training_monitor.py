@@ -22,14 +22,14 @@ from omniopd.runs.store import MANIFEST, Run
 from omniopd_widgets import _curves, _history
 from omniopd_widgets._polling_view import PollingView
 from omniopd_widgets._rollout_detail import RolloutDetail
-from omniopd_widgets._safe import SafeHTML, element, shorten, table, to_json
+from omniopd_widgets._safe import JsonObject, SafeHTML, element, shorten, table, to_json
 from omniopd_widgets._static_html import curves_text
 
 _RECENT = 20  # steps whose mean says how long one takes
 _PROBLEMS = 20
 
 
-class TrainingMonitor(PollingView, script="training_monitor.js", style=("_runs.css", "training_monitor.css")):
+class TrainingMonitor(PollingView):
     """Follows the run in a directory.
 
     Assign `step` to see a recorded step's rollouts (`newest` lets it go with the run), `selected` to open the rollout
@@ -39,22 +39,22 @@ class TrainingMonitor(PollingView, script="training_monitor.js", style=("_runs.c
 
     name = Unicode("").tag(sync=True)
     status = Dict().tag(sync=True)
-    panels = List().tag(sync=True)
+    panels: List[Any] = List().tag(sync=True)
     data = Bytes(b"").tag(sync=True)
-    findings = List().tag(sync=True)
-    failures = List().tag(sync=True)
-    recorded = List().tag(sync=True)
+    findings: List[Any] = List().tag(sync=True)
+    failures: List[Any] = List().tag(sync=True)
+    recorded: List[Any] = List().tag(sync=True)
     step = Int(-1).tag(sync=True)
     newest = Bool(True).tag(sync=True)
-    rows = List().tag(sync=True)
+    rows: List[Any] = List().tag(sync=True)
     hidden_rows = Int(0).tag(sync=True)
     selected = Int(-1).tag(sync=True)
     # Step and row in one: sent as two, the step would close the row that is open already.
     pointed = Dict({"step": -1, "row": -1, "count": 0}).tag(sync=True)
-    prompts = List().tag(sync=True)
+    prompts: List[Any] = List().tag(sync=True)
     prompt = Unicode("").tag(sync=True)
     forks = Dict().tag(sync=True)
-    _looking = "following"
+    _activity = "following"
 
     def __init__(self, run: Run | str | Path, interval_s: float = 0.25, **traits: Any) -> None:
         self.opened = RolloutDetail()
@@ -63,7 +63,7 @@ class TrainingMonitor(PollingView, script="training_monitor.js", style=("_runs.c
         self._shown: tuple[int, list[RolloutRecord]] = (-1, [])
         self._evals_found = -1
         super().__init__(interval_s, self.opened.box, **traits)
-        self.name = str(to_json(self.run.manifest.name or self.run.path.name))
+        self.name = to_json(self.run.manifest.name or self.run.path.name)
         # A run that is over is whole at once: what a notebook shows of it does not hang on a thread.
         self.live = self._poll() and (not self.status["over"] or self._poll())
 
@@ -94,7 +94,7 @@ class TrainingMonitor(PollingView, script="training_monitor.js", style=("_runs.c
     # ── following ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _poll(self) -> bool:
-        """One look at the run; whether another one is worth it."""
+        """Read the run once; returns whether it is worth reading again."""
         with self._lock:
             update = self._follower.look()
             if update.status is None and not (self.run.path / MANIFEST).exists():
@@ -131,9 +131,9 @@ class TrainingMonitor(PollingView, script="training_monitor.js", style=("_runs.c
         elif not recorded:
             self.step = -1
         if self.step == before:
-            self._show_rows()  # the same step may have been written anew
+            self._show_rows()  # the same step may have been rewritten
         if self.prompts and self.prompt not in {p["key"] for p in self.prompts}:
-            self.prompt = self.prompts[0]["key"]
+            self.prompt = str(self.prompts[0]["key"])
         else:
             self._show_forks()
 
@@ -199,13 +199,13 @@ class TrainingMonitor(PollingView, script="training_monitor.js", style=("_runs.c
             cells = [(f["reason"], f["count"], f["last"]) for f in self.failures]
             parts.append(table(("fork without an answer", "times", "last at step"), cells, limit=120))
         if self.rows:
-            cells = [(r["row"], r["question"], r["answer"], r["tokens"], r["forks"]) for r in self.rows[:20]]
             heads = ("row", "question", "answer", "tokens", "forks")
-            parts.append(table(heads, cells, f"Rollouts of step {self.step}"))
+            rows = [[row[name] for name in heads] for row in self.rows[:20]]
+            parts.append(table(heads, rows, f"Rollouts of step {self.step}"))
         return parts
 
 
-def _status(update: Update, steps: Sequence[StepRecord]) -> dict[str, Any]:
+def _status(update: Update, steps: Sequence[StepRecord]) -> JsonObject:
     """Where the run stands, in words and numbers."""
     status = update.status
     step, planned = (status.step, status.steps) if status else (0, 0)
@@ -219,16 +219,13 @@ def _status(update: Update, steps: Sequence[StepRecord]) -> dict[str, Any]:
         words.append(f"about {duration(left)} left")
     if status and status.message:
         words.append(shorten(status.message, 300))
-    cost = sum(r.cost_usd for r in steps)
-    read, written = sum(r.input_tokens for r in steps), sum(r.output_tokens for r in steps)
-    return dict(
-        to_json(
-            {
-                "state": update.state, "step": step, "steps": planned, "words": " · ".join(words),
-                "updated": status.updated if status else "", "cost_usd": cost, "read": read, "written": written,
-                "unanswered": sum(sum(r.failures.values()) for r in steps), "over": update.is_over,
-            }
-        )
+    return to_json(
+        {
+            "state": update.state, "step": step, "steps": planned, "words": " · ".join(words),
+            "updated": status.updated if status else "", "over": update.is_over,
+            "cost_usd": sum(r.cost_usd for r in steps), "read": sum(r.input_tokens for r in steps),
+            "written": sum(r.output_tokens for r in steps), "unanswered": sum(sum(r.failures.values()) for r in steps),
+        }
     )  # fmt: skip
 
 
@@ -240,7 +237,7 @@ def _findings(evals: Sequence[EvalRecord], split: str) -> list[str]:
     from omniopd.evaluation.tables import findings, report_rows
 
     rows = report_rows(evals, split)
-    return [str(to_json(shorten(sentence, 400))) for sentence in [*_sharper(rows), *findings(rows)]]
+    return [to_json(shorten(sentence, 400)) for sentence in [*_sharper(rows), *findings(rows)]]
 
 
 def _sharper(rows: Mapping[str, Sequence[EvalRecord]]) -> list[str]:

@@ -21,7 +21,7 @@ from omniopd.method.similarity import SIMILARITIES, mean_self_agreement, without
 from omniopd.method.targets import TARGETS, fork_targets
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._base import View
-from omniopd_widgets._safe import SafeHTML, element, shorten, table, to_json
+from omniopd_widgets._safe import JsonObject, SafeHTML, element, shorten, tables, to_json
 from omniopd_widgets._savings import audit_kind, savings
 
 RECORDED = "recorded"
@@ -29,7 +29,7 @@ LABEL_CHARACTERS = 80
 OBJECTIVE = ("target", "concentration", "anchor_weight", "anchor_on", "depth")
 
 
-class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
+class UpdateLedger(View):
     """Take the loss of some rollouts apart.
 
     Args:
@@ -136,22 +136,15 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
         )
         headers = ["fork", "the student wrote", "weight", "tokens", "NLL", "chunk term", "KL", "share", "what it is"]
         rows = [
-            [
-                f"{row['row']}: {row['start']}–{row['stop'] - 1}",
-                row["text"],
-                f"{row['weight']:+.3f}",
-                row["tokens"],
-                f"{row['nll']:.3f}",
-                f"{'≥ ' if row['unknown'] else ''}{row['chunk']:+.3f}",
-                f"{row['kl']:.4f}",
-                f"{100 * row['share']:.1f} %",
-                row["kind"],
-            ]
+            (
+                f"{row['row']}: {row['start']}–{row['stop'] - 1}", row["text"], f"{row['weight']:+.3f}", row["tokens"],
+                f"{row['nll']:.3f}", f"{'≥ ' if row['unknown'] else ''}{row['chunk']:+.3f}", f"{row['kl']:.4f}",
+                f"{100 * row['share']:.1f} %", row["kind"],
+            )
             for row in self.rows
-        ]
+        ]  # fmt: skip
         lines = [element("p", _saving_line(saving)) for saving in self.savings]
-        step = 40
-        return [element("p", head), *lines, *(table(headers, rows[at : at + step]) for at in range(0, len(rows), step))]
+        return [element("p", head), *lines, *tables(headers, rows, 40)]
 
     @validate("target")
     def _known_target(self, proposal: Any) -> str:
@@ -189,25 +182,17 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
             self.rows, self.totals, self.note = [], {}, ""
             return
         objective = self._objective()
-        made = ledger(self._rollouts, self._targets(objective), objective, self._normaliser())
-        self._ledger = made
+        made = self._ledger = ledger(self._rollouts, self._targets(objective), objective, self._normaliser())
         audits = [a for r in self._rollouts for a in r.audits]
+        parts = sorted(zip(made.forks, audits, self._agreement, strict=True), key=lambda part: -part[0].size)
         size = made.size or 1.0
-        rows = [
-            self._row(part, audit, agreement, size)
-            for part, audit, agreement in zip(made.forks, audits, self._agreement, strict=True)
-        ]
         with self.hold_sync():
-            self.rows = sorted(rows, key=lambda row: -row["share"])
+            self.rows = [self._row(part, audit, agreement, size) for part, audit, agreement in parts]
             self.totals = {
-                "chunk": made.chunk_loss,
-                "anchor": made.anchor_loss,
-                "anchor_beside": made.anchor,
-                "anchor_share": abs(made.anchor) / size,
-                "anchored_tokens": made.anchored_tokens,
-                "normaliser": made.normaliser,
-                "at_least": not made.is_exact,
-            }
+                "chunk": made.chunk_loss, "anchor": made.anchor_loss, "anchor_beside": made.anchor,
+                "anchor_share": abs(made.anchor) / size, "anchored_tokens": made.anchored_tokens,
+                "normaliser": made.normaliser, "at_least": not made.is_exact,
+            }  # fmt: skip
             self.note = " ".join(self._notes(objective))
 
     @observe("similarity")
@@ -222,29 +207,17 @@ class UpdateLedger(View, script="update_ledger.js", style="update_ledger.css"):
         evidence = evidence_of(self._rollouts)
         return fork_targets(evidence, self.target, "none", objective.concentration, objective.depth)
 
-    def _row(self, part: ForkContribution, audit: AuditRecord, agreement: float, size: float) -> dict[str, Any]:
-        row: dict[str, Any] = to_json(
+    def _row(self, part: ForkContribution, audit: AuditRecord, agreement: float, size: float) -> JsonObject:
+        return to_json(
             {
-                "row": part.row,
-                "start": part.start,
-                "stop": part.stop,
-                "tokens": part.tokens,
-                "entropy": part.entropy,
-                "agreement": agreement,
+                "row": part.row, "start": part.start, "stop": part.stop, "tokens": part.tokens, "entropy": part.entropy,
+                "agreement": agreement, "weight": part.weight, "label_mass": part.label_mass, "nll": part.nll,
                 "quadrant": self.quadrant(part.entropy, agreement) if not math.isnan(agreement) else "",
-                "weight": part.weight,
-                "label_mass": part.label_mass,
-                "nll": part.nll,
-                "chunk": part.chunk + part.labels,
-                "unknown": part.label_mass_unknown > 0,
-                "kl": part.kl,
-                "anchor": part.anchor,
-                "share": part.size / size,
-                "kind": audit_kind(audit),
+                "chunk": part.chunk + part.labels, "unknown": part.label_mass_unknown > 0, "kl": part.kl,
+                "anchor": part.anchor, "share": part.size / size, "kind": audit_kind(audit),
                 "text": shorten(audit.chunk, LABEL_CHARACTERS),
             }
-        )
-        return row
+        )  # fmt: skip
 
     def _objective(self) -> ObjectiveConfig:
         """The run's objective with the settings on screen."""

@@ -1,14 +1,14 @@
 """The workbench: a problem, the student's answer, its forks, an audit, the posterior, the loss; and then a run of it.
 
 Views know records; this file alone loads models, through `omniopd.pipeline.session`, and does so in a thread of its
-own, so that a click returns at once. What a teacher behind an API would be paid for happens on a press of a priced
-button only; a teacher that runs here is asked as soon as a fork is opened.
+own, so that a click returns at once. A hosted teacher is asked only on a press of a priced
+button; a teacher that runs here is asked as soon as a fork is opened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from operator import attrgetter
 from typing import Any
 
 import ipywidgets
@@ -18,8 +18,9 @@ from omniopd.errors import OmniOPDError
 from omniopd.pipeline.session import Session
 from omniopd.records import RolloutRecord
 from omniopd_widgets._base import View
-from omniopd_widgets._stack import Stack
+from omniopd_widgets._worker import Worker
 from omniopd_widgets.audit_panel import AuditPanel
+from omniopd_widgets.launcher import Launcher
 from omniopd_widgets.posterior_plot import Order, PosteriorPlot
 from omniopd_widgets.question_bar import QuestionBar
 from omniopd_widgets.rollout_view import RolloutView
@@ -32,12 +33,12 @@ SHOWN_SETTINGS = (
 READABLE = {"audit.forks": 4, "audit.chunk_tokens": 6, "audit.similarity": "characters", "objective.target": "paper"}
 
 
-class Workbench(Stack):
+class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """One screen: prompt → rollout → forks → audit → posterior → "train with these settings" → launcher.
 
     Args:
-        recipe: a recipe, its name or its file; its student, teacher and task are looked at.
-        exploration: takes the place of the one that `recipe` makes; the launcher then gets no settings from here.
+        recipe: a recipe, its name or its file; its student, teacher and task are used.
+        exploration: a session to use instead of one made from `recipe`; the launcher then gets no settings from here.
         runs: the folder where the launcher makes runs; None for no launcher.
         **settings: settings of the recipe, dots as two underscores (`teacher__model="anthropic/claude-haiku-4-5"`).
 
@@ -60,22 +61,20 @@ class Workbench(Stack):
         start = READABLE if recipe == "embedded" else {}
         self.exploration = exploration or Session(recipe, **{**start, **named})
         self._problems = self.exploration.problems(problems)
-        self._work = ThreadPoolExecutor(1, thread_name_prefix="workbench")
-        self._pending: Future[None] | None = None
         self._showing = False
-        flat = _dotted_settings(self.exploration)
         self.bar = QuestionBar(
             [p.messages[-1]["content"] for p in self._problems],
-            settings={name: flat[name] for name in SHOWN_SETTINGS},
+            settings={name: attrgetter(name)(self.exploration.recipe) for name in SHOWN_SETTINGS},
             temperature=self.exploration.recipe.student.temperature,
             student=self.exploration.student.name,
             teacher=self.exploration.recipe.teacher.model,
         )
+        self._worker = Worker(self.bar, "workbench")
         self.rollout = RolloutView(_EMPTY, anchor_weight=self.exploration.recipe.objective.anchor_weight)
         self.panel = AuditPanel(_EMPTY)
         self.posterior = PosteriorPlot()
         self.ledger = UpdateLedger((), self.exploration.recipe)
-        self.launcher = self._made_launcher(runs) if runs is not None else None
+        self.launcher = Launcher("train", runs=runs) if runs is not None else None
         self._below = ipywidgets.VBox([])
         super().__init__([self.bar, self.rollout, self._below, *([self.launcher] if self.launcher else [])])
         self.bar.observe(self._pressed, "pressed")
@@ -94,7 +93,7 @@ class Workbench(Stack):
         bar = self.bar
         asked = bar.own_text or self._problems[bar.problem_index]
         seed, temperature = bar.seed, bar.temperature
-        self._later("the student answers …", lambda: self._show(self.exploration.answer(asked, seed, temperature)))
+        self._worker.do("the student answers …", lambda: self._show(self.exploration.answer(asked, seed, temperature)))
 
     def ask(self, position: int | None = None) -> None:
         """Ask the teacher at a token (the selected one by default)."""
@@ -103,31 +102,35 @@ class Workbench(Stack):
         def work() -> None:
             self._show(self.exploration.ask([self.exploration.fork_at(at)]), at)
 
-        self._later(f"the teacher continues at token {at} …", work)
+        self._worker.do(f"the teacher continues at token {at} …", work)
 
     def ask_all(self) -> None:
         """Ask the teacher at every fork that training would audit."""
-        self._later(
+        self._worker.do(
             "the teacher continues at all forks …",
             lambda: self._show(self.exploration.ask(self.exploration.forks()), self.rollout.selected),
         )
 
     def wait(self, timeout_s: float = 120.0) -> Workbench:
         """Return when the last thing asked for is done; its error, if any, is in `bar.problem`."""
-        pending = self._pending
-        if pending is not None:
-            pending.result(timeout_s)
+        self._worker.wait(timeout_s)
         return self
 
     def close(self) -> None:
         """Take everything off the page and end the thread."""
-        self._work.shutdown(wait=False, cancel_futures=True)
+        self._worker.close(drop=True)
         for view in (*self.views, *([self.launcher] if self.launcher else [])):
             view.close()
         super().close()
 
     def __repr__(self) -> str:
         return f"Workbench({self.bar.summary()})"
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        """The box, with a fixed repr, and with what its views leave behind where no kernel runs."""
+        data: dict[str, Any] = super()._repr_mimebundle_(**options) or {}
+        html = "".join(str(view.fallback_html()) for view in self.views)
+        return data | {"text/plain": repr(self), "text/html": html}
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -144,7 +147,7 @@ class Workbench(Stack):
     def _opened(self, position: int) -> None:
         if position < 0:
             return
-        self.rollout.opened = -1  # heard: the same place can be opened again
+        self.rollout.opened = -1  # so that the same place can be opened again
         if self.exploration.rollout is None:
             return
         price = self.exploration.price([self.exploration.fork_at(position)])
@@ -170,7 +173,7 @@ class Workbench(Stack):
             self._show(self.exploration.record(), self.rollout.selected)
             self._show(self.exploration.ask(self.exploration.forks()), self.rollout.selected)
 
-        self._later("the teacher continues at all forks …", work)
+        self._worker.do("the teacher continues at all forks …", work)
 
     def _settings_changed(self, change: dict[str, Any]) -> None:
         changed = {name: value for name, value in change["new"].items() if value != change["old"].get(name)}
@@ -185,7 +188,7 @@ class Workbench(Stack):
                 self._show(self.exploration.record(), self.rollout.selected)
 
         if changed and not self._showing:
-            self._later("comparing again …", work)
+            self._worker.do("comparing again …", work)
 
     def _use(self) -> None:
         if self.launcher is None:
@@ -244,7 +247,7 @@ class Workbench(Stack):
         self._selected(self.rollout.selected)
 
     def _show_settings(self, settings: dict[str, Any]) -> None:
-        """On the bar, where nobody typed them."""
+        """On the bar, without taking them for typed ones."""
         self._showing = True
         try:
             self.bar.settings = settings
@@ -252,7 +255,7 @@ class Workbench(Stack):
             self._showing = False
 
     def _priced(self) -> None:
-        """What each press would take, on the bar."""
+        """What each press would cost, on the bar."""
         explore = self.exploration
         prices: dict[str, dict[str, Any]] = {"answer": {"text": "local seconds", "paid": False}}
         if explore.rollout is not None and 0 <= self.rollout.selected < len(explore.rollout):
@@ -264,36 +267,9 @@ class Workbench(Stack):
         prices["use"] = {"text": "free", "paid": False}
         self.bar.prices = prices
 
-    def _later(self, what: str, work: Callable[[], None]) -> None:
-        """Do the work in the workbench's thread, one thing after the other; what goes wrong is shown, never lost."""
-
-        def run() -> None:
-            self.bar.busy, self.bar.problem = what, ""
-            try:
-                work()
-            except OmniOPDError as error:
-                self.bar.problem = str(error)
-            except Exception as error:
-                self.bar.problem = f"{type(error).__name__}: {error}"
-            finally:
-                self.bar.busy = ""
-
-        self._pending = self._work.submit(run)
-
-    @staticmethod
-    def _made_launcher(runs: str) -> Any:
-        from omniopd_widgets.launcher import Launcher
-
-        return Launcher("train", runs=runs)
-
 
 def _audit_settings(forks: int, samples: int, chunk_tokens: int) -> dict[str, Any]:
     return {"audit.forks": forks, "audit.samples": samples, "audit.chunk_tokens": chunk_tokens}
 
 
 _EMPTY = RolloutRecord(0, 0, "", (), (), (), ())
-
-
-def _dotted_settings(exploration: Session) -> dict[str, Any]:
-    parts = {part: values for part, values in exploration.recipe.as_dict().items() if isinstance(values, dict)}
-    return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}

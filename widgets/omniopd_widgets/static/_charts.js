@@ -166,7 +166,7 @@ export function lineChart({ signal, onPoint, onPick }) {
   return { element, draw, cursor, xs: () => state?.all ?? [] };
 }
 
-// A grid of charts that share one cursor along their steps. Returns {element, draw(panels, numbers, options), move(x)}.
+// A grid of charts that share one cursor along their steps. Returns {element, draw(panels, numbers, options), step(by)}.
 export function chartGrid({ signal, onCursor, onPick }) {
   const element = h("div", { class: "oopd-charts" });
   const charts = [];
@@ -198,8 +198,15 @@ export function chartGrid({ signal, onCursor, onPick }) {
     if (position !== null) move(position);
   }
 
+  // The cursor `by` steps on, from the last one where it is nowhere.
+  function step(by) {
+    const places = steps();
+    const from = position === null ? places.length : nearest(places, position);
+    if (places.length) move(places[clamp(from + by, 0, places.length - 1)]);
+  }
+
   const steps = () => [...new Set(charts.filter((_, i) => kinds[i] === "step").flatMap((chart) => chart.xs()))].sort((a, b) => a - b);
-  return { element, draw, move, steps, position: () => position };
+  return { element, draw, step, position: () => position };
 }
 
 function lowest(values) {

@@ -35,7 +35,7 @@ export function h(tag, attributes = {}, ...children) {
     if (value === false || value === null || value === undefined) continue;
     element.setAttribute(name, value === true ? "" : name === "title" ? plain(value) : String(value));
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...present(children));
   return element;
 }
 
@@ -46,9 +46,14 @@ export function svg(tag, attributes = {}, ...children) {
     if (/^(on|style|href|xlink)/i.test(name)) throw new Error(`attribute ${name} is not one that a view sets`);
     if (value !== null && value !== undefined) element.setAttribute(name, String(value));
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...present(children));
   return element;
 }
+
+const present = (children) => children.flat().filter((child) => child !== null && child !== undefined);
+
+// The head of a table: a column a name.
+export const tableHead = (names) => h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name))));
 
 export function button(label, onClick, { signal, title, kind = "" } = {}) {
   const element = h("button", { type: "button", class: `oopd-button ${kind}`, title }, label);
@@ -57,7 +62,7 @@ export function button(label, onClick, { signal, title, kind = "" } = {}) {
 }
 
 export function clear(element, ...children) {
-  element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.replaceChildren(...present(children));
   return element;
 }
 
@@ -133,9 +138,12 @@ function sign(code) {
 // ---- the view's root -----------------------------------------------------------------------------------------------
 
 // The one element of a view: a labelled group that takes the focus, keeps its keys, and shows the model's problem line.
-// `keys` maps event.key to a function; it returns false where the key should do what the browser does.
-// Returns {root, body, say, problem}: build into body, speak with say("token 3 of 9").
-export function scope({ model, el, signal, label, keys = {}, name }) {
+// `keys` maps event.key to a function; it returns false where the key should do what the browser does. `help` says what
+// they do, [["n", "next fork"], …], in a list that ? folds and unfolds.
+// Returns {root, body, help, say}: build into body, speak with say("token 3 of 9").
+export function scope({ model, el, signal, label, keys: given = {}, help: entries, name }) {
+  const help = entries ? keyHelp([...entries, ["?", "these keys"]]) : null;
+  const keys = help ? { "?": () => (help.open = !help.open), ...given } : given;
   const problem = h("p", { class: "oopd-problem", role: "alert", hidden: true });
   const body = h("div", { class: "oopd-body" });
   const status = h("p", { class: "oopd-status", role: "status", "aria-live": "polite" });
@@ -145,7 +153,7 @@ export function scope({ model, el, signal, label, keys = {}, name }) {
       class: `oopd-view oopd-${name}`, role: "group", tabindex: "0", "aria-label": plain(model.get("label") || label),
       "data-lm-suppress-shortcuts": "true",
     },
-    problem, body, status,
+    ...present([problem, body, help, status]),
   );
   const typing = (target) => target.matches?.("input:not([type=range], [type=checkbox], [type=radio]), textarea, select");
   for (const type of ["keydown", "keyup", "keypress"]) {
@@ -168,7 +176,7 @@ export function scope({ model, el, signal, label, keys = {}, name }) {
   el.append(root);
   signal?.addEventListener("abort", () => root.remove(), { once: true });
   const speak = throttle((text) => (status.textContent = plain(text)), 100, signal);
-  return { root, body, status, say: speak };
+  return { root, body, help, say: speak };
 }
 
 // A selection inside one text is copied as that text, without what only the page adds (signs, line breaks of blocks).
@@ -231,10 +239,6 @@ export function floats(bytes) {
   return new Float32Array(buffer(bytes));
 }
 
-export function integers(bytes) {
-  return new Int32Array(buffer(bytes));
-}
-
 export function flags(bytes) {
   return new Uint8Array(buffer(bytes));
 }
@@ -281,9 +285,17 @@ export function framed(act, signal) {
 
 export const missing = (value) => value === null || value === undefined || Number.isNaN(value);
 export const number = (value, digits = 3) => (missing(value) ? "–" : value.toFixed(digits).replace(/^-(0(\.0+)?)$/, "$1"));
+export const signed = (value) => `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`;
 export const count = (value) => (missing(value) ? "–" : Math.round(value).toLocaleString("en-US"));
 export const percent = (value, digits = 0) => (missing(value) ? "–" : `${(100 * value).toFixed(digits)} %`);
-export const dollars = (value) => (missing(value) ? "–" : value === 0 ? "$0" : value < 0.01 ? `$${value.toPrecision(2)}` : `$${value.toFixed(2)}`);
+// As omniopd.io.units.dollars; tests/widgets/test_static.py compares them.
+export function dollars(value) {
+  if (missing(value)) return "–";
+  if (value === 0) return "$0";
+  if (Math.abs(value) < 0.0001) return "under $0.0001";
+  const two = { minimumFractionDigits: 2, maximumFractionDigits: 2 };
+  return Math.abs(value) >= 0.1 ? `$${value.toLocaleString("en-US", two)}` : `$${Number(value.toPrecision(2))}`;
+}
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 // Positions count response tokens from 0, as in every record: the tokens of a chunk, its end left out.
 export const tokensAt = (start, stop) => (stop - start > 1 ? `${start}–${stop - 1}` : `${start}`);
@@ -320,8 +332,7 @@ export function line(points) {
 
 // ---- help ----------------------------------------------------------------------------------------------------------
 
-// A foldable list of keys: [["n", "next fork"], …].
-export function keyHelp(entries) {
+function keyHelp(entries) {
   const list = h("dl", { class: "oopd-keys" });
   for (const [key, meaning] of entries) list.append(h("dt", {}, ...key.split(" ").map((k) => h("kbd", {}, k))), h("dd", {}, meaning));
   return h("details", { class: "oopd-help" }, h("summary", {}, "Keys (?)"), list);

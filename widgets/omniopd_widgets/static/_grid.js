@@ -43,6 +43,13 @@ export function sortedTable({ columns, label, signal, onSort, row }) {
   return { element, draw, body };
 }
 
+const SIGNS = { running: "▶", queued: "…", finished: "✓", failed: "✗", lost: "✗", interrupted: "‖", stopped: "■", unreadable: "!" };
+
+// The state of a run, by its sign, its colour and its name.
+export function stateBadge(state) {
+  return h("span", { class: "oopd-state", "data-state": state, "data-sign": SIGNS[state] ?? "?" }, state);
+}
+
 // Rows in order; what is missing comes last either way.
 export function sorted(rows, sort) {
   if (!sort?.key) return rows;

@@ -61,7 +61,7 @@ export function makeControls(model, root, { change, signal }) {
     }
     phi.value = model.get("similarity");
     const one = names.find((each) => each.name === phi.value);
-    phiPrice.textContent = !one || one.seconds === 0 ? "free" : one.seconds === null ? "local seconds" : `local, ${seconds(one.seconds)}`;
+    phiPrice.textContent = plain(one?.takes ?? "free");
     paid.update();
   }
   return { element, update };
@@ -85,14 +85,14 @@ function makePaid(model, signal) {
   let usage = null;
   const wanted = () => Object.fromEntries(fields.map((input) => [input.dataset.name, Math.round(Number(input.value))]));
   const valid = () => fields.every((input) => Number(input.value) >= 1 && Number(input.value) <= 1e6);
-  // Python prices what is `typed` and says so by `told`.
-  const isTold = (told) => Object.entries(wanted()).every(([name, value]) => told[name] === value);
+  // Python prices what is `typed` and says so by `quoted`.
+  const isQuoted = (quoted) => Object.entries(wanted()).every(([name, value]) => quoted[name] === value);
   function show() {
     if (!valid()) return void (cost.textContent = "whole numbers from 1 on");
-    const told = model.get("told") ?? {};
-    cost.dataset.kind = isTold(told) && told.kind === "free" ? "free" : "paid";
-    cost.textContent = isTold(told) ? plain(told.text) : "…";
-    if (isTold(told) || JSON.stringify(model.get("typed")) === JSON.stringify(wanted())) return;
+    const quoted = model.get("quoted") ?? {};
+    cost.dataset.kind = isQuoted(quoted) && quoted.kind === "free" ? "free" : "paid";
+    cost.textContent = isQuoted(quoted) ? plain(quoted.text) : "…";
+    if (isQuoted(quoted) || JSON.stringify(model.get("typed")) === JSON.stringify(wanted())) return;
     model.set("typed", wanted());
     model.save_changes();
   }
@@ -101,12 +101,12 @@ function makePaid(model, signal) {
     on(input, "keydown", (event) => {
       if (event.key !== "Enter" || event.repeat || !valid()) return;
       event.preventDefault();
-      if (!isTold(model.get("told") ?? {})) return;
+      if (!isQuoted(model.get("quoted") ?? {})) return;
       model.set("order", { ...wanted(), serial: (model.get("order")?.serial ?? 0) + 1 });
       model.save_changes();
     }, { signal });
   }
-  later(model, ["told"], show, signal);
+  later(model, ["quoted"], show, signal);
   function update() {
     if (usage === model.get("usage")) return;
     usage = model.get("usage");
@@ -123,8 +123,4 @@ function together(...parts) {
 
 function price(kind, text) {
   return h("span", { class: "oopd-price", "data-kind": kind, title: "what using this costs" }, text);
-}
-
-function seconds(value) {
-  return value < 0.001 ? "under 1 ms" : value < 1 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(1)} s`;
 }

@@ -1,6 +1,6 @@
 // The posterior plot's pictures: one fork large, with everything said in words below, and all forks small.
 
-import { clear, h, line, number, on, percent, tokensAt, quoted, shown, svg } from "./_common.js";
+import { clear, h, line, number, on, percent, quoted, shown, signed, svg, tableHead, tokensAt } from "./_common.js";
 import { betaDensities } from "./_posterior.js";
 
 const WIDE = { left: 118, right: 14, top: 8, width: 660, height: 150, lanes: 4, lane: 21 };
@@ -117,7 +117,6 @@ function sample(kind) {
   return svg("svg", { width: 26, height: 10, "aria-hidden": "true" }, svg("path", { class: `oopd-posterior-curve oopd-curve-${kind}`, d: "M1 5L25 5" }));
 }
 
-const signed = (value) => `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`;
 
 // ---- all forks, small ------------------------------------------------------------------------------------------------
 
@@ -126,7 +125,7 @@ export function makeList({ select, signal }) {
   const heads = ["fork", "nominal posterior", "π̂", "before", "k/N", "π̄", "95 % by the spread", "weight"];
   const element = h(
     "div", { class: "oopd-posterior-list" },
-    h("table", { "aria-label": "all forks" }, h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)))), body),
+    h("table", { "aria-label": "all forks" }, tableHead(heads), body),
   );
   const x = (value) => value * SMALL.width;
   let rows = [];

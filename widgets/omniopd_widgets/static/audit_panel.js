@@ -1,29 +1,29 @@
 // The audit panel: the student's chunk beside the teacher's texts at one fork. All numbers come from Python.
 import {
-  assign, button, clear, count, dollars, floats, h, heat, keyHelp, later, missing, number, on, percent, tokensAt, plural, quoted,
-  redraw, scope, shown, watch,
+  assign, button, clear, count, dollars, floats, h, heat, later, missing, number, on, percent, plural,
+  quoted, redraw, scope, shown, tableHead, tokensAt, watch,
 } from "./_common.js";
+import { choice, optionsOf } from "./_inputs.js";
 import { survivalChart } from "./_survival.js";
 
 const KEYS = [
   ["n p", "next, previous fork"], ["↑ ↓", "text"], ["1 … 9", "text of this number, as drawn"], ["s", "next similarity"], ["d", "next similarity to compare with"],
-  ["o", "next order"], ["Esc", "leave"], ["?", "these keys"],
+  ["o", "next order"], ["Esc", "leave"],
 ];
 const ORDERS = [["similar", "most similar first"], ["different", "most different first"], ["frequent", "most frequent first"], ["drawn", "as drawn"]];
 
 function render({ model, el, signal }) {
   const { body, say } = scope({
-    model, el, signal, label: "audit", name: "audit",
+    model, el, signal, label: "audit", name: "audit", help: KEYS,
     keys: {
       n: () => toFork(1), p: () => toFork(-1), ArrowDown: () => toRow(1), ArrowUp: () => toRow(-1),
       s: () => cycle("similarity"), d: () => cycle("compare"), o: () => assign(model, "order", following(ORDERS, model.get("order"))),
-      "?": () => (help.open = !help.open),
       ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((k) => [k, () => pickDraw(k - 1)])),
     },
   });
-  const similarity = choice("similarity φ", "similarity");
-  const order = choice("order", "order");
-  const compare = choice("against", "compare");
+  const similarity = choice(model, "similarity", "similarity φ", [], signal);
+  const order = choice(model, "order", "order", ORDERS, signal);
+  const compare = choice(model, "compare", "against", [], signal);
   const which = h("select", { "aria-label": "fork" });
   on(which, "change", () => assign(model, "fork", Number(which.value)), { signal });
   const head = h("div", { class: "oopd-facts" });
@@ -32,10 +32,9 @@ function render({ model, el, signal }) {
   const matrix = h("section");
   const survival = h("section", { class: "oopd-wide" });
   const disagreement = h("section");
-  const help = keyHelp(KEYS);
   body.append(
     h("div", { class: "oopd-bar" }, h("label", {}, "fork", which), similarity, order, compare),
-    head, table, h("div", { class: "oopd-sections" }, survival, next, matrix, disagreement), help,
+    head, table, h("div", { class: "oopd-sections" }, survival, next, matrix, disagreement),
   );
 
   watch(model, ["names"], fillChoices, signal);
@@ -55,8 +54,7 @@ function render({ model, el, signal }) {
   }
 
   function fillChoices() {
-    for (const [place, options] of [[similarity, model.get("names")], [compare, model.get("names")], [order, ORDERS]])
-      clear(place.lastChild, options.map(([value, text]) => h("option", { value }, text)));
+    for (const place of [similarity, compare]) clear(place.lastChild, optionsOf(model.get("names")));
   }
 
   function fillForks() {
@@ -116,7 +114,7 @@ function render({ model, el, signal }) {
     if (!f) return;
     const rows = sorted(f).map(row);
     redraw(table,
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "texts"), h("th", { scope: "col" }, "φ"), h("th", { scope: "col" }, "what follows the prefix"))),
+      tableHead(["texts", "φ", "what follows the prefix"]),
       h("tbody", {},
         h("tr", { class: "oopd-student" }, h("th", { scope: "row" }, "student"), h("td", {}, ""), h("td", {}, shown(f.chunk), f.chunk === "" ? ending() : null)), rows));
   }
@@ -217,12 +215,6 @@ function render({ model, el, signal }) {
 
   function cycle(trait) {
     assign(model, trait, following(model.get("names"), model.get(trait)));
-  }
-
-  function choice(label, trait) {
-    const select = h("select", { name: trait, "aria-label": label });
-    on(select, "change", () => assign(model, trait, select.value), { signal });
-    return h("label", {}, h("span", {}, label), select);
   }
 }
 

@@ -1,7 +1,7 @@
 // A notebook's parameters as a form, and the runs that were launched. A press is an assignment to `pressed`, a typed
 // value one to `texts`; what comes of them is shown from the traits.
 
-import { assign, button, clear, h, keyHelp, later, missing, number, on, percent, plain, redraw, scope, shown, watch } from "./_common.js";
+import { assign, button, clear, h, later, missing, number, on, percent, plain, redraw, scope, shown, watch } from "./_common.js";
 
 const SIGNS = { queued: "⏳", running: "▶", finished: "✓", failed: "✗", lost: "✗", interrupted: "⏸", stopped: "⏹", unreadable: "✗" };
 const ENDS = [
@@ -13,15 +13,14 @@ const WANTED = { stop: "asked to stop after its step", interrupt: "asked to end 
 const KEYS = [
   ["j k", "next, previous run"],
   ["Enter", "in a field: check it"],
-  ["?", "these keys"],
 ];
 
 function render({ model, el, signal }) {
   let sure = ""; // a press that has to be repeated: "start", or "kill" and the run
   let sent = false; // a start that the kernel has not heard of yet
   const { body, say } = scope({
-    model, el, signal, name: "launcher", label: `Launcher of ${plain(model.get("notebook"))}`,
-    keys: { j: () => move(1), k: () => move(-1), "?": () => { help.open = !help.open; } },
+    model, el, signal, name: "launcher", help: KEYS, label: `Launcher of ${plain(model.get("notebook"))}`,
+    keys: { j: () => move(1), k: () => move(-1) },
   });
 
   const press = (action, run = "") => {
@@ -114,7 +113,6 @@ function render({ model, el, signal }) {
   const time = h("p", { class: "oopd-quiet" });
   const queue = h("p", { class: "oopd-quiet" });
   const keys = h("ul", { class: "oopd-launch-keys" });
-  const help = keyHelp(KEYS);
 
   function drawStart() {
     const { time: seconds = "", price: words = "", paid = false, queue: place = "" } = model.get("estimated");
@@ -206,7 +204,7 @@ function render({ model, el, signal }) {
     h("div", { class: "oopd-bar" }, start, price, h("label", {}, "device", device)),
     time, queue,
     h("details", { class: "oopd-help" }, h("summary", {}, "Keys of providers (from the environment only)"), keys),
-    h("h3", {}, "Runs"), none, list, help,
+    h("h3", {}, "Runs"), none, list,
   );
   watch(model, ["fields"], drawFields, signal);
   watch(model, ["texts"], drawValues, signal);

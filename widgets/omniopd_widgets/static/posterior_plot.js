@@ -1,25 +1,25 @@
 // The posterior plot: one fork large, all forks small, and the settings that change them.
 // α, N and the centring are computed here from the similarities at hand; another similarity comes from Python.
 
-import { assign, framed, h, keyHelp, later, number, scope, throttle } from "./_common.js";
+import { assign, framed, h, later, number, scope, throttle } from "./_common.js";
 import { posteriors } from "./_posterior.js";
 import { makeControls } from "./_posterior_controls.js";
 import { makeDetail, makeList } from "./_posterior_pictures.js";
 
 const SETTINGS = ["concentration", "samples", "centring"];
+const KEYS = [
+  ["n p", "next, previous fork (also ↓ ↑)"], ["+ -", "more, less α"], ["Enter", "in a priced field: ask the teacher"],
+  ["Esc", "leave the view"],
+];
 
 function render({ model, el, signal }) {
   const view = scope({
-    model, el, signal, name: "posterior", label: "Posterior of each fork",
+    model, el, signal, name: "posterior", help: KEYS, label: "Posterior of each fork",
     keys: {
       n: () => step(1), p: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1),
-      "+": () => nudge(1), "-": () => nudge(-1), "?": () => (help.open = !help.open),
+      "+": () => nudge(1), "-": () => nudge(-1),
     },
   });
-  const help = keyHelp([
-    ["n p", "next, previous fork (also ↓ ↑)"], ["+ -", "more, less α"], ["Enter", "in a priced field: ask the teacher"],
-    ["Esc", "leave the view"],
-  ]);
   const send = throttle((name, value) => assign(model, name, value), 100, signal);
   const paint = framed(draw, signal);
   const controls = makeControls(model, view.root, { change, signal });
@@ -27,7 +27,7 @@ function render({ model, el, signal }) {
   const list = makeList({ select: (start) => assign(model, "selected", start), signal });
   const empty = h("p", { class: "oopd-quiet" }, "No audits: ask the teacher about a fork first.");
   const filled = h("div", { class: "oopd-posterior-filled" }, detail.element, list.element);
-  view.body.append(controls.element, empty, filled, help);
+  view.body.append(controls.element, empty, filled);
 
   let forks = [];
   let setting = {};

@@ -1,5 +1,6 @@
 // The workbench's controls: problem, seed, temperature; where and how much to ask; what each press costs.
-import { assign, button, clear, h, keyHelp, on, plain, scope, shown, watch } from "./_common.js";
+import { assign, button, clear, h, on, plain, scope, shown, watch } from "./_common.js";
+import { numberBox, optionsOf } from "./_inputs.js";
 
 const NUMBERS = [
   ["audit.forks", "M", "forks: uncertain places of an answer", 1, 64],
@@ -11,6 +12,7 @@ const NAMES = [
   ["audit.similarity", "φ", "similarity: what counts as agreement"],
   ["objective.target", "target", "what an audit becomes in the loss"],
 ];
+const KEYS = [["[ ]", "problem before, after"], ["a", "have the student answer"], ["q", "ask at the chosen token"]];
 
 function render({ model, el, signal }) {
   const press = (action) => {
@@ -23,9 +25,9 @@ function render({ model, el, signal }) {
     if (many) assign(model, "problem_index", (model.get("problem_index") + by + many) % many);
   };
   const { body, say } = scope({
-    model, el, signal, label: "workbench controls", name: "bench-bar",
+    model, el, signal, label: "workbench controls", name: "bench-bar", help: KEYS,
     keys: {
-      "]": () => step(1), "[": () => step(-1), a: () => press("answer"), q: () => press("ask"), "?": () => (help.open = !help.open),
+      "]": () => step(1), "[": () => step(-1), a: () => press("answer"), q: () => press("ask"),
     },
   });
 
@@ -39,31 +41,18 @@ function render({ model, el, signal }) {
   const temperature = field("T", "temperature", "sampling temperature; 1 is on-policy", 0, 2, 0.1);
 
   function field(label, trait, title, min, max, stepBy) {
-    const input = h("input", { type: "number", min, max, step: stepBy, title });
-    on(input, "change", () => {
-      const value = Number(input.value);
-      if (input.value !== "" && value >= min && value <= max) assign(model, trait, value);
-      else input.value = String(model.get(trait));
-    }, { signal });
+    const input = numberBox({ min, max, step: stepBy, title, read: () => model.get(trait), write: (value) => assign(model, trait, value), signal });
     watch(model, [trait], () => (input.value = String(model.get(trait))), signal);
     return h("label", { title }, label, input);
   }
 
   // ---- the settings
-  const put = (name, value) => {
-    if (model.get("settings")[name] === value) return;
-    model.set("settings", { ...model.get("settings"), [name]: value });
-    model.save_changes();
-  };
+  const put = (name, value) => assign(model, "settings", { ...model.get("settings"), [name]: value });
   const inputs = {};
   const numbers = NUMBERS.map(([name, label, title, min, max]) => {
-    const input = (inputs[name] = h("input", { type: "number", min, max, step: 1, title }));
-    on(input, "change", () => {
-      const value = Math.round(Number(input.value));
-      if (input.value !== "" && value >= min && value <= max) put(name, value);
-      else input.value = String(model.get("settings")[name] ?? "");
-    }, { signal });
-    return h("label", { title }, label, input);
+    const read = () => model.get("settings")[name] ?? "";
+    inputs[name] = numberBox({ min, max, title, read, write: (value) => put(name, Math.round(value)), signal });
+    return h("label", { title }, label, inputs[name]);
   });
   const names = NAMES.map(([name, label, title]) => {
     const select = (inputs[name] = h("select", { title }));
@@ -84,7 +73,6 @@ function render({ model, el, signal }) {
   const ask = priced("ask", "Ask the teacher here", "the teacher continues at the chosen token (q)");
   const askAll = priced("ask_all", "Ask at all forks", "as a training step does");
   const use = priced("use", "Train with these settings…", "put them into the launcher below");
-  const help = keyHelp([["[ ]", "problem before, after"], ["a", "have the student answer"], ["q", "ask at the chosen token"], ["?", "this list"]]);
 
   const who = h("p", { class: "oopd-quiet oopd-bench-who" });
   body.append(
@@ -94,7 +82,6 @@ function render({ model, el, signal }) {
       button("›", () => step(1), { signal, title: "the next problem" }), seed, temperature, answer),
     text, own,
     h("div", { class: "oopd-bar oopd-bench-settings" }, ...numbers, ...names, where, ask, askAll, use),
-    help,
   );
 
   watch(model, ["problems"], () => {
@@ -110,8 +97,7 @@ function render({ model, el, signal }) {
   watch(model, ["settings", "choices"], () => {
     const settings = model.get("settings");
     for (const [name] of NAMES) {
-      const choices = Object.entries(model.get("choices")[name] ?? {});
-      inputs[name].replaceChildren(...choices.map(([c, title]) => h("option", { value: c, title: plain(title), selected: c === settings[name] }, plain(c))));
+      clear(inputs[name], optionsOf(Object.entries(model.get("choices")[name] ?? {}).map(([c, title]) => [c, c, title])));
       inputs[name].value = settings[name];
     }
     for (const [name] of NUMBERS) inputs[name].value = String(settings[name] ?? "");

@@ -1,8 +1,9 @@
 // The rollout view: an answer token by token. Colours say one metric; forks, chunks and anchors are told by form.
 import {
-  assign, button, clear, copyText, count, flags, floats, h, heat, keyHelp, later, missing, number, on, percent, plural,
+  assign, button, clear, copyText, count, flags, floats, h, heat, later, missing, number, on, percent, plural,
   quoted, redraw, scope, shown, throttle, restored, watch,
 } from "./_common.js";
+import { choice } from "./_inputs.js";
 import { forkButtons, forkDetail } from "./_fork_list.js";
 import { legendOf, METRICS, metricValues, ofUnits, said, upperEnd } from "./_metrics.js";
 import { makeMinimap } from "./_minimap.js";
@@ -13,7 +14,7 @@ const KEYS = [
   ["← →", "token (or word, sentence, line)"], ["↑ ↓", "line"], ["n p", "next, previous fork"],
   ["] [", "next, previous audited chunk"], ["Enter", "open the fork"], ["1 … 9", "continuation"], ["0", "no continuation"],
   ["/", "search"], ["m", "next metric"], ["g", "next granularity"], ["c", "copy the prefix before the token"],
-  ["Home End", "first, last token"], ["Esc", "close, then leave"], ["?", "these keys"],
+  ["Home End", "first, last token"], ["Esc", "close, then leave"],
 ];
 const GRANULARITIES = ["token", "word", "sentence", "line"];
 
@@ -25,15 +26,15 @@ function render({ model, el, signal }) {
   let startOf = new Map(); // the fork that starts at a token
   let drawn = { from: -1, to: -1 };
 
-  const { root, body, say } = scope({
-    model, el, signal, label: "rollout", name: "rollout",
+  const { root, body, help, say } = scope({
+    model, el, signal, label: "rollout", name: "rollout", help: KEYS,
     keys: {
       ArrowRight: () => step(1), ArrowLeft: () => step(-1), ArrowDown: () => stepLine(1), ArrowUp: () => stepLine(-1),
       n: () => toFork(1, () => true), p: () => toFork(-1, () => true),
       "]": () => toFork(1, answered), "[": () => toFork(-1, answered),
       Home: () => select(0), End: () => select(data.length - 1),
       Enter: open, "/": () => search.field.focus(), m: () => cycle("metric", Object.keys(METRICS)), g: () => cycle("granularity", GRANULARITIES),
-      c: copyPrefix, "?": () => (help.open = !help.open), Escape: leave, 0: () => assign(model, "continuation", -1),
+      c: copyPrefix, Escape: leave, 0: () => assign(model, "continuation", -1),
       ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((k) => [k, () => pick(k - 1)])),
     },
   });
@@ -42,9 +43,9 @@ function render({ model, el, signal }) {
     signal, jump: select,
     data: () => ({ length: data.length, levels, forks: data.forks, selected: model.get("selected"), window: strip.window() }),
   });
-  const metric = choice("colour", "metric", Object.entries(METRICS).map(([name, m]) => [name, m.label]));
-  const granularity = choice("by", "granularity", GRANULARITIES.map((g) => [g, g]));
-  const scale = choice("scale", "scale", [["percentile", "of this answer"], ["fixed", "fixed"]]);
+  const metric = choice(model, "metric", "colour", Object.entries(METRICS).map(([name, m]) => [name, m.label]), signal);
+  const granularity = choice(model, "granularity", "by", GRANULARITIES.map((g) => [g, g]), signal);
+  const scale = choice(model, "scale", "scale", [["percentile", "of this answer"], ["fixed", "fixed"]], signal);
   const legend = h("span", { class: "oopd-legend" });
   const search = makeSearch({
     signal, say, go: select, pieces: () => data.pieces, selected: () => model.get("selected"), mark: (tokens) => tokens.forEach(strip.refresh),
@@ -53,14 +54,13 @@ function render({ model, el, signal }) {
   const list = h("ol", { class: "oopd-forks", "aria-label": "forks" });
   const detail = h("div", { class: "oopd-fork-detail" });
   const tip = h("div", { class: "oopd-tip", role: "tooltip", hidden: true });
-  const help = keyHelp(KEYS);
   const marks = h("p", { class: "oopd-marks oopd-quiet" },
     h("span", { class: "oopd-t oopd-fork", "data-fork": "1" }, "fork"), " ", h("span", { class: "oopd-t oopd-chunk oopd-first oopd-last" }, "audited chunk"), " ",
     h("span", { class: "oopd-t oopd-anchored" }, "anchored"), " ", h("span", { class: "oopd-t oopd-negative" }, "pushed down"));
   body.append(
     h("div", { class: "oopd-bar" }, metric, granularity, scale, legend, h("label", {}, search.field), search.told,
       button("copy prefix", copyPrefix, { signal, title: "the text before the selected token (c)" })),
-    prompt, minimap.element, strip.element, list, detail, help, tip,
+    prompt, minimap.element, strip.element, list, detail, tip,
   );
   help.append(marks);
 
@@ -328,12 +328,6 @@ function render({ model, el, signal }) {
     const shownMetric = name === "entropy" || name === "logprob" ? "" : `, ${METRICS[name].label} ${said(name, values[i])}`;
     const odds = missing(data.logprob[i]) ? "" : `, log-probability ${number(data.logprob[i], 2)}`;
     return `token ${count(i)} of ${count(data.length)}, ${quoted(data.pieces[i])}, entropy ${said("entropy", data.entropy[i])}${odds}${shownMetric}${fork}, ${part(i)}`;
-  }
-
-  function choice(label, trait, options) {
-    const select = h("select", { name: trait, "aria-label": label }, options.map(([value, text]) => h("option", { value }, text)));
-    on(select, "change", () => assign(model, trait, select.value), { signal });
-    return h("label", {}, h("span", {}, label), select);
   }
 }
 

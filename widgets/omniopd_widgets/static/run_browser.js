@@ -2,24 +2,23 @@
 // does is an assignment to one of them.
 
 import {
-  assign, button, clamp, clear, count, dollars, floats, framed, h, keyHelp, missing, number, on, plain, plural, scope, shown, svg, watch,
+  assign, button, clear, count, dollars, floats, framed, h, missing, number, on, plain, plural, scope,
+  shown, svg, tableHead, watch,
 } from "./_common.js";
-import { chartGrid, nearest } from "./_charts.js";
-import { sortedTable } from "./_grid.js";
+import { chartGrid } from "./_charts.js";
+import { stateBadge, sortedTable } from "./_grid.js";
 
-const SIGNS = { running: "▶", queued: "…", finished: "✓", failed: "✗", lost: "✗", interrupted: "‖", stopped: "■", unreadable: "!" };
 const MOST = 6;
 const KEYS = [
   ["/", "search"],
   ["← →", "the cursor of the compared curves a step back or on"],
   ["c", "compare no run"],
   ["Escape", "leave the search, or close what is open beneath"],
-  ["?", "these keys"],
 ];
 const points = (value) => (missing(value) ? "–" : `${(100 * value).toFixed(1)}`);
 const COLUMNS = [
   { key: "id", label: "run", text: true },
-  { key: "state", label: "state", show: (value) => stateBadge(value) },
+  { key: "state", label: "state", show: stateBadge },
   { key: "message", label: "message", text: true },
   { key: "step", label: "step", number: true, show: (value, row) => (missing(value) ? "–" : `${count(value)} of ${count(row.steps)}`) },
   { key: "method", label: "method", text: true },
@@ -36,16 +35,14 @@ const COLUMNS = [
 
 function render({ model, el, signal }) {
   const { root, body, say } = scope({
-    model, el, signal, name: "browser", label: `Runs in ${plain(model.get("folder"))}`,
+    model, el, signal, name: "browser", help: KEYS, label: `Runs in ${plain(model.get("folder"))}`,
     keys: {
       "/": () => search.focus(),
-      ArrowLeft: () => moveCursor(-1), ArrowRight: () => moveCursor(1),
+      ArrowLeft: () => grid.step(-1), ArrowRight: () => grid.step(1),
       c: () => assign(model, "chosen", []),
       Escape: () => (root.ownerDocument.activeElement === search ? root.focus() : assign(model, "opened", "")),
-      "?": () => { help.open = !help.open; },
     },
   });
-  const help = keyHelp(KEYS);
 
   // ---- the table ---------------------------------------------------------------------------------------------------
   const search = h("input", { type: "text", "aria-label": "search runs", placeholder: "search, or state:failed", autocomplete: "off", spellcheck: "false" });
@@ -119,22 +116,11 @@ function render({ model, el, signal }) {
   const drawSoon = framed(drawComparison, signal);
   watch(model, ["comparison", "data", "chosen"], drawSoon, signal);
 
-  function moveCursor(by) {
-    const steps = grid.steps();
-    if (!steps.length) return;
-    const from = grid.position() === null ? steps.length : nearest(steps, grid.position());
-    grid.move(steps[clamp(from + by, 0, steps.length - 1)]);
-  }
-
   clear(
     body,
     h("div", { class: "oopd-bar oopd-search" }, h("b", {}, "Runs in ", shown(model.get("folder"))), search, found, look),
-    none, rows.element, comparison, help,
+    none, rows.element, comparison,
   );
-}
-
-function stateBadge(state) {
-  return h("span", { class: "oopd-state", "data-state": state, "data-sign": SIGNS[state] ?? "?" }, state);
 }
 
 // All words of a query, anywhere in a row; `column:word` in one column.
@@ -153,13 +139,12 @@ function accuracy(found) {
   const title = h("caption", {}, "Accuracy of ", shown(found.run), " against ", shown(found.against), found.when ? ` (${found.when})` : "");
   if (found.problem) return h("p", {}, shown(found.problem));
   const reach = Math.max(1, ...found.rows.flatMap((row) => [row.low, row.high].filter((v) => !missing(v)).map(Math.abs)));
-  const head = ["", "this run", "compared with", "difference of the same problems", ""].map((name) => h("th", { scope: "col" }, name));
   const lines = found.rows.map((row) => {
     const shows = missing(row.low) ? "" : row.low > 0 ? "better" : row.high < 0 ? "worse" : "no";
     return h("tr", {}, h("th", { scope: "row" }, row.at), h("td", { class: "oopd-number" }, row.ours), h("td", { class: "oopd-number" }, row.theirs),
       h("td", {}, h("span", { class: "oopd-verdict", "data-shown": shows }, plain(row.said))), h("td", {}, whisker(row, reach)));
   });
-  return h("table", {}, title, h("thead", {}, h("tr", {}, head)), h("tbody", {}, lines));
+  return h("table", {}, title, tableHead(["", "this run", "compared with", "difference of the same problems", ""]), h("tbody", {}, lines));
 }
 
 function whisker(row, reach) {
@@ -173,9 +158,8 @@ function whisker(row, reach) {
 
 function settings(names, differences) {
   if (!differences.length) return [h("p", {}, "The recipes, versions and commits are the same.")];
-  const head = h("tr", {}, h("th", { scope: "col" }, "setting"), names.map((name) => h("th", { scope: "col" }, shown(name))));
   const lines = differences.map((d) => h("tr", { class: "oopd-changed" }, h("th", { scope: "row" }, shown(d.key)), d.values.map((value) => h("td", {}, shown(value)))));
-  return [h("table", {}, h("caption", {}, "Settings that differ"), h("thead", {}, head), h("tbody", {}, lines))];
+  return [h("table", {}, h("caption", {}, "Settings that differ"), tableHead(["setting", ...names.map((name) => shown(name))]), h("tbody", {}, lines))];
 }
 
 export default { render };

@@ -1,13 +1,12 @@
 // A run, watched. Everything shown comes from the model's traits; what the user does is an assignment to one of them.
 
 import {
-  assign, button, clear, count, dollars, floats, framed, h, keyHelp, missing, number, on, percent, plain, plural, quoted, redraw,
-  scope, shown, svg, watch,
+  assign, button, clear, count, dollars, floats, framed, h, later, missing, number, on, percent, plain,
+  plural, quoted, redraw, scope, shown, svg, tableHead, watch,
 } from "./_common.js";
 import { chartGrid, lineChart, nearest, short } from "./_charts.js";
-import { sortedTable } from "./_grid.js";
+import { stateBadge, sortedTable } from "./_grid.js";
 
-const SIGNS = { running: "▶", queued: "…", finished: "✓", failed: "✗", lost: "✗", interrupted: "‖", stopped: "■" };
 const KEYS = [
   ["← →", "the cursor a step back or on"],
   ["Home End", "first or last step"],
@@ -15,7 +14,6 @@ const KEYS = [
   ["Enter", "the recorded step nearest to the cursor"],
   ["n", "stay at the newest recorded step"],
   ["l", "logarithmic axes where all values are above 0"],
-  ["?", "these keys"],
 ];
 const COLUMNS = [
   { key: "probe", label: "kind", show: (probe) => (probe ? "probe" : "batch"), title: "a probe is a held-out prompt that nothing is learnt from" },
@@ -33,21 +31,20 @@ function render({ model, el, signal }) {
   let sort = { key: "", down: true };
 
   const { root, body, say } = scope({
-    model, el, signal, name: "monitor", label: `Training monitor of ${plain(model.get("name"))}`,
+    model, el, signal, name: "monitor", help: KEYS, label: `Training monitor of ${plain(model.get("name"))}`,
     keys: {
-      ArrowLeft: () => moveCursor(-1), ArrowRight: () => moveCursor(1),
-      Home: () => moveCursor(-Infinity), End: () => moveCursor(Infinity),
+      ArrowLeft: () => grid.step(-1), ArrowRight: () => grid.step(1),
+      Home: () => grid.step(-Infinity), End: () => grid.step(Infinity),
       "[": () => moveStep(-1), "]": () => moveStep(1),
       Enter: () => grid.position() !== null && pick(grid.position()),
       n: () => assign(model, "newest", !model.get("newest")),
       l: () => { logarithmic = !logarithmic; logBox.checked = logarithmic; drawCharts(); },
-      "?": () => { help.open = !help.open; },
     },
   });
 
   // ---- where the run stands ----------------------------------------------------------------------------------------
   const title = shown(model.get("name"), { class: "oopd-title" });
-  const state = h("span", { class: "oopd-state" });
+  const state = h("span", {});
   const words = h("span", {});
   const bar = h("div", {});
   const progress = h("div", { class: "oopd-progress", role: "progressbar", "aria-label": "steps done", "aria-valuemin": "0" }, bar);
@@ -55,14 +52,11 @@ function render({ model, el, signal }) {
   const follow = button("", () => assign(model, "live", !model.get("live")), { signal });
   const logBox = h("input", { type: "checkbox" });
   on(logBox, "change", () => { logarithmic = logBox.checked; drawCharts(); }, { signal });
-  const help = keyHelp(KEYS);
   const findings = h("ul", { class: "oopd-findings" });
 
   watch(model, ["status", "live"], () => {
     const s = model.get("status");
-    state.textContent = s.state || "unknown";
-    state.dataset.state = s.state;
-    state.dataset.sign = SIGNS[s.state] ?? "?";
+    clear(state, stateBadge(s.state || "unknown"));
     words.textContent = plain(s.words?.split(" · ").slice(1).join(" · ") ?? "");
     progress.setAttribute("aria-valuemax", s.steps || 0);
     progress.setAttribute("aria-valuenow", s.step || 0);
@@ -83,20 +77,12 @@ function render({ model, el, signal }) {
   }
   const drawSoon = framed(drawCharts, signal);
   drawCharts();
-  for (const name of ["panels", "data", "recorded"]) model.on(`change:${name}`, drawSoon);
-  signal?.addEventListener("abort", () => ["panels", "data", "recorded"].forEach((name) => model.off(`change:${name}`, drawSoon)), { once: true });
-
-  function moveCursor(by) {
-    const steps = grid.steps();
-    if (!steps.length) return;
-    const from = grid.position() === null ? steps.length : nearest(steps, grid.position());
-    grid.move(steps[Math.min(steps.length - 1, Math.max(0, by === Infinity ? steps.length - 1 : by === -Infinity ? 0 : from + by))]);
-  }
+  later(model, ["panels", "data", "recorded"], drawSoon, signal);
 
   // ---- failures ----------------------------------------------------------------------------------------------------
   const reasons = h("tbody", {});
   const failed = h("details", {}, h("summary", {}, "Forks without an answer, by reason"),
-    h("table", {}, h("thead", {}, h("tr", {}, ["reason", "times", "last at step"].map((name) => h("th", { scope: "col" }, name)))), reasons));
+    h("table", {}, tableHead(["reason", "times", "last at step"]), reasons));
   watch(model, ["failures"], () => {
     const found = model.get("failures");
     failed.hidden = found.length === 0;
@@ -231,7 +217,7 @@ function render({ model, el, signal }) {
     body,
     h("div", { class: "oopd-bar" }, title, state, words, follow, h("label", {}, logBox, "logarithmic")),
     progress, spend, findings, noCurves, grid.element, failed,
-    h("h3", {}, "Recorded steps"), noRollouts, scrubber, rows.element, more, history, help,
+    h("h3", {}, "Recorded steps"), noRollouts, scrubber, rows.element, more, history,
   );
   root.dataset.ready = "true";
 }

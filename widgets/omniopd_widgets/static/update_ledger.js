@@ -1,18 +1,19 @@
 // The update ledger: what each fork does to the loss, largest share first; audits that told little; the fork map.
 // The rows are Python's; this file shows them and assigns the settings (all of them free) and the selected fork.
 
-import { assign, clear, count, framed, h, keyHelp, later, number, on, percent, tokensAt, plain, plural, quoted, scope, shown, throttle } from "./_common.js";
+import { assign, clear, count, framed, h, later, number, on, percent, tokensAt, plain, plural, quoted, scope, shown, signed, throttle } from "./_common.js";
+import { numberBox, optionsOf, traitSelect } from "./_inputs.js";
 import { makeMap } from "./_fork_map.js";
 
 const AT_FIRST = 100; // rows of the table, until all are asked for
 const KINDS = { agree: "all agree", none: "none agrees", informs: "" };
+const KEYS = [["n p", "next, previous fork by share (also ↓ ↑)"], ["Esc", "leave the view"]];
 
 function render({ model, el, signal }) {
   const view = scope({
-    model, el, signal, name: "ledger", label: "What each fork does to the loss",
-    keys: { n: () => step(1), p: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1), "?": () => (help.open = !help.open) },
+    model, el, signal, name: "ledger", help: KEYS, label: "What each fork does to the loss",
+    keys: { n: () => step(1), p: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1) },
   });
-  const help = keyHelp([["n p", "next, previous fork by share (also ↓ ↑)"], ["Esc", "leave the view"]]);
   const controls = makeControls(model, signal);
   const summary = h("p", { class: "oopd-ledger-summary" });
   const note = h("p", { class: "oopd-quiet" });
@@ -25,7 +26,7 @@ function render({ model, el, signal }) {
     h("div", { class: "oopd-ledger-columns" }, h("div", { class: "oopd-ledger-left" }, h("h3", {}, "Forks by their share of the update"), ledger.element),
       h("div", { class: "oopd-ledger-right" }, h("div", {}, h("h3", {}, "Fork map"), map.element), h("div", {}, h("h3", {}, "Audits that told little"), savingsList.element))),
   );
-  view.body.append(controls.element, empty, filled, help);
+  view.body.append(controls.element, empty, filled);
 
   function draw() {
     const rows = model.get("rows");
@@ -82,7 +83,6 @@ function render({ model, el, signal }) {
 }
 
 const name = (row, several) => `${several ? `rollout ${row.row}, ` : ""}${tokensAt(row.start, row.stop)}`;
-const signed = (value) => `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`;
 
 // ---- settings, all free: they recompute from the records ---------------------------------------------------------------
 
@@ -90,21 +90,13 @@ function makeControls(model, signal) {
   const send = throttle((trait, value) => assign(model, trait, value), 100, signal);
   const numbers = {};
   const box = (trait, label, min, step) => {
-    const input = h("input", { type: "number", min, step, "aria-label": label });
-    on(input, "change", () => {
-      const value = Number(input.value);
-      if (input.value !== "" && value >= min && value <= 1e6) send(trait, trait === "depth" ? Math.round(value) : value);
-      else input.value = String(model.get(trait));
-    }, { signal });
-    numbers[trait] = input;
-    return input;
+    const write = (value) => send(trait, trait === "depth" ? Math.round(value) : value);
+    return (numbers[trait] = numberBox({ min, max: 1e6, step, label, read: () => model.get(trait), write, signal }));
   };
   const choices = {};
   const choice = (trait, label, menu) => {
-    const select = h("select", { "aria-label": label }, Object.entries(menu).map(([value, title]) => h("option", { value, title: plain(title) }, plain(value))));
-    on(select, "change", () => assign(model, trait, select.value), { signal });
-    choices[trait] = select;
-    return select;
+    const options = Object.entries(menu).map(([value, title]) => [value, value, title]);
+    return (choices[trait] = traitSelect(model, trait, label, options, signal));
   };
   const priced = (...parts) => h(
     "span", { class: "oopd-ledger-control" }, ...parts, h("span", { class: "oopd-price", "data-kind": "free", title: "what using this costs" }, "free"),
@@ -127,7 +119,7 @@ function makeControls(model, signal) {
     const menu = model.get("target_menu");
     const offered = model.get("targets_on_offer");
     if ([...target.options].map((option) => option.value).join() !== offered.join()) {
-      clear(target, offered.map((value) => h("option", { value, title: plain(menu[value]?.label ?? "") }, value === "recorded" ? "as recorded" : plain(value))));
+      clear(target, optionsOf(offered.map((value) => [value, value === "recorded" ? "as recorded" : value, menu[value]?.label])));
     }
     for (const [trait, select] of Object.entries(choices)) select.value = model.get(trait);
     for (const [trait, input] of Object.entries(numbers)) {

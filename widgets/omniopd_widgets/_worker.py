@@ -1,0 +1,53 @@
+"""Work that takes longer than a blink, in a thread of its own: a page's messages are not kept waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from omniopd.errors import OmniOPDError
+
+
+class Busy(Protocol):
+    """A view that shows what is going on (`busy`), and what went wrong (`problem`)."""
+
+    busy: str
+    problem: str
+
+
+class Worker:
+    """Does one thing after the other and shows on `view` how it goes; what goes wrong is shown, never lost."""
+
+    def __init__(self, view: Busy, name: str, after: Callable[[], object] = lambda: None) -> None:
+        """`after` follows each piece of work, even one that failed."""
+        self._view, self._after = view, after
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self.pending: Future[None] | None = None
+
+    def do(self, words: str, work: Callable[[], object]) -> None:
+        """Have `work` done, and return at once."""
+        view = self._view
+
+        def run() -> None:
+            view.busy, view.problem = words, ""
+            try:
+                work()
+            except OmniOPDError as error:
+                view.problem = str(error)
+            except Exception as error:
+                view.problem = f"{type(error).__name__}: {error}"
+            finally:
+                view.busy = ""
+                self._after()
+
+        self.pending = self._thread.submit(run)
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Until the last thing asked for is done."""
+        if self.pending is not None:
+            self.pending.result(timeout_s)
+
+    def close(self, *, drop: bool) -> None:
+        """End the thread; what it has not begun is dropped, or still done."""
+        self._thread.shutdown(wait=False, cancel_futures=drop)

@@ -44,7 +44,7 @@ def test_a_notebook_is_run_with_parameters_and_its_failure_is_the_exit_code(here
         (["run", "n.ipynb", "-p", "x", "1", "-p", "x", "2"], "-p x is given twice, as '1' and as '2'"),
         (["run", "n.ipynb", "-p", "hub_token", "1"], "parameter 'hub_token' looks like a secret"),
         (["run", "--resume", "nowhere"], "no notebook was launched into nowhere"),
-        (["run", "--resume", "nowhere", "-p", "x", "1"], "leave -p and --name"),
+        (["run", "--resume", "nowhere", "-p", "x", "1"], "leave out -p and --name"),
         (["run", "nowhere.ipynb"], "no notebook 'nowhere.ipynb': neither a file nor a shipped name"),
         (["sweep", "n.ipynb"], "a sweep needs --grid key=a,b or --seeds 0,1"),
         (["sweep", "n.ipynb", "--grid", "x"], "--grid x is not an axis: write key=a,b,c"),

@@ -25,6 +25,7 @@ from omniopd.launch.devices import device_environment, device_named
 from omniopd.launch.folder import LOG, Launch, forget_wanted, lock_of, part, read_process, source_of, write_launch
 from omniopd.launch.launched import Launched, attach
 from omniopd.launch.notebooks import notebook_path
+from omniopd.launch.outdated import bring_up_to_date
 from omniopd.launch.parameters import checked, parameters_of
 from omniopd.runs.claims import LOCK, claimed_by, held_words, lock_file, release
 from omniopd.runs.folders import LAUNCHED, STATUS, named_folder, new_folder, refuse_taken
@@ -100,6 +101,7 @@ def resume(path: str | Path, device: str | None = None) -> Launched:
         _await_orphan(launched.path)
         if launched.status.state == "finished":
             raise RunError(f"{path} has finished: there is nothing to resume; launch the notebook anew")
+        bring_up_to_date(launched.path)
         if device is not None:
             device_named(device)
             old = launched.launch

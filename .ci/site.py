@@ -25,7 +25,7 @@ CODE_OR_LINK = re.compile(
 )
 LOADED = re.compile(r"<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>|import\(\"http[^)]*")
 MERMAID = re.compile(r"<script type=\"module\">(?:(?!</script>).)*mermaid.*?</script>", re.S)  # no notebook draws any
-PACKAGES = {"embedded": "embedded.embedded", "runs": "runs.listing.runs"}  # names that are packages to call
+PACKAGES = {"embedded": "embedded.lab", "runs": "runs.listing.table"}  # names that are packages to call
 
 
 def place(path):

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from omniopd.models.chunked_stats import Head
+from omniopd.models.chunked_stats import Head, Reference
 from omniopd.models.token_stats import response_hidden, weighted_head_loss
-from omniopd.training.objective import Reference, micro_batch_loss
+from omniopd.training.objective import micro_batch_loss
 
 AUDITED = 0.24  # share of tokens in chunks: 10 forks of 50 tokens in rollouts of 2,048
 LIMITS = {
@@ -112,8 +112,8 @@ def full_logits(case: Case) -> float:
 
 def ours(case: Case, kernel: str = "auto") -> float:
     loss = weighted_head_loss(
-        case.states, Head(case.weight), case.targets, case.chunk_weights, reference_hidden=case.reference_states,
-        reference_head=Head(case.reference_weight), anchor_weights=case.anchor_weights, kernel=kernel,
+        case.states, Head(case.weight), case.targets, case.chunk_weights, anchor_weights=case.anchor_weights,
+        reference=Reference(case.reference_states, Head(case.reference_weight)), kernel=kernel,
     )
     loss.total.backward()
     return loss.total.item()
@@ -199,15 +199,16 @@ def peak_growth(name: str, vocab: int, tokens: int, hidden: int, device: str) ->
         VARIANTS[name](case)
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 1e6
-    clear_refs = Path("/proc/self/clear_refs")
-    if clear_refs.exists():
-        clear_refs.write_text("5")  # Linux: the peak of the resident set starts again from now
-    before = _peak_resident()
+    before = peak_resident(anew=True)
     VARIANTS[name](case)
-    return _peak_resident() - before
+    return peak_resident() - before
 
 
-def _peak_resident() -> float:
+def peak_resident(anew: bool = False) -> float:
+    """MB of the resident set at its peak: of this process, on Linux since the last call that began `anew`."""
+    clear_refs = Path("/proc/self/clear_refs")
+    if anew and clear_refs.exists():
+        clear_refs.write_text("5")
     status = Path("/proc/self/status")
     if status.exists():
         [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]

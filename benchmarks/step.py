@@ -2,8 +2,8 @@
 
     python benchmarks/step.py [--rollouts 32] [--tokens 96] [--steps 5] [--rounds 7]
 
-Same student, same reference (TRL's teacher), same prompts, every answer of full length; the two trainers take turns in
-one process. Goal: at most 1.25 times TRL's DistillationTrainer.
+Beside it the growth of the resident set at its peak. Same student, same reference (TRL's teacher), same prompts, every
+answer of full length; the trainers take turns in one process. Goal: at most 1.25 times TRL's DistillationTrainer.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from scoring import peak_resident
 from transformers import PrinterCallback, TrainerCallback
 from trl import DistillationConfig, DistillationTrainer
 
@@ -61,16 +62,25 @@ def main() -> None:
         "OmniOPDTrainer, paper": [],
         "OmniOPDTrainer, labels": [],
     }
+    peaks: dict[str, list[float]] = {name: [] for name in times}
+    audits = (
+        None,
+        {"forks": 10, "samples": 10, "chunk_tokens": 6},
+        {"forks": 16, "samples": 8, "chunk_tokens": 2, "target": "labels", "similarity": "exact"},
+    )
     for _ in range(options.rounds):
-        times["TRL DistillationTrainer"].append(_round(options, None))
-        times["OmniOPDTrainer, paper"].append(_round(options, {"forks": 10, "samples": 10, "chunk_tokens": 6}))
-        labels = {"forks": 16, "samples": 8, "chunk_tokens": 2, "target": "labels", "similarity": "exact"}
-        times["OmniOPDTrainer, labels"].append(_round(options, labels))
+        for name, audit in zip(times, audits, strict=True):
+            before = peak_resident(anew=True)
+            times[name].append(_round(options, audit))
+            peaks[name].append(peak_resident() - before)
     base = times["TRL DistillationTrainer"]
-    print("| trainer | seconds a step (median) | times TRL's (median of rounds) | goal |\n| --- | --- | --- | --- |")
+    print("| trainer | seconds a step (median) | times TRL's (median of rounds) | goal | peak MB (median) |")
+    print("| --- | --- | --- | --- | --- |")
     for name, seconds in times.items():
         ratio = statistics.median(own / other for own, other in zip(seconds, base, strict=True))
-        print(f"| {name} | {statistics.median(seconds):.3f} | {ratio:.2f} | {'' if seconds is base else f'≤ {GOAL}'} |")
+        goal = "" if seconds is base else f"≤ {GOAL}"
+        peak = statistics.median(peaks[name])
+        print(f"| {name} | {statistics.median(seconds):.3f} | {ratio:.2f} | {goal} | {peak:.0f} |")
 
 
 def _round(options: argparse.Namespace, audit: dict | None) -> float:
@@ -91,7 +101,7 @@ def _round(options: argparse.Namespace, audit: dict | None) -> float:
             config = DistillationConfig(**settings, beta=0.0)
             trainer = DistillationTrainer(lab.student, frozen_copy(lab.student), config, **shared)
         else:
-            config = OmniOPDConfig(**settings, **audit)
+            config = OmniOPDConfig(**settings, **audit, allow_off_policy=True)  # answers are held to a length
             trainer = OmniOPDTrainer(
                 lab.student, ScriptedTeacher(["apples in all", "shells", "has 12+9"]), config, **shared
             )

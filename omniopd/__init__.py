@@ -11,7 +11,7 @@ _HOME = {
     "AuditedRollout": "types",
     "BudgetedTeacher": "teachers.spending.budget",
     "CachedTeacher": "teachers.cache.cached",
-    "ChatTemplate": "teachers.handover",
+    "ChatTemplate": "teachers.handover.template",
     "Continuations": "types",
     "ContinuationRequest": "types",
     "Fork": "types",

@@ -42,7 +42,7 @@ class TeacherError(OmniOPDError, RuntimeError):
 
 
 class TrainingError(OmniOPDError, RuntimeError):
-    """A run that goes on and learns nothing."""
+    """A run that would go on without learning anything."""
 
 
 class CheckpointError(OmniOPDError, RuntimeError):
@@ -54,4 +54,4 @@ class RunError(OmniOPDError, RuntimeError):
 
 
 class Refused(OmniOPDError, PermissionError):
-    """Something that needs the user's word first."""
+    """Something that the user has to allow first."""

@@ -222,7 +222,7 @@ def latest_per_temperature(evals: Iterable[EvalRecord]) -> list[EvalRecord]:
 class RunManifest:
     """What a run is: enough to start it again. No keys, no environment beyond versions and hardware.
 
-    `recipe` is what it is run with now; `changes` are those of its settings that were changed when it was gone on with,
+    `recipe` is what it is run with now; `changes` are those of its settings that were changed when it was resumed,
     each with the time, the step and, by setting, the old value and the new one.
     """
 
@@ -275,7 +275,7 @@ def read_record(line: str) -> Record:
 
 
 def require_possible(result: ProblemResult) -> None:
-    """Raises ValueError for a result that nothing can be: without answers, or with more right ones than answers."""
+    """Raises ValueError for an impossible result: without answers, or with more right ones than answers."""
     if result.samples < 1 or not 0 <= result.right <= result.samples:
         raise ValueError(f"{result.right} of {result.samples} answers to {result.prompt_id!r} are right: it cannot be")
 

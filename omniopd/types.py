@@ -1,6 +1,6 @@
 """The values that computation passes along, and the two seams: who continues a text, what counts as similar.
 
-Knows shapes and nothing else: no model, no tokenizer, no file. What is stored or drawn is in `records`.
+Shapes only: no model, no tokenizer, no file. What is stored or drawn is in `records`.
 Positions count response tokens from 0; entropies, log-probabilities and KL are in nats.
 """
 

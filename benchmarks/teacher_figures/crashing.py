@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from omniopd.teachers.cache.answer_store import AnswerStore, Stored
+from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswer
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted.guard import prepare
 from omniopd.teachers.hosted.retry import draw_seed
@@ -136,7 +136,7 @@ def _write(file: Path, said: Path, name: str) -> None:
     answers = AnswerStore(file)
     with open(said, "w", buffering=1) as out:
         for number in range(10**9):
-            answers.add(name, {number: Stored("x" * 200, False, "m", "raw", True)})
+            answers.add(name, {number: StoredAnswer("x" * 200, False, "m", "raw", True)})
             out.write(f"{number}\n")
 
 

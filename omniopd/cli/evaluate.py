@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe to change")
     command.add_argument("--recipe", default="embedded", help="says the task and its settings, for a model (embedded)")
     command.add_argument(
-        "--out", metavar="DIR", help=f"where records are kept, and gone on with (RUN/{EVALUATIONS}/…, {EVALUATIONS}/…)"
+        "--out", metavar="DIR", help=f"where records are kept, and resumed from (RUN/{EVALUATIONS}/…, {EVALUATIONS}/…)"
     )
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     return command
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
             if bar is None:
                 print(f"T={temperature:g}: {100 * record.accuracy:.1f}%", file=sys.stderr)
     except KeyboardInterrupt:
-        print(f"\nstopped; the same command goes on with what is in {stored.folder}", file=sys.stderr)
+        print(f"\nstopped; the same command resumes from {stored.folder}", file=sys.stderr)
         raise
     finally:
         if bar is not None:
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class Counting:
-    """Says in a line, where no bar can be drawn, how far an evaluation is: at most one a while."""
+    """Progress as plain lines, where no bar can be drawn; at most one every `pause_s` seconds."""
 
     def __init__(self, pause_s: float = 10.0) -> None:
         self._pause_s, self._said = pause_s, time.monotonic()

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def print_settings(section: str = "") -> None:
-    """Every setting, or those of a section, in a line each. Raises ConfigError for a section that is none."""
+    """One line for every setting, or for those of a section. Raises ConfigError for an unknown section."""
     from omniopd.config import SETTINGS, Recipe, allowed, every_setting
     from omniopd.errors import ConfigError
 

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.resume is not None:
         if options.parameters or options.name:
-            raise ConfigError("--resume goes on with the parameters and the name that the run has: leave -p and --name")
+            raise ConfigError("--resume keeps the parameters and the name of the run: leave out -p and --name")
         launched = resume(options.resume, options.device)
     else:
         parameters = given_parameters(options.parameters)

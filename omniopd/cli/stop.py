@@ -31,8 +31,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def going_on_words(folder: str) -> str:
-    """The command that goes on with a run: with its notebook where one executes it, else by itself; a run that a
-    study's sweep has started goes on with the sweep as well."""
+    """The command that resumes a run: its notebook's where one executes it; a run that a sweep started is resumed by
+    the sweep as well."""
     from omniopd.io.locks import is_locked
     from omniopd.launch.folder import is_launched
     from omniopd.runs.claims import start_lock

@@ -1,5 +1,5 @@
-"""`omniopd sweep`: a study's arms on its seeds, or a notebook over a grid; a run each. The same command goes on with
-what is left."""
+"""`omniopd sweep`: a study's arms on its seeds, or a notebook over a grid; a run each. The same command
+resumes what is left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from omniopd.errors import ConfigError
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
-        "sweep", help="carry out a study, or a notebook over a grid", description=__doc__,
+        "sweep", help="run a study, or a notebook over a grid", description=__doc__,
         epilog="examples: omniopd sweep embedded --arms labels white_box --seeds 0,1; "
         "omniopd sweep embedded --trials; omniopd sweep train --grid steps=10,20 --seeds 0,1,2 -p problems 50. "
         + A_TEACHERS_PRICE,
@@ -86,7 +86,7 @@ def _grid(words: list[str]) -> dict[str, list[str]]:
     for word in words:
         key, equals, values = word.partition("=")
         if not equals or not _words(values):
-            raise ConfigError(f"--grid {word} is no axis: write key=a,b,c")
+            raise ConfigError(f"--grid {word} is not an axis: write key=a,b,c")
         if key in grid:
             raise ConfigError(f"--grid {key} is given twice: write all its values after one =")
         grid[key] = _words(values)

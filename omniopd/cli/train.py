@@ -63,14 +63,14 @@ def _resumed(options: argparse.Namespace, settings: Sequence[str]) -> int:
     from omniopd.pipeline.run import execute, reopen
     from omniopd.records import EvalRecord
     from omniopd.runs.lines import whole_records
-    from omniopd.runs.resettled import resettled
+    from omniopd.runs.new_settings import with_new_settings
     from omniopd.runs.store import EVALS, Run, open_run
 
     def approve(run: Run) -> None:
         evals = whole_records(run.path / EVALS, EvalRecord)
         price_first(run.recipe, yes=options.yes, steps_done=run.status.step, evals=evals, way_out=WAY_OUT)
 
-    keys_first(resettled(open_run(options.resume), settings).recipe)
+    keys_first(with_new_settings(open_run(options.resume), settings).recipe)
     # This process's own from here on: nothing that was looked at changes any more.
     made = reopen(options.resume, settings, approve=approve)
     return finished_or_told(made, lambda: execute(made, show=not options.quiet, merge=options.merge))

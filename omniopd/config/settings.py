@@ -1,7 +1,7 @@
-"""The settings of a recipe, as frozen dataclasses: names and defaults. What each is for stands in `bounds.SETTINGS`.
+"""The settings of a recipe, as frozen dataclasses. Knows names and defaults, neither files nor what they build.
 
 The words are those of the paper's notation table: M `forks`, C `chunk_tokens`, N `samples`, α `concentration`,
-β `anchor_weight`.
+β `anchor_weight`. What each setting is for stands in `bounds.SETTINGS`; here is only what takes more than a line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 @dataclass(frozen=True, slots=True)
 class StudentConfig:
-    """Who learns. `model` is `embedded:student`, a folder or a hub id; sampling other than 1, 1, 0 is off-policy."""
+    """Who learns."""
 
     model: str = "embedded:student"
     max_tokens: int = 512
@@ -34,8 +34,8 @@ class StudentConfig:
 
 @dataclass(frozen=True, slots=True)
 class TeacherConfig:
-    """Who continues. `batch_tokens` and `dtype` belong to a teacher that runs here, the rest to one behind an API. A
-    key itself belongs in no recipe: `key_variable` names the environment variable that holds it."""
+    """Who continues. `batch_tokens` and `dtype` are for a teacher that runs here; those from `handover` on for one
+    behind an API. A key itself belongs in no recipe, only the name of the variable that holds it (`key_variable`)."""
 
     model: str = "embedded:teacher"
     temperature: float = 1.0
@@ -64,8 +64,8 @@ class TeacherConfig:
 
 @dataclass(frozen=True, slots=True)
 class TaskConfig:
-    """What is practised. For `path`, "math" also knows names such as "math500". With `run_programs`,
-    OMNIOPD_RUN_PROGRAMS=1 in the environment must say so too."""
+    """What is practised. As `path` the task "math" also takes names such as "math500". For `run_programs` the
+    environment must agree: OMNIOPD_RUN_PROGRAMS=1."""
 
     name: str = "stories"
     path: str = ""
@@ -110,13 +110,8 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """How long and how fast. `rollouts` are sampled and audited per step, over all processes.
-
-    Probes are audited whenever rollouts are recorded, so that their forks can be followed through training; nothing is
-    learnt from them. Trackers come with pip install 'omniopd[trackers]'. A run stops when more of a step's forks than
-    `max_unanswered_share` get no answer, when at more than `max_equal_share` of the first step's a sampling teacher
-    writes one text only, and after a step that learns nothing, unless `allow_zero_gradient`.
-    """
+    """How long and how fast. The same `probe_prompts` are answered and audited whenever rollouts are recorded; nothing
+    is learnt from them. The trackers of `report_to` come by pip install 'omniopd[trackers]'."""
 
     steps: int = 100
     rollouts: int = 64
@@ -143,12 +138,11 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
-    """How the student is measured on held-out problems, before and after; `every` k steps in between (0: never).
+    """How the student is measured on held-out problems.
 
-    The steps `at` are budgets of student samples: measured as at the end, at all temperatures on all problems. The best
-    student in between is kept, chosen on `every_problems` of `every_split` ("": the test split, on which the best of
-    many looks a little better than it is).
-    `controls` are trained and measured too, from the same start and as long: their gain was not the teacher's doing.
+    `at` makes budgets of student samples: at these steps it is measured on all problems at all temperatures (0:
+    untrained). The best student of the evaluations `every` so many steps is kept; chosen on the test split it looks a
+    little better than it is. Controls start as the run did and take as long: what they gain is not the teacher's doing.
     """
 
     problems: int = 500
@@ -165,12 +159,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One run. `method` is the only difference between OmniOPD and a baseline.
-
-    `continuations` is the cross-entropy on the teacher's texts at the forks, alone; `white_box` and
-    `white_box_sampled` see the teacher's logits, or its log-probabilities of the student's tokens; `sft` learns from
-    whole answers of the teacher; `grpo` from the task's grader.
-    """
+    """One run. `method` is the only difference between OmniOPD and a baseline (methods.py)."""
 
     name: str = "run"
     method: str = "omniopd"

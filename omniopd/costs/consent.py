@@ -31,8 +31,8 @@ def price_first(
     """Print what the rest of a run takes of a teacher behind an API; None, and no word, where none is asked.
 
     A sum above `teacher.ask_above_usd` needs a word: `accept_usd` at least as high, `yes`, or an answer at a terminal.
-    Without one it raises Refused, whose sentence ends in `way_out`; it never waits where nobody can answer. A budget
-    in the recipe is such a word, and so is `teacher.allow_unknown_price` where nobody knows the price. Of a resumed run
+    Without one it raises Refused, whose sentence ends in `way_out`; it never waits without a terminal. A budget
+    in the recipe is such a word, and so is `teacher.allow_unknown_price` where the price is not known. Of a resumed run
     the steps after `steps_done` count, and its controls but those whose evaluations are all among `evals`.
     """
     from omniopd.costs.recipe import estimate_of
@@ -57,10 +57,10 @@ def price_first(
 
 
 def keys_first(recipe: Recipe) -> None:
-    """Ask for leave where a recipe sends the user's key to a host that it does not belong to; it is remembered.
+    """Ask before a recipe sends the user's key to a host that the key does not belong to; a yes is remembered.
 
-    No flag is such a word, since a recipe may be a stranger's: where nobody can answer, Refused names the pair and how
-    to allow it once. Raises ConfigError for an address or a variable that is none.
+    No flag replaces that answer, since a recipe may be a stranger's: without a terminal, Refused names the pair and how
+    to allow it once. Raises ConfigError for an invalid address or variable.
     """
     from omniopd.teachers.hosted.keys import allow, require_leave, sent_by_recipe
     from omniopd.teachers.model_traits import runs_here
@@ -74,10 +74,8 @@ def keys_first(recipe: Recipe) -> None:
     try:
         require_leave(sent, t.model)
     except Refused:
-        if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
-            raise
-        print(f"The recipe {recipe.name} sends the key in {sent.variable} to {sent.host}.", file=sys.stderr)
-        if not _agreed_at_a_terminal("May it go there, from now on?"):
+        what = f"The recipe {recipe.name} sends the key in {sent.variable} to {sent.host}."
+        if not _agreed_at_a_terminal(f"{what}\nMay it go there, from now on?"):
             raise
         print(f"Remembered in {allow(sent.variable, sent.host)}.", file=sys.stderr)
 

@@ -32,7 +32,7 @@ _counting: dict[tuple[str, TaskConfig, int], Future[float]] = {}
 
 @dataclass(frozen=True, slots=True)
 class LaunchEstimate:
-    """`seconds` and `usd` are None where nobody knows; `time` and `price` say it in words, with where it comes from."""
+    """`seconds` and `usd` are None where they are not known; `time` and `price` say it in words, with the source."""
 
     seconds: float | None
     time: str
@@ -48,7 +48,7 @@ class LaunchEstimate:
 def estimate(
     folder: Path, notebook: Path, parameters: Sequence[Parameter], values: Mapping[str, Any]
 ) -> LaunchEstimate:
-    """Time and price of a notebook with these values, launched into `folder`. Asks nobody."""
+    """Time and price of a notebook with these values, launched into `folder`. Sends nothing."""
     try:
         recipe = recipe_with(all_values(parameters, values))
     except OmniOPDError:
@@ -56,11 +56,6 @@ def estimate(
     if recipe is None:
         return LaunchEstimate(*_time_of_notebook(folder, notebook), 0.0, "free, as far as its parameters tell")
     return LaunchEstimate(*_time(folder, recipe), *_price(recipe))
-
-
-def is_local(teacher: str) -> bool:
-    """Whether a teacher of this name runs on this machine, for nothing."""
-    return runs_here(teacher)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +97,7 @@ def _time_of_notebook(folder: Path, notebook: Path) -> tuple[float | None, str]:
 
 def _price(recipe: Recipe) -> tuple[float | None, str]:
     teacher = recipe.teacher
-    if is_local(teacher.model):
+    if runs_here(teacher.model):
         return 0.0, "free: the teacher runs on this machine"
     if teacher.replay:
         return 0.0, "free: the teacher's recorded answers are replayed"

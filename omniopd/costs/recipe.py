@@ -1,7 +1,7 @@
 """What a run of a recipe takes of a teacher behind an API: one figure for a terminal, a notebook and a form.
 
-How long a prompt is the recipe's own problems say, what a call takes the table of models. Asks nobody; who accepts the
-sum is no concern of this file.
+The length of prompts is that of the recipe's own problems; what a call takes stands in the table of models. Sends
+nothing; accepting the sum is `consent.py`'s.
 """
 
 from __future__ import annotations
@@ -36,13 +36,10 @@ def estimate_of(
         recipe,
         price_for(t),
         latency_s or LATENCY_S,
-        t.concurrency,
         prompt_tokens=prompt_tokens(recipe),
         extra_input=traits.handover_entry(t.handover).extra_input,
         extra_output=float(traits.thinking_tokens),
         samples_per_call=traits.most_samples,
-        requests_per_minute=t.requests_per_minute,
-        tokens_per_minute=t.tokens_per_minute,
         steps_done=steps_done,
         controls=controls,
     )

@@ -1,7 +1,7 @@
 """What asking a teacher about some places would take, counted from the very requests and from what is at hand.
 
-Asks nobody. Tokens are estimates, since the student's stand for the teacher's; texts and calls are those that are made,
-where no call fails.
+Sends nothing. Tokens are estimates, since the student's stand for the teacher's; texts and calls are exact where no
+call fails.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TypeVar
 from omniopd.config import Recipe
 from omniopd.io.units import dollars, duration
 from omniopd.teachers.cache.cached import CachedTeacher
+from omniopd.teachers.cache.identity import layers
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import traits_of
@@ -25,7 +26,7 @@ Layer = TypeVar("Layer")
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
     """What asking would take: a teacher that runs here takes `seconds` (None: not measured yet), another one tokens and
-    dollars (None: nobody knows the price)."""
+    dollars (None: the price is not known)."""
 
     forks: int
     texts: int
@@ -96,7 +97,4 @@ def quote(
 
 def inside(teacher: Teacher, kind: type[Layer]) -> Layer | None:
     """The layer of a stack of wrappers that is of this kind."""
-    layer: object = teacher
-    while layer is not None and not isinstance(layer, kind):
-        layer = getattr(layer, "teacher", None)
-    return layer
+    return next((layer for layer in layers(teacher) if isinstance(layer, kind)), None)

@@ -1,6 +1,6 @@
 """What the lab promises, measured: is the teacher right, is the student wrong at its mode and yet able to be right?
 
-Knows nothing of how the models were made. Problems are the test split's, which neither model was trained on.
+Problems are the test split's, which neither model was trained on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from omniopd.method.tensors import peak_forks
+from omniopd.models.architecture.reading import left_padded
 from omniopd.models.text.chat import prompt_ids
 from omniopd.tasks.stories import Stories
 from omniopd.types import Prompt
@@ -115,11 +117,9 @@ def generate(
     end, pad = model.generation_config.eos_token_id, model.generation_config.pad_token_id
     for start in range(0, len(order), 256):
         batch = order[start : start + 256]
-        ids, kept = _left_padded([rows[i] for i in batch], pad)
-        out = model.generate(
-            ids.to(model.device), attention_mask=kept.to(model.device), max_new_tokens=max_tokens, **settings
-        )[:, ids.shape[1] :].tolist()
-        for i, tokens in zip(batch, out, strict=True):
+        ids, kept = left_padded([rows[i] for i in batch], pad, model.device)
+        out = model.generate(ids, attention_mask=kept, max_new_tokens=max_tokens, **settings)
+        for i, tokens in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
             written[i] = tokens[: tokens.index(end)] if end in tokens else [t for t in tokens if t != pad]
     return written
 
@@ -133,10 +133,11 @@ def _at_forks(
     rollouts = generate(student, rows, ANSWER_TOKENS, 1.0, seed)
     prefixes, entropies, digits = [], [], []
     for row, rollout in zip(rows, rollouts, strict=True):
-        for start, entropy in _peaks(_entropies(student, row, rollout)):
-            prefixes.append(row + rollout[:start])
-            entropies.append(entropy)
-            digits.append(tokenizer.decode([rollout[start]]).isdigit())
+        forks = peak_forks(_entropies(student, row, rollout), FORKS, CHUNK_TOKENS)
+        for fork in sorted(forks, key=lambda fork: -fork.entropy):
+            prefixes.append(row + rollout[: fork.start])
+            entropies.append(fork.entropy)
+            digits.append(tokenizer.decode([rollout[fork.start]]).isdigit())
     continued = generate(teacher, [p for p in prefixes for _ in range(SAMPLES)], CHUNK_TOKENS, 1.0, seed)
     texts = [len({tuple(t) for t in continued[i : i + SAMPLES]}) for i in range(0, len(continued), SAMPLES)]
     return mean(map(float, digits)), mean(entropies), mean(map(float, texts)), mean(len(r) for r in rollouts)
@@ -149,22 +150,6 @@ def _entropies(model: PreTrainedModel, prompt: list[int], rollout: list[int]) ->
     return -(logs.exp() * logs).sum(-1).cpu()
 
 
-def _peaks(entropies: Tensor) -> list[tuple[int, float]]:
-    """Greedy peak-entropy forks whose chunks fit and do not overlap: (start, entropy)."""
-    chosen: list[tuple[int, float]] = []
-    for start in entropies[: max(0, len(entropies) - CHUNK_TOKENS + 1)].argsort(descending=True, stable=True).tolist():
-        if len(chosen) < FORKS and all(abs(start - other) >= CHUNK_TOKENS for other, _ in chosen):
-            chosen.append((start, float(entropies[start])))
-    return chosen
-
-
 def _by_steps(task: Stories, prompts: Sequence[Prompt], grades: Tensor) -> dict[str, float]:
     steps = torch.tensor([task.worked_answer(prompt).count("\n") for prompt in prompts])
     return {str(n): round(grades[steps == n].mean().item(), 4) for n in sorted(set(steps.tolist()))}
-
-
-def _left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    longest = max(map(len, rows))
-    ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows])
-    kept = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-    return ids, kept

@@ -2,7 +2,7 @@
 
 The teacher learns exact arithmetic. The student learns from answers whose author forgets most carries and borrows and
 goes on from the wrong total: it is wrong at its mode, by a gap and not by noise, and still able to be right. Both learn
-the same words. Knows nothing of the method that will later close the gap.
+the same words.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The lab's tokenizer: a small byte-level BPE trained on the stories, digits one by one, with a chat template.
 
-Any text round-trips, since every byte has a token. Knows no models.
+Any text round-trips, since every byte has a token.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The lab's sentence embedding: one vector a token, averaged, taught that wordings are alike and numbers are not.
 
-A static embedding sees a bag of tokens: it tells 62 from 52, and cannot tell 62 from 26. Knows no language models.
+A static embedding sees a bag of tokens: it tells 62 from 52, and cannot tell 62 from 26.
 """
 
 from __future__ import annotations

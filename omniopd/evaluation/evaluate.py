@@ -27,7 +27,6 @@ from omniopd.tasks.rows import require_answers
 from omniopd.tasks.safe_grade import safe_grade
 from omniopd.types import Prompt, Task
 
-TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 1.0)
 PROBLEM_SEED = 0  # chooses the problems, never the draws: another one would unpair every evaluation
 Progress = Callable[[int, int], None]
 Results = Callable[[Sequence[ProblemResult], bool], object]
@@ -119,43 +118,6 @@ def problems_of(task: Task, split: str = "test", limit: int | None = None) -> li
     return prompts
 
 
-def accuracy_by_temperature(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    temperatures: Sequence[float] = TEMPERATURES,
-    samples: int = 16,
-    limit: int | None = None,
-    seed: int = 0,
-    split: str = "test",
-    max_tokens: int = 512,
-    batch: int = 256,
-    step: int = 0,
-    name: str = "student",
-    progress: Progress | None = None,
-    other_samples: int = 1,
-) -> list[EvalRecord]:
-    """One evaluation per temperature, ascending: what tells a better student from a merely sharper one.
-
-    The highest temperature takes `samples` answers a problem, which give both its accuracy and pass@k; those between it
-    and 0 take `other_samples`. `progress` counts the answers of all of them. Arguments and errors are `evaluate`'s.
-    """
-    ordered = sorted(set(temperatures))
-    if not ordered:
-        raise ConfigError("temperatures is empty: name at least one, such as 0")
-    each = [samples if temperature == ordered[-1] else other_samples for temperature in ordered]
-    each = [count if temperature > 0 else 1 for count, temperature in zip(each, ordered, strict=True)]
-    records: list[EvalRecord] = []
-    for place, (temperature, count) in enumerate(zip(ordered, each, strict=True)):
-        shown = _of_several(progress, each, place)
-        records.append(
-            evaluate(
-                model, tokenizer, task, count, temperature, limit, seed, split, max_tokens, batch, step, name, shown
-            )
-        )
-    return records
-
-
 def _graded(
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
@@ -184,15 +146,3 @@ def _right(task: Task, prompt: Prompt, texts: Sequence[str]) -> tuple[int, tuple
     """How many texts are right, and why the grader threw at others."""
     grades = [safe_grade(task, prompt, text) for text in texts]
     return sum(right for right, _ in grades), tuple(reason for _, reason in grades if reason)
-
-
-def _of_several(progress: Progress | None, each: Sequence[int], place: int) -> Progress | None:
-    """Progress of one evaluation as a part of all; every one has the same number of problems."""
-    if progress is None:
-        return None
-
-    def shown(done: int, total: int) -> None:
-        problems = total // each[place]
-        progress(problems * sum(each[:place]) + done, problems * sum(each))
-
-    return shown

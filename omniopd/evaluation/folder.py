@@ -29,9 +29,9 @@ ASKED, FOUND, UNFINISHED = "evaluation.json", "evals.jsonl", "evaluating.jsonl"
 
 
 class EvaluationFolder:
-    """The evaluation in `folder`, begun or gone on with. `asked` is plain data that says all it depends on.
+    """The evaluation in `folder`, new or resumed. `asked` is plain data: everything that the results depend on.
 
-    Raises RunError for a folder that holds another evaluation, or files that are none's, or cannot be written.
+    Raises RunError for a folder that holds another evaluation, or other files, or cannot be written.
     """
 
     def __init__(self, folder: Path, asked: Mapping[str, Any]) -> None:
@@ -42,7 +42,9 @@ class EvaluationFolder:
             file = folder / ASKED
             if not file.exists():
                 if any(folder.iterdir()):
-                    raise RunError(f"{folder} holds files that are no evaluation's: give an empty folder by --out")
+                    raise RunError(
+                        f"{folder} holds files that do not belong to an evaluation: give an empty folder by --out"
+                    )
                 file.write_bytes(encoded(json.dumps(wanted, indent=1, ensure_ascii=False) + "\n"))
             held = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -60,7 +62,7 @@ class EvaluationFolder:
         return self.folder / UNFINISHED
 
     def found(self, temperature: float) -> EvalRecord | None:
-        """The finished evaluation at a temperature; lines that a crash tore are none."""
+        """The finished evaluation at a temperature, if there is one; lines torn by a crash are skipped."""
         try:
             lines = (self.folder / FOUND).read_bytes().decode("utf-8", "replace").split("\n")[:-1]
         except OSError:

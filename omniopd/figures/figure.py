@@ -31,7 +31,8 @@ THEME = go.layout.Template(
 class Figure(go.Figure):  # type: ignore[misc]
     """A `plotly.graph_objects.Figure`: `update_layout`, `write_html` and the rest are plotly's."""
 
-    _ipython_display_ = None  # plotly's own would leave the static picture out
+    # Plotly's own would leave the static picture out, and load a script from the network.
+    _ipython_display_ = _repr_html_ = None
 
     @classmethod
     def titled(cls, title: str, x_label: str, y_label: str = "", height: int = 300) -> Figure:
@@ -59,8 +60,8 @@ class Figure(go.Figure):  # type: ignore[misc]
 
 
 def inert(text: str) -> str:
-    """A text that plotly shows as it is: no tag, no entity, no formula, one line."""
-    return html.escape(one_line(text), quote=False).replace("$", "&#36;")
+    """A text that plotly shows as it is: no tag, no entity, no formula, no template, one line."""
+    return html.escape(one_line(text), quote=False).replace("$", "&#36;").replace("%", "&#37;")
 
 
 def shortened(name: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from omniopd.figures.figure import COLOURS, Figure, inert, number, shortened
 
 DASHES = ("solid", "dash", "dot")  # after as many lines as there are colours these come again, dashed
+DOTS = 24  # points of a line that are marked; more of them are a line by themselves
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
@@ -33,30 +34,24 @@ def lines(
     for index, (name, (xs, ys)) in enumerate(series.items()):
         again, at = divmod(index, len(COLOURS))
         colour, thin = COLOURS[at], name in faint
-        ends = zip(*(spread or {}).get(name, ([math.nan] * len(xs),) * 2), strict=True)
-        points = [
-            (float(x), float(y), float(low), float(high))
-            for x, y, (low, high) in zip(xs, ys, ends, strict=True)
-            if math.isfinite(x) and math.isfinite(y)
-        ]
+        whole = list(zip(xs, ys, *(spread or {}).get(name, ()), strict=True))
+        points = [point for point in whole if all(map(math.isfinite, point[:2]))]
+        band = [point for point in whole if len(point) == 4 and all(map(math.isfinite, point))]
         if not points:
             continue
-        band = [point for point in points if math.isfinite(point[2]) and math.isfinite(point[3])]
         if len(band) > 1 and not thin:
-            there_and_back = [(x, high) for x, _, _, high in band] + [(x, low) for x, _, low, _ in reversed(band)]
             figure.add_scatter(
-                x=[x for x, _ in there_and_back], y=[y for _, y in there_and_back], fill="toself", fillcolor=colour,
-                opacity=0.14, mode="lines", line_width=0, hoverinfo="skip", showlegend=False, legendgroup=str(index),
+                x=[x for x, *_ in (*band, *reversed(band))], fill="toself", fillcolor=colour, opacity=0.14,
+                y=[high for *_, high in band] + [low for _, _, low, _ in reversed(band)], mode="lines", line_width=0,
+                hoverinfo="skip", showlegend=False, legendgroup=str(index),
             )  # fmt: skip
+        ends = " [%{customdata[0]:.4~g}, %{customdata[1]:.4~g}]" if band == points else ""
         figure.add_scatter(
-            x=[x for x, *_ in points], y=[y for _, y, *_ in points], name=inert(shortened(name)), mode="lines+markers",
+            x=[x for x, *_ in points], y=[y for _, y, *_ in points], name=inert(shortened(name)),
+            mode="lines+markers" if len(points) <= DOTS else "lines",
+            customdata=[point[2:] for point in points] if ends else None,
             line={"color": colour, "width": 1 if thin else 2, "dash": DASHES[again % len(DASHES)]},
             marker={"color": colour, "size": 4 if thin else 6}, opacity=0.75 if thin else 1, legendgroup=str(index),
-            hoverinfo="text", hovertext=[_said(name, x_label, *point) for point in points],
+            hovertemplate=f"<b>{inert(name)}</b><br>{inert(x_label)} %{{x:,}}: %{{y:.4~g}}{ends}<extra></extra>",
         )  # fmt: skip
     return figure
-
-
-def _said(name: str, x_label: str, x: float, y: float, low: float, high: float) -> str:
-    ends = f" [{number(round(low, 4))}, {number(round(high, 4))}]" if math.isfinite(low) else ""
-    return f"<b>{inert(name)}</b><br>{inert(x_label)} {number(x)}: {number(round(y, 4))}{ends}"

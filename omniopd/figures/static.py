@@ -52,7 +52,7 @@ def svg(figure: Figure) -> str:
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         FigureCanvasSVG(canvas).print_svg(file, metadata={**nothing, "Title": shown(figure.layout.title.text)})
     drawn = file.getvalue()
-    return re.sub(r"\s*\n\s*", "\n", drawn[drawn.index("<svg") :])
+    return re.sub(r"\s*\n\s*", " ", drawn[drawn.index("<svg") :]).strip().replace("> <", "><")
 
 
 def is_drawable(figure: Figure) -> bool:

@@ -1,7 +1,7 @@
 """A dataclass from what a JSON file holds: every field of the type that it is annotated with, or a ValueError.
 
 Files of strangers, of other versions and of failing disks hold anything that is JSON; what comes through here holds
-what its annotations say. Knows dataclasses and JSON's types; what a value means the caller knows.
+what its annotations say.
 """
 
 from __future__ import annotations

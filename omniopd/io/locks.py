@@ -5,7 +5,7 @@
 
 The lock is the system's (filelock's `lock_descriptor`: flock, on Windows a locked byte), so that neither clocks nor
 process numbers decide whether a holder lives. The file is never deleted: two could then hold two files of one name.
-Where the file system has no locks, everything may be locked. Knows no run and no ledger.
+Where the file system has no locks, everything may be locked.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def lock(path: Path) -> IO[bytes] | None:
             file.close()
             return None
         time.sleep(_PAUSE_S)
-    with suppress(OSError):  # on a full disk the lock holds all the same, and nobody is told by whom
+    with suppress(OSError):  # on a full disk the lock holds all the same, without its holder's number
         os.ftruncate(file.fileno(), 0)
         file.write(str(os.getpid()).encode())
     return file

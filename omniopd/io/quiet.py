@@ -1,4 +1,4 @@
-"""Silences libraries that talk while a progress bar is being drawn. This package's own warnings stay."""
+"""Silences libraries that print while a progress bar is drawn. This package's own warnings stay."""
 
 from __future__ import annotations
 

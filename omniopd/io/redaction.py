@@ -57,7 +57,7 @@ _KEPT: dict[str, None] = {}
 
 
 def keep(value: str | None) -> None:
-    """From now on `value` is a secret: it was read as a key, or is a password. Nothing and empty texts are none."""
+    """From now on `value` is a secret: it was read as a key, or is a password. None and blank texts are ignored."""
     if value and value.strip():
         _KEPT[value.strip()] = None
         _guard_logs()
@@ -95,7 +95,7 @@ def hide_kept(text: str, mark: str = HIDDEN) -> str:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether something that was read as a key stands in the text. A plain word of it is none: servers of one's own
+    """Whether something that was read as a key stands in the text. A plain word of it does not count: local servers
     take "anything" and "sk-no-key-required" for a key, and texts use such words."""
     words = {word for value in _KEPT for word in _KEY_WORD.findall(value)}
     if words:
@@ -182,7 +182,7 @@ def _is_pair(text: str) -> bool:
 
 
 def named_like_secrets() -> dict[str, str]:
-    """Values of environment variables that are named like secrets, with their names; what they name is no file."""
+    """Values of environment variables that are named like secrets, with their names, but for paths."""
     return {
         value: name
         for name, value in os.environ.items()

@@ -41,4 +41,4 @@ def plain_output() -> Iterator[None]:
         yield
     finally:
         # A reader that went away leaves no stream to put back.
-        sys.stdout, sys.stderr = before[0] if sys.stdout is not None else None, before[1]  # type: ignore[assignment]
+        sys.stdout, sys.stderr = before[0] if sys.stdout is not None else None, before[1]

@@ -1,4 +1,4 @@
-"""Texts of unknown origin, made fit to be written, printed and opened in a spreadsheet. Knows strings only.
+"""Texts of unknown origin, made fit to be written, printed and opened in a spreadsheet.
 
 Names, models' texts and messages of other programs may hold anything: half a surrogate pair, which no file can hold; an
 escape sequence, which a terminal obeys; a direction mark, which shows another text than there is; a formula.

@@ -2,7 +2,7 @@
 
 papermill's own client ends where its kernel is killed without saying so, keeps widget states of megabytes in the
 executed copy, and leaves half a file when it is killed while saving. This one differs in those places only.
-Knows nothing of queues and of statuses; `runner.py` does.
+Queues and statuses are `runner.py`'s.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Interrupted(Exception):
 
 
 class Control:
-    """The rope to a kernel in another thread: where it stands, and a pull at it.
+    """Follows and interrupts a kernel in another thread.
 
     `on_change(kernel_pid, cell, cells)` is called in the executing thread whenever one of them changed.
     """

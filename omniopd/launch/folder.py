@@ -3,12 +3,12 @@
     launch/launch.json    what was launched: notebook, parameters, place, device; written once
     launch/source.ipynb   the notebook as it was then, so that a resumed run executes the same one
     launch/process.json   the process that executes it: written by that process only, replaced as a whole
-    launch/wanted         "stop", "interrupt" or "kill", once somebody asked for it
+    launch/wanted         "stop", "interrupt" or "kill", once a user asked for it
     launch/lock           held by that process as long as it lives
-    notebook.log          what the process and its kernel said
+    notebook.log          what the process and its kernel printed
     NAME.ipynb            the executed copy, after every cell; status.json and the records as `runs/store.py` says
 
-Knows files, not processes: who starts and ends them is in `starting.py`, `runner.py` and `launched.py`.
+Processes are started and ended in `starting.py`, `runner.py` and `launched.py`.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def read_process(path: Path) -> Process:
 
 
 def want(path: Path, what: str) -> None:
-    """Write down that somebody wants the run to end, for every process that looks at it."""
+    """Record the request to end the run, for every process that reads it."""
     write_text(part(path) / "wanted", what + "\n")
 
 

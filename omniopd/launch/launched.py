@@ -1,4 +1,4 @@
-"""A launched run, seen and stopped from any process: everything is read from its folder, nothing is remembered here.
+"""A launched run, watched and stopped from any process: everything is read from its folder.
 
 Three ways to end a run, each stronger: `stop` after the step in progress, with a checkpoint; `interrupt` now, with the
 traceback; `kill`, kernel first, because nothing in a kernel busy with native code would hear anything else.
@@ -34,7 +34,6 @@ from omniopd.runs.status import GOING_ON, Status, changed, is_alive, read_status
 from omniopd.runs.store import MANIFEST, STATUS, Run, open_run
 
 PAUSE_S = 0.05
-HOW = (STOP, INTERRUPT, KILL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +160,7 @@ def _created(launched: Launched) -> str:
     try:
         return str(launched.launch.created)
     except RunError:
-        return ""  # whoever lists it says so in its row
+        return ""  # the table of runs shows the error in its row
 
 
 def end_run(path: str | Path, how: str = STOP) -> None:

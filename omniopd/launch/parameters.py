@@ -1,8 +1,8 @@
-"""The parameters of a notebook: what its cell tagged "parameters" says, and what somebody wants instead.
+"""The parameters of a notebook: the defaults in its cell tagged "parameters", and the values given instead.
 
 The cell is read as Python source and never executed: `steps: int | None = 3  # optimizer steps` is a parameter with a
-type, a default and a sentence of help. papermill's own inspection reads the same cell line by line and loses every
-annotation with a bar in it, so that it is not used. What a recipe would refuse is found here as well, field by field.
+type, a default and a sentence of help (papermill's own inspection loses every annotation with a bar in it). What a
+recipe would refuse is found here as well, field by field.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 import json
 import tokenize
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from omniopd.errors import ConfigError
 SETTINGS = {"steps": "training.steps", "problems": "evaluation.problems", "seed": "seed", "teacher": "teacher.model"}
 MORE = "settings"  # a list of further ones, as words of a command line: audit.samples=4
 _NONE = ("", "none", "null")
+_BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def checked(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> tuple[
         try:
             values[name] = _as_type(_parsed(known[name].type), value)
         except ValueError:
-            problems[name] = f"{name} is {value!r}, and must be {in_words(known[name].type)}"
+            problems[name] = f"{name} is {value!r}, and must be {type_words(known[name].type)}"
     return values, problems | _refused_by_the_recipe(parameters, values)
 
 
@@ -84,7 +86,7 @@ def all_values(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> dic
     return {p.name: p.default for p in parameters if p.constant} | dict(given)
 
 
-def in_words(annotation: str) -> str:
+def type_words(annotation: str) -> str:
     """A type as a person would say it."""
     tree = _parsed(annotation)
     allowed = _literal_values(tree)
@@ -102,7 +104,7 @@ _WORDS = {
 
 
 def recipe_with(values: Mapping[str, Any]) -> Recipe | None:
-    """The recipe that a notebook with these parameters will carry out; None where it has none. Raises ConfigError."""
+    """The recipe that a notebook with these parameters will run; None where it has none. Raises ConfigError."""
     recipe = values.get("recipe")
     if not isinstance(recipe, str):
         return None
@@ -181,10 +183,8 @@ def _as_type(tree: ast.expr | None, value: Any) -> Any:
     # A text is the last resort: "3" is a number where numbers are allowed, "none" is nothing where that is.
     order = sorted(parts, key=lambda part: _ORDER.index(_base(part)) if _base(part) in _ORDER else len(_ORDER))
     for part in order:
-        try:
+        with suppress(ValueError):
             return _as_one(part, value)
-        except ValueError:
-            continue
     raise ValueError
 
 
@@ -198,32 +198,20 @@ def _base(part: ast.expr) -> str:
 def _as_one(part: ast.expr, value: Any) -> Any:
     base = _base(part)
     inner = part.slice if isinstance(part, ast.Subscript) else None
-    if base == "None":
-        if value is None or (isinstance(value, str) and value.strip().lower() in _NONE):
-            return None
+    word = value.strip().lower() if isinstance(value, str) else None
+    if base == "None" and (value is None or word in _NONE):
+        return None
+    if base == "bool" and (isinstance(value, bool) or word in _BOOLS):
+        return _BOOLS[word] if isinstance(word, str) else value
+    if base in ("None", "bool") or isinstance(value, bool):
         raise ValueError
-    if base == "bool":
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, str) and value.strip().lower() in words:
-            return words[value.strip().lower()]
-        raise ValueError
-    if isinstance(value, bool):
-        raise ValueError
-    if base == "int":
-        if isinstance(value, str) or (isinstance(value, float) and value.is_integer()):
-            return int(value)
-        if isinstance(value, int):
-            return value
-        raise ValueError
-    if base == "float":
-        if isinstance(value, str | int | float):
-            return float(value)
-        raise ValueError
-    if base == "str":
-        if isinstance(value, str):
-            return value
+    if base == "int" and (isinstance(value, str | int) or (isinstance(value, float) and value.is_integer())):
+        return int(value)
+    if base == "float" and isinstance(value, str | int | float):
+        return float(value)
+    if base == "str" and isinstance(value, str):
+        return value
+    if base in ("int", "float", "str"):
         raise ValueError
     if base in ("list", "tuple"):
         items = _items(value)

@@ -1,6 +1,6 @@
 """An executed notebook without what belongs to this machine: papermill's notes, the state of widgets, paths, keys.
 
-Knows notebooks as dictionaries. What a cell shows stays, apart from folders that only this machine has.
+What a cell shows stays, apart from folders that only this machine has.
 """
 
 from __future__ import annotations

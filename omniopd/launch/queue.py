@@ -1,4 +1,4 @@
-"""A line of runs before one device: whoever comes first computes first, one at a time.
+"""A queue of runs for one device: first come, first served, one at a time.
 
 A waiting process holds a lock on its own ticket, a numbered file. The system releases the lock when the process ends,
 however it ends, so a killed waiter leaves the line by itself. The line is this user's on this machine; where the file
@@ -64,7 +64,7 @@ def ordinal(number: int) -> str:
 
 
 def queue_folder() -> Path:
-    """Where this user's lines stand. Raises RunError where the folder is somebody else's."""
+    """The folder of this user's queues. Raises RunError where it belongs to another user."""
     if os.environ.get(FOLDER):
         return Path(os.environ[FOLDER])
     owner = os.getuid() if hasattr(os, "getuid") else 0

@@ -58,7 +58,7 @@ class Left(Exception):
 def main(folder: str, inherited: str = "") -> int:
     """Execute what was launched into a folder; returns the exit code, which `launch/process.json` keeps as well.
 
-    `inherited` is the number of the open file by which whoever started this process has locked the folder.
+    `inherited` is the number of the open lock file that the starting process passed on.
     """
     path = Path(folder)
     held = os.fdopen(int(inherited), "rb+", buffering=0) if inherited else lock(lock_of(path))
@@ -77,8 +77,8 @@ class _Runner:
     def __init__(self, path: Path, launch: Launch) -> None:
         self.path, self.launch = path, launch
         self.process = _this_process()
-        self.asked = 0  # 1: end after the step; 2: at once
-        self.pulled = 0.0  # when the kernel was last told
+        self.stop_level = 0  # 1: end after the step; 2: at once
+        self.interrupted_at = 0.0  # when the kernel was last interrupted
         self.control: Control | None = None
         self.error: BaseException | None = None
 
@@ -111,14 +111,14 @@ class _Runner:
 
         self.process = replace(self.process, began=time.time())
         self.control = Control(self._on_change)
-        if self.asked:
-            self._pull()
+        if self.stop_level:
+            self._interrupt_kernel()
         thread = threading.Thread(target=self._in_thread, args=(self.control,), name="papermill")
         thread.start()
         while thread.is_alive():
             thread.join(0.1)
-            if self.asked > 1 and time.monotonic() - self.pulled > self._patience():
-                self._pull()
+            if self.stop_level > 1 and time.monotonic() - self.interrupted_at > self._patience():
+                self._interrupt_kernel()
         return self._end(self.control)
 
     def _in_thread(self, control: Control) -> None:
@@ -160,7 +160,7 @@ class _Runner:
         return FAILED
 
     def _waiting(self, place: int) -> None:
-        if self.asked:
+        if self.stop_level:
             raise Left
         message = f"queued ({ordinal(place)}) for {own_card(self.launch.device)}"
         if self._read().message != message:
@@ -173,16 +173,16 @@ class _Runner:
         write_process(self.path, self.process)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.asked = 2 if number == signal.SIGTERM or self.asked else 1
-        self._pull()
+        self.stop_level = 2 if number == signal.SIGTERM or self.stop_level else 1
+        self._interrupt_kernel()
 
     def _patience(self) -> float:
         status = self._read()
         in_training = status.state == "running" and status.pid == self.process.kernel_pid
         return _AGAIN_IN_TRAINING_S if in_training else _AGAIN_S
 
-    def _pull(self) -> None:
-        self.pulled = time.monotonic()
+    def _interrupt_kernel(self) -> None:
+        self.interrupted_at = time.monotonic()
         if self.control is not None:
             self.control.interrupt()
 
@@ -197,9 +197,9 @@ class _Runner:
         with suppress(RunError):
             write_status(self.path / STATUS, changed(self._read(), state=state, message=message))
 
-    def _status_unless(self, state: str, message: str, said: tuple[str, ...]) -> None:
-        """Write a status unless the training wrote one of the states `said` itself, with its own words."""
-        if self._read().state not in said:
+    def _status_unless(self, state: str, message: str, unless: tuple[str, ...]) -> None:
+        """Write a status unless the training wrote one of the states in `unless` itself, with its own words."""
+        if self._read().state not in unless:
             self._status(state, message)
 
 

@@ -34,7 +34,7 @@ class _Watcher:
     def __init__(self, launched: Launched, progress: Progress | None) -> None:
         self.launched, self.progress = launched, progress
         self.follower: Follower | None = None
-        self.said = ""
+        self.shown = ""
         self.interrupts = 0
 
     def watch(self) -> int:
@@ -59,7 +59,7 @@ class _Watcher:
         if run is not None:
             self.follower = Follower(run)
         if self.follower is None:
-            self._say(self._where())
+            self._show(self._where())
             return
         update = self.follower.look()
         records: list[StepRecord | EvalRecord] = [*update.steps, *update.evals]
@@ -78,12 +78,12 @@ class _Watcher:
             return status.message
         return f"cell {process.cell} of {process.cells}" if process.cell else "starting"
 
-    def _say(self, words: str) -> None:
+    def _show(self, words: str) -> None:
         if self.progress is not None:
             self.progress.doing(words)
-        elif words != self.said:
+        elif words != self.shown:
             print(words, file=sys.stderr, flush=True)
-        self.said = words
+        self.shown = words
 
     def _pass_on(self) -> None:
         self.interrupts += 1

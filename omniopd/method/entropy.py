@@ -11,7 +11,7 @@ def token_entropy(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batc
     """H = −Σ p log p over the full vocabulary, in nats and float32 (paper.md §2f).
 
     A truncated vocabulary underestimates the tail and selects other forks. Holds (batch × vocab):
-    `models.scoring` computes the same without.
+    `models.token_stats` computes the same without.
     """
     log_p = torch.log_softmax(logits.float(), dim=-1)
     # A token of probability 0 contributes 0, where 0 · −∞ would be NaN.

@@ -5,8 +5,9 @@ Knows the layout of a batch: responses padded on the right to `time`, label slot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from omniopd.method.evidence import ForkTarget
 from omniopd.types import AuditedRollout, Rollout
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +41,18 @@ class TargetBatch:
     def tensors(self) -> dict[str, Tensor]:
         """By name, for a trainer's batch."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def packed(items: Iterable[T], cost: Callable[[Sequence[T]], float], limit: float) -> Iterator[list[T]]:
+    """The items in their order, as many to a batch as cost at most `limit` together, and at least one."""
+    batch: list[T] = []
+    for item in items:
+        if batch and cost([*batch, item]) > limit:
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
 
 
 def rollout_batch(rollouts: Sequence[Rollout], pad_id: int) -> dict[str, Tensor]:

@@ -11,7 +11,8 @@ The idea of a gradient computed in the forward, per chunk of tokens, is that of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -42,31 +43,43 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LossTerms:
-    """The loss of each token: −chunk·log π(target) + anchor·KL(π_ref‖π) − Σ_k labels_k·log π(label_ids_k).
+class Reference:
+    """The frozen reference's states, one per token, and its head."""
 
-    With `reweigh` the weights of labels are what it makes of `labels` and of the labels' own log-probabilities.
-    """
+    hidden: Float[Tensor, "*tokens hidden"]
+    head: Head
 
-    chunk: Float[Tensor, " tokens"]
-    anchor: Float[Tensor, " tokens"] | None = None
-    labels: Float[Tensor, "tokens label"] | None = None
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Other tokens to raise at each position, and their weights: with `reweigh`, what it makes of `weights` and of the
+    log-probabilities of the labels."""
+
+    ids: Int[Tensor, "tokens label"]
+    weights: Float[Tensor, "tokens label"]
     reweigh: Callable[[Tensor, Tensor], Tensor] | None = None
 
-    def label_weights(self, logprobs: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
-        return self.labels[rows] if self.reweigh is None else self.reweigh(self.labels[rows], logprobs)
+    def weights_at(self, logprobs: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
+        return self.weights[rows] if self.reweigh is None else self.reweigh(self.weights[rows], logprobs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadInputs:
-    """What a walk reads and does not differentiate: the tokens, their labels, both heads, the reference's states."""
+    """What a walk reads and does not differentiate."""
 
     targets: Int[Tensor, " tokens"]
     head: Head
-    reference_hidden: Float[Tensor, "tokens reference"] | None = None
-    reference_head: Head | None = None
-    label_ids: Int[Tensor, "tokens label"] | None = None
+    reference: Reference | None = None
+    labels: Labels | None = None
     temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LossTerms:
+    """The loss of each token: −chunk·log π(target) + anchor·KL(π_ref‖π) − Σ of labels weight·log π(label)."""
+
+    chunk: Float[Tensor, " tokens"]
+    anchor: Float[Tensor, " tokens"] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -76,8 +89,8 @@ class ChunkedStats:
     logprobs: Float[Tensor, " tokens"]
     entropies: Float[Tensor, " tokens"]
     anchor_kl: Float[Tensor, " tokens"]
-    label_logprobs: Float[Tensor, "tokens label"] | None = None
-    gradients: list[Tensor | None] = field(default_factory=lambda: [None, None, None])
+    label_logprobs: Float[Tensor, "tokens label"]
+    gradients: list[Tensor | None]
 
 
 def walk(
@@ -89,22 +102,24 @@ def walk(
     `wanted` names the gradients of the terms' sum to compute: hidden states, head weight, head bias. The reference is
     projected only for tokens with an anchor weight, or for all of them where all are visited.
     """
-    head, reference = inputs.head, inputs.reference_head
+    head, reference = inputs.head, inputs.reference
     work = _work_dtype(hidden)
     tokens, vocab = hidden.shape[0], head.weight.shape[0]
     weight = _operand(head.weight, hidden)
     reference_weight = None
     if reference is not None:
-        reference_weight = weight if reference.weight is head.weight else _operand(reference.weight, hidden)
+        same = reference.head.weight is head.weight
+        reference_weight = weight if same else _operand(reference.head.weight, hidden)
 
+    labels = (tokens, 0) if inputs.labels is None else inputs.labels.ids.shape
     logprobs, entropies, anchor_kl = (hidden.new_full((tokens,), torch.nan, dtype=work) for _ in range(3))
-    found = ChunkedStats(logprobs, entropies, anchor_kl)
-    if inputs.label_ids is not None:
-        found.label_logprobs = hidden.new_full(inputs.label_ids.shape, torch.nan, dtype=work)
     shapes = hidden.shape, head.weight.shape, (vocab,)
-    found.gradients = [
+    gradients = [
         hidden.new_zeros(shape, dtype=work) if asked else None for shape, asked in zip(shapes, wanted, strict=True)
     ]
+    found = ChunkedStats(
+        logprobs, entropies, anchor_kl, hidden.new_full(labels, torch.nan, dtype=work), gradients
+    )
 
     rows = min(max(tokens, _FEWEST_ROWS), rows_of_a_tile(hidden.device, vocab))
     buffers = [hidden.new_empty((rows, vocab), dtype=work) for _ in range(1 if reference is None else 2)]
@@ -135,9 +150,9 @@ class GradientInForward(torch.autograd.Function):
         wanted = tuple(bool(grad_enabled and needed) for needed in ctx.needs_input_grad[:3])
         found = walk(hidden, inputs, terms, wanted, everywhere)
         ctx.gradients, ctx.dtypes = found.gradients, (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
-        parts = _sums(found, terms)
+        parts = _sums(found, inputs, terms)
         statistics = found.logprobs, found.entropies, found.anchor_kl, found.label_logprobs
-        ctx.mark_non_differentiable(*parts, *(each for each in statistics if each is not None))
+        ctx.mark_non_differentiable(*parts, *statistics)
         return parts.sum(), parts, *statistics
 
     @staticmethod
@@ -156,14 +171,14 @@ def _visits(
     inputs: HeadInputs, terms: LossTerms | None, everywhere: bool, tokens: int, device: torch.device
 ) -> Iterator[tuple[Tensor, LossTerms | None, bool]]:
     """Positions with their terms, and whether the reference is projected for them; all others are left out."""
-    beside = inputs.reference_head is not None
+    beside = inputs.reference is not None
     if terms is None:
         yield torch.arange(tokens, device=device), None, beside
         return
     anchored = torch.zeros(tokens, dtype=torch.bool, device=device) if terms.anchor is None else terms.anchor != 0
     asked = terms.chunk != 0
-    if terms.labels is not None:
-        asked = asked | (terms.labels != 0).any(-1)
+    if inputs.labels is not None:
+        asked = asked | (inputs.labels.weights != 0).any(-1)
     yield anchored.nonzero().squeeze(-1), terms, True
     yield (asked & ~anchored).nonzero().squeeze(-1), replace(terms, anchor=None), beside and everywhere
     if everywhere and len(rest := (~asked & ~anchored).nonzero().squeeze(-1)):
@@ -180,12 +195,14 @@ def _visit(
         terms = None
     logits, states = buffers[0][: len(tile)], hidden[tile].to(weight.dtype)
     _project(logits, states, weight)
-    if reference_weight is not None:
-        _project(buffers[1][: len(tile)], inputs.reference_hidden[tile].to(reference_weight.dtype), reference_weight)
+    beside = None
+    if inputs.reference is not None and reference_weight is not None:
+        beside = buffers[1][: len(tile)]
+        _project(beside, inputs.reference.hidden[tile].to(reference_weight.dtype), reference_weight)
     for start in range(0, len(tile), spare.shape[1]):
         block = slice(start, start + spare.shape[1])
-        beside = None if reference_weight is None else buffers[1][: len(tile)][block]
-        _measure(found, tile[block], logits[block], beside, spare[:, : len(tile[block])], inputs, terms)
+        reference = None if beside is None else beside[block]
+        _measure(found, tile[block], logits[block], reference, spare[:, : len(tile[block])], inputs, terms)
     if terms is not None:
         _accumulate(found.gradients, tile, logits, states, weight)
 
@@ -203,12 +220,12 @@ def _measure(
     torch.exp(logits, out=probs)
     mass = probs.sum(-1, keepdim=True)
     found.logprobs[places] = (logits.gather(-1, targets) - mass.log()).squeeze(-1)
-    if inputs.label_ids is not None:
-        found.label_logprobs[places] = logits.gather(-1, inputs.label_ids[places]) - mass.log()
+    if inputs.labels is not None:
+        found.label_logprobs[places] = logits.gather(-1, inputs.labels.ids[places]) - mass.log()
     torch.mul(logits, probs, out=product)
     found.entropies[places] = (mass.log() - product.sum(-1, keepdim=True) / mass).squeeze(-1)
-    if reference is not None:
-        finish_logits(reference, inputs.reference_head, inputs.temperature)
+    if reference is not None and inputs.reference is not None:
+        finish_logits(reference, inputs.reference.head, inputs.temperature)
         found.anchor_kl[places] = _divergence(logits, mass, reference)
     if terms is not None:
         probs /= mass
@@ -235,18 +252,18 @@ def _write_gradient(
     """dL/dlogits = (sum of the token's weights)·π − each weight where it falls. Spoils `reference_probs`."""
     chunk = terms.chunk[places].unsqueeze(-1).to(probs.dtype)
     total, labels, anchor = chunk, None, None
-    if terms.labels is not None:
-        labels = terms.label_weights(found.label_logprobs[places], places).to(probs.dtype)
+    if inputs.labels is not None:
+        labels = inputs.labels.weights_at(found.label_logprobs[places], places).to(probs.dtype)
         total = total + labels.sum(-1, keepdim=True)
     if terms.anchor is not None:
         anchor = terms.anchor[places].unsqueeze(-1).to(probs.dtype)
         total = total + anchor
     torch.mul(probs, total, out=out)
-    if anchor is not None:
+    if anchor is not None and reference_probs is not None:
         out -= reference_probs.mul_(anchor)
     out.scatter_add_(-1, inputs.targets[places].unsqueeze(-1), -chunk)
-    if labels is not None:
-        out.scatter_add_(-1, inputs.label_ids[places], -labels)
+    if inputs.labels is not None and labels is not None:
+        out.scatter_add_(-1, inputs.labels.ids[places], -labels)
 
 
 def _project(out: Tensor, states: Tensor, weight: Tensor) -> None:
@@ -276,7 +293,7 @@ def _accumulate(
     """Add a tile's dL/d(W h + b) to the gradients that were asked for."""
     of_hidden, of_weight, of_bias = gradients
     factor = gradient if weight.dtype == gradient.dtype else gradient.to(weight.dtype)
-    wide = {} if weight.dtype == gradient.dtype else {"out_dtype": gradient.dtype}
+    wide: dict[str, Any] = {} if weight.dtype == gradient.dtype else {"out_dtype": gradient.dtype}
     if of_hidden is not None:
         of_hidden[tile] = torch.mm(factor, weight, **wide)
     if of_weight is not None:
@@ -285,14 +302,14 @@ def _accumulate(
         of_bias += gradient.sum(0)
 
 
-def _sums(found: ChunkedStats, terms: LossTerms) -> Float[Tensor, " part"]:
+def _sums(found: ChunkedStats, inputs: HeadInputs, terms: LossTerms) -> Float[Tensor, " part"]:
     """The loss's parts over all tokens: chunk, anchor, labels. A token without a term has no part in it."""
     chunk = torch.where(terms.chunk != 0, -terms.chunk * found.logprobs, 0).sum()
     anchor = labels = torch.zeros_like(chunk)
     if terms.anchor is not None:
         anchor = torch.where(terms.anchor != 0, terms.anchor * found.anchor_kl, 0).sum()
-    if terms.labels is not None:
-        weights = terms.label_weights(found.label_logprobs)
+    if inputs.labels is not None:
+        weights = inputs.labels.weights_at(found.label_logprobs)
         labels = torch.where(weights != 0, -weights * found.label_logprobs, 0).sum()
     return torch.stack([chunk, anchor, labels])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from omniopd.models.architecture.probing import context_length, evaluating
 from omniopd.models.architecture.reading import Way, left_padded, next_logits, way_of
+from omniopd.models.batching import packed
 
 __all__ = ["Sampling", "choose", "context_length", "continue_ids", "row_seed", "uniforms"]
 
@@ -172,17 +174,11 @@ def _batches(
 ) -> Iterator[list[int]]:
     """Rows by length, equal prefixes side by side, so that little is padded and nothing is read twice; prefixes of one
     length to a batch where none may be `padded`."""
-    apart = [0 if padded else len(prefix) for prefix in prefixes]
     order = sorted(
-        range(len(prefixes)), key=lambda row: (apart[row], len(prefixes[row]) + limits[row], tuple(prefixes[row]))
+        (0 if padded else len(prefix), len(prefix) + limit, tuple(prefix), row)
+        for row, (prefix, limit) in enumerate(zip(prefixes, limits, strict=True))
     )
-    batch: list[int] = []
-    width = 0
-    for row in order:
-        width = max(width, len(prefixes[row]) + limits[row])
-        if batch and (apart[row] != apart[batch[0]] or width * (len(batch) + 1) > batch_tokens):
-            yield batch
-            batch, width = [], len(prefixes[row]) + limits[row]
-        batch.append(row)
-    if batch:
-        yield batch
+    batches = packed(
+        order, lambda rows: rows[-1][1] * len(rows) if rows[0][0] == rows[-1][0] else math.inf, batch_tokens
+    )
+    return ([row for *_, row in batch] for batch in batches)

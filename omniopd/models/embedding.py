@@ -35,7 +35,7 @@ def embedding_similarity(model_name_or_path: str) -> Similarity:
         where = (
             "the folder cannot be read"
             if Path(place).is_dir()
-            else "it is no folder here, and the hub does not give it"
+            else "there is no such folder, and the hub did not return it"
         )
         raise ConfigError(
             f"no embedding model {model_name_or_path!r} ({where}): use embedded:embedding, or save one with "

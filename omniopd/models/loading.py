@@ -171,6 +171,6 @@ def _unloadable(what: str, name: str, place: str, error: Exception) -> ConfigErr
             f"the {what} in {name} cannot be read ({first_line(error)}): check that the folder is whole"
         )
     return ConfigError(
-        f"no {what} {name!r}: it is no folder here, and the Hugging Face hub does not give it ({first_line(error)}); "
-        "check the name, the network and your access"
+        f"no {what} {name!r}: there is no such folder, and the Hugging Face hub did not return it "
+        f"({first_line(error)}); check the name, the network and your access"
     )

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from omniopd.errors import DataError
 from omniopd.models.architecture.backbone import check_head
 from omniopd.models.architecture.probing import context_length, evaluating
-from omniopd.models.batching import rollout_batch, sequences
+from omniopd.models.batching import packed, rollout_batch, sequences
 from omniopd.models.token_stats import sequence_statistics
 from omniopd.types import Rollout
 
@@ -68,16 +68,9 @@ def _check_room(model: nn.Module, rollouts: Sequence[Rollout]) -> None:
 
 
 def _batches(rollouts: Sequence[Rollout], batch_tokens: int) -> Iterator[list[int]]:
-    batch: list[int] = []
-    before = after = 0
+    def padded(rows: Sequence[int]) -> int:
+        return len(rows) * (max(len(rollouts[r].prompt_ids) for r in rows) + max(len(rollouts[r]) for r in rows))
+
     # A rollout without tokens has nothing to score.
     rows = [row for row, rollout in enumerate(rollouts) if len(rollout)]
-    for row in sorted(rows, key=lambda r: (len(rollouts[r].prompt_ids) + len(rollouts[r]), r)):
-        wider = max(before, len(rollouts[row].prompt_ids)), max(after, len(rollouts[row]))
-        if batch and sum(wider) * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch, wider = [], (len(rollouts[row].prompt_ids), len(rollouts[row]))
-        before, after = wider
-        batch.append(row)
-    if batch:
-        yield batch
+    return packed(sorted(rows, key=lambda r: (len(rollouts[r].prompt_ids) + len(rollouts[r]), r)), padded, batch_tokens)

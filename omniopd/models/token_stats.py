@@ -8,7 +8,6 @@ is indexed by the token that it speaks of. Knows no trainer, no audit and no tar
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -19,7 +18,15 @@ from torch import Tensor, nn
 
 from omniopd.errors import ConfigError
 from omniopd.models.architecture.backbone import as_reference, head_of, sequence_hidden
-from omniopd.models.chunked_stats import GradientInForward, Head, HeadInputs, LossTerms, walk
+from omniopd.models.chunked_stats import (
+    GradientInForward,
+    Head,
+    HeadInputs,
+    Labels,
+    LossTerms,
+    Reference,
+    walk,
+)
 
 # TRL's own tile width for divergences; its log-probabilities then use the same.
 _TRL_COLUMNS = 32_768
@@ -50,48 +57,39 @@ class HeadLoss:
     logprobs: Float[Tensor, " tokens"]
     entropies: Float[Tensor, " tokens"]
     anchor_kl: Float[Tensor, " tokens"]
-    label_logprobs: Float[Tensor, "tokens label"] | None = None
+    label_logprobs: Float[Tensor, "tokens label"]
 
 
 @torch.no_grad()
 def token_statistics(
-    hidden: Float[Tensor, "tokens hidden"], head: Head, targets: Int[Tensor, " tokens"], *,
-    reference_hidden: Float[Tensor, "tokens reference"] | None = None, reference_head: Head | None = None,
-    temperature: float = 1.0,
-) -> TokenStatistics:
-    """Statistics of `targets` under softmax(head(hidden) / temperature), detached; KL only where a reference is given.
-    """
-    with _whole(head, reference_head):
-        found = walk(hidden, _inputs(hidden, head, targets, reference_hidden, reference_head, None, temperature))
-    return TokenStatistics(found.logprobs, found.entropies, None if reference_head is None else found.anchor_kl)
+    hidden: Float[Tensor, "tokens hidden"], head: Head, targets: Int[Tensor, " tokens"],
+    reference: Reference | None = None, temperature: float = 1.0,
+) -> TokenStatistics:  # fmt: skip
+    """Statistics of `targets` under softmax(head(hidden) / temperature), detached; KL where a reference is given."""
+    inputs = _checked(HeadInputs(targets, head, reference, None, temperature))
+    with _whole(inputs):
+        found = walk(hidden, inputs)
+    return TokenStatistics(found.logprobs, found.entropies, None if reference is None else found.anchor_kl)
 
 
 def weighted_head_loss(
     hidden: Float[Tensor, "tokens hidden"], head: Head, targets: Int[Tensor, " tokens"],
-    chunk_weights: Float[Tensor, " tokens"], *,
-    reference_hidden: Float[Tensor, "tokens reference"] | None = None, reference_head: Head | None = None,
-    anchor_weights: Float[Tensor, " tokens"] | None = None,
-    label_ids: Int[Tensor, "tokens label"] | None = None,
-    label_weights: Float[Tensor, "tokens label"] | None = None,
-    reweigh: Callable[[Tensor, Tensor], Tensor] | None = None,
+    chunk_weights: Float[Tensor, " tokens"], *, reference: Reference | None = None,
+    anchor_weights: Float[Tensor, " tokens"] | None = None, labels: Labels | None = None,
     temperature: float = 1.0, everywhere: bool = False, kernel: Literal["auto", "tokens", "trl"] = "auto",
-) -> HeadLoss:
-    """Σ_t −chunk_weights_t·log π(target_t) + anchor_weights_t·KL_t(π_ref‖π) − Σ_k label_weights_tk·log π(label_ids_tk).
+) -> HeadLoss:  # fmt: skip
+    """Σ_t −chunk_weights_t·log π(target_t) + anchor_weights_t·KL_t(π_ref‖π) − Σ of labels weight·log π(label).
 
     Sums, not means: the caller's weights hold every constant. Tokens without any weight are skipped; the reference is
     projected only for tokens with an anchor weight. `everywhere` asks for the statistics of all tokens besides.
-    `reweigh` makes the label weights from `label_weights` and the labels' log-probabilities. The gradient flows from
-    `total` into the hidden states and the head's parameters, once. `kernel` "auto" takes TRL's on a GPU and our walk
-    elsewhere; both run everywhere.
+    The gradient flows from `total` into the hidden states and the head's parameters, once. `kernel` "auto" takes TRL's
+    on a GPU and our walk elsewhere; both run everywhere.
     """
-    if (anchor_weights is None) != (reference_head is None) or (label_ids is None) != (label_weights is None):
-        raise ConfigError("anchor_weights go with a reference, label_ids with label_weights: pass both or neither")
-    terms = LossTerms(
-        chunk_weights.detach(), None if anchor_weights is None else anchor_weights.detach(),
-        None if label_weights is None else label_weights.detach(), reweigh,
-    )
-    with _whole(head, reference_head):
-        inputs = _inputs(hidden, head, targets, reference_hidden, reference_head, label_ids, temperature)
+    if (anchor_weights is None) != (reference is None):
+        raise ConfigError("anchor_weights go with a reference: pass both or neither")
+    terms = LossTerms(chunk_weights.detach(), None if anchor_weights is None else anchor_weights.detach())
+    inputs = _checked(HeadInputs(targets, head, reference, labels, temperature))
+    with _whole(inputs):
         if kernel == "trl" or (kernel == "auto" and hidden.is_cuda):
             return _with_trl(hidden, inputs, terms, everywhere)
         total, parts, *statistics = GradientInForward.apply(
@@ -127,15 +125,12 @@ def sequence_statistics(
     attended = attention_mask[:, -response_tokens:].bool()
     targets = input_ids[:, -response_tokens:][attended]
     hidden = response_hidden(model, input_ids, attention_mask, response_tokens)[attended]
-    reference_states, reference_head = None, None
+    beside = None
     if reference is not None:
         with as_reference(model, reference) as frozen:
-            reference_states = response_hidden(frozen, input_ids, attention_mask, response_tokens)[attended]
-            reference_head = head_of(frozen)
-    found = token_statistics(
-        hidden, head_of(model), targets, reference_hidden=reference_states, reference_head=reference_head,
-        temperature=temperature,
-    )
+            states = response_hidden(frozen, input_ids, attention_mask, response_tokens)[attended]
+            beside = Reference(states, head_of(frozen))
+    found = token_statistics(hidden, head_of(model), targets, beside, temperature)
 
     def spread(values: Tensor) -> Tensor:
         return values.new_zeros(attended.shape).masked_scatter(attended, values)
@@ -145,9 +140,10 @@ def sequence_statistics(
     )
 
 
-def _whole(*heads: Head | None) -> AbstractContextManager[None]:
+def _whole(inputs: HeadInputs) -> AbstractContextManager[None]:
     """Inside, heads that ZeRO-3 keeps in pieces are whole (it marks each parameter); others are so anyway."""
-    parameters = [p for head in heads if head is not None for p in (head.weight, head.bias) if p is not None]
+    heads = [inputs.head, *([] if inputs.reference is None else [inputs.reference.head])]
+    parameters = [p for head in heads for p in (head.weight, head.bias) if p is not None]
     if not any(hasattr(parameter, "ds_status") for parameter in parameters):
         return nullcontext()
     from trl.trainer.utils import maybe_gather_lm_head_ctx
@@ -155,20 +151,17 @@ def _whole(*heads: Head | None) -> AbstractContextManager[None]:
     return maybe_gather_lm_head_ctx(*parameters)
 
 
-def _inputs(
-    hidden: Tensor, head: Head, targets: Tensor, reference_hidden: Tensor | None, reference_head: Head | None,
-    label_ids: Tensor | None, temperature: float,
-) -> HeadInputs:
-    if (reference_hidden is None) != (reference_head is None):
-        raise ConfigError("reference_hidden and reference_head go together: pass both or neither")
-    if reference_head is not None and reference_head.weight.shape[0] != head.weight.shape[0]:
+def _checked(inputs: HeadInputs) -> HeadInputs:
+    """Raises ConfigError for another vocabulary. The reference is a constant: it carries no graph."""
+    head, reference = inputs.head, inputs.reference
+    if reference is None:
+        return inputs
+    if reference.head.weight.shape[0] != head.weight.shape[0]:
         raise ConfigError(
-            f"the reference has {reference_head.weight.shape[0]} vocabulary entries and the student "
+            f"the reference has {reference.head.weight.shape[0]} vocabulary entries and the student "
             f"{head.weight.shape[0]}: use a reference with the student's own vocabulary"
         )
-    # A constant here: neither `HeadInputs` nor `LossTerms` carries a graph.
-    reference_hidden = None if reference_hidden is None else reference_hidden.detach()
-    return HeadInputs(targets, head, reference_hidden, reference_head, label_ids, temperature)
+    return replace(inputs, reference=Reference(reference.hidden.detach(), reference.head))
 
 
 def _with_trl(hidden: Tensor, inputs: HeadInputs, terms: LossTerms, everywhere: bool) -> HeadLoss:
@@ -180,10 +173,9 @@ def _with_trl(hidden: Tensor, inputs: HeadInputs, terms: LossTerms, everywhere: 
     from trl.kernels import ChunkedLogProbFunction
     from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
 
-    head, reference, temperature = inputs.head, inputs.reference_head, inputs.temperature
-    before = walk(hidden.detach(), inputs) if everywhere or terms.reweigh is not None else None
-    if terms.labels is not None and before is not None:
-        terms = replace(terms, labels=terms.label_weights(before.label_logprobs), reweigh=None)
+    head, reference, temperature = inputs.head, inputs.reference, inputs.temperature
+    labels_need_it = inputs.labels is not None and inputs.labels.reweigh is not None
+    before = walk(hidden.detach(), inputs) if everywhere or labels_need_it else None
     logprobs, entropies, anchor_kl = (torch.full_like(terms.chunk, torch.nan, dtype=torch.float32) for _ in range(3))
     # Keeps `total` in the graph where no token has a term.
     chunk = anchor = labels = hidden[:0].sum().float()
@@ -191,11 +183,12 @@ def _with_trl(hidden: Tensor, inputs: HeadInputs, terms: LossTerms, everywhere: 
     rows = terms.chunk.nonzero().squeeze(-1)
     ids, weights = inputs.targets[rows], terms.chunk[rows]
     audited = len(rows)
-    if terms.labels is not None and inputs.label_ids is not None:
-        label_rows, columns = terms.labels.nonzero(as_tuple=True)
-        rows = torch.cat([rows, label_rows])
-        ids = torch.cat([ids, inputs.label_ids[label_rows, columns]])
-        weights = torch.cat([weights, terms.labels[label_rows, columns]])
+    if inputs.labels is not None:
+        label_weights = inputs.labels.weights if before is None else inputs.labels.weights_at(before.label_logprobs)
+        at = label_weights.nonzero(as_tuple=True)
+        rows = torch.cat([rows, at[0]])
+        ids = torch.cat([ids, inputs.labels.ids[at]])
+        weights = torch.cat([weights, label_weights[at]])
     if len(rows):
         found, spread, *_ = ChunkedLogProbFunction.apply(
             hidden[rows], head.weight, head.bias, ids, temperature, min(_TRL_COLUMNS, len(head.weight)), head.softcap,
@@ -206,10 +199,11 @@ def _with_trl(hidden: Tensor, inputs: HeadInputs, terms: LossTerms, everywhere: 
         chunk, labels = terms_of_rows[:audited].sum(), terms_of_rows[audited:].sum()
 
     anchored = rows[:0] if terms.anchor is None else terms.anchor.nonzero().squeeze(-1)
-    if len(anchored):
+    if reference is not None and terms.anchor is not None and len(anchored):
         found, spread = ChunkedDivergenceFunction.apply(
-            hidden[anchored], head.weight, head.bias, inputs.reference_hidden[anchored], reference.weight,
-            reference.bias, 0.0, temperature, head.scale, head.softcap, reference.scale, reference.softcap,
+            hidden[anchored], head.weight, head.bias, reference.hidden[anchored], reference.head.weight,
+            reference.head.bias, 0.0, temperature, head.scale, head.softcap, reference.head.scale,
+            reference.head.softcap,
         )
         anchor_kl[anchored], entropies[anchored] = found.detach().clamp(min=0), spread
         anchor = (terms.anchor[anchored] * found).sum()
@@ -217,4 +211,5 @@ def _with_trl(hidden: Tensor, inputs: HeadInputs, terms: LossTerms, everywhere: 
     total, parts = chunk + anchor + labels, (chunk.detach(), anchor.detach(), labels.detach())
     if before is not None:
         return HeadLoss(total, *parts, before.logprobs, before.entropies, before.anchor_kl, before.label_logprobs)
-    return HeadLoss(total, *parts, logprobs, entropies, anchor_kl)
+    unknown = logprobs.new_full((len(logprobs), 0) if inputs.labels is None else inputs.labels.ids.shape, torch.nan)
+    return HeadLoss(total, *parts, logprobs, entropies, anchor_kl, unknown)

@@ -20,7 +20,7 @@ from omniopd.tasks.build import build_task
 from omniopd.teachers.hosted.contact import first_contact
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import LOCAL, runs_here, traits_of
-from omniopd.training.settings import device_of
+from omniopd.training.arguments import device_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -17,7 +17,7 @@ from omniopd.pipeline.build import require_model, require_teacher
 from omniopd.runs.trackers import require_tracker
 from omniopd.tasks.build import build_task
 from omniopd.tasks.rows import require_answers
-from omniopd.training.settings import device_of
+from omniopd.training.arguments import device_of
 from omniopd.types import Teacher
 
 _GRADED = ("task.test_split", "evaluation.every_split")

@@ -35,15 +35,15 @@ from omniopd.pipeline.saving import from_checkpoint, save_student
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.claims import claim, release
 from omniopd.runs.folders import CONTROLS, UNFINISHED
+from omniopd.runs.new_settings import with_new_settings, write_settings
 from omniopd.runs.progress import Progress
-from omniopd.runs.resettled import resettled, write_settings
 from omniopd.runs.signals import Stopper, status_kept
 from omniopd.runs.store import Run, create_run, take_up
 from omniopd.runs.trackers import Tracker, tracking
 from omniopd.teachers.spending.ledger import FILE as LEDGER
 from omniopd.teachers.spending.ledger import spent
+from omniopd.training.arguments import device_of
 from omniopd.training.checks.threads import Pace, use_threads
-from omniopd.training.settings import device_of
 from omniopd.training.trl.checkpoints import newest_valid, step_of
 from omniopd.types import Task, Teacher
 
@@ -80,8 +80,8 @@ def resume_training(
     """Continue a run from its newest whole checkpoint (or from its beginning) to its end; returns it.
 
     What was recorded after that checkpoint is set aside. `settings` are `key=value` words for what may change
-    (`runs/resettled.py`). Raises RunError for a folder without a run, for a run that another process is executing and
-    for one that has finished; ConfigError for settings.
+    (`runs/new_settings.py`). Raises RunError for a folder without a run, for a run that another process is executing
+    and for one that has finished; ConfigError for settings.
     """
     return execute(reopen(path, settings, teacher), show, merge, teacher)
 
@@ -99,7 +99,7 @@ def reopen(
     """
     run = take_up(path)
     try:
-        run = resettled(run, settings)
+        run = with_new_settings(run, settings)
         require_ready(run.recipe, teacher)
         approve(run)
         write_settings(run)
@@ -218,24 +218,28 @@ class _Job:
             self._measure(STUDENT, student, 0)
         if isinstance(self.teacher, LocalModel) and recipe.evaluation.before:
             self._measure(TEACHER, self.teacher, 0)
-        if checkpoint is None or step_of(checkpoint) < steps:
-            self._doing("training")
-            with self.stopper.patiently():
-                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-            if trainer.state.global_step < steps:
-                raise RunError(
-                    f"training ended after step {trainer.state.global_step} of {steps}: the data ran out; give more "
-                    "prompts (task.prompts), or train fewer steps (training.steps)"
-                )
+        trained = self._trained("training", trainer, checkpoint, recipe)
         # Always written again: a checkpoint knows whether it is whole, a model folder does not.
-        trained = trainer.accelerator.unwrap_model(trainer.model)
-        if checkpoint is not None and step_of(checkpoint) == steps:
-            trained = from_checkpoint(trained, checkpoint, recipe)
         save_student(trained, student.tokenizer, self.run.student, merge)
         after = load_model(str(self.run.student), recipe.student.dtype, device_of(recipe))
         self._measure(STUDENT, LocalModel(student.name, after, student.tokenizer), steps)
         for name in recipe.evaluation.controls:
             self._control(name, self.teacher)
+
+    def _trained(self, what: str, trainer: Any, checkpoint: Path | None, recipe: Recipe) -> Any:
+        """The student after its last step: trained up to it, or, where the run was stopped after it, as saved then."""
+        steps = recipe.training.steps
+        if checkpoint is not None and step_of(checkpoint) == steps:
+            return from_checkpoint(trainer.accelerator.unwrap_model(trainer.model), checkpoint, recipe)
+        self._doing(what)
+        with self.stopper.patiently():
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        if trainer.state.global_step < steps:
+            raise RunError(
+                f"training ended after step {trainer.state.global_step} of {steps}: the data ran out; give more "
+                "prompts (task.prompts), or train fewer steps (training.steps)"
+            )
+        return trainer.accelerator.unwrap_model(trainer.model)
 
     def append(self, record: StepRecord | EvalRecord) -> None:
         self.run.append(record)
@@ -260,14 +264,8 @@ class _Job:
         folder = self.run.path / CONTROLS / name
         checkpoint = newest_valid(folder)
         student = build_student(recipe)
-        self._doing(f"training the {who}")
         trainer = build_trainer(recipe, folder, None, student, teacher, [self.stopper])
-        if checkpoint is None or step_of(checkpoint) < steps:
-            with self.stopper.patiently():
-                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        if checkpoint is not None and step_of(checkpoint) == steps:
-            model = from_checkpoint(model, checkpoint, recipe).to(device_of(recipe))
+        model = self._trained(f"training the {who}", trainer, checkpoint, recipe).to(device_of(recipe))
         trained = LocalModel(student.name, model.eval(), student.tokenizer)
         for temperature in e.temperatures:
             self._evaluate(who, trained, steps, temperature, 1)

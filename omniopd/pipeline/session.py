@@ -1,8 +1,8 @@
-"""Looking before training: a student, a teacher and a task at hand, one answer at a time.
+"""Exploring before training: a student, a teacher and a task, loaded; one answer at a time.
 
-Sampling and auditing are the very functions of a training step; what comes back are records, so that a view shows what
-training would do. A teacher's texts are remembered, as long as the exploration lives: the second look asks nobody, a
-longer one asks for the rest only, and what that takes is known before.
+Answers are sampled and audited by the functions of a training step and returned as records, so that a view shows what
+training would do. A session remembers its teacher's texts: a second look is free, a look at more forks or samples asks
+for the rest only, and its price is known before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,15 @@ from omniopd.errors import ConfigError, TeacherError
 from omniopd.method.tensors import exact_similarity, fork_targets, schedule
 from omniopd.models.sampling import sample
 from omniopd.models.text.token_text import whole_characters
-from omniopd.pipeline.build import ANSWERS, LocalModel, build_student, build_task, build_teacher, build_teacher_model
+from omniopd.pipeline.build import (
+    ANSWERS,
+    LocalModel,
+    build_student,
+    build_task,
+    build_teacher,
+    build_teacher_model,
+    require_teacher,
+)
 from omniopd.records import RolloutRecord
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.cached import CachedTeacher
@@ -44,18 +52,16 @@ from omniopd.types import (
     Teacher,
 )
 
-# Settings of a teacher that change how it is reckoned with, and not who answers.
-_RECKONING = ("tokens_per_student_token", "ask_above_usd", "usd_per_million_input", "usd_per_million_output")
+# Settings of a teacher that change what its answers cost, not the answers.
+_COSTS = ("tokens_per_student_token", "ask_above_usd", "usd_per_million_input", "usd_per_million_output")
 
 
 class Session:
-    """A recipe's student, teacher and task, loaded; `recipe` may be exchanged for one with other audit settings.
+    """A recipe's student, teacher and task, loaded: `answer` has the student write, `ask` audits places of the answer.
 
     Args:
         recipe: a recipe, or the name or file of one.
-        student, teacher: take the place of the recipe's.
-
-    One answer is looked at at a time: `answer` writes it, `ask` audits places of it.
+        student, teacher: replace the recipe's.
     """
 
     def __init__(
@@ -68,18 +74,16 @@ class Session:
         self.recipe = load_recipe(recipe, **settings) if isinstance(recipe, str) else check(recipe)
         self.task = build_task(self.recipe)
         if teacher is None:
-            from omniopd.pipeline.build import require_teacher
-
-            require_teacher(self.recipe)  # said before anything is loaded
+            require_teacher(self.recipe)  # before anything is loaded
         self.student = student or build_student(self.recipe)
         self._folder = Path(tempfile.mkdtemp(prefix="omniopd-exploration-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._was_given = teacher is not None
         self._local: LocalModel | None = None
         self._loaded: tuple[str, str] | None = None
-        self._takes(teacher if teacher is not None else self._built(self.recipe))
+        self._use(teacher if teacher is not None else self._built(self.recipe))
         self.rollout: Rollout | None = None
-        self._seconds: float | None = None  # the last asking took, per text
+        self._seconds: float | None = None  # per text, the last time
         self._audits: dict[tuple[int, int], Audit] = {}
         self._unanswered: dict[int, str] = {}
 
@@ -88,7 +92,7 @@ class Session:
         return self.task.prompts(self.recipe.task.test_split, count)
 
     def answer(self, prompt: Prompt | str, seed: int = 0, temperature: float | None = None) -> RolloutRecord:
-        """The student's answer to a problem (or to a text of one's own), with exact entropies; forgets the last one."""
+        """The student's answer to a problem, or to any text, with exact entropies; replaces the last one."""
         asked = Prompt("own", ({"role": "user", "content": prompt},)) if isinstance(prompt, str) else prompt
         student = self.recipe.student
         [rollout] = sample(
@@ -103,7 +107,7 @@ class Session:
         return self.record()
 
     def take(self, rollout: Rollout) -> None:
-        """Look at this rollout from now on."""
+        """Explore this rollout from now on."""
         self.rollout, self._audits, self._unanswered = rollout, {}, {}
 
     def forks(self) -> list[Fork]:
@@ -112,19 +116,19 @@ class Session:
 
     def fork_at(self, start: int) -> Fork:
         """The chunk that begins at a token, shorter at the end of the answer. Raises ConfigError outside of it."""
-        rollout = self._at_hand()
+        rollout = self._current()
         if not 0 <= start < len(rollout):
             raise ConfigError(f"token {start} lies outside an answer of {len(rollout)} tokens: choose one from 0 on")
         stop = min(start + self.recipe.audit.chunk_tokens, len(rollout))
         return Fork(start, stop, float(rollout.entropies[start]))
 
     def ask(self, forks: Sequence[Fork], seed: int = 0) -> RolloutRecord:
-        """Ask the teacher about these places and return the answer with all audits so far.
+        """Audit these places and return the answer with all its audits.
 
-        A fork that has as many texts already is not asked about again. Raises TeacherError where no place got an
-        answer; a single one that got none is among the record's `unanswered`.
+        A fork that has enough texts is not asked about again. Raises TeacherError where no place got an answer; where
+        some did, the others are in the record's `unanswered`.
         """
-        for fork in forks:  # looked at last, shown first where chunks overlap
+        for fork in forks:  # of overlapping chunks the last one asked about is shown
             if (known := self._audits.pop((fork.start, fork.stop), None)) is not None:
                 self._audits[fork.start, fork.stop] = known
         settings, missing = self.recipe.audit, self._missing(forks, self.recipe)
@@ -147,20 +151,19 @@ class Session:
         return self.record()
 
     def price(self, forks: Sequence[Fork], seed: int = 0) -> CostEstimate:
-        """What asking about these places would take; nothing where the texts are at hand."""
+        """What `ask` would take for these places; nothing where their texts are known."""
         return self._price(forks, self.recipe, seed)
 
     def price_with(self, **settings: Any) -> CostEstimate:
-        """What asking at all forks would take under other settings (as `with_settings` takes them)."""
+        """What asking at all forks would take under other settings, given as in `with_settings`."""
         other = self._with(settings)
         return self._price(self._forks(other), other, 0)
 
     def record(self) -> RolloutRecord:
-        """The answer with every audit so far of the recipe's present chunk length, under its present target, as a
-        training step would record it."""
-        rollout, objective, length = self._at_hand(), self.recipe.objective, self.recipe.audit.chunk_tokens
+        """The answer with its audits of the recipe's chunk length, under its target, as a training step records it."""
+        rollout, objective, length = self._current(), self.recipe.objective, self.recipe.audit.chunk_tokens
         of_length = [a for (start, stop), a in self._audits.items() if stop == min(start + length, len(rollout))]
-        audits = _apart(of_length)
+        audits = _without_overlaps(of_length)
         compared = [self._compared(a) for a in audits]
         audited = AuditedRollout(rollout, tuple(compared))
         targets = fork_targets(
@@ -172,17 +175,17 @@ class Session:
         return replace(made, unanswered=tuple(sorted(self._unanswered.items())))
 
     def with_settings(self, **settings: Any) -> None:
-        """Change settings of the recipe, in dotted names (`audit.samples`). Audits of other chunk lengths are kept
-        aside until their length is chosen again; another teacher is asked anew. Raises ConfigError for what is refused,
-        and for another student, which takes an exploration of its own, and changes nothing then."""
+        """Change settings of the recipe, by dotted names (`audit.samples`). Audits of other chunk lengths come back
+        with their length; another teacher is asked anew. Raises ConfigError, and changes nothing, for a setting that is
+        refused and for another student, which needs a session of its own."""
         other = self._with(settings)
         if other.task != self.recipe.task:
             self.task = build_task(other)
-        if self._reckoned(other) != self.recipe.teacher:
-            self._takes(self._built(other))
+        if self._as_costed(other) != self.recipe.teacher:
+            self._use(self._built(other))
             self._seconds, self._audits, self._unanswered = None, {}, {}
         elif not self._was_given and (hosted := inside(self._memory, HostedTeacher)) is not None:
-            hosted.price = price_for(other.teacher)
+            hosted.endpoint.price = price_for(other.teacher)
         self.recipe = other
 
     def _with(self, settings: Mapping[str, Any]) -> Recipe:
@@ -193,14 +196,14 @@ class Session:
                 raise ConfigError(
                     f"{name} is {named[name]!r}, and the student is loaded already: explore another recipe"
                 )
-        if self._was_given and self._reckoned(other) != self.recipe.teacher:
+        if self._was_given and self._as_costed(other) != self.recipe.teacher:
             changed = ", ".join(name for name in named if name.startswith("teacher."))
             raise ConfigError(f"{changed} cannot be changed where the teacher was given as an object: give another one")
         return other
 
-    def _reckoned(self, other: Recipe) -> Any:
-        """The other recipe's teacher, reckoned with as this one."""
-        return replace(other.teacher, **{name: getattr(self.recipe.teacher, name) for name in _RECKONING})
+    def _as_costed(self, other: Recipe) -> Any:
+        """The other recipe's teacher at this one's costs."""
+        return replace(other.teacher, **{name: getattr(self.recipe.teacher, name) for name in _COSTS})
 
     def _built(self, recipe: Recipe) -> Teacher:
         """The recipe's teacher; its network is loaded once."""
@@ -209,15 +212,15 @@ class Session:
             self._local, self._loaded = build_teacher_model(recipe), loaded
         return build_teacher(recipe, self._local)
 
-    def _takes(self, teacher: Teacher) -> None:
+    def _use(self, teacher: Teacher) -> None:
         self.teacher, self.is_local = teacher, isinstance(teacher, LocalTeacher)
         known = inside(teacher, CachedTeacher)
-        told = teacher if isinstance(teacher, ObservableTeacher) else _Told(teacher)
-        self._memory = CachedTeacher(told, self._folder / ANSWERS) if known is None else known
+        observable = teacher if isinstance(teacher, ObservableTeacher) else _Observable(teacher)
+        self._memory = CachedTeacher(observable, self._folder / ANSWERS) if known is None else known
         self._asked: Teacher = self._memory if known is None else teacher
 
     def _forks(self, recipe: Recipe) -> list[Fork]:
-        rollout, settings = self._at_hand(), recipe.audit
+        rollout, settings = self._current(), recipe.audit
         allowed = whole_characters(rollout.pieces)
         return schedule(settings.scheduler, rollout.entropies, settings.forks, settings.chunk_tokens, allowed=allowed)
 
@@ -225,7 +228,7 @@ class Session:
         self, forks: Sequence[Fork], recipe: Recipe, teacher: Teacher, similarity: Similarity, seed: int
     ) -> AuditedRollout:
         [audited] = audit(
-            [self._at_hand()],
+            [self._current()],
             [forks],
             teacher,
             similarity,
@@ -239,31 +242,31 @@ class Session:
     def _price(self, forks: Sequence[Fork], recipe: Recipe, seed: int) -> CostEstimate:
         unasked = Unasked()
         self._audited(self._missing(forks, recipe), recipe, unasked, exact_similarity, seed)
-        rollout = self._at_hand()
+        rollout = self._current()
         starts = {"".join(rollout.pieces[: fork.start]): fork.start for fork in forks}
         read = [len(rollout.prompt_ids) + starts[request.prefix] for request in unasked.requests]
         return quote(unasked.requests, read, self._memory, recipe, self._seconds)
 
     def _missing(self, forks: Sequence[Fork], recipe: Recipe) -> list[Fork]:
         wanted = recipe.audit.samples
-        at_hand = {place for place, known in self._audits.items() if known.samples >= wanted}
-        return [fork for fork in forks if (fork.start, fork.stop) not in at_hand]
+        known = {place for place, audit in self._audits.items() if audit.samples >= wanted}
+        return [fork for fork in forks if (fork.start, fork.stop) not in known]
 
     def _compared(self, known: Audit) -> Audit:
-        """The texts at hand under the present similarity."""
+        """An audit's texts under the recipe's similarity."""
         s = self.recipe.audit
         similarity = similarity_named(s.similarity, s.power, s.embedding_model)
         texts, ids = known.texts[: s.samples], known.continuation_ids[: s.samples]
         return replace(known, texts=texts, continuation_ids=ids, similarities=similarity(known.chunk, texts))
 
-    def _at_hand(self) -> Rollout:
+    def _current(self) -> Rollout:
         if self.rollout is None:
             raise ConfigError("there is no answer to look at yet: have the student answer a problem first")
         return self.rollout
 
 
-class _Told:
-    """A teacher of one's own, as a memory wants it: it says who it is, and tells of each answer as it stands."""
+class _Observable:
+    """Any teacher with what a cache needs: an identity, and a call for each answer as it arrives."""
 
     def __init__(self, teacher: Teacher) -> None:
         self.teacher = teacher
@@ -279,8 +282,8 @@ class _Told:
         return ask(self.teacher, requests, on_result)
 
 
-def _apart(audits: Sequence[Audit]) -> list[Audit]:
-    """Audits whose chunks do not overlap, ascending; of those that do, the one looked at last."""
+def _without_overlaps(audits: Sequence[Audit]) -> list[Audit]:
+    """Audits whose chunks do not overlap, ascending; of those that do, the last one asked about."""
     kept: list[Audit] = []
     for a in reversed(audits):
         if all(a.fork.start >= b.fork.stop or a.fork.stop <= b.fork.start for b in kept):

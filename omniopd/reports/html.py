@@ -30,7 +30,8 @@ _STORY = (
 
 
 def html_page(notebook: str | Path, page: str | Path | None = None, title: str = "") -> Path:
-    """Write the page of a notebook beside it (or to `page`) and return its path. Raises RunError for what is none."""
+    """Write the page of a notebook beside it (or to `page`) and return its path. Raises RunError where it cannot be
+    read as a notebook."""
     import nbconvert
     import nbformat
 

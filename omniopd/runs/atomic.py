@@ -1,7 +1,7 @@
 """Writing files so that a crash, a kill or a full disk leaves the old content or the new, and never half of it.
 
 A whole file is written beside its place and renamed onto it; a line is appended, or taken back. Both reach the disk
-before they return, in the one encoding of `texts.encoded`. Knows nothing of what the text means. One writer per file.
+before they return, in the one encoding of `texts.encoded`. One writer per file.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def open_file(path: Path) -> IO[bytes]:
-    """A file to read. Raises OSError, also for what is no file: a pipe would be waited for, a device has no end."""
+    """A file to read. Raises OSError, also for what is not a regular file: a pipe would block, a device never ends."""
     how = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     file = open(os.open(path, how), "rb")  # noqa: SIM115 - the caller's
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

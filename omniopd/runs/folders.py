@@ -1,4 +1,4 @@
-"""Where a run stands: what its files are called, which folder a new one gets, whether an old one can be gone on with."""
+"""The folder of a run: the names of its files, the folder of a new run, and whether an old one can be resumed."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def launched_folder() -> Path | None:
 
 
 def require_usable(path: Path) -> None:
-    """Make the folders of a run that is gone on with, and raise RunError for what could not be written or read later:
-    hours of training are not to end in it."""
+    """Make the folders of a run that is resumed, and raise RunError for what could not be written or read later: better
+    now than after hours of training."""
     for part in (ROLLOUTS, CHECKPOINTS):
         _require_writable(make_folder(path / part))
     for part in (CONTROLS, BEST, SET_ASIDE):

@@ -1,7 +1,7 @@
 """Reading a run that is still being written, from any process: what is new since the last look.
 
 Never waits, never writes, and takes only whole lines. A run that was resumed has set records aside: its files are then
-shorter or other ones, and the follower reads them again from their beginning and says so. Knows nothing of views.
+shorter or other ones, and the follower reads them again from their beginning and reports it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Update:
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody writes the run any more."""
+        """Whether no process writes the run any more."""
         return self.state not in (*GOING_ON, "")
 
 

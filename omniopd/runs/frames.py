@@ -1,8 +1,8 @@
-"""Records as pandas tables: the tokens of a rollout, its audits, the steps of a run. Reads; draws nothing."""
+"""Records as pandas tables: the tokens of a rollout, its audits, the steps of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omniopd.records import AuditRecord, RolloutRecord, StepRecord
@@ -39,15 +39,30 @@ def token_frame(rollout: RolloutRecord) -> pandas.DataFrame:
     ).astype({"piece": "str", "entropy": "float64", "logprob": "float64", "anchor_kl": "float64", "anchored": "bool"})
 
 
-AUDIT_COLUMNS = {
-    "rollout": "Int64", "prompt": "string", "entropy": "float64", "chunk": "str", "texts": "int64",
-    "different": "int64", "soft_count": "float64", "prior": "float64", "posterior_mean": "float64",
-    "served_model": "str", "tokens": "int64", "cost_usd": "float64",
-}  # fmt: skip
-STEP_COLUMNS = {
-    "loss": "float64", "chunk_loss": "float64", "anchor_loss": "float64", "input_tokens": "int64",
-    "output_tokens": "int64", "cost_usd": "float64", "failures": "int64",
-}  # fmt: skip
+# Name, type, and where the value comes from; a new column is a line here.
+AUDIT_COLUMNS: dict[str, tuple[str, Callable[[RolloutRecord | None, AuditRecord], Any]]] = {
+    "rollout": ("Int64", lambda of, a: None if of is None else of.row),
+    "prompt": ("string", lambda of, a: None if of is None else of.prompt_id),
+    "entropy": ("float64", lambda of, a: a.entropy),
+    "chunk": ("str", lambda of, a: a.chunk),
+    "texts": ("int64", lambda of, a: len(a.texts)),
+    "different": ("int64", lambda of, a: len(set(a.texts))),
+    "soft_count": ("float64", lambda of, a: a.soft_count),
+    "prior": ("float64", lambda of, a: a.prior),
+    "posterior_mean": ("float64", lambda of, a: a.posterior_mean),
+    "served_model": ("str", lambda of, a: a.served_model),
+    "tokens": ("int64", lambda of, a: a.input_tokens + a.output_tokens),
+    "cost_usd": ("float64", lambda of, a: a.cost_usd),
+}
+STEP_COLUMNS: dict[str, tuple[str, Callable[[StepRecord], Any]]] = {
+    "loss": ("float64", lambda step: step.loss),
+    "chunk_loss": ("float64", lambda step: step.chunk_loss),
+    "anchor_loss": ("float64", lambda step: step.anchor_loss),
+    "input_tokens": ("int64", lambda step: step.input_tokens),
+    "output_tokens": ("int64", lambda step: step.output_tokens),
+    "cost_usd": ("float64", lambda step: step.cost_usd),
+    "failures": ("int64", lambda step: sum(step.failures.values())),
+}
 
 
 def audit_frame(audits: RolloutRecord | Sequence[AuditRecord] | Sequence[RolloutRecord]) -> pandas.DataFrame:
@@ -63,28 +78,8 @@ def audit_frame(audits: RolloutRecord | Sequence[AuditRecord] | Sequence[Rollout
     given: tuple[RolloutRecord | AuditRecord, ...] = (audits,) if isinstance(audits, RolloutRecord) else tuple(audits)
     pairs: list[tuple[RolloutRecord | None, AuditRecord]] = []
     for one in given:
-        if isinstance(one, RolloutRecord):
-            pairs += [(one, a) for a in one.audits]
-        else:
-            pairs.append((None, one))
-    rows = [
-        {
-            "rollout": None if of is None else of.row,
-            "prompt": None if of is None else of.prompt_id,
-            "entropy": a.entropy,
-            "chunk": a.chunk,
-            "texts": len(a.texts),
-            "different": len(set(a.texts)),
-            "soft_count": a.soft_count,
-            "prior": a.prior,
-            "posterior_mean": a.posterior_mean,
-            "served_model": a.served_model,
-            "tokens": a.input_tokens + a.output_tokens,
-            "cost_usd": a.cost_usd,
-        }
-        for of, a in pairs
-    ]
-    frame = _typed(rows, AUDIT_COLUMNS)
+        pairs += [(one, a) for a in one.audits] if isinstance(one, RolloutRecord) else [(None, one)]
+    frame = _typed([{name: of(*pair) for name, (_, of) in AUDIT_COLUMNS.items()} for pair in pairs], AUDIT_COLUMNS)
     forks = pandas.Index([a.start for _, a in pairs], name="fork", dtype="int64")
     if len(given) > 1 and not forks.is_unique or any(isinstance(one, RolloutRecord) for one in given[1:]):
         frame.insert(0, "fork", forks)
@@ -100,26 +95,19 @@ def step_frame(steps: Sequence[StepRecord]) -> pandas.DataFrame:
     import pandas
 
     rows = [
-        {
-            "loss": s.loss,
-            "chunk_loss": s.chunk_loss,
-            "anchor_loss": s.anchor_loss,
-            "input_tokens": s.input_tokens,
-            "output_tokens": s.output_tokens,
-            "cost_usd": s.cost_usd,
-            "failures": sum(s.failures.values()),
-            **s.metrics,
-            **{f"seconds/{phase}": value for phase, value in s.seconds.items()},
-        }
-        for s in steps
+        {name: of(step) for name, (_, of) in STEP_COLUMNS.items()}
+        | dict(step.metrics)
+        | {f"seconds/{phase}": value for phase, value in step.seconds.items()}
+        for step in steps
     ]
     frame = _typed(rows, STEP_COLUMNS)
-    frame.index = pandas.Index([s.step for s in steps], name="step", dtype="int64")
+    frame.index = pandas.Index([step.step for step in steps], name="step", dtype="int64")
     return frame
 
 
-def _typed(rows: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> pandas.DataFrame:
+def _typed(rows: Sequence[dict[str, Any]], columns: Mapping[str, tuple[str, Any]]) -> pandas.DataFrame:
     """Rows as a table whose first columns are `columns`, of these types, without rows too."""
     import pandas
 
-    return pandas.DataFrame(rows, columns=list(columns) if not rows else None).astype(dict(columns))
+    types = {name: kind for name, (kind, _) in columns.items()}
+    return pandas.DataFrame(rows, columns=list(columns) if not rows else None).astype(types)

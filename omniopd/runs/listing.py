@@ -1,4 +1,4 @@
-"""All runs in a folder, at any depth, as one table, a row a run. Reads; knows not how runs are started or drawn."""
+"""All runs in a folder, at any depth, as one table with a row each. Reads only."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def row(path: Path) -> dict[str, Any]:
     except RunError as error:
         return empty | {"message": str(error)}
     except Exception as error:
-        # Files of another program, of a version to come, or of somebody who means harm: one run hides no other.
+        # Files of another program, of a later version, or of an attacker: one run must not hide the others.
         return empty | {"message": f"{path} holds no run that can be read: {type(error).__name__}: {error}"}
 
 

@@ -1,7 +1,7 @@
 """What a run is, gathered once at its start: recipe, seed, versions, commit, hardware, command.
 
 Knows no host name, no environment variable and no path but those the user wrote. Keys never belong in a command or a
-recipe; where one looks like a key all the same, it is struck out here.
+recipe; one that looks like a key is removed here all the same.
 """
 
 from __future__ import annotations

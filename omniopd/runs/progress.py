@@ -1,7 +1,7 @@
-"""One line that says how far a run or an evaluation is. Fed with records, by whoever has them.
+"""One line that shows how far a run or an evaluation is, fed with records by the caller.
 
 In a terminal a tqdm bar; in a notebook one line of text that is rewritten in place, so that an executed notebook keeps
-only its last state. Knows records; never reads a file.
+only its last state.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Progress:
         self._refresh()
 
     def close(self, last: str) -> None:
-        """The last words: "finished", "interrupted"."""
+        """The last state: "finished", "interrupted"."""
         self._doing = last
         self._durations = []
         self._refresh()
@@ -145,10 +145,11 @@ class NotebookSink:
     """One display in the cell's output, rewritten in place."""
 
     def __init__(self, steps: int, unit: str = "steps") -> None:
-        from IPython.display import display
+        from IPython import display
 
+        show: Any = display.display
         self._steps, self._unit = steps, unit
-        self._handle: Any = display({"text/plain": "starting"}, raw=True, display_id=True)
+        self._handle: Any = show({"text/plain": "starting"}, raw=True, display_id=True)
 
     def update(self, done: int, doing: str, facts: str) -> None:
         line = one_line(f"{doing}: {done} of {self._steps} {self._unit}" + (f" · {facts}" if facts else ""))

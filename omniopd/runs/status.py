@@ -1,7 +1,7 @@
-"""How far a run has come, in one small file that is replaced as a whole; and whether somebody has the run in hand.
+"""How far a run has come, in one small file that is replaced as a whole; and whether a process still writes the run.
 
 The file is a convenience: where it is missing or damaged a status is made from the run's records (`store.Run.status`).
-Whether a run goes on its lock says (`claims.py`), not a clock.
+Whether a run is in progress its lock decides (`claims.py`), not a clock.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from omniopd.runs.manifest import now
 from omniopd.io.texts import encoded
 
 STATES = ("queued", "running", "finished", "failed", "interrupted", "stopped")
-GOING_ON = ("queued", "running")  # a process has the run in hand
-LOST = "lost"  # never written: what `state_of` calls a run that says that it goes on and that nobody has in hand
+GOING_ON = ("queued", "running")  # a process owns the run
+LOST = "lost"  # never written: what `state_of` calls a run whose status says "running" and that no process owns
 _BLOCK = 4096  # bytes that a small file takes on a disk anyway
 _SLACK_S = 2.0  # two readings of one process's start may differ by a clock's correction
 _SINCE_1970 = 1e9  # a start above this many seconds was written by the clock; below, since the machine was started
@@ -87,7 +87,7 @@ def read_status(path: Path) -> Status:
 
 
 def state_of(status: Status, folder: Path) -> str:
-    """The state, or "lost" where a run says that it goes on and nobody has it in hand (killed, or a power cut)."""
+    """The state, or "lost" where the status says "running" and no process owns the run (killed, or a power cut)."""
     if status.state not in GOING_ON:
         return status.state
     claimed = is_claimed(folder)
@@ -124,7 +124,7 @@ def start_of(pid: int) -> float:
     except (OSError, IndexError, ValueError):
         pass
     try:
-        return psutil.Process(pid).create_time()
+        return float(psutil.Process(pid).create_time())
     except (psutil.NoSuchProcess, ValueError, OverflowError):
         return 0.0
 

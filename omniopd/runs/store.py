@@ -6,9 +6,9 @@
     checkpoints/    student/      the trainer's; a plain model folder at the end
     set_aside/<time>/             what a resumed run had written past its checkpoint; a torn line
 
-Notebooks and logs of a run may stand beside them. Knows nothing of training and of views: one writes here, the others
-read (`following.py` while it is written). A line is on the disk when `append` returns. One writer at a time: the process
-that has claimed the run. Folders are named in `folders.py`, lines are read in `lines.py`.
+Notebooks and logs of a run may stand beside them. Training writes here, views read (`following.py` while it is written).
+A line is on the disk when `append` returns. One writer at a time: the process that has claimed the run. Folders are
+named in `folders.py`, lines are read in `lines.py`.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """`status.state`, or "lost" where nobody has the run in hand although it says that it goes on."""
+        """`status.state`, or "lost" where the status says "running" and no process owns the run."""
         return state_of(self.status, self.path)
 
     def steps(self) -> list[StepRecord]:
@@ -247,7 +247,7 @@ class Run:
 
     def set_status(self, **changes: Any) -> Status:
         """Change `state`, `step`, `steps` or `message`. "running" makes this process the run's own until it says another
-        state or ends. Raises RunError, also where another process has the run in hand."""
+        state or ends. Raises RunError, also where another process owns the run."""
         if changes.get("state") in GOING_ON:
             claim(self.path)
         status = changed(self.status, **changes)
@@ -291,8 +291,7 @@ class Run:
         return self.path / ROLLOUTS / f"step_{step:06d}.jsonl"
 
     def _status_of_records(self, message: str) -> Status:
-        """What records tell of a run whose status is missing or damaged; nobody has the run in hand, as far as they
-        know."""
+        """The status that records give where its file is missing or damaged; no process owns the run in it."""
         step = max((record.step for record in whole_records(self.path / STEPS, StepRecord)), default=0)
         training = self.manifest.recipe.get("training")
         steps = training.get("steps") if isinstance(training, Mapping) else 0

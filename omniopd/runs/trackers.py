@@ -34,6 +34,7 @@ from omniopd.errors import ConfigError
 from omniopd.evaluation.pass_at_k import mean_pass_at_k
 from omniopd.evaluation.tables import mean_tokens
 from omniopd.records import EvalRecord, StepRecord
+from omniopd.runs.frames import STEP_COLUMNS
 from omniopd.runs.store import Run
 
 PROJECT = "omniopd"
@@ -101,17 +102,9 @@ def tracking(run: Run) -> Iterator[Tracker | None]:
 
 def step_numbers(record: StepRecord) -> dict[str, float]:
     """A step's numbers by their names in a tracker."""
-    numbers = {
-        **record.metrics,
-        "loss": record.loss,
-        "chunk_loss": record.chunk_loss,
-        "anchor_loss": record.anchor_loss,
-        "input_tokens": record.input_tokens,
-        "output_tokens": record.output_tokens,
-        "cost_usd": record.cost_usd,
-        "failures": sum(record.failures.values()),
-        **{f"seconds/{phase}": seconds for phase, seconds in record.seconds.items()},
-    }
+    numbers = {**record.metrics, **{name: getattr(record, name) for name in STEP_COLUMNS}}
+    numbers |= {"failures": sum(record.failures.values())}
+    numbers |= {f"seconds/{phase}": seconds for phase, seconds in record.seconds.items()}
     return {f"train/{_plain(name)}": float(value) for name, value in numbers.items()}
 
 

@@ -110,8 +110,8 @@ class LocalExecutor:
             self.ended[run.planned.place] = RunOutcome(run.planned, path, state, message)
             if state == "finished":
                 self.durations.append(seconds)
-            told = f"{run.planned}: {state} after {duration(seconds)}{': ' * bool(message)}{message}"
-            self.log(f"{told} ({len(self.ended)} of {len(self.plan)} done{self._left()})")
+            line = f"{run.planned}: {state} after {duration(seconds)}{': ' * bool(message)}{message}"
+            self.log(f"{line} ({len(self.ended)} of {len(self.plan)} done{self._left()})")
 
     def _count(self) -> str:
         return f"({len(self.ended) + len(self.running)} of {len(self.plan)})"

@@ -48,22 +48,22 @@ def tried(study: Study, plan: Sequence[StudyRun], folder: Path) -> list[TrialRes
     for planned in plan:
         groups.setdefault((planned.arm, planned.trial), []).append(planned)
     means = {key: _mean([_accuracies(one, folder) for one in group]) for key, group in groups.items()}
-    found = []
+    results = []
     for (arm, trial), accuracies in means.items():
         scores = {t: trial_score(m) for (a, t), m in means.items() if a == arm}
         known = {t: score for t, score in scores.items() if score is not None}
         wins = len(known) == len(scores) and trial == max(known, key=lambda t: known[t])
-        found.append(TrialResult(arm, trial, accuracies, wins, trial == study.tuned(arm)))
-    return found
+        results.append(TrialResult(arm, trial, accuracies, wins, trial == study.tuned(arm)))
+    return results
 
 
-def trial_table(found: Sequence[TrialResult]) -> pandas.DataFrame:
+def trial_table(results: Sequence[TrialResult]) -> pandas.DataFrame:
     """One row a trial: accuracy in percent at each budget, their mean, who wins, and which one the study names."""
     import pandas
 
-    budgets = sorted({step for one in found for step in one.accuracies})
+    budgets = sorted({step for one in results for step in one.accuracies})
     rows = []
-    for one in found:
+    for one in results:
         row = {"arm": one.arm, "tried": one.trial}
         row |= {f"{step} steps": _percent(one.accuracies.get(step)) for step in budgets}
         row |= {"mean": _percent(one.score), "best": "best" * one.wins, "in the study": "tuned" * one.is_tuned}
@@ -71,22 +71,22 @@ def trial_table(found: Sequence[TrialResult]) -> pandas.DataFrame:
     return pandas.DataFrame(rows).set_index("arm")
 
 
-def trial_verdicts(found: Sequence[TrialResult]) -> list[str]:
+def trial_verdicts(results: Sequence[TrialResult]) -> list[str]:
     """A sentence per arm: which trial is best, and whether the study's `tuned` is that one."""
-    said = []
-    for arm in dict.fromkeys(one.arm for one in found):
-        own = [one for one in found if one.arm == arm]
+    verdicts = []
+    for arm in dict.fromkeys(one.arm for one in results):
+        own = [one for one in results if one.arm == arm]
         best = next((one for one in own if one.wins), None)
         tuned = next((one.trial for one in own if one.is_tuned), None)
         if best is None:
             missing = sum(not one.accuracies for one in own)
-            said.append(f"{arm}: undecided, because {missing} of {len(own)} trials have not finished")
+            verdicts.append(f"{arm}: undecided, because {missing} of {len(own)} trials have not finished")
         elif best.is_tuned:
-            said.append(f"{arm}: {best.trial} is best, and the study's tuned says so")
+            verdicts.append(f"{arm}: {best.trial} is best, and the study's tuned says so")
         else:
             stands = f"says {tuned}" if tuned else "is none of the trials"
-            said.append(f"{arm}: {best.trial} is best, and the study's tuned {stands}: change it")
-    return said
+            verdicts.append(f"{arm}: {best.trial} is best, and the study's tuned {stands}: change it")
+    return verdicts
 
 
 def _accuracies(planned: StudyRun, folder: Path) -> dict[int, float]:

@@ -1,7 +1,7 @@
 """Programming problems: prompts from a data set, answers graded by running them in the sandbox.
 
 Off unless switched on twice, because an answer is a program that nobody has read (`tasks/sandbox`). Programs are judged
-by what they answer or print; what they are compared with never enters their process. Knows nothing of models.
+by what they answer or print; what they are compared with never enters their process.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Code:
     def readable(self, prompt: Prompt, response: str) -> bool:
         """Whether a program is in the response: a fenced block that was closed, or, without fences, code."""
         answer = _after_thinking(response)
-        return bool(_blocks(answer)) or (not _blocks(answer, cut_off=True) and bool(_CODE.search(answer)))
+        return bool(_blocks(answer)) or (not _blocks(answer, truncated=True) and bool(_CODE.search(answer)))
 
     def _problem(self, prompt: Prompt) -> Problem:
         name, _, number = prompt.id.rpartition("/")
@@ -113,7 +113,7 @@ def extract_code(response: str, entry_point: str = "") -> str:
     What stands before ``</think>`` is not part of the answer. A block that was never closed ends with the response.
     """
     answer = _after_thinking(response)
-    blocks = _blocks(answer, cut_off=True)
+    blocks = _blocks(answer, truncated=True)
     if not blocks:
         return answer
     defining = [block for block in blocks if _defines(block, entry_point)]
@@ -155,8 +155,8 @@ def _defines(code: str, entry_point: str) -> bool:
     return bool(entry_point) and any(line[-2:] == ["def", entry_point] for line in words)
 
 
-def _blocks(text: str, cut_off: bool = False) -> list[str]:
-    """What stands between fences (three or more ` or ~), in order; `cut_off`: also in one that was never closed."""
+def _blocks(text: str, truncated: bool = False) -> list[str]:
+    """What stands between fences (three or more ` or ~), in order; `truncated`: also in one that was never closed."""
     blocks: list[str] = []
     fence, held = "", list[str]()
     for line in text.splitlines():
@@ -168,6 +168,6 @@ def _blocks(text: str, cut_off: bool = False) -> list[str]:
             fence = ""
         elif fence:
             held.append(line)
-    if fence and cut_off:
+    if fence and truncated:
         blocks.append("\n".join(held))
     return blocks

@@ -8,7 +8,7 @@ On the hub openai/openai_humaneval, codeparrot/apps, BAAI/TACO, deepmind/code_co
 there, which `datasets` no longer runs: take a folder with their rows. Tests of CodeContests come as two lists or, from
 its parquet files without the card, as a list of pairs.
 
-Which one a row has, its columns say. Knows no programs and no sandbox; raises DataError with the row's place.
+The columns of a row decide which one it has. Faults are a DataError with the row's place.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Exact numbers are equal when they are the same; where one is written with a decimal point, when both agree to 6 decimals
 (or, where both are smaller than 1, to 6 digits). Sets, tuples, intervals and matrices are equal part by part; the rest
-is math-verify's comparison, which has to say yes both ways round. Knows sympy values; texts are `grading.py`'s.
+is math-verify's comparison, which has to agree both ways round. Texts are `grading.py`'s.
 """
 
 from __future__ import annotations

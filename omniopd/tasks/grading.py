@@ -10,7 +10,7 @@ Responses are untrusted. Texts are read by math-verify's LaTeX grammar alone, ne
 evaluates Python. `_is_modest` refuses what would take long: towers of powers, huge factorials, sums and integrals.
 That bounds the work whatever the machine does: a short timeout would grade right answers as wrong when it is busy.
 math-verify's own timeout works by SIGALRM, which Python has in the main thread only; there it is a last net, and
-the same call works in any thread. Knows nothing of tasks and models.
+the same call works in any thread.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def final_answer(response: str) -> str:
         return last.strip()  # else a step of a calculation that letters count: "B. 4 x 5 = 20 hours"
     numbers = _FORMULA_OR_NUMBER.findall(text)
     if numbers:
-        return numbers[-1].strip()
+        return str(numbers[-1]).strip()
     word = _ONE_WORD.fullmatch(text[:LONGEST_ANSWER].strip()) if len(text) <= LONGEST_ANSWER else None
     return word[1] if word else ""
 

@@ -1,7 +1,7 @@
 """GSM8K (Cobbe et al., 2021): grade-school word problems whose worked answers end in ``#### 18``.
 
 By default the data set of that name on the Hugging Face hub; or a local copy in the same form, JSON lines with the
-columns `question` and `answer`. Knows nothing of models; grading is `grading.grade`.
+columns `question` and `answer`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from pathlib import Path
 
 from omniopd.config import TaskConfig
 from omniopd.errors import DataError
+from omniopd.tasks.final_answer import GradesFinalAnswer
 from omniopd.tasks.grading import final_answer
-from omniopd.tasks.jsonl import draw, grade_prompt
+from omniopd.tasks.jsonl import draw
 from omniopd.tasks.rows import rows_as_prompts
 from omniopd.tasks.sources import rows_of
 from omniopd.types import Prompt
@@ -22,7 +23,7 @@ INSTRUCTION = "Think step by step, and write the final number alone after #### o
 
 
 @dataclass(frozen=True, slots=True)
-class Gsm8k:
+class Gsm8k(GradesFinalAnswer):
     """GSM8K's splits "train" and "test"; `prompt.answer` is the final number alone.
 
     `path_or_id` is a data set's id on the hub, a folder with ``train.jsonl`` and ``test.jsonl``, or one such file,
@@ -39,13 +40,6 @@ class Gsm8k:
         rows, place = rows_of(self.path_or_id, split, self.config)
         worked = rows_as_prompts(rows, "question", "answer", f"{self.name}/{split}", place, self.instruction)
         return draw([_with_final_answer(prompt, place) for prompt in worked], count, seed, place)
-
-    def grade(self, prompt: Prompt, response: str) -> bool:
-        return grade_prompt(prompt, response)
-
-    def readable(self, prompt: Prompt, response: str) -> bool:
-        """Whether the grader finds an answer in the response, right or wrong."""
-        return bool(final_answer(response))
 
 
 def build(settings: TaskConfig) -> Gsm8k:

@@ -3,8 +3,7 @@
     {"prompt": "What is 12 * 12?", "answer": "144"}
 
 A prompt is a string, which becomes one user message, or a list of chat messages. Answers are graded by `grading.grade`;
-rows without one serve where nothing is graded.
-Knows nothing of models; what it reads is data only, and whatever is wrong with it is one `DataError`.
+rows without one serve where nothing is graded. Whatever is wrong with a file is one `DataError`.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from typing import Any, ClassVar
 
 from omniopd.config import TaskConfig
 from omniopd.errors import ConfigError, DataError
-from omniopd.tasks.grading import final_answer, grade
+from omniopd.tasks.final_answer import GradesFinalAnswer
 from omniopd.tasks.rows import nearest, rows_as_prompts
 from omniopd.types import Prompt
 
 
 @dataclass(frozen=True, slots=True)
-class Jsonl:
+class Jsonl(GradesFinalAnswer):
     """Problems from a file, or from a folder with one ``<split>.jsonl`` for each split.
 
     A single file is divided: the share `held_out` of its questions is the split "test", the others are "train". A hash
@@ -48,13 +47,6 @@ class Jsonl:
             file = split_file(path, split)
             return draw(self._read(file), count, seed, f"split {split!r} of {file}")
         return draw(self._divided(split), count, seed, f"split {split!r} of {path}")
-
-    def grade(self, prompt: Prompt, response: str) -> bool:
-        return grade_prompt(prompt, response)
-
-    def readable(self, prompt: Prompt, response: str) -> bool:
-        """Whether the grader finds an answer in the response, right or wrong."""
-        return bool(final_answer(response))
 
     def _read(self, file: Path) -> list[Prompt]:
         columns = self.prompt_column, self.answer_column
@@ -130,13 +122,6 @@ def split_file(folder: Path, split: str) -> Path:
         splits = sorted(path.stem for path in folder.glob("*.jsonl"))
         raise DataError(f"{folder} has no {split}.jsonl: {nearest(split, splits)}")
     return file
-
-
-def grade_prompt(prompt: Prompt, response: str) -> bool:
-    """Grades against the prompt's own answer; raises DataError if it has none."""
-    if prompt.answer is None:
-        raise DataError(f"prompt {prompt.id!r} has no answer to grade with: take prompts from the task itself")
-    return grade(response, prompt.answer)
 
 
 def _digest(prompt: Prompt) -> str:

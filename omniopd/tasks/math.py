@@ -11,7 +11,7 @@ r"""Competition mathematics: MATH-500, AIME 2024 and 2025, AMC 2023, OlympiadBen
 their own; all count, in any order. `unit` stands beside the answer, which a response may give with it or without.
 
 They are for measuring: a student that is trained on them is not measured by them. Graded by math-verify
-(`grading.grade`). Knows nothing of models.
+(`grading.grade`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any
 
 from omniopd.config import TaskConfig
 from omniopd.errors import DataError
-from omniopd.tasks.grading import final_answer
-from omniopd.tasks.jsonl import draw, grade_prompt
+from omniopd.tasks.final_answer import GradesFinalAnswer
+from omniopd.tasks.jsonl import draw
 from omniopd.tasks.rows import rows_as_prompts
 from omniopd.tasks.sources import Rows, rows_of
 from omniopd.types import Prompt
@@ -55,7 +55,7 @@ QUESTIONS, ANSWERS = ("problem", "question", "Problem"), ("final_answer", "answe
 
 
 @dataclass(frozen=True, slots=True)
-class Mathematics:
+class Mathematics(GradesFinalAnswer):
     """Problems with a final answer. `source` is a name of `SOURCES`, a local copy (JSON lines, parquet, a folder; see
     `sources.py`), or another data set's id, of which `config` is the part; its question stands in "problem" or
     "question", its answer in "answer" or "final_answer" (a text, a number, or a list of them). Raises DataError on
@@ -73,13 +73,6 @@ class Mathematics:
         plain = [{**row, answer: _joined(row[answer])} if answer in row else row for row in rows]
         label = f"{Path(self.source).stem if str(self.source) not in SOURCES else self.source}/{split}"
         return draw(rows_as_prompts(plain, question, answer, label, place, self.instruction), count, seed, place)
-
-    def grade(self, prompt: Prompt, response: str) -> bool:
-        return grade_prompt(prompt, response)
-
-    def readable(self, prompt: Prompt, response: str) -> bool:
-        """Whether the grader finds an answer in the response, right or wrong."""
-        return bool(final_answer(response))
 
     def _rows(self, split: str) -> tuple[Rows, str, str, str]:
         known = SOURCES.get(str(self.source))

@@ -1,4 +1,4 @@
-"""Rows of a file or a data set as prompts, and what they lack. Knows columns, no files; a fault is one DataError."""
+"""Rows of a file or a data set as prompts, and what they lack. A fault is one DataError."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def rows_as_prompts(
 
 
 def require_row(row: Any, here: str) -> None:
-    """DataError for a row that is none."""
+    """DataError for a row that is not an object."""
     if not isinstance(row, Mapping):
         raise DataError(f'{here} is a {type(row).__name__}, not an object: write it as {{"prompt": …, "answer": …}}')
 

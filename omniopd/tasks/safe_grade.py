@@ -1,7 +1,4 @@
-"""A grade, whatever the grader does: one that throws has found the answer wrong, and its reason is kept.
-
-For evaluation and for a reward alike. Knows tasks by `grade` alone.
-"""
+"""Grading that survives a grader's error: the answer counts as wrong, and the reason is kept."""
 
 from __future__ import annotations
 

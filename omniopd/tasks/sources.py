@@ -1,7 +1,7 @@
 """Where a task's rows come from: a data set's id on the hub, a folder, or one file of JSON lines or parquet.
 
 A folder holds ``<split>.jsonl``, or is a copy of a data set as the hub has it (parquet, arrow or JSON files, with or
-without a card), which `datasets` reads. Knows no columns; whatever cannot be had is one DataError.
+without a card), which `datasets` reads. Whatever cannot be loaded is one DataError.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Difficulty is the number of steps. Every total has two digits, and about half of
 that is what the embedded student has not learnt. A right line has many wordings, one of them common: a right chunk need
 not be the teacher's most frequent one, and an uncertain digit still outweighs an uncertain word.
 
-Knows nothing of models and tokens. A story is a function of (split, steps, seed, index) alone, and its id says all
+A story is a function of (split, steps, seed, index) alone, and its id says all
 four, so that a worked answer can be had for any prompt. The split is decided by a hash of the story's numbers: whatever
 its names and words, a problem belongs to one split only.
 """

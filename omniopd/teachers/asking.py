@@ -1,4 +1,4 @@
-"""Asking any teacher: one answer per request, of the right shape, each told of once; or an error that names it.
+"""Asking any teacher: one answer per request, of the right shape, reported once; or an error that names the teacher.
 
 Where a teacher shows its calls, an observer sees each of them; elsewhere a whole request counts as one call, and is
 asked when the observer admits it. Knows no provider, no cache and no budget.
@@ -30,18 +30,17 @@ _POLL_S = 0.1
 def ask(
     teacher: Teacher,
     requests: Sequence[ContinuationRequest],
-    on_result: OnResult | None = None,
+    on_answer: OnResult | None = None,
     observer: CallObserver | None = None,
 ) -> list[Continuations]:
     """Any teacher's answers, in the order of the requests. Raises TeacherError where they are not what a teacher
     promises; what was answered until then has been shown to `observer`, since it is paid for."""
+    received = _Received(teacher, requests, on_answer)
     if isinstance(teacher, ObservableTeacher):
-        heard = _Heard(teacher, requests, on_result)
-        return heard.checked(teacher.fetch(requests, heard.told, observer))
+        return received.checked(teacher.fetch(requests, received.on_answer, observer))
     if observer is None:
-        heard = _Heard(teacher, requests, on_result)
-        return heard.checked(teacher.continue_from(requests, heard.told))
-    return _in_rounds(teacher, requests, on_result, observer)
+        return received.checked(teacher.continue_from(requests, received.on_answer))
+    return _in_rounds(teacher, requests, on_answer, observer)
 
 
 def checked(
@@ -55,12 +54,10 @@ def checked(
             f"{_name(teacher)} returned {len(answers)} answers to {len(requests)} requests: it must return one for "
             "each, in their order, with a `problem` where it has no texts"
         )
-    return [checked_answer(teacher, index, requests[index], answer) for index, answer in enumerate(answers)]
+    return [_checked_answer(teacher, index, requests[index], answer) for index, answer in enumerate(answers)]
 
 
-def checked_answer(teacher: Teacher, index: int, request: ContinuationRequest, answer: object) -> Continuations:
-    """One answer, if it has the right shape."""
-    wrong = None
+def _checked_answer(teacher: Teacher, index: int, request: ContinuationRequest, answer: object) -> Continuations:
     if not isinstance(answer, Continuations):
         wrong = f"with {'nothing' if answer is None else f'a {type(answer).__name__}'}, not with Continuations"
     elif not isinstance(answer.texts, tuple) or not all(isinstance(text, str) for text in answer.texts):
@@ -69,37 +66,38 @@ def checked_answer(teacher: Teacher, index: int, request: ContinuationRequest, a
         wrong = f"with {len(answer.texts)} texts where {request.samples} were asked for"
     elif len(answer.stopped) not in (0, len(answer.texts)):
         wrong = f"with {len(answer.texts)} texts of which {len(answer.stopped)} say whether they stopped"
-    if wrong is not None:
-        raise TeacherError(f"{_name(teacher)} answered request {index} {wrong}: see omniopd.types.Teacher")
-    assert isinstance(answer, Continuations)
-    return answer
+    else:
+        return answer
+    raise TeacherError(f"{_name(teacher)} answered request {index} {wrong}: see omniopd.types.Teacher")
 
 
-class _Heard:
-    """What a teacher told of while it was asked: each answer once, in its place."""
+class _Received:
+    """The answers that a teacher has reported so far: each once, in its place."""
 
-    def __init__(self, teacher: Teacher, requests: Sequence[ContinuationRequest], on_result: OnResult | None) -> None:
-        self.teacher, self.requests, self.on_result = teacher, requests, on_result
+    def __init__(
+        self, teacher: Teacher, requests: Sequence[ContinuationRequest], on_answer: OnResult | None
+    ) -> None:
+        self.teacher, self.requests, self.pass_on = teacher, requests, on_answer
         self.answers: list[Continuations | None] = [None] * len(requests)
 
-    def told(self, index: int, answer: Continuations) -> None:
+    def on_answer(self, index: int, answer: Continuations) -> None:
         if not isinstance(index, int) or not 0 <= index < len(self.requests) or self.answers[index] is not None:
             raise TeacherError(
                 f"{_name(self.teacher)} told on_result of request {index!r}, which is none of its {len(self.requests)} "
                 "or was told before: it must call on_result(index, answer) once for each"
             )
-        self.answers[index] = checked_answer(self.teacher, index, self.requests[index], answer)
-        if self.on_result is not None:
-            self.on_result(index, answer)
+        self.answers[index] = _checked_answer(self.teacher, index, self.requests[index], answer)
+        if self.pass_on is not None:
+            self.pass_on(index, answer)
 
     def checked(self, answers: Sequence[Continuations]) -> list[Continuations]:
-        """What was returned, if it is what was told; one that was not told is told now."""
+        """What was returned, if it is what was reported; an answer that was not reported is passed on now."""
         returned = checked(self.teacher, self.requests, answers)
         for index, answer in enumerate(returned):
-            told = self.answers[index]
-            if told is None:
-                self.told(index, answer)
-            elif (told.texts, told.problem) != (answer.texts, answer.problem):
+            reported = self.answers[index]
+            if reported is None:
+                self.on_answer(index, answer)
+            elif (reported.texts, reported.problem) != (answer.texts, answer.problem):
                 raise TeacherError(
                     f"{_name(self.teacher)} returned another answer to request {index} than it told on_result: answers "
                     "must stand in the order of the requests"
@@ -108,9 +106,9 @@ class _Heard:
 
 
 def _in_rounds(
-    teacher: Teacher, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver
+    teacher: Teacher, requests: Sequence[ContinuationRequest], on_answer: OnResult | None, observer: CallObserver
 ) -> list[Continuations]:
-    """What the observer lets be asked at once is one round; what has to wait is asked in the next."""
+    """What the observer admits at once is one round; what has to wait is asked in the next."""
     model = _model(teacher)
     calls = [
         Call(index, model, most_usd=teacher.most_usd(request) if isinstance(teacher, NamesPrices) else None)
@@ -120,34 +118,27 @@ def _in_rounds(
 
     def settle(index: int, answer: Continuations) -> None:
         answers[index] = answer
-        if on_result is not None:
-            on_result(index, answer)
+        if on_answer is not None:
+            on_answer(index, answer)
 
     waiting = list(range(len(requests)))
     while waiting:
-        leaves = _leaves(observer, [calls[index] for index in waiting])
-        now = [index for index, leave in zip(waiting, leaves, strict=True) if leave is Admission.ALLOW]
-        for index, leave in zip(waiting, leaves, strict=True):
-            if leave is Admission.DENY:
-                settle(index, Continuations((), problem=BUDGET, served_model=model))
-        waiting = [index for index, leave in zip(waiting, leaves, strict=True) if leave is Admission.WAIT]
-        if now:
+        by_admission: dict[Admission, list[int]] = {admission: [] for admission in Admission}
+        try:
+            for index in waiting:
+                by_admission[observer.before(calls[index])].append(index)
+        except BaseException:
+            for index in by_admission[Admission.ALLOW]:
+                observer.after(calls[index], Outcome())
+            raise
+        for index in by_admission[Admission.DENY]:
+            settle(index, Continuations((), problem=BUDGET, served_model=model))
+        waiting = by_admission[Admission.WAIT]
+        if now := by_admission[Admission.ALLOW]:
             _round(teacher, [requests[index] for index in now], [calls[index] for index in now], settle, observer)
         elif waiting:
             time.sleep(_POLL_S)  # another batch holds the money
     return checked(teacher, requests, answers)
-
-
-def _leaves(observer: CallObserver, calls: Sequence[Call]) -> list[Admission]:
-    leaves: list[Admission] = []
-    try:
-        leaves.extend(map(observer.before, calls))
-    except BaseException:
-        for call, leave in zip(calls, leaves, strict=False):
-            if leave is Admission.ALLOW:
-                observer.after(call, Outcome())
-        raise
-    return leaves
 
 
 def _round(
@@ -157,7 +148,7 @@ def _round(
     settle: OnResult,
     observer: CallObserver,
 ) -> None:
-    def over(place: int, answer: Continuations) -> None:
+    def on_answer(place: int, answer: Continuations) -> None:
         written = observer.after(calls[place], whole(requests[place], answer))
         if written is not None:
             written.result()
@@ -169,19 +160,19 @@ def _round(
                 f"{dollars(paid - most)} more: no budget can be held with a price that is too low"
             )
 
-    heard = _Heard(teacher, requests, over)
-    returned = teacher.continue_from(requests, heard.told)
-    untold = heard.answers.count(None)
-    heard.checked(returned)
-    if untold:
+    received = _Received(teacher, requests, on_answer)
+    returned = teacher.continue_from(requests, received.on_answer)
+    unreported = received.answers.count(None)
+    received.checked(returned)
+    if unreported:
         raise TeacherError(
-            f"{_name(teacher)} returned {len(requests)} answers and told on_result of {len(requests) - untold}: it "
+            f"{_name(teacher)} returned {len(requests)} answers and told on_result of {len(requests) - unreported}: it "
             "must call on_result(index, answer) for each as it arrives, or what is paid for is lost when it fails later"
         )
 
 
 def _model(teacher: Teacher) -> str:
-    """What a ledger calls a teacher that sells no calls."""
+    """What a ledger calls a teacher that does not show its calls."""
     name = getattr(teacher, "name", None) or getattr(teacher, "model", None)
     return name if isinstance(name, str) else type(teacher).__name__
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from omniopd.errors import ConfigError, TeacherError
+from omniopd.errors import TeacherError
 from omniopd.models.architecture.tree_sampling import Branch, branch_ids
 from omniopd.models.decoding import context_length, row_seed
 from omniopd.models.loading import end_ids, require_weights
@@ -26,6 +26,7 @@ from omniopd.models.text.vocabulary import tokenizer_mark
 from omniopd.teachers.asking import checked
 from omniopd.teachers.handover.base import WHITESPACE_NOT_RESTORED, UnsupportedRequest
 from omniopd.teachers.handover.template import ChatTemplate, Shown
+from omniopd.teachers.model_traits import check_sampling
 from omniopd.types import ContinuationRequest, Continuations, Usage
 
 TRIES = 6  # of a draw that has to restore white space
@@ -51,10 +52,7 @@ class LocalTeacher:
         name: str | None = None,
         student_thinks: bool | None = None,
     ) -> None:
-        if temperature < 0 or not 0 < top_p <= 1:
-            raise ConfigError(
-                f"a teacher's temperature is {temperature} and its top_p {top_p}: use at least 0, and above 0 up to 1"
-            )
+        check_sampling(temperature, top_p)
         self.model = model
         self.tokenizer = tokenizer
         self.temperature = temperature
@@ -67,7 +65,7 @@ class LocalTeacher:
     def identity(self) -> Mapping[str, Any]:
         """Name, weights (a few numbers of each tensor), sampling, tokenizer and template: what changes the texts."""
         return {
-            "kind": "local", "name": self.name, "weights": weights_mark(self.model), "temperature": self.temperature,
+            "kind": "local", "name": self.name, "weights": tensors_mark(self.model), "temperature": self.temperature,
             "top_p": self.top_p, "tokenizer": tokenizer_mark(self.tokenizer), "template": self._template.mark,
             "ends": list(end_ids(self.model, self.tokenizer)),
         }  # fmt: skip
@@ -144,16 +142,12 @@ class LocalTeacher:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _prefixes(self, requests: Sequence[ContinuationRequest]) -> list[tuple[int, ...]]:
-        """The ids that the model continues. Raises UnsupportedRequest."""
-        return [self._template.shown(request, self._vocabulary).ids for request in requests]
-
 
 @dataclass(slots=True)
 class _Draws:
     """The draws of one request: those that count so far, and those still to be made, again where they did not.
 
-    A draw that does not restore the white space that was held back is no continuation, and is made anew.
+    A draw that does not restore the white space that was held back does not count, and is made anew.
     """
 
     request: ContinuationRequest
@@ -187,10 +181,10 @@ class _Draws:
         return not self.missing or self.tries >= TRIES
 
     def continuations(self, name: str) -> Continuations:
-        found = [self.texts[draw] for draw in sorted(self.texts)]
+        drawn = [self.texts[draw] for draw in sorted(self.texts)]
         return Continuations(
-            texts=tuple(text for text, _ in found),
-            stopped=tuple(stopped for _, stopped in found),
+            texts=tuple(text for text, _ in drawn),
+            stopped=tuple(stopped for _, stopped in drawn),
             usage=Usage(input_tokens=len(self.shown.ids), output_tokens=self.tokens, calls=1),
             problem=WHITESPACE_NOT_RESTORED if self.missing else None,
             served_model=name,
@@ -204,7 +198,7 @@ def _template_of(tokenizer: PreTrainedTokenizerBase, template: str | None, stude
     return ChatTemplate(tokenizer, student_thinks)
 
 
-def weights_mark(model: PreTrainedModel) -> str:
+def tensors_mark(model: PreTrainedModel) -> str:
     """A short mark that two differently trained models do not share. Raises ConfigError where weights lie on a disk."""
     require_weights(model, "a cache that remembers its answers")
     digest = hashlib.sha256()

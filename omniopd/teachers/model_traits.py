@@ -1,11 +1,12 @@
 """What is known of models behind an API, from the table models.toml: how each takes a prefix, what its calls may hold.
 
-A table is a first guess: preflight tries it out, and a user's word (`handover_named`) overrides it. Knows no provider's
-wire format and calls nobody.
+The table is a first guess: preflight tries it out, and the user's setting overrides it. Knows no wire format and sends
+nothing.
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -59,6 +60,21 @@ class ModelTraits:
         """
         _, slash, name = self.model.partition("/")
         return COMPLETION_ROUTE + (name if slash else self.model)
+
+
+def check_sampling(temperature: float, top_p: float) -> None:
+    """Raises ConfigError for what no teacher can sample at."""
+    if temperature < 0 or not 0 < top_p <= 1:
+        raise ConfigError(
+            f"a teacher's temperature is {temperature} and its top_p {top_p}: use at least 0, and above 0 up to 1"
+        )
+
+
+def own_server(model: str, api_base: str | None) -> str | None:
+    """The address given, or vLLM's own variable for a model that it serves."""
+    if not api_base and model.startswith(("hosted_vllm/", "vllm/")):
+        return os.environ.get("HOSTED_VLLM_API_BASE")
+    return api_base
 
 
 def runs_here(teacher: str) -> bool:

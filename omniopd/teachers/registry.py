@@ -1,4 +1,10 @@
-"""A teacher by its name alone, for `OmniOPDTrainer(teacher="…")`. What a recipe can say beside is `build.py`'s."""
+"""A teacher by its name alone, for `OmniOPDTrainer(teacher="…")`; recipes have theirs built by `pipeline/build.py`.
+
+To add a provider: litellm has to reach it; what it takes is an entry in `models.toml`, and its prices, where litellm's
+table lacks them, are the recipe's. To add a teacher of another kind: any object with `types.Teacher.continue_from` goes
+where a teacher goes. It is cached once it has an `identity`, held to a budget once it has `most_usd`
+(`hosted/calls.py`), and `checks.preflight.check_teacher` tries it out.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +42,7 @@ def teacher_named(name: str) -> Teacher:
 
 def require_reachable(name: str, api_base: str = "") -> None:
     """Raises ConfigError for a teacher that does not run here and that litellm cannot reach either: a mistyped folder,
-    an id of the hub without `local:` before it. Asks nobody, and what has a price needs no look at litellm."""
+    an id of the hub without `local:` before it. Sends nothing, and does not load litellm for a model with a price."""
     _refuse_folders(name)
     if _is_reachable(name, api_base):
         return
@@ -53,13 +59,13 @@ def require_reachable(name: str, api_base: str = "") -> None:
 def _is_reachable(name: str, api_base: str = "") -> bool:
     if name.startswith((*SERVERS, *_COMMON)) or price_of(name) is not None:
         return True  # without litellm, which takes seconds to load: a form asks while somebody types
-    from omniopd.teachers.hosted.guard import knows_provider
+    from omniopd.teachers.hosted.guard import provider_of
 
-    return knows_provider(name, api_base)
+    return provider_of(name, api_base) is not None
 
 
 def _refuse_folders(name: str) -> None:
-    """Raises ConfigError for what can only be meant as a folder, and is none."""
+    """Raises ConfigError for a name that can only mean a folder, where there is no such folder."""
     path = Path(name).expanduser()
     if not _PATH.match(name) and (price_of(name) is not None or not path.is_file()):
         return
@@ -77,5 +83,5 @@ def _near(name: str) -> str:
         beside = [str(path.parent / p.name) for p in path.parent.iterdir() if p.is_dir()]
     except OSError:
         beside = []
-    found = difflib.get_close_matches(str(path), [*beside, *_SHIPPED], 1, 0.75)
-    return f": did you mean {found[0]!r}?" if found else ""
+    near = difflib.get_close_matches(str(path), [*beside, *_SHIPPED], 1, 0.75)
+    return f": did you mean {near[0]!r}?" if near else ""

@@ -35,7 +35,7 @@ class ScriptedTeacher:
         return {"kind": "scripted", "texts": list(script)}
 
     def most_usd(self, request: ContinuationRequest) -> float | None:
-        """A list costs nothing; what a function puts on its bill nobody knows before."""
+        """A list costs nothing; what a function will report as its cost is not known in advance."""
         return None if callable(self._script) else 0.0
 
     def continue_from(

@@ -16,18 +16,10 @@ from omniopd.method.loss import loss_coefficients
 from omniopd.method.posterior import posterior_kl, posterior_label_weights
 from omniopd.models.architecture.backbone import head_of
 from omniopd.models.batching import sequences
-from omniopd.models.chunked_stats import Head
+from omniopd.models.chunked_stats import Labels, Reference
 from omniopd.models.token_stats import response_hidden, weighted_head_loss
 from omniopd.training.continuations import continuation_loss, continuation_parts
 from omniopd.training.statistics import LossSums
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reference:
-    """The frozen reference's view of a micro-batch: its states per response token, and its head."""
-
-    hidden: Float[Tensor, "batch time hidden"]
-    head: Head
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,36 +52,38 @@ def micro_batch_loss(
     """
     mask = inputs["completion_mask"].bool()
     hidden = response_hidden(student, *sequences(inputs))[mask]
-    has_labels, labels = inputs["label_ids"].shape[-1] > 0, inputs["label_weights"]
-    to_posterior = has_labels and concentration is not None
-    coefficients = loss_coefficients(inputs["weights"], inputs["anchored"], anchor_weight, normaliser, labels)
+    coefficients = loss_coefficients(inputs["weights"], inputs["anchored"], anchor_weight, normaliser)
+    counts = inputs["label_weights"][mask]
 
-    def of_posterior(counts: Tensor, logprobs: Tensor) -> Tensor:
-        return posterior_label_weights(counts, logprobs, concentration) / normaliser
+    def label_weights(counts: Tensor, logprobs: Tensor) -> Tensor:
+        return counts if concentration is None else posterior_label_weights(counts, logprobs, concentration)
 
+    labels = None
+    if counts.shape[-1] > 0:
+        labels = Labels(
+            inputs["label_ids"][mask], counts, lambda counts, logprobs: label_weights(counts, logprobs) / normaliser
+        )
     found = weighted_head_loss(
         hidden,
         head_of(student),
         inputs["completion_ids"][mask],
         coefficients.chunk[mask],
-        reference_hidden=None if reference is None else reference.hidden[mask],
-        reference_head=None if reference is None else reference.head,
+        reference=None if reference is None else Reference(reference.hidden[mask], reference.head),
         anchor_weights=None if reference is None else coefficients.anchor[mask],
-        label_ids=inputs["label_ids"][mask] if has_labels else None,
-        label_weights=(labels if to_posterior else coefficients.labels)[mask] if has_labels else None,
-        reweigh=of_posterior if to_posterior else None,
+        labels=labels,
         temperature=temperature,
         everywhere=True,  # the loss needs only tokens with a weight, the log speaks of all
     )
     total, of_labels, label_nll = found.total, found.labels, None
-    if to_posterior:
-        weights = posterior_label_weights(labels[mask], found.label_logprobs, concentration)
-        label_nll = posterior_kl(labels[mask], weights, concentration)
-        # The weights have the divergence's gradient, not its value.
-        of_labels = label_nll.sum() / normaliser
-        total = total + (of_labels - found.labels)
-    elif has_labels:
-        label_nll = torch.where(labels[mask] != 0, -labels[mask] * found.label_logprobs, 0).sum(-1)
+    if labels is not None:
+        weights = label_weights(counts, found.label_logprobs)
+        if concentration is None:
+            label_nll = torch.where(weights != 0, -weights * found.label_logprobs, 0).sum(-1)
+        else:
+            label_nll = posterior_kl(counts, weights, concentration)
+            # The weights have the divergence's gradient, not its value.
+            of_labels = label_nll.sum() / normaliser
+            total = total + (of_labels - found.labels)
     chunk = found.chunk + of_labels
     if continuation_parts(student, inputs) if continuation_forwards is None else continuation_forwards:
         extra = continuation_loss(student, inputs, normaliser, temperature, forwards=continuation_forwards)

@@ -65,8 +65,8 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
         args: OmniOPDConfig,
         train_dataset: Any,
         processing_class: PreTrainedTokenizerBase,
-        recorder: Recorder | None,
-        probes: Sequence[Prompt],
+        recorder: Recorder | None = None,
+        probes: Sequence[Prompt] = (),
         **options: Any,
     ) -> None:
         self.recorder = recorder

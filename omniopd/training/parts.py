@@ -11,9 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.config import Recipe
 from omniopd.models.loading import lora_config
+from omniopd.training.arguments import trainer_settings
 from omniopd.training.data import as_rows
 from omniopd.training.recording import Recorder
-from omniopd.training.settings import trainer_settings
 from omniopd.types import Prompt, Task
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -37,11 +36,34 @@ def rollout_records(
     label_nll: Mapping[int, Tensor] | None = None,
 ) -> list[RolloutRecord]:
     """One record per row of the global batch, ascending. `probe`: nothing is learnt from them, so none is anchored."""
-    records = [
-        _rollout_record(step, row, *rows[row], anchor_kl.get(row), concentration, tokenizer, anchor_on, probe)
-        for row in sorted(rows)
-    ]
-    return [_with_label_nll(record, (label_nll or {}).get(record.row)) for record in records]
+    records = []
+    for row, (audited, targets) in sorted(rows.items(), key=lambda item: item[0]):
+        rollout, costs = audited.rollout, (label_nll or {}).get(row)
+        anchored = torch.full((len(rollout),), not probe)
+        for a in audited.audits if anchor_on == "unaudited" else ():
+            anchored[a.fork.start : a.fork.stop] = False
+        records.append(
+            RolloutRecord(
+                row=row,
+                step=step,
+                prompt_id=rollout.prompt.id,
+                messages=rollout.prompt.messages,
+                pieces=rollout.pieces,
+                logprobs=tuple(rollout.logprobs.tolist()),
+                entropies=tuple(rollout.entropies.tolist()),
+                anchor_kl=tuple(anchor_kl[row][: len(rollout)].tolist()) if row in anchor_kl else (),
+                anchored=tuple(anchored.tolist()),
+                finish=rollout.finish,
+                answer=rollout.prompt.answer,
+                audits=tuple(
+                    audit_record(rollout, a, target, concentration, tokenizer, costs)
+                    for a, target in zip(audited.audits, targets, strict=True)
+                ),
+                unanswered=tuple((u.fork.start, u.problem) for u in audited.unanswered),
+                probe=probe,
+            )
+        )
+    return records
 
 
 def audit_record(
@@ -50,9 +72,12 @@ def audit_record(
     target: ForkTarget | None,
     concentration: float,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    label_nll: Tensor | None = None,
 ) -> AuditRecord:
-    """One audit with its posterior and, where a target was made, with weights and labels (as text)."""
-    before: list[int] = rollout.token_ids[: audit.fork.start].tolist()
+    """One audit with its posterior and, where a target was made, with weights and labels (as text). `label_nll` is what
+    the labels cost at each token of the rollout."""
+    start, stop = audit.fork.start, audit.fork.stop
+    before: list[int] = rollout.token_ids[:start].tolist()
     labels: tuple[tuple[tuple[str, float], ...], ...] = ()
     if target is not None and tokenizer is not None:
         labels = tuple(
@@ -65,8 +90,8 @@ def audit_record(
         text_pieces = tuple(() if ids is None else pieces_after(tokenizer, before, ids) for ids in found)
     answer = audit.continuations
     return AuditRecord(
-        start=audit.fork.start,
-        stop=audit.fork.stop,
+        start=start,
+        stop=stop,
         entropy=audit.fork.entropy,
         chunk=audit.chunk,
         texts=audit.texts,
@@ -88,52 +113,10 @@ def audit_record(
         text_pieces=text_pieces,
         echoes=answer.echoes,
         reencodes=audit.reencodes,
+        label_nll=() if label_nll is None else tuple(label_nll[start : start + len(labels)].tolist()),
     )
 
 
 def _shown(tokenizer: PreTrainedTokenizerBase, before: Sequence[int], token: int) -> str:
     """A label as text, as it follows the prefix; a special token by its name."""
     return pieces_after(tokenizer, before, [token])[0] or str(tokenizer.decode([token]))
-
-
-def _with_label_nll(record: RolloutRecord, label_nll: Tensor | None) -> RolloutRecord:
-    if label_nll is None:
-        return record
-    costs = label_nll.tolist()
-    audits = tuple(replace(a, label_nll=tuple(costs[a.start : a.start + len(a.labels)])) for a in record.audits)
-    return replace(record, audits=audits)
-
-
-def _rollout_record(
-    step: int,
-    row: int,
-    audited: AuditedRollout,
-    targets: Sequence[ForkTarget | None],
-    anchor_kl: Tensor | None,
-    concentration: float,
-    tokenizer: PreTrainedTokenizerBase,
-    anchor_on: str,
-    probe: bool,
-) -> RolloutRecord:
-    rollout = audited.rollout
-    anchored = torch.full((len(rollout),), not probe)
-    for a in audited.audits if anchor_on == "unaudited" else ():
-        anchored[a.fork.start : a.fork.stop] = False
-    return RolloutRecord(
-        row=row,
-        step=step,
-        prompt_id=rollout.prompt.id,
-        messages=rollout.prompt.messages,
-        pieces=rollout.pieces,
-        logprobs=tuple(rollout.logprobs.tolist()),
-        entropies=tuple(rollout.entropies.tolist()),
-        anchor_kl=() if anchor_kl is None else tuple(anchor_kl[: len(rollout)].tolist()),
-        anchored=tuple(anchored.tolist()),
-        finish=rollout.finish,
-        answer=rollout.prompt.answer,
-        audits=tuple(
-            audit_record(rollout, a, t, concentration, tokenizer) for a, t in zip(audited.audits, targets, strict=True)
-        ),
-        unanswered=tuple((u.fork.start, u.problem) for u in audited.unanswered),
-        probe=probe,
-    )

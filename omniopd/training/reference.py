@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from omniopd.errors import ConfigError
 from omniopd.models.architecture.backbone import check_head, head_of, sequence_hidden
-from omniopd.models.architecture.probing import context_length, evaluating
+from omniopd.models.architecture.probing import evaluating, probe_ids
 from omniopd.models.loading import frozen_copy
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _SAME_IN_16_BITS = 1e-2
 
 def said(model: nn.Module) -> Float[Tensor, "batch time vocab"]:
     """Log-probabilities of every token after each of a few fixed ones: what a model is known by here."""
-    ids = _probe(model)
+    ids = probe_ids(model, *_PROBE)
     with evaluating(model):
         logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
     return logits.double().log_softmax(-1) if logits.device.type != "mps" else logits.float().log_softmax(-1)
@@ -52,7 +52,7 @@ def start_beside(model: nn.Module, given: Float[Tensor, "batch time vocab"]) -> 
     return frozen_copy(model)
 
 
-def adapter_off_is_start(model: nn.Module) -> bool:
+def adapter_off_is_start(model: Any) -> bool:
     """Whether the model with its adapter off says what it says now, and will: nothing that learns is left in it."""
     learning = [p for p in model.parameters() if p.requires_grad]
     now = said(model)
@@ -62,7 +62,7 @@ def adapter_off_is_start(model: nn.Module) -> bool:
         model.eval()
         for parameter in learning:  # PEFT freezes what it switches off, used or not
             parameter.requires_grad_(True)
-        ids, head = _probe(model), head_of(model)
+        ids, head = probe_ids(model, *_PROBE), head_of(model)
         used = sequence_hidden(model, ids, torch.ones_like(ids)).float().sum()
         used = used + sum(p.float().sum() for p in (head.weight, head.bias) if p is not None)
         left = torch.autograd.grad(used, learning, allow_unused=True) if used.requires_grad else ()
@@ -79,10 +79,3 @@ def _divergence(p: Tensor, q: Tensor) -> float:
 
 def _tolerance(model: nn.Module) -> float:
     return _SAME.get(head_of(model).weight.dtype, _SAME_IN_16_BITS)
-
-
-def _probe(model: Any) -> Tensor:
-    device = next(model.parameters()).device
-    rows, columns = _PROBE[0], min(_PROBE[1], context_length(model))
-    ids = 7 * torch.arange(rows * columns, device=device) % model.config.get_text_config().vocab_size
-    return ids.view(rows, columns)

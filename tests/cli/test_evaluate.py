@@ -49,7 +49,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(tmp_path: Path, capsys: p
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=100)
     assert (process.returncode, out) == (130, "")
-    assert f"stopped; the same command goes on with what is in {tmp_path / 'out'}" in err
+    assert f"stopped; the same command resumes from {tmp_path / 'out'}" in err
     assert "\r" not in err
     assert "Traceback" not in err
     kept = unfinished.read_text().splitlines()[1:-1]
@@ -105,7 +105,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert "holds an evaluation with another model ('a', now" in capsys.readouterr().err
     (tmp_path / "mine.txt").write_text("notes")
     assert main(command(tmp_path)) == 2
-    assert "holds files that are no evaluation's: give an empty folder by --out" in capsys.readouterr().err
+    assert "holds files that do not belong to an evaluation: give an empty folder by --out" in capsys.readouterr().err
 
 
 def test_a_torn_line_is_no_evaluation_and_harms_none(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_notebook_is_run_with_parameters_and_its_failure_is_the_exit_code(here
         (["run", "--resume", "nowhere", "-p", "x", "1"], "leave -p and --name"),
         (["run", "nowhere.ipynb"], "no notebook 'nowhere.ipynb': neither a file nor a shipped name"),
         (["sweep", "n.ipynb"], "a sweep needs --grid key=a,b or --seeds 0,1"),
-        (["sweep", "n.ipynb", "--grid", "x"], "--grid x is no axis: write key=a,b,c"),
+        (["sweep", "n.ipynb", "--grid", "x"], "--grid x is not an axis: write key=a,b,c"),
         (["sweep", "n.ipynb", "--seeds", "0,1"], "seed is no parameter of this notebook"),
         (["sweep", "n.ipynb", "--grid", "x=1,1"], "two runs of the sweep would be called x=1"),
         (["sweep", "n.ipynb", "--grid", "x=1,a"], "x is 'a', and must be a whole number"),
@@ -103,6 +103,19 @@ def test_a_sweep_runs_every_combination_and_goes_on_where_it_was(here, capsys):
     other = ["sweep", str(path), "--grid", "x=3", "--name", "mine"]
     assert main(other) == 2
     assert "mine holds another sweep" in capsys.readouterr().err
+
+
+def test_what_ends_a_sweep_ends_its_notebooks(here):
+    notebook(here / "n.ipynb", ENDLESS)
+    process = start(["sweep", "n.ipynb", "--grid", "x=1,2", "--name", "mine", "--device", "none"])
+    until(lambda: (here / "begun").exists() or process.poll() is not None)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Stopping the runs after their steps" in err
+    begun = attach(here / "runs/mine/x=1")
+    assert (begun.state, begun.is_running()) == ("interrupted", False)
+    assert not (here / "runs/mine/x=2").exists()
 
 
 def test_notebooks_are_copied_and_changed_ones_are_left_alone(here, capsys):

@@ -4,10 +4,11 @@ import pytest
 
 from omniopd.config import load_recipe
 from omniopd.costs.consent import price_first
-from omniopd.costs.launch import estimate, is_local
+from omniopd.costs.launch import estimate
 from omniopd.launch.parameters import parameters_of
 from omniopd.records import EvalRecord, ProblemResult, StepRecord
 from omniopd.runs import create_run
+from omniopd.teachers.model_traits import runs_here
 from tests.launch.small_notebooks import notebook
 
 CELL = (
@@ -75,6 +76,6 @@ def test_a_form_says_why_a_price_cannot_be_counted(ask, tmp_path):
 
 
 def test_who_runs_here(tmp_path):
-    assert [is_local(name) for name in ("embedded:teacher", "local:Qwen/Qwen3-4B", str(tmp_path), "openai/gpt-5")] == [
+    assert [runs_here(name) for name in ("embedded:teacher", "local:Qwen/Qwen3-4B", str(tmp_path), "openai/gpt-5")] == [
         True, True, True, False,
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from omniopd.config import Recipe
 from omniopd.io import redaction
 from omniopd.io.redaction import hide_kept, holds_secret, is_secret, keep, redact, redacted, struck_out
-from omniopd.launch.cleaning import cleaned
+from omniopd.launch.portable import cleaned
 from omniopd.runs.manifest import collect
 from omniopd.runs.status import changed, first_status
 from omniopd.teachers.hosted.transport import without_secrets

@@ -3,7 +3,7 @@
 import papermill
 import pytest
 
-from omniopd.launch.parameters import checked, in_words, parameters_of
+from omniopd.launch.parameters import checked, parameters_of, type_words
 from tests.launch.small_notebooks import notebook
 
 CELL = '''\
@@ -98,7 +98,7 @@ def test_what_the_recipe_would_refuse_is_said_before_the_start(tmp_path):
     assert checked(parameters, {"steps": "20", "seed": "4"})[1] == {}
 
 
-def test_a_type_is_said_in_words():
-    assert in_words("int | None") == "a whole number or nothing (none)"
-    assert in_words("Optional[float]") == "a number or nothing (none)"
-    assert in_words("") == "any value"
+def test_a_type_is_said_type_words():
+    assert type_words("int | None") == "a whole number or nothing (none)"
+    assert type_words("Optional[float]") == "a number or nothing (none)"
+    assert type_words("") == "any value"

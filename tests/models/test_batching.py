@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from omniopd.method.evidence import ForkTarget
-from omniopd.models.batching import TargetBatch, target_batch
+from omniopd.models.batching import TargetBatch, packed, target_batch
 from omniopd.types import Audit, AuditedRollout, Continuations, Fork
 from tests.builders import rollout
 
@@ -135,3 +135,8 @@ def test_targets_that_do_not_match_the_audits_are_noticed():
         target_batch(ROLLOUTS, TARGETS[:2], MASK)
     with pytest.raises((StopIteration, ValueError)):
         target_batch(ROLLOUTS, [*TARGETS, TARGETS[0]], MASK)
+
+
+def test_batches_keep_the_order_and_the_limit_and_an_item_that_is_too_large_goes_alone() -> None:
+    assert list(packed([1, 2, 3, 9, 1], sum, 5)) == [[1, 2], [3], [9], [1]]
+    assert list(packed([], sum, 5)) == []

@@ -124,7 +124,7 @@ def test_threads_get_their_own_texts() -> None:
 
 def test_a_process_that_was_killed_is_started_again_and_none_outlives_who_asks() -> None:
     program = (
-        "import os, signal, sys; from omniopd.models import rendering; from tests.builders import tiny_tokenizer;"
+        "import os, signal, sys; from omniopd.models.text import rendering; from tests.builders import tiny_tokenizer;"
         "show = lambda: rendering.rendered(tiny_tokenizer(), [{'role': 'user', 'content': '2 plus 3?'}]);"
         "text = show(); rendering._process._process.kill(); rendering._process._process.wait();"
         "assert show() == text; print(rendering._process._process.pid, flush=True);"

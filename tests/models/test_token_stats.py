@@ -9,7 +9,7 @@ import torch
 
 from omniopd.errors import ConfigError
 from omniopd.models import chunked_stats
-from omniopd.models.chunked_stats import Head
+from omniopd.models.chunked_stats import Head, Labels, Reference
 from omniopd.models.token_stats import TokenStatistics, token_statistics, weighted_head_loss
 
 # PEFT reads a property that transformers is renaming.
@@ -32,14 +32,16 @@ def problem(seed: int, vocab: int, tokens: int, width: int, *, distance: float =
         "head": Head(weight, **head),
         "targets": torch.randint(vocab, (tokens,), generator=draw),
         "chunk_weights": normal(tokens) * (torch.rand(tokens, generator=draw) < 0.4),
-        "reference_hidden": normal(tokens, width),
-        "reference_head": Head(weight + distance * normal(vocab, width) / width**0.5, **head),
+        "reference": Reference(
+            normal(tokens, width), Head(weight + distance * normal(vocab, width) / width**0.5, **head)
+        ),
         "anchor_weights": torch.rand(tokens, generator=draw) * (torch.rand(tokens, generator=draw) < 0.6),
     }
-    values["reference_hidden"] = values["hidden"] + distance * values["reference_hidden"]
+    states = values["hidden"] + distance * values["reference"].hidden
+    values["reference"] = Reference(states, values["reference"].head)
     if labels:
-        values["label_ids"] = torch.randint(vocab, (tokens, labels), generator=draw)
-        values["label_weights"] = normal(tokens, labels).clamp(min=0)
+        ids = torch.randint(vocab, (tokens, labels), generator=draw)
+        values["labels"] = Labels(ids, normal(tokens, labels).clamp(min=0))
     return values
 
 
@@ -48,13 +50,17 @@ def in_dtype(values: dict, dtype: torch.dtype) -> dict:
         if isinstance(value, Head):
             bias = None if value.bias is None else value.bias.to(dtype)
             return Head(value.weight.to(dtype), bias, value.scale, value.softcap)
+        if isinstance(value, Reference):
+            return Reference(cast(value.hidden), cast(value.head))
+        if isinstance(value, Labels):
+            return Labels(value.ids, cast(value.weights))
         return value.to(dtype) if value.is_floating_point() else value
 
     return {name: cast(value) for name, value in values.items()}
 
 
 def plain_statistics(
-    hidden, head: Head, targets, *, reference_hidden=None, reference_head=None, temperature: float = 1.0
+    hidden, head: Head, targets, reference: Reference | None = None, temperature: float = 1.0
 ) -> TokenStatistics:
     """`token_statistics` in plain torch with full logits: slow, large, differentiable in everything."""
 
@@ -66,8 +72,8 @@ def plain_statistics(
         return torch.log_softmax(logits / temperature, dim=-1)
 
     log_p, anchor_kl = log_softmax(hidden, head), None
-    if reference_hidden is not None:
-        log_q = log_softmax(reference_hidden, reference_head).detach()
+    if reference is not None:
+        log_q = log_softmax(reference.hidden, reference.head).detach()
         anchor_kl = (log_q.exp() * (log_q - log_p)).sum(-1)
     entropies = -(log_p.exp() * log_p).sum(-1)
     return TokenStatistics(log_p.gather(-1, targets.unsqueeze(-1)).squeeze(-1), entropies, anchor_kl)
@@ -75,16 +81,12 @@ def plain_statistics(
 
 def plain_loss(values: dict, temperature: float = 1.0) -> torch.Tensor:
     """The loss with full logits, straight from its formula."""
-    found = plain_statistics(
-        values["hidden"], values["head"], values["targets"], reference_hidden=values["reference_hidden"],
-        reference_head=values["reference_head"], temperature=temperature,
-    )
+    hidden, head = values["hidden"], values["head"]
+    found = plain_statistics(hidden, head, values["targets"], values["reference"], temperature)
     total = (-values["chunk_weights"] * found.logprobs + values["anchor_weights"] * found.anchor_kl).sum()
-    for k in range(values["label_ids"].shape[1] if "label_ids" in values else 0):
-        of_label = plain_statistics(
-            values["hidden"], values["head"], values["label_ids"][:, k], temperature=temperature
-        )
-        total = total - (values["label_weights"][:, k] * of_label.logprobs).sum()
+    for k in range(values["labels"].ids.shape[1] if "labels" in values else 0):
+        of_label = plain_statistics(hidden, head, values["labels"].ids[:, k], temperature=temperature)
+        total = total - (values["labels"].weights[:, k] * of_label.logprobs).sum()
     return total
 
 
@@ -120,7 +122,7 @@ def random_shapes(count: int):
 def test_statistics_and_gradients_are_those_of_float64(seed, vocab, tokens, width, distance):
     values = problem(seed, vocab, tokens, width, distance=distance, labels=seed % 3)
     exact_values = in_dtype(values, torch.float64)
-    asked = {name: values[name] for name in ("hidden", "head", "targets", "reference_hidden", "reference_head")}
+    asked = {name: values[name] for name in ("hidden", "head", "targets", "reference")}
     found = token_statistics(**asked)
     exact = plain_statistics(**{name: exact_values[name] for name in asked})
     assert (found.entropies.double() - exact.entropies).abs().max() <= ENTROPY_NATS
@@ -140,7 +142,7 @@ def test_statistics_and_gradients_are_those_of_float64(seed, vocab, tokens, widt
 @pytest.mark.parametrize("kernel", ["tokens", "trl"])
 def test_both_kernels_give_the_loss_of_full_logits(kernel, head):
     values = problem(5, 700, 40, 24, labels=3, **head)
-    values["chunk_weights"][:4], values["anchor_weights"][:4], values["label_weights"][:4] = 0, 0, 0
+    values["chunk_weights"][:4], values["anchor_weights"][:4], values["labels"].weights[:4] = 0, 0, 0
     loss, grads = gradients(values, lambda v: weighted_head_loss(**v, temperature=0.7, kernel=kernel).total)
     exact, exact_grads = gradients(in_dtype(values, torch.float64), lambda v: plain_loss(v, temperature=0.7))
     torch.testing.assert_close(loss.double(), exact, rtol=1e-5, atol=1e-5)
@@ -174,7 +176,7 @@ def test_tiles_do_not_change_the_result(monkeypatch):
 def test_sixteen_bit_inputs_are_accumulated_in_thirty_two():
     values = in_dtype(problem(6, 32_000, 20, 64), torch.bfloat16)
     exact_values = in_dtype(values, torch.float64)
-    asked = ("hidden", "head", "targets", "reference_hidden", "reference_head")
+    asked = ("hidden", "head", "targets", "reference")
     found = token_statistics(**{name: values[name] for name in asked})
     exact = plain_statistics(**{name: exact_values[name] for name in asked})
     assert (found.entropies.double() - exact.entropies).abs().max() <= ENTROPY_NATS
@@ -190,10 +192,8 @@ def test_sixteen_bit_inputs_are_accumulated_in_thirty_two():
 
 def test_equal_models_have_no_divergence():
     values = problem(8, 5_000, 20, 32)
-    same = token_statistics(
-        values["hidden"], values["head"], values["targets"], reference_hidden=values["hidden"],
-        reference_head=values["head"],
-    )
+    itself = Reference(values["hidden"], values["head"])
+    same = token_statistics(values["hidden"], values["head"], values["targets"], itself)
     assert same.anchor_kl.abs().max() <= KL_NATS
 
 
@@ -219,7 +219,7 @@ def test_a_loss_without_terms_is_zero_and_has_a_gradient_of_zero(kernel):
 def test_the_reference_is_not_projected_for_tokens_without_an_anchor():
     values = problem(7, 300, 10, 8)
     values["anchor_weights"][5:] = 0
-    values["reference_hidden"][5:] = torch.nan
+    values["reference"].hidden[5:] = torch.nan
     assert weighted_head_loss(**values).total.isfinite()
 
 
@@ -242,7 +242,7 @@ def test_a_second_backward_is_refused_instead_of_wrong():
 
 def test_half_an_anchor_is_refused():
     values = problem(7, 300, 10, 8)
-    del values["reference_hidden"], values["reference_head"]
+    del values["reference"]
     with pytest.raises(ConfigError, match="both or neither"):
         weighted_head_loss(**values)
 
@@ -250,7 +250,7 @@ def test_half_an_anchor_is_refused():
 @pytest.mark.parametrize("kernel", ["tokens", "trl"])
 def test_everywhere_adds_the_statistics_of_all_tokens_and_changes_nothing_else(kernel):
     values = problem(9, 900, 50, 16, labels=2)
-    values["label_weights"][::2] = 0.0
+    values["labels"].weights[::2] = 0.0
     values["chunk_weights"][:8], values["anchor_weights"][:8] = 0.0, 0.0
 
     def kept(v, everywhere):
@@ -263,12 +263,13 @@ def test_everywhere_adds_the_statistics_of_all_tokens_and_changes_nothing_else(k
     assert all(map(torch.equal, grads, same_grads))
     some, every = losses
     assert torch.equal(some.total, every.total)
-    asked = ("hidden", "head", "targets", "reference_hidden", "reference_head")
+    asked = ("hidden", "head", "targets", "reference")
     exact = token_statistics(**{name: values[name] for name in asked}, temperature=0.7)
     for name in ("logprobs", "entropies", "anchor_kl"):
         torch.testing.assert_close(getattr(every, name), getattr(exact, name), rtol=1e-5, atol=1e-6)
     assert some.anchor_kl[:8].isnan().all()
-    costs = torch.where(values["label_weights"] != 0, -values["label_weights"] * every.label_logprobs, 0)
+    weights = values["labels"].weights
+    costs = torch.where(weights != 0, -weights * every.label_logprobs, 0)
     torch.testing.assert_close(costs.sum(), every.labels, rtol=1e-5, atol=1e-5)
 
 
@@ -279,8 +280,10 @@ def test_label_weights_may_depend_on_what_the_student_says_of_the_labels(kernel)
     def reweigh(counts, logprobs):
         return counts * logprobs.exp()
 
-    _, grads = gradients(values, lambda v: weighted_head_loss(**v, reweigh=reweigh, kernel=kernel).total)
+    labels = values["labels"]
+    asked = {**values, "labels": Labels(labels.ids, labels.weights, reweigh)}
+    _, grads = gradients(asked, lambda v: weighted_head_loss(**v, kernel=kernel).total)
     said = weighted_head_loss(**values, everywhere=True).label_logprobs
-    known = {**values, "label_weights": reweigh(values["label_weights"], said)}
+    known = {**values, "labels": Labels(labels.ids, reweigh(labels.weights, said))}
     _, exact = gradients(known, lambda v: weighted_head_loss(**v).total)
     assert_gradients_close(grads, exact)

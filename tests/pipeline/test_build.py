@@ -16,9 +16,9 @@ from omniopd.pipeline.build import (
 )
 from omniopd.pipeline.methods import build_trainer
 from omniopd.tasks.code import Code
+from omniopd.training.arguments import trainer_settings
 from omniopd.training.baselines.white_box import WhiteBoxTrainer
 from omniopd.training.data import as_rows
-from omniopd.training.settings import trainer_settings
 from omniopd.training.trainer import OmniOPDTrainer
 from omniopd.types import Task, Teacher
 from tests.small_runs import small_recipe

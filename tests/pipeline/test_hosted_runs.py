@@ -93,8 +93,8 @@ def test_settings_reach_the_teacher(tmp_path: Path) -> None:
            "teacher.requests_per_minute": 50.0, "teacher.budget_usd": 3.0},
     )  # fmt: skip
     teacher = build_hosted_teacher(recipe)
-    assert (teacher.handover.name, teacher.concurrency, teacher.strict) == ("prefill", 7, True)
-    assert (teacher.temperature, teacher.call_timeout_s, teacher.batch_deadline_s) == (0.7, 9, 99)
+    assert (teacher.handover.name, teacher.temperature, teacher.batch_deadline_s) == ("prefill", 0.7, 99)
+    assert (teacher.endpoint.concurrency, teacher.endpoint.call_timeout_s, teacher.endpoint.strict) == (7, 9, True)
     assert teacher.price is not None
     whole = build_teacher(recipe, folder=tmp_path)
     assert isinstance(whole, BudgetedTeacher)

@@ -16,7 +16,7 @@ from omniopd.cli.main import main
 from omniopd.errors import ConfigError, DataError, OmniOPDError, RunError, TeacherError
 from omniopd.pipeline.run import execute, resume_training, run_training
 from omniopd.runs import open_run
-from omniopd.runs.resettled import MAY_CHANGE, resettled
+from omniopd.runs.new_settings import MAY_CHANGE, with_new_settings
 from omniopd.runs.store import Run, create_run
 from omniopd.teachers.hosted.contact import first_contact
 from omniopd.training.trl.checkpoints import checkpoint_path
@@ -226,7 +226,7 @@ def test_every_setting_that_may_change_is_one(tmp_path: Path) -> None:
         section, _, name = key.partition(".")
         assert name in known[section] if name else section in known
         if name:
-            assert resettled(run, [f"{key}={json.dumps(known[section][name])}"]).manifest.changes == ()
+            assert with_new_settings(run, [f"{key}={json.dumps(known[section][name])}"]).manifest.changes == ()
 
 
 def test_a_missing_test_split_is_mended_on_resuming(finished: Run, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_an_unknown_tracker_is_a_mistake() -> None:
 
 def test_no_address_is_sent() -> None:
     recipe = small_recipe(teacher__api_base="https://secret.example:8443/v1")
-    sent = tracking._settings(SimpleNamespace(recipe=recipe, manifest=SimpleNamespace(created="now")))
+    sent = tracking._config(SimpleNamespace(recipe=recipe, manifest=SimpleNamespace(created="now")))
     assert sent["audit.samples"] == 2
     assert not any("secret.example" in str(value) for value in sent.values())
 

@@ -126,12 +126,12 @@ def test_two_switches_must_be_on(
 
 def test_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    running._settings.cache_clear()
+    running._layer_settings.cache_clear()
     try:
         with pytest.raises(Refused, match="on riscv64: grade code on Linux, on x86_64 or aarch64"):
             run("print(1)")
     finally:
-        running._settings.cache_clear()
+        running._layer_settings.cache_clear()
 
 
 def test_a_program_reads_prints_and_ends() -> None:

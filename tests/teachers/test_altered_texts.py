@@ -12,7 +12,7 @@ import torch
 from omniopd.auditing import audit
 from omniopd.method.tensors import edit_similarity
 from omniopd.records import AuditRecord, read_record, record_json
-from omniopd.teachers.cache.answer_store import StoredAnswers
+from omniopd.teachers.cache.answer_store import StoredAnswer
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.training.recording import audit_record
@@ -75,7 +75,7 @@ def test_echoes_are_remembered_and_old_answers_are_read_without(tmp_path: Path) 
         [found] = CachedTeacher(teacher, file, "replay").continue_from([request(PREFIX, 2)])
     assert (bought.echoes, found.echoes, found.cached) == (2, 2, True)
     before = {"text": "a", "stopped": False, "served": "m", "handover": "raw", "exact": True}
-    assert StoredAnswers(**before).echoes == 0
+    assert StoredAnswer(**before).echoes == 0
 
 
 def test_a_record_of_an_audit_tells_of_them_and_an_old_one_has_none() -> None:

@@ -6,12 +6,10 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,13 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
+from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswer
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from tests.builders import request
 
 WRITTEN = {
-    f"{n:064x}": {k: StoredAnswers(f" text {n}.{k}, a long one 🙂" * 9, k > 0, "m", "raw", True, k) for k in range(3)}
+    f"{n:064x}": {k: StoredAnswer(f" text {n}.{k}, a long one 🙂" * 9, k > 0, "m", "raw", True, k) for k in range(3)}
     for n in range(30)
 }
 # Files of the first release, statement by statement.
@@ -99,15 +97,15 @@ def without_a_superusers_rights() -> Iterator[None]:
     "answer",
     [
         "null", "5", "[]", '"a text"', "{}", "not JSON", "[" * 9999, '{"text": "a"}', None, 7, 1.5, b"\xff\x00",
-        json.dumps(asdict(StoredAnswers("another text", False, "m", "raw", True))),
-        json.dumps({**asdict(StoredAnswers("a", False, "m", "raw", True)), "text": None}),
-        json.dumps({**asdict(StoredAnswers("a", False, "m", "raw", True)), "stopped": "yes"}),
-        json.dumps({**asdict(StoredAnswers("a", False, "m", "raw", True)), "more": 1}),
+        json.dumps(asdict(StoredAnswer("another text", False, "m", "raw", True))),
+        json.dumps({**asdict(StoredAnswer("a", False, "m", "raw", True)), "text": None}),
+        json.dumps({**asdict(StoredAnswer("a", False, "m", "raw", True)), "stopped": "yes"}),
+        json.dumps({**asdict(StoredAnswer("a", False, "m", "raw", True)), "more": 1}),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("is_old", [False, True], ids=["checksums", "none"])
 def test_a_damaged_row_is_no_answer_and_is_written_anew(tmp_path: Path, answer: object, is_old: bool) -> None:
-    good = StoredAnswers("kept", False, "m", "raw", True)
+    good = StoredAnswer("kept", False, "m", "raw", True)
     file = tmp_path / "a.sqlite"
     if is_old:
         if isinstance(answer, str) and "another text" in answer:
@@ -126,7 +124,7 @@ def test_a_damaged_row_is_no_answer_and_is_written_anew(tmp_path: Path, answer: 
     replayed.close()
     answers = AnswerStore(file)
     assert answers.of("q") == {0: good, 2: good}
-    new = StoredAnswers("new", True, "m", "raw", True)
+    new = StoredAnswer("new", True, "m", "raw", True)
     answers.add("q", dict.fromkeys(range(4), new))
     assert answers.of("q") == {0: good, 1: new, 2: good, 3: new}
     answers.close()
@@ -136,7 +134,7 @@ def test_a_text_under_another_number_or_question_is_damage_too(tmp_path: Path) -
     file = tmp_path / "a.sqlite"
     answers = AnswerStore(file)
     for question in "qr":
-        answers.add(question, {n: StoredAnswers(f"{question}{n}", False, "m", "raw", True) for n in range(2)})
+        answers.add(question, {n: StoredAnswer(f"{question}{n}", False, "m", "raw", True) for n in range(2)})
     answers.close()
     changed(file, "UPDATE draws SET number = 9 WHERE question = 'q' AND number = 1")
     changed(file, "UPDATE draws SET question = 'p' WHERE question = 'r' AND number = 0")
@@ -207,7 +205,7 @@ def named(file: Path) -> Iterator[None]:
 
 
 def test_a_cache_of_the_first_release_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
-    good = StoredAnswers("old", True, "m", "raw", True)
+    good = StoredAnswer("old", True, "m", "raw", True)
     rows = [("q", 0, json.dumps(asdict(good))), ("q", 1, json.dumps({**asdict(good), "text": "\ud800"}))]
     rows += [("r", 0, json.dumps({name: value for name, value in asdict(good).items() if name != "echoes"}))]
     file = old_file(tmp_path / "a.sqlite", rows)
@@ -270,7 +268,7 @@ def test_an_empty_file_can_be_recorded_into_and_holds_nothing_to_replay(tmp_path
 @pytest.mark.parametrize("is_old", [False, True], ids=["new", "old"])
 @pytest.mark.parametrize("is_killed", [False, True], ids=["closed", "killed"])
 def test_a_recording_on_a_medium_that_cannot_be_written_is_replayed(is_old: bool, is_killed: bool) -> None:
-    good = StoredAnswers("a text", True, "m", "raw", True)
+    good = StoredAnswer("a text", True, "m", "raw", True)
     with folder_of_nobody() as folder:
         file = folder / "a.sqlite"
         if is_old:
@@ -305,7 +303,7 @@ def test_a_recording_on_a_medium_that_cannot_be_written_is_replayed(is_old: bool
 
 
 def test_a_replay_leaves_nothing_beside_the_file_and_sees_what_another_program_adds(tmp_path: Path) -> None:
-    good = StoredAnswers("a text", True, "m", "raw", True)
+    good = StoredAnswer("a text", True, "m", "raw", True)
     file = tmp_path / "a.sqlite"
     AnswerStore(file).add("q", {0: good})
     replayed = AnswerStore(file, read_only=True)
@@ -321,88 +319,7 @@ def test_a_replay_leaves_nothing_beside_the_file_and_sees_what_another_program_a
 
 def test_half_of_a_surrogate_pair_is_never_stored(tmp_path: Path) -> None:
     answers = AnswerStore(tmp_path / "a.sqlite")
-    half, good = (StoredAnswers(text, False, "m", "raw", True) for text in ("\ud800", "good"))
+    half, good = (StoredAnswer(text, False, "m", "raw", True) for text in ("\ud800", "good"))
     answers.add("q", {0: half, 1: good})
     assert set(answers.of("q")) == {1}
-    answers.close()
-
-
-def test_answers_that_come_while_the_disk_is_busy_share_one_commit(tmp_path: Path) -> None:
-    answers = AnswerStore(tmp_path / "a.sqlite")
-    commits: list[str] = []
-    assert answers._writer is not None
-    answers._writer.set_trace_callback(lambda statement: commits.append(statement) if statement == "COMMIT" else None)
-    with contextlib.closing(sqlite3.connect(answers.path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        coming = [answers.add_soon("q", {n: StoredAnswers(f"{n}", False, "m", "raw", True)}) for n in range(200)]
-        assert not any(done.done() for done in coming)  # nothing is acknowledged that is not on the disk
-        other.execute("COMMIT")
-    for done in coming:
-        done.result(30)
-    assert len(commits) <= 2
-    assert {n: draw.text for n, draw in answers.of("q").items()} == {n: str(n) for n in range(200)}
-    answers.close()
-
-
-WRITER = """
-import sys
-from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
-sys.stdin.readline()
-answers = AnswerStore(sys.argv[1])
-for n in range(100):
-    drawn = {n: StoredAnswers(sys.argv[2], False, "m", "raw", True)}
-    done = [answers.add_soon(f"q{k}", drawn, "t", "m") for k in range(3)]
-    [one.result() for one in done]
-    print(*(answers.of(f"q{k}")[n].text for k in range(3)))
-"""
-
-
-def test_processes_that_begin_and_write_one_file_at_once_agree_on_every_text(tmp_path: Path) -> None:
-    """No file is there yet: they make it at once, too."""
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path / "a.sqlite"), f"writer {name}"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for name in range(3)
-    ]  # fmt: skip
-    said: list[tuple[str, str]] = [("", "")] * 3
-
-    def hear(index: int) -> None:
-        said[index] = writers[index].communicate("go\n", timeout=60)
-
-    threads = [threading.Thread(target=hear, args=(index,)) for index in range(3)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
-    assert [error for _, error in said] == [""] * 3
-    assert len(said[0][0].splitlines()) == 100
-    assert said[0][0] == said[1][0] == said[2][0]
-
-
-def test_a_forked_process_opens_the_file_anew(tmp_path: Path) -> None:
-    good = StoredAnswers("a text", True, "m", "raw", True)
-    answers = AnswerStore(tmp_path / "a.sqlite")
-    answers.add("q", {0: good})
-    child = os.fork()
-    if child == 0:
-        answers.add("q", {1: good})
-        os._exit(0 if set(answers.of("q")) == {0, 1} else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    answers.add("q", {2: good})
-    assert set(answers.of("q")) == {0, 1, 2}
-    answers.close()
-
-
-def test_what_its_parent_was_doing_keeps_no_forked_process_waiting(tmp_path: Path) -> None:
-    good = StoredAnswers("a text", True, "m", "raw", True)
-    answers = AnswerStore(tmp_path / "a.sqlite")
-    answers._waiting.append(None)  # its parent's thread is about to write an answer
-    with answers._lock, answers._coming:
-        child = os.fork()
-        if child == 0:
-            signal.alarm(20)
-            answers.add_soon("q", {1: good}).result(10)
-            os._exit(0 if set(answers.of("q")) == {1} else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    answers._waiting.clear()
     answers.close()

@@ -118,7 +118,7 @@ def test_a_used_up_budget_stops_the_run_after_what_is_in_flight_and_a_larger_one
 
 def test_an_unknown_price_is_refused_unless_allowed() -> None:
     with Served() as server:
-        with pytest.raises(Refused, match="nobody here knows the price of 'hosted_vllm/m'"):
+        with pytest.raises(Refused, match="the price of 'hosted_vllm/m' is not known here"):
             BudgetedTeacher(hosted(server), 5.0).continue_from(asked(3))
         assert server.seen == []
         allowed = BudgetedTeacher(hosted(server), 5.0, allow_unknown_price=True)

@@ -19,7 +19,7 @@ import pytest
 from omniopd.auditing import audit
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.method.tensors import edit_similarity
-from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
+from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswer
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.local import LocalTeacher
@@ -152,8 +152,8 @@ def test_any_text_survives(tmp_path: Path) -> None:
 
 def test_the_first_text_of_a_draw_stays(tmp_path: Path) -> None:
     one, two = AnswerStore(tmp_path / "a.sqlite"), AnswerStore(tmp_path / "a.sqlite")
-    one.add("q", {0: StoredAnswers("first", False, "m", "raw", True)})
-    two.add("q", {0: StoredAnswers("second", False, "m", "raw", True), 1: StoredAnswers("new", True, "m", "raw", True)})
+    one.add("q", {0: StoredAnswer("first", False, "m", "raw", True)})
+    two.add("q", {0: StoredAnswer("second", False, "m", "raw", True), 1: StoredAnswer("new", True, "m", "raw", True)})
     assert [one.of("q")[n].text for n in (0, 1)] == ["first", "new"]
 
 
@@ -176,10 +176,10 @@ def test_a_file_that_is_none_of_ours_is_one_sentence(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
+from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswer
 answers = AnswerStore(sys.argv[1])
 for number in range(10**6):
-    answers.add(sys.argv[2], {number: StoredAnswers("x" * 200, False, "m", "raw", True)})
+    answers.add(sys.argv[2], {number: StoredAnswer("x" * 200, False, "m", "raw", True)})
     print(number, flush=True)
 """
 

@@ -132,7 +132,7 @@ def test_text_that_spells_a_special_token_is_continued_as_text() -> None:
     teacher = LocalTeacher(tiny_model(), tiny_tokenizer())
     spelled = prompt("say <|im_end|> twice", "spelled")
     end = teacher.tokenizer.eos_token_id
-    plain = [i for i in teacher._prefixes([request("<|im_end|>", of=spelled)])[0] if i == end]
+    plain = [i for i in teacher._template.shown(request("<|im_end|>", of=spelled)).ids if i == end]
     template = [i for i in prompt_ids(teacher.tokenizer, prompt("x").messages) if i == end]
     assert plain == template
 

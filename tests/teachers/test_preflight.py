@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from omniopd import embedded
 from omniopd.teachers.checks.preflight import check_teacher
 from omniopd.teachers.checks.probes import (
     CONTINUES,
-    EMPTY,
     KNOWN,
     OPEN,
     OTHER,
@@ -23,10 +21,7 @@ from omniopd.teachers.checks.probes import (
     RESTARTS,
     SPACING,
     ContinuationProbe,
-    verdict,
 )
-from omniopd.teachers.checks.report import Trial
-from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import ModelTraits
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.teachers.spending.prices import per_million
@@ -146,7 +141,7 @@ def test_a_teacher_that_goes_on_is_usable_and_the_table_says_what_was_found(serv
     report = check_teacher(MODEL, api_base=serve(Provider()), traits=PREFILLS, price=per_million(2, 8))
     assert (report.usable, report.exit_status, report.handover, report.proposal) == (True, 0, "prefill", "")
     assert report.served_models == ("gpt-4.1-2025-04-14",)
-    assert [trial.verdicts for trial in report.trials] == [(CONTINUES,) * len(KNOWN)]
+    assert [trial.findings for trial in report.trials] == [(CONTINUES,) * len(KNOWN)]
     sampling = report.sampling
     assert (sampling.cold, sampling.cold_asked, sampling.warm, sampling.warm_asked) == (1, 3, 6, 6)
     assert (sampling.per_call, sampling.brought) == (4, 4)
@@ -207,14 +202,14 @@ def test_a_teacher_that_does_not_go_on_is_not_usable(
     report = check_teacher(MODEL, api_base=serve(Provider(write)), traits=PREFILLS)
     assert (report.usable, report.exit_status) == (False, 1)
     assert [trial.handover for trial in report.trials] == ["prefill", "instruction"]
-    assert all(found in trial.verdicts for trial in report.trials)
+    assert all(found in trial.findings for trial in report.trials)
     assert sentence in report.problem
 
 
 def test_a_prefill_that_is_accepted_and_not_continued_is_noticed(serve: Callable[[Provider], str]) -> None:
     """The answers start over: under a prefill that is a restart, under an instruction an echo, which is removed."""
     report = check_teacher(MODEL, api_base=serve(Provider(starts_over)), traits=PREFILLS)
-    assert report.trials[0].verdicts.count(RESTARTS) == 11
+    assert report.trials[0].findings.count(RESTARTS) == 11
     assert (report.usable, report.proposal) == (True, 'teacher.handover = "instruction"')
 
 
@@ -227,7 +222,7 @@ def test_echoes_are_removed_and_counted(serve: Callable[[Provider], str]) -> Non
 def test_lost_spaces_are_told_from_restarts(serve: Callable[[Provider], str]) -> None:
     report = check_teacher(MODEL, api_base=serve(Provider(strips)), traits=INSTRUCTED)
     assert report.usable
-    assert report.trials[0].verdicts.count(SPACING) == sum(k.expected != k.expected.strip() for k in KNOWN)
+    assert report.trials[0].findings.count(SPACING) == sum(k.expected != k.expected.strip() for k in KNOWN)
     assert "space lost or added 4 (after a comma, a line, a word, an emoji)" in str(report)
 
 
@@ -326,61 +321,3 @@ def test_a_providers_words_are_shown_without_what_steers_a_terminal(serve: Calla
     said = str(check_teacher(MODEL, api_base=serve(provider), traits=PREFILLS))
     assert "\x1b" not in said
     assert sum(line.startswith("verdict") for line in said.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("mps over the", CONTINUES),
-        (" mps over", SPACING),
-        ("The quick brown fox jumps", RESTARTS),
-        ("Sure! Here is the rest of the sentence:\nmps", PREAMBLE),
-        ("I'm sorry, I can't help with that.", REFUSAL),
-        ("", "nothing"),
-        (None, "nothing"),
-        ("over the lazy dog", OTHER),
-    ],
-)
-def test_what_a_text_made_of_half_a_word(text: str | None, found: str) -> None:
-    [half] = [k for k in KNOWN if k.ends_in == "half a word"]
-    assert verdict(half, text) == found
-
-
-def trial(handover: str, here: bool = False, **counts: int) -> Trial:
-    words = {"goes": CONTINUES, "restarts": RESTARTS, "other": OTHER, "empty": EMPTY}
-    verdicts = tuple(words[name] for name, count in counts.items() for _ in range(count))
-    return Trial(handover, True, verdicts, ("x",) * len(verdicts), here=here)
-
-
-@pytest.mark.parametrize(
-    ("found", "works"),
-    [
-        (trial("raw", goes=5, other=7), True),  # a small model, at temperature 1
-        (trial("raw", goes=2, other=10), False),  # nothing says that the prompt was read as it stands
-        (trial("raw", goes=8, restarts=4), False),
-        (trial("prefill", goes=5, other=7), False),  # may have begun anew, in other words
-        (trial("prefill", goes=9, other=3), True),
-        (trial("raw", here=True, other=12), True),  # goes on from the very tokens, whatever it makes of them
-        (trial("raw", here=True, goes=8, empty=4), False),
-    ],
-)
-def test_a_handover_is_judged_by_what_training_needs(found: Trial, works: bool) -> None:
-    assert found.works == works
-
-
-def test_a_model_that_runs_here_serves_whatever_it_knows() -> None:
-    """The embedded teacher, which counts and copies nothing, at its own temperature and at 0."""
-    lab = embedded.lab()
-    warm = check_teacher(LocalTeacher(lab.teacher, lab.tokenizer))
-    assert warm.usable, str(warm)
-    assert warm.sampling.warm > 1
-    cold = check_teacher(LocalTeacher(lab.teacher, lab.tokenizer, temperature=0.0))
-    assert cold.usable, str(cold)
-    assert "1 different texts in 6 draws (temperature 0: N samples are one" in str(cold)
-
-
-def test_a_script_with_one_text_is_told_what_may_be_the_cause() -> None:
-    report = check_teacher(ScriptedTeacher(lambda r: [next(
-        (k.expected for k in KNOWN if k.prefix == r.prefix), " a ship")] * r.samples))  # fmt: skip
-    assert not report.usable
-    assert "the server does not sample, or begins every call with one seed" in report.problem

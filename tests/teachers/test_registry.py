@@ -81,5 +81,5 @@ def test_a_mistyped_teacher_is_no_paid_api(
 
 def test_a_price_that_nobody_knows_may_be_that_of_a_model_of_the_hub() -> None:
     recipe = override(load_recipe("embedded"), ["teacher.model=openai/gpt-oss-20b"])
-    with pytest.raises(Refused, match=r"nobody here knows the price: .* is written local:openai/gpt-oss-20b"):
+    with pytest.raises(Refused, match=r"its price is not known here: .* is written local:openai/gpt-oss-20b"):
         price_first(recipe)

@@ -10,10 +10,10 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
-from omniopd.config import load_recipe
+from omniopd.config import METHODS, load_recipe
 from omniopd.errors import ConfigError
 from omniopd.pipeline.build import LocalModel, build_teacher
-from omniopd.pipeline.methods import _METHODS, build_trainer
+from omniopd.pipeline.methods import build_trainer
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.local import LocalTeacher
 from omniopd.training.arguments import OmniOPDConfig
@@ -25,7 +25,7 @@ from tests.architectures import build
 from tests.builders import request, tiny_model, tiny_tokenizer
 
 
-@pytest.mark.parametrize("method", sorted(_METHODS))
+@pytest.mark.parametrize("method", sorted(METHODS))
 def test_a_student_that_reads_its_padding_is_refused_by_every_method(method, tmp_path) -> None:
     student = LocalModel("rwkv", build("rwkv"), tiny_tokenizer())
     teacher = LocalModel("tiny", tiny_model(), tiny_tokenizer())

@@ -19,12 +19,13 @@ from typing import Any
 
 from traitlets import Dict, List, Unicode, observe
 
-from omniopd.costs.launch import estimate, is_local
+from omniopd.costs.launch import estimate
 from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.launch import attach, launch, notebook_path, parameters_of, resume
 from omniopd.launch.devices import NONE, card_of, device_named
-from omniopd.launch.parameters import MORE, SETTINGS, Parameter, all_values, checked, in_words, recipe_with
+from omniopd.launch.parameters import MORE, SETTINGS, Parameter, all_values, checked, recipe_with, type_words
 from omniopd.launch.queue import length, ordinal
+from omniopd.teachers.model_traits import runs_here
 from omniopd_widgets._base import View
 from omniopd_widgets._launched_runs import LaunchedRuns
 from omniopd_widgets._poller import Poller
@@ -263,7 +264,7 @@ def _field(parameter: Parameter) -> dict[str, Any]:
     return dict(
         to_json(
             {
-                "name": parameter.name, "type": in_words(parameter.type), "kind": kind, "default": default,
+                "name": parameter.name, "type": type_words(parameter.type), "kind": kind, "default": default,
                 "help": parameter.help, "choices": list(parameter.choices),
             }
         )
@@ -289,6 +290,6 @@ def _toml(value: Any) -> str:
 def _keys(teacher: Any) -> list[dict[str, Any]]:
     """Which variables that hold keys are set, names only; `needed` is the one of this teacher's provider."""
     provider = str(teacher or "").partition("/")[0]
-    needed = "" if not teacher or is_local(str(teacher)) else KEYS.get(provider, "")
+    needed = "" if not teacher or runs_here(str(teacher)) else KEYS.get(provider, "")
     names = sorted({*KEYS.values(), *(name for name in os.environ if name.endswith("_API_KEY"))})
     return [{"name": n, "set": bool(os.environ.get(n)), "needed": n == needed} for n in names]

@@ -15,7 +15,18 @@ from torch import Tensor, nn
 
 from omniopd.errors import ConfigError
 from omniopd.models.architecture.cache import selects_tokens
-from omniopd.models.architecture.probing import bare, evaluating, first_line, kind, measured, row, same, texts, works
+from omniopd.models.architecture.probing import (
+    bare,
+    evaluating,
+    first_line,
+    kind,
+    measured,
+    row,
+    same,
+    text_config,
+    texts,
+    works,
+)
 from omniopd.models.chunked_stats import Head, finish_logits
 
 # How configurations name a factor on the logits (Granite and MiniCPM divide by theirs, HyperCLOVA X multiplies), and
@@ -39,7 +50,7 @@ def head_of(model: nn.Module) -> Head:
             f"the output layer of {kind(inner)} is a {type(layer).__name__}, not a plain linear layer: "
             "take 'lm_head' out of the adapter's target_modules, or choose another student"
         )
-    config = inner.config.get_text_config()
+    config = text_config(model)
     softcap = next((cap for name in _SOFTCAPS if (cap := getattr(config, name, None)) is not None), None)
     return Head(layer.weight, layer.bias, _factor(config), softcap)
 
@@ -65,7 +76,7 @@ def sequence_hidden(
 
     Positions count attended tokens, as in generation, so that padding changes nothing; rows of a model that reads its
     padding are read one by one, and the states of padding are then 0. With `position_ids` the mask is
-    `trees.tree_mask`'s: who sees whom. Raises ConfigError for a model whose logits are not understood.
+    `tree_attention.tree_mask`'s: who sees whom. Raises ConfigError for a model whose logits are not understood.
     """
     if input_ids.is_meta:  # a model for its shapes: nothing can be tried on it
         return own_hidden(model, input_ids, attention_mask, position_ids)
@@ -125,12 +136,13 @@ def as_reference(model: nn.Module, reference: nn.Module) -> Iterator[nn.Module]:
         with evaluating(reference):
             yield reference
         return
-    if not hasattr(model, "disable_adapter"):
+    disable_adapter = getattr(model, "disable_adapter", None)
+    if disable_adapter is None:
         raise ConfigError(
             "the reference is the student itself, which has no adapter to switch off: KL would be 0 everywhere; "
             "pass a frozen copy of the student, or train with LoRA"
         )
-    with model.disable_adapter(), evaluating(model):
+    with disable_adapter(), evaluating(model):
         yield model
 
 

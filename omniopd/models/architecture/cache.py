@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DYNAMIC_LAYER_TYPE_MAPPING, DynamicIndexedLayer, DynamicLayer
 
+from omniopd.models.architecture.probing import text_config
+
 _ROOM = 64
 # All tokens, the last ones, a state of them.
 _KNOWN = {*DYNAMIC_LAYER_TYPE_MAPPING.values()} - {DynamicIndexedLayer}
@@ -33,14 +35,14 @@ def roomy_cache(model: nn.Module) -> DynamicCache | None:
     """An empty cache for `model`; None where its layers need another kind, which the model then makes itself."""
     if not sees_all(model):
         return None
-    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    cache = DynamicCache(config=text_config(model, decoder=True))
     cache.layers = [_RoomyLayer() for _ in cache.layers]
     return cache
 
 
 def _layers(model: nn.Module) -> list[Any]:
     try:
-        layers: list[Any] = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
+        layers: list[Any] = DynamicCache(config=text_config(model, decoder=True)).layers
     except (AttributeError, KeyError, TypeError, ValueError):  # a configuration that transformers' cache does not know
         return []
     return layers
@@ -90,4 +92,5 @@ class Reread:
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Take these rows of the batch; a row may be taken more than once."""
-        self.ids = self.ids.index_select(0, beam_idx)
+        if self.ids is not None:
+            self.ids = self.ids.index_select(0, beam_idx)

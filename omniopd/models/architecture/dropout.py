@@ -14,7 +14,7 @@ from transformers import PretrainedConfig
 
 from omniopd.errors import ConfigError
 from omniopd.models.architecture.backbone import sequence_hidden
-from omniopd.models.architecture.probing import context_length
+from omniopd.models.architecture.probing import kind, probe_ids
 
 # One of these is in the name of every such number: attention_dropout, resid_pdrop, layerdrop, router_jitter_noise.
 _RANDOM = ("drop", "jitter")
@@ -40,9 +40,7 @@ def check_still(model: nn.Module) -> None:
     Raises ConfigError. Costs three tiny forwards, and leaves random generators as they were.
     """
     weight = next(p for p in model.parameters() if p.is_floating_point())
-    vocabulary = model.config.get_text_config().vocab_size
-    rows, columns = _PROBE[0], min(_PROBE[1], context_length(model))
-    ids = torch.arange(rows * columns, device=weight.device).view(rows, columns) % vocabulary
+    ids = probe_ids(model, *_PROBE)
     was_training = model.training
     devices = [weight.device] if weight.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
@@ -54,7 +52,7 @@ def check_still(model: nn.Module) -> None:
     worst = max(float((states - still).abs().max()) for states in training)
     if not worst <= tolerance:
         raise ConfigError(
-            f"models of type {model.config.model_type!r} say something else in training mode (states differ by "
+            f"models of type {kind(model)} say something else in training mode (states differ by "
             f"{worst:.3g} of {float(still.abs().max()):.3g}) though every dropout that they name is 0, so that another "
             "student would be scored than the one that learns: choose another student, or set allow_off_policy"
         )

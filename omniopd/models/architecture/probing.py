@@ -65,9 +65,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def bare(model: nn.Module) -> nn.Module:
+def bare(model: Any) -> Any:
     """The transformers model inside a PEFT wrapper; its injected adapter layers stay active."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def text_config(model: nn.Module, decoder: bool = False) -> Any:
+    """The part of the model's configuration that is about text."""
+    return bare(model).config.get_text_config(decoder=decoder)
 
 
 def kind(model: nn.Module) -> str:
@@ -82,7 +87,7 @@ def accepted_inputs(model: nn.Module) -> frozenset[str]:
 
 def context_length(model: nn.Module) -> int:
     """How many tokens the model can read; very large where its configuration names no limit."""
-    config = model.config.get_text_config()
+    config = text_config(model)
     named = (getattr(config, name, None) for name in _CONTEXTS)
     return next((limit for limit in named if isinstance(limit, int) and limit > 0), 2**31)
 
@@ -90,7 +95,7 @@ def context_length(model: nn.Module) -> int:
 def texts(model: nn.Module) -> tuple[list[int], list[int], int]:
     """Two texts of `LENGTHS`, less where the context is shorter, in ordinary tokens, and an ordinary token to pad with:
     a padding token of its own might be told from text by its number, which a tokenizer need not share."""
-    config = bare(model).config.get_text_config(decoder=True)
+    config = text_config(model, decoder=True)
     room = context_length(model)
     named = (getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos"))
     special = {token for found in named for token in (found if isinstance(found, list) else [found])}
@@ -102,6 +107,13 @@ def texts(model: nn.Module) -> tuple[list[int], list[int], int]:
         if token not in special and len(tokens) < count:
             tokens.append(token)
     return tokens[: lengths[0]], tokens[lengths[0] : -1], tokens[-1]
+
+
+def probe_ids(model: nn.Module, rows: int, columns: int) -> Tensor:
+    """A fixed batch of ids, narrower where the context is shorter."""
+    columns = min(columns, context_length(model))
+    ids = 7 * torch.arange(rows * columns, device=next(model.parameters()).device) % text_config(model).vocab_size
+    return ids.view(rows, columns)
 
 
 def row(model: nn.Module, ids: Sequence[int]) -> Tensor:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor, nn
 
 from omniopd.models.architecture.backbone import own_hidden
 from omniopd.models.architecture.cache import roomy_cache, sees_all
-from omniopd.models.architecture.probing import accepted_inputs, measured, plain_logits, row, same, texts, works
+from omniopd.models.architecture.probing import (
+    accepted_inputs,
+    bare,
+    measured,
+    plain_logits,
+    row,
+    same,
+    text_config,
+    texts,
+    works,
+)
 
 # Columns put between a tree and what it grew from: a window that no configuration tells is found up to here.
 _GAP = 1024
@@ -18,7 +30,7 @@ _GAP = 1024
 def supports_trees(model: nn.Module) -> bool:
     """Whether every layer sees what a mask of ours lets it see, at the positions that we give: no window, no bias by
     columns, no recurrent state. Tried on a text with two endings, read at once and as two rows."""
-    own_mask = model.config._attn_implementation in ("sdpa", "eager")
+    own_mask = bare(model).config._attn_implementation in ("sdpa", "eager")
     if not (own_mask and sees_all(model) and "position_ids" in accepted_inputs(model)):
         return False
     text, other, _ = texts(model)
@@ -28,7 +40,7 @@ def supports_trees(model: nn.Module) -> bool:
 
 def tree_mask(model: nn.Module, sees: Bool[Tensor, "batch 1 query key"]) -> Shaped[Tensor, "batch 1 query key"]:
     """`sees` in the form that the model's attention takes. A query that sees nothing would be NaN."""
-    if model.config._attn_implementation == "sdpa":
+    if bare(model).config._attn_implementation == "sdpa":
         return sees
     dtype = next(model.parameters()).dtype
     return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(~sees, torch.finfo(dtype).min)
@@ -51,12 +63,12 @@ def _read_at_once(model: nn.Module, text: list[int], other: list[int]) -> bool:
 
 def _grown(model: nn.Module, text: list[int], other: list[int]) -> bool:
     """The last token of `text` and the first of `other` side by side, on a cache of the tokens before them."""
-    cache = roomy_cache(model)
+    cache: Any = roomy_cache(model)
     trunk, fork = len(text) - 1, 3
     ids = row(model, text[:trunk])
     model(input_ids=ids, position_ids=torch.arange(trunk, device=ids.device)[None], past_key_values=cache,
           use_cache=True)  # fmt: skip
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or _GAP
+    limit = getattr(text_config(model), "max_position_embeddings", None) or _GAP
     gap = max(0, min(_GAP, limit) - trunk - 2)
     for layer in cache.layers:
         layer.update(*(states[..., :1, :].expand(*states.shape[:-2], gap, -1) for states in (layer.keys, layer.values)))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from omniopd.models.architecture.cache import roomy_cache
 from omniopd.models.architecture.probing import accepted_inputs, evaluating
 from omniopd.models.architecture.tree_attention import supports_trees, tree_mask
+from omniopd.models.batching import packed
 from omniopd.models.decoding import Sampling, choose, continue_ids, uniforms
 
 # Tokens at its end in which a prefix may differ from the trunk: a text cut short may be encoded differently there.
@@ -187,11 +188,7 @@ def _draw(logits: Tensor, node: Ints, numbers: NDArray[np.float64], sampling: Sa
 def _leaves(groups: Sequence[_Group], trunk_width: int) -> tuple[_Level, dict[int, int]]:
     """The first level: the last token of every prefix and what leads there off the trunk; the node of each branch."""
     nodes: dict[tuple[int, int, tuple[int, ...]], int] = {}
-    group_of: list[int] = []
-    columns: list[int] = []
-    tokens: list[int] = []
-    positions: list[int] = []
-    depths: list[int] = []
+    found: list[tuple[int, ...]] = []
     paths: list[list[int]] = []
     leaf_of: dict[int, int] = {}
     for line, group in enumerate(groups):
@@ -201,21 +198,16 @@ def _leaves(groups: Sequence[_Group], trunk_width: int) -> tuple[_Level, dict[in
             for length in range(1, len(tail) + 1):
                 key = (line, depth, tail[:length])
                 if key not in nodes:
-                    nodes[key] = len(tokens)
-                    group_of.append(line)
-                    columns.append(column)
-                    tokens.append(tail[length - 1])
-                    positions.append(depth + length - 1)
-                    depths.append(depth)
+                    nodes[key] = len(found)
+                    found.append((line, column, tail[length - 1], depth + length - 1, depth))
                     paths.append([*path, trunk_width + column])
                     column += 1
                 path = paths[nodes[key]]
             leaf_of[index] = nodes[line, depth, tail]
     longest = max(map(len, paths))
     padded = [path + path[-1:] * (longest - len(path)) for path in paths]
-    return _Level(*(np.array(values, dtype=np.int64) for values in (
-        group_of, columns, tokens, positions, depths, padded,
-    ))), leaf_of  # fmt: skip
+    columns: list[Ints] = [*np.array(found, dtype=np.int64).T.copy(), np.array(padded, dtype=np.int64)]
+    return _Level(*columns), leaf_of
 
 
 def _next_level(level: _Level, parents: Ints, tokens: Ints, slots: int) -> tuple[_Level, Ints]:
@@ -269,11 +261,5 @@ def _shared(prefix: tuple[int, ...], trunk: tuple[int, ...]) -> int | None:
 
 
 def _batches(groups: Sequence[_Group], batch_tokens: int) -> Iterator[list[_Group]]:
-    batch: list[_Group] = []
-    for group in sorted(groups, key=lambda g: (g.size, g.trunk)):
-        if batch and group.size * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(group)
-    if batch:
-        yield batch
+    by_size = sorted(groups, key=lambda g: (g.size, g.trunk))
+    return packed(by_size, lambda batch: batch[-1].size * len(batch), batch_tokens)

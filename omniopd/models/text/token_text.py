@@ -318,5 +318,5 @@ def _byte_alphabet() -> dict[str, int]:
         if byte not in visible:
             table[chr(256 + len(table) - len(visible))] = byte
     if set(table) != set(pre_tokenizers.ByteLevel.alphabet()):
-        raise RuntimeError("tokenizers writes bytes in another alphabet than before: pieces.py must follow it")
+        raise RuntimeError("tokenizers writes bytes in another alphabet than before: token_text.py must follow it")
     return table

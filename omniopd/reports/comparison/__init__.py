@@ -1,4 +1,4 @@
-"""Several runs as one result: arms with seeds as units, differences with a verdict, what each took; a page of it."""
+"""Several runs as one result: arms with seeds as units, differences with verdicts, costs, a page."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Arm:
 
     @property
     def control(self) -> str:
-        """Which control it is ("none": it is no control)."""
+        """Its control, "none" for an arm that is not one."""
         return self.seeds[0].recipe.objective.control
 
 
@@ -63,7 +63,7 @@ def arms_of(
         except (RunError, ConfigError, DataError) as error:
             problems.append(str(error))
         except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-            # Files of another program, or of a version to come: JSON, and yet no run that this one knows.
+            # Files of another program or a newer version: valid JSON, but not a run that can be read here.
             where = given.path if isinstance(given, Run) else given
             problems.append(f"{where} holds no run that can be read: {type(error).__name__}: {error}")
     seeds, unlike = _alike(with_before(seeds))

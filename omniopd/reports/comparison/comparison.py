@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas
 
 from omniopd.errors import DataError
+from omniopd.figures import Figure
 from omniopd.reports.comparison import figures, tables
 from omniopd.reports.comparison.arms import arms_of
 from omniopd.reports.comparison.results import Results
 from omniopd.runs.store import Run
-
-if TYPE_CHECKING:
-    import pandas
-
-    from omniopd.figures import Figure
 
 
 class Comparison(Results):

@@ -6,21 +6,18 @@ import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas
 
 from omniopd.evaluation.compare import MARGIN
 from omniopd.evaluation.tables import NOTHING, as_html
+from omniopd.figures import Figure
 from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.comparison import Comparison
 from omniopd.reports.comparison.cost import paper_cost
 from omniopd.reports.comparison.tables import COSTS, costs, short_verdict, shown_table
 from omniopd.reports.html import POLICY
 from omniopd.runs.atomic import write_text
-
-if TYPE_CHECKING:
-    import pandas
-
-    from omniopd.figures import Figure
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;"
@@ -61,7 +58,7 @@ def comparison_page(
         *(["<h2>What the controls keep</h2>", _list(shares)] if (shares := comparison.shares()) else []),
         _folded("The same in sentences", comparison.verdicts()),
         *(_folded(f"Every arm beside {name}", comparison.verdicts(name)) for name in beside),
-        "<h2>What it took</h2>",
+        "<h2>Cost</h2>",
         as_html(costs(comparison)),
         '<p class="note">Means over the runs of an arm, evaluations not counted. A budget counts student samples, for '
         "SFT the teacher's answers. Where a teacher's logits are seen, it reads every prompt and answer. “Cost by the "
@@ -69,7 +66,7 @@ def comparison_page(
         f"rollout. Its own settings give {paper_cost(5, 10, 50):.2f}, {paper_cost(10, 10, 50):.2f} and "
         f"{paper_cost(10, 10, 100):.2f}.</p>",
         "<h2>Settings in which they differ</h2>",
-        as_html(_settings(comparison)),
+        as_html(pandas.DataFrame({a.name: {k: str(v) for k, v in a.settings.items()} for a in comparison.arms}).T),
     ]
     head = (
         f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -97,16 +94,7 @@ def _differences(comparison: Comparison) -> pandas.DataFrame:
         found = comparison.difference(arm, budget)
         return NOTHING if found is None else f"{found}: {short_verdict(found)}"
 
-    import pandas
-
     rows = {a.name: {f"at {b:,} samples": cell(a, b) for b in comparison.budgets} for a in comparison.arms[1:]}
-    return pandas.DataFrame.from_dict(rows, orient="index")
-
-
-def _settings(comparison: Comparison) -> pandas.DataFrame:
-    import pandas
-
-    rows = {arm.name: {k: str(v) for k, v in arm.settings.items()} for arm in comparison.arms}
     return pandas.DataFrame.from_dict(rows, orient="index")
 
 

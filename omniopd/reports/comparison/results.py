@@ -1,25 +1,22 @@
 """Arms beside each other at budgets of student samples: accuracies, paired differences, what a control keeps.
 
 Seeds are the units where two arms share several that differ, problems elsewhere. A difference is always the reference
-(or whoever is named first) minus the other, at the temperature that suits each student best. Intervals hold 95% each
+(or the arm named first) minus the other, at the temperature that suits each student best. Intervals hold 95% each
 and are not corrected for their number. Draws nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas
 
 from omniopd.errors import DataError
 from omniopd.evaluation.compare import Interval, pooled_interval, verdict
 from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.seeds import Measurement, Seed, best_of
 from omniopd.reports.comparison.shares import Share, pooled_share
-
-if TYPE_CHECKING:
-    import pandas
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ class Results:
         return pooled_share(np.stack([part for part, _ in rises]), np.stack([whole for _, whole in rises]))
 
     def shares(self) -> list[str]:
-        """A sentence per control beside a reference that is none: what it keeps of the rise, nobody having taught."""
+        """A sentence per control, where the reference is none: the share of the rise it keeps without a teacher."""
         if self.reference.control != "none":
             return []
         said = []

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas
 
 from omniopd.config import METHODS, Recipe
 from omniopd.evaluation.compare import MARGIN, Interval, pooled_interval, shows
@@ -19,9 +20,6 @@ from omniopd.evaluation.tables import NOTHING
 from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.cost import cost_of
 from omniopd.reports.comparison.results import Results
-
-if TYPE_CHECKING:
-    import pandas
 
 TOTALS = {
     "updates": "updates", "student tokens": "student_tokens", "teacher read": "teacher_read",
@@ -37,16 +35,12 @@ def table(comparison: Results) -> pandas.DataFrame:
     Numbers, in percent or points: where an interval belongs to one, in three columns, "… mean", "… low" and "… high"
     (NaN: not measured, or no interval). `reference minus this` and `verdict` are those of the last budget both have.
     """
-    import pandas
-
     rows = [_row(comparison, arm) for arm in comparison.ranked()]
     return pandas.DataFrame(map(_in_columns, rows)).set_index("arm")
 
 
 def shown_table(comparison: Results) -> pandas.DataFrame:
     """The same as text, an interval in one cell: "52.1 [50.0, 54.2]"."""
-    import pandas
-
     rows = [_row(comparison, arm) for arm in comparison.ranked()]
     shown = [{k: _shown(v) if isinstance(v, Interval | None) else v for k, v in row.items()} for row in rows]
     return pandas.DataFrame(shown).set_index("arm")
@@ -55,8 +49,6 @@ def shown_table(comparison: Results) -> pandas.DataFrame:
 def differences(comparison: Results) -> pandas.DataFrame:
     """The reference minus each other arm, one row an arm and budget: arm, samples, mean, low, high (points), units and
     what they are, verdict."""
-    import pandas
-
     rows = [
         (arm.name, budget, *_points(found), found.units, found.unit, short_verdict(found))
         for arm in comparison.arms[1:]
@@ -75,8 +67,6 @@ def summary(comparison: Results, beside: Sequence[str] = ()) -> pandas.DataFrame
     Differences are those of the last budget both have: the reference minus this arm, with its verdict; or, with names
     of arms, this one minus each of them. Raises DataError for a name that is not that of an arm.
     """
-    import pandas
-
     others = [comparison.arm(name) for name in beside]
 
     def shown_differences(arm: Arm) -> dict[str, str]:

@@ -4,7 +4,7 @@
 
 A program is a fresh process without environment, descriptors, sockets, files (but the interpreter's own), children and
 signals to others, limited in time, memory and output. It can use a processor until its time is up, run threads, and see
-the clock, the machine's size and the kernel's version. Standard library only; knows nothing of tasks and grading.
+the clock, the machine's size and the kernel's version. Standard library only.
 """
 
 from omniopd.tasks.sandbox.running import Program, ProgramResult, require_sandbox, run_program, run_programs

@@ -101,7 +101,7 @@ def run_programs(
             for descriptor in {d for program in programs for d in program.descriptors}:
                 given.callback(os.close, descriptor)
             check_switches(allowed)
-            settings = {"memory_mb": memory_mb, "cpu_s": math.ceil(timeout_s) + 1, **_settings()}
+            settings = {"memory_mb": memory_mb, "cpu_s": math.ceil(timeout_s) + 1, **_layer_settings()}
             started = time.monotonic()
             running = [stack.enter_context(_Running(program, settings, output_kb << 10)) for program in programs]
         _listen(running, started + timeout_s)
@@ -144,7 +144,7 @@ def _tried() -> tuple[str, ...]:
 
 
 @functools.cache
-def _settings() -> dict[str, Any]:
+def _layer_settings() -> dict[str, Any]:
     machine = platform.machine()
     if sys.platform != "linux" or machine not in ARCHITECTURES or sys.maxsize < 2**32:
         raise Refused(

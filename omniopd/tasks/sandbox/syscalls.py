@@ -3,7 +3,7 @@
 A list of what is allowed, not of what is forbidden: a call that nobody thought of, or that a newer kernel brings, is
 refused. What is missing here on purpose: sockets of every kind, new processes and programs, signals to anybody, ptrace
 and the memory of others, mounts, namespaces, keys, bpf, io_uring, perf, and everything that changes a file's name,
-owner, mode or times (Landlock does not cover the last three). Threads are allowed. Knows numbers only.
+owner, mode or times (Landlock does not cover the last three). Threads are allowed.
 """
 
 from __future__ import annotations

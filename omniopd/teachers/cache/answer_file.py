@@ -11,7 +11,8 @@ import sqlite3
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,27 +37,21 @@ _TABLES = {
 Upgrade = Callable[[sqlite3.Connection], None]
 
 
-class Transaction:
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """BEGIN IMMEDIATE … COMMIT, so that waiting for another process happens at the beginning."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        try:
-            if kind is None:
-                self._db.execute("COMMIT")
-        finally:
-            if self._db.in_transaction:  # what fails for want of space may have been rolled back already
-                self._db.execute("ROLLBACK")
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:  # what fails for want of space may have been rolled back already
+            db.execute("ROLLBACK")
 
 
 def open_to_write(path: Path, add_checksums: Upgrade) -> sqlite3.Connection:
-    """The file, made where there is none; one of an older schema is brought to this one, and `add_checksums` fills in
-    what its rows lack. Raises TeacherError for what is no such file, before anything is written; sqlite3.Error and
+    """The file, created where it is missing; one of an older schema is upgraded, and `add_checksums` fills in what its
+    rows lack. Raises TeacherError for any other kind of file, before anything is written; sqlite3.Error and
     OSError for what cannot be opened."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if _is_filled(path):
@@ -66,7 +61,7 @@ def open_to_write(path: Path, add_checksums: Upgrade) -> sqlite3.Connection:
     try:
         _with_write_ahead_log(db)
         db.execute("PRAGMA synchronous=FULL")
-        with Transaction(db):
+        with transaction(db):
             schema = _schema_of(db, path)
             if schema == UNCHECKED:
                 for name in _TABLES[SCHEMA]:
@@ -165,7 +160,7 @@ def _with_write_ahead_log(db: sqlite3.Connection) -> None:
 
 
 def _schema_of(db: sqlite3.Connection, path: Path) -> int:
-    """Which schema a file has, 0 for a database without anything. Raises TeacherError where it is not one of ours."""
+    """Which schema a file has, 0 for a database without anything. Raises TeacherError where it holds something else."""
     [(application,)], [(schema,)] = db.execute("PRAGMA application_id"), db.execute("PRAGMA user_version")
     tables = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE substr(name, 1, 7) <> 'sqlite_'"))
     ours = application == APPLICATION
@@ -186,13 +181,13 @@ WAY_OUT = "move it away or put a copy in its place, and answers are asked for an
 
 
 def _is_filled(path: Path) -> bool:
-    """Whether there is something; TeacherError for what is no file of bytes (opening a pipe would wait for ever)."""
+    """Whether the file has content. Raises TeacherError for what is not a regular file: opening a pipe would block."""
     try:
         found = path.stat()
     except FileNotFoundError:
         return False
     if not stat.S_ISREG(found.st_mode):
-        raise TeacherError(f"{path} is a folder or a device, no file that could hold a teacher's answers: give another")
+        raise TeacherError(f"{path} is a folder or a device, and a teacher's answers are kept in a file: give another")
     return found.st_size > 0
 
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from omniopd.errors import TeacherError
-from omniopd.teachers.cache.answer_file import UNCHECKED, WAY_OUT, Reading, Transaction, open_to_write
+from omniopd.teachers.cache.answer_file import UNCHECKED, WAY_OUT, Reading, open_to_write, transaction
 from omniopd.types import is_writable
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ WHERE NOT is_named(teacher, CAST(served_model AS BLOB), CAST(checksum AS BLOB))
 
 
 @dataclass(frozen=True, slots=True)
-class StoredAnswers:
+class StoredAnswer:
     """One text as it was answered."""
 
     text: str
@@ -57,14 +57,14 @@ class _Entry:
     """An answer that waits for its commit; `teacher` and `served` are what `AnswerStore.add_soon` got."""
 
     question: str
-    draws: Mapping[int, StoredAnswers]
+    draws: Mapping[int, StoredAnswer]
     teacher: str
     served: str
     done: Future[None] = field(default_factory=Future)
 
 
 class AnswerStore:
-    """The file at `path`, made where there is none; `read_only`, it has to be there and is not written to.
+    """The file at `path`, created where it is missing; with `read_only` it must exist and is never written to.
 
     Raises TeacherError for a file that is something else, that cannot be opened, or that is damaged as a whole.
     `damaged` holds the questions of which rows were found to be damaged.
@@ -93,11 +93,11 @@ class AnswerStore:
         self._process = os.getpid()
         self._closing = weakref.finalize(self, _close, self._thread, self._reading, self._writer)
 
-    def of(self, question: str) -> dict[int, StoredAnswers]:
+    def of(self, question: str) -> dict[int, StoredAnswer]:
         """Every draw of a question, by number. What is damaged is missing; a file that can no longer be searched is a
         TeacherError, unless it is only read: then the other questions are answered still."""
         query = _OF.replace("checksum", "NULL") if self._reading.schema == UNCHECKED else _OF
-        found: dict[int, StoredAnswers] = {}
+        draws: dict[int, StoredAnswer] = {}
         self._after_a_fork()
         try:
             with self._lock:
@@ -106,28 +106,28 @@ class AnswerStore:
             if not self.read_only:
                 raise TeacherError(f"{self.path} is damaged ({error}): {WAY_OUT}") from error
             self._found_damage(question, str(error))
-            return found
+            return draws
         for number, answer, mark in rows:
             is_marked = self._reading.schema == UNCHECKED or _is_marked((question, number), answer, mark)
             draw = _stored(answer) if is_marked and isinstance(number, int) else None
             if draw is None:
                 self._found_damage(question, f"draw {number!r} of a question")
             else:
-                found[number] = draw
-        return found
+                draws[number] = draw
+        return draws
 
-    def add(self, question: str, draws: Mapping[int, StoredAnswers]) -> None:
+    def add(self, question: str, draws: Mapping[int, StoredAnswer]) -> None:
         """One answer of a provider; returns when it is on the disk. A number that is there keeps its text."""
         self.add_soon(question, draws).result()
 
     def add_soon(
-        self, question: str, draws: Mapping[int, StoredAnswers], teacher: str = "", served: str = ""
+        self, question: str, draws: Mapping[int, StoredAnswer], teacher: str = "", served: str = ""
     ) -> Future[None]:
         """The same, without waiting: the future is done when the commit has reached the disk.
 
         With a `teacher`, the model that `served` it must be the first that ever did in this file, or nothing is kept.
-        The future raises TeacherError for another model, and where nothing can be written. Half of a surrogate pair is
-        no text, which nobody could use: such draws are left out.
+        The future raises TeacherError for another model, and where nothing can be written. A text with half of
+        a surrogate pair cannot be stored: such draws are left out.
         """
         self._after_a_fork()
         kept = {number: draw for number, draw in draws.items() if is_writable(draw.text)}
@@ -171,7 +171,7 @@ class AnswerStore:
         try:
             db = self._writer
             assert db is not None, "a file that is only read gets no answers"
-            with Transaction(db):
+            with transaction(db):
                 for entry in entries:
                     if entry.teacher and (first := _first_served(db, entry.teacher, entry.served)) != entry.served:
                         wrong[id(entry)] = (
@@ -219,8 +219,8 @@ def _first_served(db: sqlite3.Connection, teacher: str, served: str) -> str:
     return str(name)
 
 
-def _stored(answer: object) -> StoredAnswers | None:
-    """The draw that a row holds, None where it has another shape than every draw of ours."""
+def _stored(answer: object) -> StoredAnswer | None:
+    """The draw that a row holds, None where it does not have the shape of a draw."""
     try:
         said = json.loads(answer) if isinstance(answer, bytes) and answer.startswith(b"{") else None
     except (ValueError, RecursionError):
@@ -229,7 +229,7 @@ def _stored(answer: object) -> StoredAnswers | None:
         return None
     if said.keys() | {"echoes"} != _TYPES.keys() or not is_writable(said["text"]):
         return None
-    return StoredAnswers(**said)
+    return StoredAnswer(**said)
 
 
 def _checksum(*parts: object) -> str:

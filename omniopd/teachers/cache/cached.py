@@ -1,7 +1,7 @@
 """Around any teacher: every answer is remembered as it comes, so that nothing paid for is ever asked for twice.
 
     record   what is on the disk is not asked for; what is missing is asked for, and written before it is used
-    replay   nobody is asked: a recorded run runs again to the same bits, with the network off
+    replay   the teacher is not asked: a recorded run runs again to the same bits, with the network off
 
 A draw is found by endpoint, model, handover, sampling settings, prompt, prefix, length, seed and its own number. What
 failed or was refused is not written: it is asked for again. Knows no provider and no money.
@@ -21,16 +21,16 @@ from typing import Any
 
 from omniopd.errors import ConfigError
 from omniopd.teachers.asking import ask, checked
-from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswers
+from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswer
 from omniopd.teachers.cache.identity import beyond_text, identity_of
-from omniopd.teachers.hosted.calls import Admission, Call, CallObserver, OnResult, Outcome, then
+from omniopd.teachers.hosted.calls import Admission, Call, CallObserver, ObservableTeacher, OnResult, Outcome, then
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
 MODES = ("record", "replay")
 NOT_RECORDED, DAMAGED = "not recorded", "damaged in the cache"
 
 
-class CachedTeacher:
+class CachedTeacher(ObservableTeacher):
     """Remembers the answers of `teacher` in the file `path` (SQLite; several processes may share it).
 
     Answers that cost nothing now have `cached` set and no usage. In "replay", what is not in the file has the problem
@@ -54,38 +54,32 @@ class CachedTeacher:
     def identity(self) -> Mapping[str, Any]:
         return identity_of(self.teacher)
 
-    def continue_from(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
-    ) -> list[Continuations]:
-        """One answer per request; texts that are in the file come first, and cost nothing."""
-        return self.fetch(requests, on_result, None)
-
     def fetch(
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
     ) -> list[Continuations]:
-        """The same, with every call that is made shown to `observer`."""
+        """Texts that are in the file come first, and cost nothing; `observer` sees every call that is made."""
         return _Lookup(self, requests, on_result).execute(observer)
 
     def missing(self, request: ContinuationRequest) -> list[tuple[int, int]]:
-        """The draws that asking would buy now, as runs of numbers: (first, how many)."""
+        """The draws that asking would fetch now, as runs of numbers: (first, how many)."""
         if self.mode == "replay":
             return []
         return _runs(set(_numbers(request)) - set(self.answers.of(self.question(request))))
 
     def question(self, request: ContinuationRequest) -> str:
         """What a draw is found by, but for its number, as one hash."""
-        asked = [
+        parts = [
             self._identity, request.prompt.id, [dict(m) for m in request.prompt.messages], request.prefix,
             request.max_tokens, request.seed,
         ]  # fmt: skip
         if (more := beyond_text(self.teacher, request)) is not None:
-            asked.append(more)
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+            parts.append(more)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def store(self, question: str, outcome: Outcome) -> Future[None]:
         """Writes a call's texts; done when they are on the disk."""
         drawn = {
-            draw.number: StoredAnswers(
+            draw.number: StoredAnswer(
                 draw.text, draw.stopped, outcome.served_name, outcome.handover, outcome.exact, draw.echoes
             )
             for draw in outcome.draws
@@ -103,7 +97,7 @@ class CachedTeacher:
 
 
 class _Lookup:
-    """One call of `buy`. A question that several requests ask is asked once: a recorded draw has one text."""
+    """One call of `fetch`. A question that several requests ask is asked once: a recorded draw has one text."""
 
     def __init__(
         self, cached: CachedTeacher, requests: Sequence[ContinuationRequest], on_result: OnResult | None
@@ -131,7 +125,7 @@ class _Lookup:
                 self._answer(question)
         if missing and self.cached.mode == "record":
 
-            def told(index: int, answer: Continuations) -> None:
+            def on_answer(index: int, answer: Continuations) -> None:
                 question = missing[index][0]
                 self.usage[question] = self.usage.get(question, Usage()) + answer.usage
                 if answer.problem is not None:
@@ -141,32 +135,32 @@ class _Lookup:
                     self._answer(question)
 
             recording = _Recording(self.cached, [question for question, _ in missing], observer)
-            ask(self.cached.teacher, [request for _, request in missing], told, recording)
+            ask(self.cached.teacher, [request for _, request in missing], on_answer, recording)
         return checked(self.cached, self.requests, self.results)
 
     def _answer(self, question: str) -> None:
         """What the file holds now is the answer to everybody who asked this."""
-        bought = question in self.usage
-        draws = self.cached.answers.of(question) if bought else self.known[question]
+        is_new = question in self.usage
+        draws = self.cached.answers.of(question) if is_new else self.known[question]
         usage = self.usage.get(question, Usage())
         for index in self.askers[question]:
             request = self.requests[index]
-            found = [draws[n] for n in _numbers(request) if n in draws]
+            known = [draws[n] for n in _numbers(request) if n in draws]
             problem = None
-            if len(found) < request.samples:
+            if len(known) < request.samples:
                 missing = DAMAGED if question in self.cached.answers.damaged else NOT_RECORDED
                 problem = self.problems.get(question, missing)
-            some = found[0] if found else StoredAnswers("", False, "", "", True)
+            some = known[0] if known else StoredAnswer("", False, "", "", True)
             answer = Continuations(
-                texts=tuple(draw.text for draw in found),
-                stopped=tuple(draw.stopped for draw in found),
+                texts=tuple(draw.text for draw in known),
+                stopped=tuple(draw.stopped for draw in known),
                 usage=usage,
                 problem=problem,
                 served_model=some.served,
                 handover=some.handover or self.cached.handover,
-                exact=all(draw.exact for draw in found),
-                cached=not bought,
-                echoes=sum(draw.echoes for draw in found),
+                exact=all(draw.exact for draw in known),
+                cached=not is_new,
+                echoes=sum(draw.echoes for draw in known),
             )
             usage = Usage()  # paid once, whoever else asked
             self.results[index] = answer
@@ -174,21 +168,20 @@ class _Lookup:
                 self.on_result(index, answer)
 
 
-class _Recording:
+class _Recording(CallObserver):
     """Writes each answer down before anybody uses it; passes every call on to who watches from outside."""
 
     def __init__(self, cached: CachedTeacher, questions: Sequence[str], observer: CallObserver | None) -> None:
-        self.cached, self.questions, self.observer = cached, questions, observer
+        self.cached, self.questions, self.observer = cached, questions, observer or CallObserver()
 
     def before(self, call: Call) -> Admission:
-        return Admission.ALLOW if self.observer is None else self.observer.before(call)
+        return self.observer.before(call)
 
     def after(self, call: Call, outcome: Outcome) -> Future[None] | None:
-        observer = self.observer
         if not outcome.draws:
-            return None if observer is None else observer.after(call, outcome)
+            return self.observer.after(call, outcome)
         written = self.cached.store(self.questions[call.request], outcome)
-        return written if observer is None else then(written, lambda: observer.after(call, outcome))
+        return then(written, lambda: self.observer.after(call, outcome))
 
 
 def _numbers(request: ContinuationRequest) -> range:

@@ -27,7 +27,7 @@ def identity_of(teacher: Teacher) -> Mapping[str, Any]:
 def beyond_text(teacher: Teacher, request: ContinuationRequest) -> Mapping[str, Any] | None:
     """What else than a request's texts changes what this teacher reads: the student's ids, white space that it has to
     restore. None where the texts say all, as they do to a teacher that has no method of this name."""
-    for layer in _layers(teacher):
+    for layer in layers(teacher):
         if (tell := getattr(layer, "beyond_text", None)) is not None:
             try:
                 found: Mapping[str, Any] | None = tell(request)
@@ -39,7 +39,7 @@ def beyond_text(teacher: Teacher, request: ContinuationRequest) -> Mapping[str, 
 
 def tokenizer_of(teacher: Teacher) -> PreTrainedTokenizerBase | None:
     """The tokenizer of the teacher's model, where it is at hand; below whatever keeps its answers and its budget."""
-    for layer in _layers(teacher):
+    for layer in layers(teacher):
         if isinstance(tokenizer := getattr(layer, "tokenizer", None), PreTrainedTokenizerBase):
             return tokenizer
     return None
@@ -63,12 +63,13 @@ def check_token_ratio(
 
 def sampling_of(teacher: object) -> dict[str, Any]:
     """How a teacher samples, below whatever keeps its answers and its budget; nothing of one that does not say."""
-    *_, innermost = _layers(teacher)
+    *_, innermost = layers(teacher)
     names = ("temperature", "top_p", "batch_tokens")
     return {name: getattr(innermost, name) for name in names if hasattr(innermost, name)}
 
 
-def _layers(teacher: object) -> Iterator[object]:
+def layers(teacher: object) -> Iterator[object]:
+    """A stack of wrappers, from the outside in."""
     while teacher is not None:
         yield teacher
         teacher = getattr(teacher, "teacher", None)

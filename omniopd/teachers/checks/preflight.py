@@ -17,7 +17,7 @@ from typing import Any
 from omniopd.config import HANDOVERS
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers.cache.identity import sampling_of
-from omniopd.teachers.checks.probes import KNOWN, OPEN, THINKS, UNANSWERED, ContinuationProbe, verdict
+from omniopd.teachers.checks.probes import KNOWN, OPEN, THINKS, UNANSWERED, ContinuationProbe, classified
 from omniopd.teachers.checks.report import SamplingCheck, TeacherReport, Trial
 from omniopd.teachers.handover.base import UnsupportedRequest
 from omniopd.teachers.hosted.background import run
@@ -111,7 +111,7 @@ class _Check:
         return self._report(first, _why_not_sampled(sampling), trials, best.handover, sampling)
 
     def _try(self, teacher: HostedTeacher) -> tuple[Trial, str]:
-        """The known beginnings by one handover; and why nobody answers, if nobody does."""
+        """The known beginnings by one handover; and why there is no answer, if there is none."""
         heard = self._ask(teacher, [item.request() for item in self.known])
         name, exact = teacher.handover.name, teacher.handover.exact
         failures = [h.failure for h in heard if h.failure is not None]
@@ -121,15 +121,15 @@ class _Check:
         begun = [h.failure for h, item in zip(heard, self.known, strict=True) if item.prefix]
         if begun and all(failure is not None for failure in begun):
             return Trial(name, exact, refused=str(failures[0])), ""
-        verdicts, echoes = [], 0
+        findings, echoes = [], 0
         for item, answer in zip(self.known, heard, strict=True):
             if not answer.texts:
-                verdicts.append(UNANSWERED)
+                findings.append(UNANSWERED)
                 continue
             text, problem, echoed = answer.texts[0]
-            verdicts.append(verdict(item, text, problem))
+            findings.append(classified(item, text, problem))
             echoes += echoed
-        return Trial(name, exact, tuple(verdicts), tuple(item.ends_in for item in self.known), echoes), ""
+        return Trial(name, exact, tuple(findings), tuple(item.ends_in for item in self.known), echoes), ""
 
     def _sampling(self, handover: str, taken: bool) -> SamplingCheck:
         request = replace(self.opening.request(OPEN_TOKENS), samples=1)
@@ -210,9 +210,9 @@ def _check_as_it_is(teacher: Teacher, known: Sequence[ContinuationProbe], openin
     seconds: list[float] = []
     answers: list[Continuations] = []
 
-    def ask(request: ContinuationRequest, asked: Teacher = teacher) -> Continuations:
+    def ask(request: ContinuationRequest, who: Teacher = teacher) -> Continuations:
         since = time.monotonic()
-        [answer] = asked.continue_from([request])
+        [answer] = who.continue_from([request])
         seconds.append(time.monotonic() - since)
         answers.append(answer)
         return answer
@@ -220,15 +220,15 @@ def _check_as_it_is(teacher: Teacher, known: Sequence[ContinuationProbe], openin
     names = (getattr(teacher, "name", None), getattr(teacher, "model", None), type(teacher).__name__)
     name = next(n for n in names if isinstance(n, str))
     try:
-        found = [ask(item.request(), cold) for item in known]
+        continued = [ask(item.request(), cold) for item in known]
         warm = ask(replace(opening.request(OPEN_TOKENS), samples=WARM_DRAWS))
     except TeacherError as error:
         return TeacherReport(name, str(error))
-    verdicts = tuple(
-        verdict(item, answer.texts[0] if answer.texts else None, answer.problem)
-        for item, answer in zip(known, found, strict=True)
+    findings = tuple(
+        classified(item, answer.texts[0] if answer.texts else None, answer.problem)
+        for item, answer in zip(known, continued, strict=True)
     )
-    trial = Trial(warm.handover, warm.exact, verdicts, tuple(item.ends_in for item in known), here=is_here)
+    trial = Trial(warm.handover, warm.exact, findings, tuple(item.ends_in for item in known), here=is_here)
     sampling = SamplingCheck(
         warm=len(set(warm.texts)), warm_asked=len(warm.texts), per_call=WARM_DRAWS, brought=len(warm.texts),
         greedy=sampling_of(teacher).get("temperature") == 0,
@@ -257,7 +257,7 @@ def _texts(heard: Sequence[_CallResult]) -> list[str]:
 def _why_not(best: Trial) -> str:
     if best.refused:
         return f"the provider refuses every handover, {best.handover} with: {best.refused}"
-    if best.verdicts.count(THINKS) * 2 > len(best.verdicts):
+    if best.findings.count(THINKS) * 2 > len(best.findings):
         return (
             "it thinks, and the tokens it is given are used up before it writes: take a model that does not think, or "
             "switch thinking off where it is served"

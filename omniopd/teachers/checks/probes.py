@@ -1,7 +1,7 @@
 """Beginnings of answers whose continuation is known, and what a text made of one: went on, restarted, lost a space.
 
 Any capable model counts, spells and copies, so a text that does not go on says something about how the prefix was
-handed over, and nothing about what the model knows. Asks nobody.
+handed over, and nothing about what the model knows. Sends nothing.
 """
 
 from __future__ import annotations
@@ -60,26 +60,26 @@ OPEN = ContinuationProbe(
 )
 
 
-def verdict(known: ContinuationProbe, text: str | None, problem: str | None = None) -> str:
+def classified(probe: ContinuationProbe, text: str | None, problem: str | None = None) -> str:
     """What a text made of a known beginning: one of the names above. `problem` is a handover's word on it."""
     if problem in (PREAMBLE, REFUSAL, THINKS):
         return problem
     if text is None or not text.strip():
         return EMPTY
-    if text.startswith(known.expected):
+    if text.startswith(probe.expected):
         return CONTINUES
     if is_refusal(text):
         return REFUSAL
     if has_preamble(text):
         return PREAMBLE
-    if text.lstrip().startswith(known.expected.lstrip()):
+    if text.lstrip().startswith(probe.expected.lstrip()):
         return SPACING
-    begun = known.prefix.strip()[:_SAME]
+    begun = probe.prefix.strip()[:_SAME]
     if begun and text.lstrip(" \n\"'`").startswith(begun):
         return RESTARTS
     return OTHER
 
 
-def share(verdicts: Sequence[str], *of: str) -> float:
-    """How many of the verdicts are among `of`, from 0 to 1; 0 of none."""
-    return sum(v in of for v in verdicts) / len(verdicts) if verdicts else 0.0
+def share(findings: Sequence[str], *of: str) -> float:
+    """How many of the findings are among `of`, from 0 to 1; 0 of none."""
+    return sum(finding in of for finding in findings) / len(findings) if findings else 0.0

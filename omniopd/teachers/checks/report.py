@@ -1,4 +1,4 @@
-"""What a preflight found out about a teacher, as values and as a plain table. Asks nobody."""
+"""What a preflight found out about a teacher, as values and as a plain table. Sends nothing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from omniopd.teachers.checks.probes import (
 from omniopd.teachers.spending.prices import Price
 from omniopd.types import Usage
 
-# Of the known beginnings, this share has to be gone on with. A raw prompt leaves no room for a restart that would not
-# show as one, and a small model copies and counts badly: there, some are enough if nothing else speaks against it.
+# The share of known beginnings that must be continued. A raw prompt leaves no room for a restart that would not show as
+# one, and a small model copies and counts badly: there, some are enough if nothing else speaks against it.
 ENOUGH, SOME = 0.75, 0.25
 USABLE, UNUSABLE = 0, 1
 
@@ -32,14 +32,14 @@ USABLE, UNUSABLE = 0, 1
 class Trial:
     """A handover on the known beginnings: what each text made of its prefix, or why the provider `refused` it.
 
-    `ends` are what the prefixes ended in, in the order of `verdicts`; `echoes` counts texts that repeated the prefix
+    `ends` are what the prefixes ended in, in the order of `findings`; `echoes` counts texts that repeated the prefix
     before they went on. `here`: the model runs in this process, which hands it the very tokens: what it makes of
     them says something about the model alone.
     """
 
     handover: str
     exact: bool
-    verdicts: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
     echoes: int = 0
     refused: str = ""
@@ -48,26 +48,26 @@ class Trial:
     @property
     def goes_on(self) -> float:
         """The share of texts that went on, a lost space forgiven."""
-        return share(self.verdicts, CONTINUES, SPACING)
+        return share(self.findings, CONTINUES, SPACING)
 
     @property
     def works(self) -> bool:
         if self.here:
-            return share(self.verdicts, EMPTY, UNANSWERED) <= 1 - ENOUGH
+            return share(self.findings, EMPTY, UNANSWERED) <= 1 - ENOUGH
         if self.handover in HANDOVERS and HANDOVERS[self.handover].completes:
-            unclear = share(self.verdicts, OTHER)
+            unclear = share(self.findings, OTHER)
             return not self.refused and self.goes_on >= SOME and self.goes_on + unclear >= ENOUGH
         return not self.refused and self.goes_on >= ENOUGH
 
     def __str__(self) -> str:
         if self.refused:
             return f"refused: {self.refused}"
-        if not self.verdicts:
+        if not self.findings:
             return "not tried"
-        counts = Counter(self.verdicts)
-        words = [f"{counts[CONTINUES]} of {len(self.verdicts)} known beginnings go on"]
+        counts = Counter(self.findings)
+        words = [f"{counts[CONTINUES]} of {len(self.findings)} known beginnings go on"]
         for name in (SPACING, RESTARTS, PREAMBLE, REFUSAL, THINKS, EMPTY, UNANSWERED, OTHER):
-            where = [end for end, found in zip(self.ends, self.verdicts, strict=True) if found == name]
+            where = [end for end, finding in zip(self.ends, self.findings, strict=True) if finding == name]
             if where:
                 words.append(f"{name} {len(where)} (after {', '.join(where)})")
         return "; ".join(words)
@@ -137,7 +137,7 @@ class TeacherReport:
         for trial in self.trials:
             kind = "exact" if trial.exact else "not exact"
             rows.append((f"handover {trial.handover}", f"{kind}; {trial}"))
-        if self.chosen is not None and self.chosen.verdicts:
+        if self.chosen is not None and self.chosen.findings:
             rows.append(("echo, preamble, refusal", ", ".join(f"{rate:.0%}" for rate in self.rates)))
         rows += _sampling_rows(self.sampling)
         if self.calls:
@@ -156,9 +156,9 @@ class TeacherReport:
     def rates(self) -> tuple[float, float, float]:
         """Echoes, preambles and refusals of the chosen handover, as shares of the known beginnings."""
         trial = self.chosen
-        if trial is None or not trial.verdicts:
+        if trial is None or not trial.findings:
             return 0.0, 0.0, 0.0
-        return trial.echoes / len(trial.verdicts), share(trial.verdicts, PREAMBLE), share(trial.verdicts, REFUSAL)
+        return trial.echoes / len(trial.findings), share(trial.findings, PREAMBLE), share(trial.findings, REFUSAL)
 
     def __str__(self) -> str:
         rows = [(name, _printable(text)) for name, text in self.rows()]

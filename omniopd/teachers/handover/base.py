@@ -45,9 +45,9 @@ class ProviderRequest:
 
 @dataclass(frozen=True, slots=True)
 class ParsedText:
-    """The continuation in an answer's text; with a `problem` it is no continuation, and another is to be drawn.
+    """The continuation in an answer's text; with a `problem` it does not count, and another is drawn.
 
-    `echoed` says that a repeated end of the prefix was cut off its beginning. What no file can hold is no text.
+    `echoed` says that a repeated end of the prefix was cut off its beginning. Text that no file can hold is a problem.
     """
 
     text: str

@@ -42,7 +42,7 @@ class Prefill(ChatHandover):
             unsent=unsent,
             extra_tokens=len(unsent) + self.traits.thinking_tokens,
             prefix=prefix,
-            exact=not request.prefix_ids,  # whose tokens the provider makes of a text, nobody knows
+            exact=not request.prefix_ids,  # how the provider tokenizes a text is not known
         )
 
     def parse(self, rendered: ProviderRequest, text: str) -> ParsedText:

@@ -13,6 +13,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -64,9 +65,9 @@ class ChatTemplate:
         self.tokenizer = copy.deepcopy(tokenizer)
         self._lock = threading.RLock()
         self.student_thinks = student_thinks
-        # Rendered conversations, and their ids: every prefix of an answer follows the same one.
-        self._texts: dict[str, str] = {}
-        self._ids: dict[tuple[str, Joint], list[int]] = {}
+        # Conversations as texts, and their ids: every prefix of an answer follows the same one.
+        self._text_of = lru_cache(_KEPT)(self._render)
+        self._ids_of = lru_cache(_KEPT)(self._encode_prompt)
         self._special = {
             token: added.content for token, added in self.tokenizer.added_tokens_decoder.items() if added.special
         }
@@ -116,7 +117,7 @@ class ChatTemplate:
     ) -> Mapping[str, Any] | None:
         """What else than the texts of a request changes what is shown; None where they say all.
 
-        Where the student's ids are those that its text is encoded to, they are no news.
+        Where the student's ids are those that its text is encoded to, they add nothing.
         """
         more: dict[str, Any] = {}
         own = self.own_ids(request, vocabulary)
@@ -133,7 +134,7 @@ class ChatTemplate:
         return more or None
 
     def own_ids(self, request: ContinuationRequest, vocabulary: int | None = None) -> tuple[int, ...] | None:
-        """The student's ids of the prefix, where they mean the same here; None where they do not, or there are none."""
+        """The student's ids of the prefix, where they mean the same here, else None."""
         ids = request.prefix_ids
         if ids is None or request.tokenizer != tokenizer_mark(self.tokenizer):
             return None
@@ -152,7 +153,7 @@ class ChatTemplate:
         """
         with self._lock:
             self._check_marks(messages, prefix)
-            head = self._prompt_ids(messages, self._joint(self._rendered(messages), prefix, in_thought))
+            head = self._ids_of(_key(messages), self._joint(self._rendered(messages), prefix, in_thought))
             return (*head, *(self._prefix_ids(prefix) if prefix_ids is None else prefix_ids))
 
     def text(self, messages: Sequence[Message], prefix: str, in_thought: bool | None = None) -> str:
@@ -178,26 +179,22 @@ class ChatTemplate:
             raise UnsupportedRequest("a text spells a special token, and the server takes no token ids")
 
     def _rendered(self, messages: Sequence[Message]) -> str:
-        key = _key(messages)
-        if key not in self._texts:
-            try:
-                text = rendered(self.tokenizer, messages)
-            except TemplateError as error:
-                raise UnsupportedRequest(f"the teacher's chat template refuses the conversation: {error}") from error
-            _keep(self._texts, key, text)
-        return self._texts[key]
+        return self._text_of(_key(messages))
 
-    def _prompt_ids(self, messages: Sequence[Message], at: Joint) -> list[int]:
-        key = _key(messages), at
-        if key not in self._ids:
-            try:
-                _keep(self._ids, key, prompt_ids(self.tokenizer, messages, at.rewrite))
-            except DataError as error:
-                raise UnsupportedRequest(str(error)) from error
-        return self._ids[key]
+    def _render(self, key: str) -> str:
+        try:
+            return rendered(self.tokenizer, json.loads(key))
+        except TemplateError as error:
+            raise UnsupportedRequest(f"the teacher's chat template refuses the conversation: {error}") from error
+
+    def _encode_prompt(self, key: str, at: Joint) -> tuple[int, ...]:
+        try:
+            return tuple(prompt_ids(self.tokenizer, json.loads(key), at.rewrite))
+        except DataError as error:
+            raise UnsupportedRequest(str(error)) from error
 
     def _check_marks(self, messages: Sequence[Message], prefix: str) -> None:
-        """Raises UnsupportedRequest for a text with a mark of the template's that is no token: ids cannot tell it."""
+        """Raises UnsupportedRequest for a text that spells a mark of the template's own that is not a token."""
         special, template = self._special.values(), str(self.tokenizer.chat_template)
         for text in (prefix, *(message["content"] for message in messages)):
             forged = [mark for mark in spelled(text) if mark in template and mark not in special]
@@ -248,10 +245,4 @@ class ChatTemplate:
 
 
 def _key(messages: Sequence[Message]) -> str:
-    return json.dumps(list(messages), sort_keys=True)
-
-
-def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
-    if len(kept) >= _KEPT:
-        kept.clear()
-    kept[key] = value
+    return json.dumps(list(messages))

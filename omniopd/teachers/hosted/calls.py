@@ -47,7 +47,7 @@ class Sample:
 class Outcome:
     """What came of a call. Without draws it failed, or its texts were no continuations.
 
-    `unsure`: no answer could be read, or one that does not say what it took: the most that the call may cost counts.
+    `unsure`: no answer could be read, or one without token counts: the most that the call may cost counts.
     """
 
     draws: tuple[Sample, ...] = ()
@@ -72,29 +72,39 @@ class Admission(Enum):
     DENY = "never"
 
 
-class CallObserver(Protocol):
-    """Sees every call, from any thread. Neither method waits for a disk: the future that `after` may return is done
-    when everything about the call is written down, and the call is over only then. What they raise stops all."""
+class CallObserver:
+    """Sees every call, from any thread; this one admits all and records none. Neither method waits for a disk: the
+    future that `after` may return is done when everything about the call is written down, and the call is over only
+    then. What they raise ends the batch."""
 
-    def before(self, call: Call) -> Admission: ...
+    def before(self, call: Call) -> Admission:
+        return Admission.ALLOW
 
-    def after(self, call: Call, outcome: Outcome) -> Future[None] | None: ...
+    def after(self, call: Call, outcome: Outcome) -> Future[None] | None:
+        return None
 
 
 @runtime_checkable
 class NamesPrices(Protocol):
-    """A teacher that says beforehand what a request costs at most, in dollars; None where nobody knows."""
+    """A teacher that says beforehand what a request costs at most, in dollars; None where it is not known."""
 
     def most_usd(self, request: ContinuationRequest) -> float | None: ...
 
 
-@runtime_checkable
-class ObservableTeacher(Protocol):
-    """A teacher whose calls can be watched one by one."""
+class ObservableTeacher:
+    """A teacher whose calls can be observed one by one."""
+
+    def continue_from(
+        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
+    ) -> list[Continuations]:
+        """One answer per request; one that cannot be answered has a `problem` and fewer texts."""
+        return self.fetch(requests, on_result, None)
 
     def fetch(
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
-    ) -> list[Continuations]: ...
+    ) -> list[Continuations]:
+        """The same, with every call shown to `observer`."""
+        raise NotImplementedError
 
 
 def whole(request: ContinuationRequest, answer: Continuations) -> Outcome:

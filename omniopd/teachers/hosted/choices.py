@@ -31,13 +31,13 @@ def by_number(run: Sequence[int], choices: Sequence[Choice]) -> dict[int, Choice
 
 
 def parsed_choice(choice: Choice, reply: Reply, rendered: ProviderRequest, handover: Handover) -> ParsedText:
-    """The continuation in one text of a reply, or why it is none."""
+    """The continuation in one text of a reply, or why it does not count."""
     if choice.finish == REFUSED:
         return ParsedText("", REFUSAL)
     if not choice.text:
         # A model that ends its turn at once has written an end-of-turn token and nothing else.
         ended = choice.finish == STOP and not choice.thought and handover.exact and not rendered.unsent
-        if ended and 0 < reply.output_tokens <= 3 * len(reply.choices):
+        if ended and 0 < reply.taken.written <= 3 * len(reply.choices):
             return ParsedText("")
         return ParsedText("", THINKING_ONLY if choice.thought else NO_TEXT)
     if choice.finish in (BROKEN, UNSAID):

@@ -11,7 +11,7 @@ import urllib.request
 from urllib.parse import urlsplit
 
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.teachers.hosted.guard import prepare
+from omniopd.teachers.hosted.guard import prepare, provider_of
 
 PATIENCE_S = 5.0
 # Where calls go that no address is given for; litellm tells those of other providers.
@@ -28,8 +28,8 @@ def first_contact(
     """Raises ConfigError where the key of a teacher is not in the environment, and TeacherError where nobody listens at
     its address within `patience_s`. `raw`: it continues plain text, which a server of one's own does without a key."""
     _require_key(model, key_variable, keyless=raw and bool(api_base))
-    address = api_base or _home(model)
-    if address:
+    provider, home = provider_of(model) or ("", "")
+    if address := api_base or home or _HOMES.get(provider, ""):
         _require_listener(model, address, patience_s)
 
 
@@ -48,15 +48,6 @@ def _require_key(model: str, key_variable: str, keyless: bool) -> None:
             f"teacher.model is {model!r}, and its key is not in the environment: set {' or '.join(missing)}, or name "
             "the variable that holds it (teacher.key_variable)"
         )
-
-
-def _home(model: str) -> str:
-    litellm = prepare()
-    try:
-        _, provider, _, base = litellm.get_llm_provider(model)
-    except litellm.BadRequestError:
-        return ""
-    return base or _HOMES.get(provider, "")
 
 
 def _require_listener(model: str, address: str, patience_s: float) -> None:

@@ -49,7 +49,7 @@ class Fetch:
         on_result: OnResult | None, observer: CallObserver | None, caller: CallerThreadQueue,
     ) -> None:  # fmt: skip
         self.endpoint, self.policy, self.requests = endpoint, policy, requests
-        self.on_result, self.observer, self.caller = on_result, observer, caller
+        self.on_result, self.observer, self.caller = on_result, observer or CallObserver(), caller
         self.deadline = time.monotonic() + deadline_s
         self._answers: list[Continuations | None] = [None] * len(requests)
         self._chance = random.Random()  # pauses only: a run's own generators stay as they are
@@ -148,9 +148,8 @@ class Fetch:
             try:
                 await self._wait_turn(batch, len(run))
             except asyncio.CancelledError:
-                if self.observer is not None:
-                    self.observer.after(call, Outcome())  # admitted, and never sent
-                    self._freed.set()
+                self.observer.after(call, Outcome())  # admitted, and never sent
+                self._freed.set()
                 raise
             reply = await self.endpoint.send(batch, seed, len(run))
             if isinstance(reply, Failure):
@@ -204,12 +203,9 @@ class Fetch:
 
     async def _is_admitted(self, call: Call) -> bool:
         """Waits until the observer lets the call be sent; False where it never will, for want of money."""
-        while self.observer is not None:
-            admission = self.observer.before(call)
+        while (admission := self.observer.before(call)) is not Admission.ALLOW:
             if admission is Admission.DENY:
                 return False
-            if admission is Admission.ALLOW:
-                break
             # Another batch may free money too, and does not tell this one.
             self._freed.clear()
             try:
@@ -231,8 +227,6 @@ class Fetch:
 
     async def _over(self, call: Call, outcome: Outcome) -> None:
         """Tells the observer of a call; returns when it has written that down."""
-        if self.observer is None:
-            return
         with self._stopping_all():
             if (written := self.observer.after(call, outcome)) is not None:
                 waiting = asyncio.wrap_future(written)

@@ -13,7 +13,7 @@ from typing import Any
 
 # A text is evidence if it ended by itself, or was cut at its limit (or by a stop sequence of the user's).
 STOP, LENGTH = "stop", "length"
-# It is none if a filter spoke, if the provider broke it off, or if nobody says how it ended.
+# It is not if a filter stopped it, if the provider broke it off, or if its end is not stated.
 REFUSED, BROKEN, UNSAID = "refused", "broken off", "no finish reason"
 
 
@@ -118,7 +118,7 @@ def _is_count(name: str, value: Any) -> bool:
 
 
 def parsed(body: bytes) -> Any:
-    """A body's JSON; None where it is none."""
+    """A body's JSON; None for anything else."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

@@ -82,14 +82,14 @@ def prepare() -> Any:
     return litellm
 
 
-def knows_provider(model: str, api_base: str = "") -> bool:
-    """Whether litellm would know where to send a model's calls."""
+def provider_of(model: str, api_base: str | None = None) -> tuple[str, str] | None:
+    """The provider that litellm would send a model's calls to, and the address ("": not said); None for no provider."""
     litellm = prepare()
     try:
-        litellm.get_llm_provider(model, api_base=api_base or None)
-    except litellm.BadRequestError:
-        return False
-    return True
+        _, provider, _, base = litellm.get_llm_provider(model, api_base=api_base or None)
+    except Exception:  # litellm has an error of its own for each kind of mistake
+        return None
+    return str(provider), base or ""
 
 
 def _install() -> None:

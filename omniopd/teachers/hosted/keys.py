@@ -22,14 +22,14 @@ import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from omniopd.config import TeacherConfig
 from omniopd.errors import ConfigError, Refused
 from omniopd.io.redaction import keep, redact
-from omniopd.teachers.hosted.guard import prepare
-from omniopd.teachers.model_traits import traits_of
+from omniopd.teachers.hosted.guard import provider_of
+from omniopd.teachers.model_traits import own_server, traits_of
 
 SEND_KEYS = "OMNIOPD_SEND_KEYS"
 _FILE = "keys.json"
@@ -94,15 +94,12 @@ def sent_by(model: str, api_base: str | None, key_variable: str | None) -> Sent:
 def sent_by_recipe(teacher: TeacherConfig) -> Sent:
     """The same for a recipe's teacher."""
     traits = traits_of(teacher.model)
-    base = teacher.api_base or None
-    if base is None and teacher.model.startswith(("hosted_vllm/", "vllm/")):
-        base = os.environ.get("HOSTED_VLLM_API_BASE")
     model = traits.completion_model if traits.handover_entry(teacher.handover).completes else teacher.model
-    return sent_by(model, base, teacher.key_variable or None)
+    return sent_by(model, own_server(teacher.model, teacher.api_base or None), teacher.key_variable or None)
 
 
 def require_leave(sent: Sent, model: str) -> Sent:
-    """Raises Refused for a key that goes where nobody has allowed it to go; otherwise what is sent."""
+    """What is sent. Raises Refused for a key that would go where the user has not allowed it."""
     if not sent.variable or sent.belongs or is_allowed(sent.variable, sent.host):
         return sent
     raise Refused(
@@ -137,8 +134,7 @@ def allow(variable: str, host: str) -> Path:
 def is_allowed(variable: str, host: str) -> bool:
     """Whether the user has said that the key in `variable` may go to `host`."""
     if (variable, host) not in _ALLOWED:
-        words = os.environ.get(SEND_KEYS, "").replace(",", " ").split()
-        if f"{variable}@{host}" not in words and host not in remembered().get(variable, ()):
+        if f"{variable}@{host}" not in _allowed_here() and host not in remembered().get(variable, ()):
             return False
         _ALLOWED.add((variable, host))
     return True
@@ -147,17 +143,21 @@ def is_allowed(variable: str, host: str) -> bool:
 def remembered() -> Mapping[str, tuple[str, ...]]:
     """What was allowed, by variable. A damaged file allows nothing."""
     try:
-        found = json.loads(file().read_text(encoding="utf-8"))
-        return {str(name): tuple(map(str, hosts)) for name, hosts in found.items()}
+        pairs = json.loads(file().read_text(encoding="utf-8"))
+        return {str(name): tuple(map(str, hosts)) for name, hosts in pairs.items()}
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
 
 
 def keep_allowed() -> None:
     """Takes the values of all variables that were allowed for keys, as far as they are set here."""
-    words = os.environ.get(SEND_KEYS, "").replace(",", " ").split()
-    for name in {*remembered(), *(word.partition("@")[0] for word in words)}:
+    for name in {*remembered(), *(pair.partition("@")[0] for pair in _allowed_here())}:
         keep(os.environ.get(name))
+
+
+def _allowed_here() -> list[str]:
+    """The pairs in the environment."""
+    return os.environ.get(SEND_KEYS, "").replace(",", " ").split()
 
 
 def file() -> Path:
@@ -227,13 +227,18 @@ def _is_at(base: str, host: str) -> bool:
         return False
 
 
+def _stem(provider: str) -> str:
+    """What a provider's variables begin with."""
+    return re.sub(r"\W", "_", provider).upper()
+
+
 def _own(provider: str) -> tuple[str, ...]:
-    return _VARIABLES.get(provider) or (re.sub(r"\W", "_", provider).upper() + "_API_KEY",)
+    return _VARIABLES.get(provider) or (f"{_stem(provider)}_API_KEY",)
 
 
 def _begins(variable: str, provider: str) -> bool:
     """MISTRAL_KEY_OF_THE_LAB is one of mistral's."""
-    return len(provider) > 2 and variable.upper().startswith(re.sub(r"\W", "_", provider).upper() + "_")
+    return len(provider) > 2 and variable.upper().startswith(f"{_stem(provider)}_")
 
 
 @lru_cache(maxsize=64)
@@ -248,28 +253,19 @@ def _provider(model: str, api_base: str | None) -> str:
     first, slash, _ = model.partition("/")
     if slash and (first in OWN_SERVERS or first in _HOSTS):
         return first  # without litellm, which takes seconds to load
-    found = _of_litellm(model, api_base)
-    return str(found[1]) if found else first
+    known = _of_litellm(model, api_base)
+    return known[0] if known else first
 
 
 def _default_host(provider: str) -> str:
     """Where a provider's calls go by themselves; its name where litellm does not say."""
     for ending in _BASES:
-        if base := os.environ.get(re.sub(r"\W", "_", provider).upper() + ending):
+        if base := os.environ.get(_stem(provider) + ending):
             return host_of(base)
-    return _HOSTS.get(provider) or _litellms_host(provider) or provider
+    if provider in _HOSTS:
+        return _HOSTS[provider]
+    _, base = _of_litellm(f"{provider}/any", None) or ("", "")
+    return host_of(base) if base else provider
 
 
-@lru_cache(maxsize=256)
-def _litellms_host(provider: str) -> str:
-    found = _of_litellm(f"{provider}/any", None)
-    return host_of(found[3]) if found and found[3] else ""
-
-
-@lru_cache(maxsize=256)
-def _of_litellm(model: str, api_base: str | None) -> Any:
-    litellm = prepare()
-    try:
-        return litellm.get_llm_provider(model, api_base=api_base)
-    except Exception:  # an unknown model is somebody else's to name
-        return None
+_of_litellm = lru_cache(maxsize=256)(provider_of)

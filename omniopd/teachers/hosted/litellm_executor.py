@@ -1,4 +1,4 @@
-"""An executor that runs some work at once, in the thread that hands it in, and closes what nobody waits for any more.
+"""An executor that runs some work at once, in the thread that submits it, and closes coroutines that are not awaited.
 
 litellm has a thread build every request and waits for it. With many calls in flight those threads and the loop's fight
 for the interpreter, which costs more time than the building does. Other work goes to threads as ever.
@@ -56,8 +56,8 @@ _CALL: ContextVar[_Call | None] = ContextVar("omniopd_call", default=None)
 def building(at_once: bool) -> Iterator[None]:
     """Inside, one call of litellm's. `at_once`: its building reads no disk and no network.
 
-    A call that is cancelled between the building of its request and the sending leaves a coroutine that nobody awaits;
-    it is closed here.
+    A call that is cancelled after its request was built and before it is sent leaves a coroutine that is never
+    awaited; it is closed here.
     """
     call = _Call(at_once)
     token = _CALL.set(call)

@@ -35,7 +35,7 @@ class Pacer:
         self._tokens_at = 0.0
 
     def keep(self, limits: Limits) -> None:
-        """From now on, and until nobody holds them any more."""
+        """From now on, for as long as a teacher holds them."""
         self._limits.add(limits)
 
     @property

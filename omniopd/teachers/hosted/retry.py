@@ -1,7 +1,7 @@
 """When a call is repeated, how long to wait before that, and when to give up. Decides; sends nothing and never sleeps.
 
     a failure (429, 5xx, a lost or silent connection, an unreadable answer)   the same draws again, after a pause
-    no text, a text that was broken off or whose end nobody knows, a refusal, a preamble, an echo up to the limit of
+    no text, a text that was broken off or whose end is not stated, a refusal, a preamble, an echo up to the limit of
     tokens, a text without the thought that led to it, another model's answer that draw again, a few times
     fewer texts than asked for                                                the missing draws
 
@@ -34,7 +34,7 @@ class RetryPolicy:
 
     def pause(self, failures: int, retry_after_s: float | None, chance: random.Random) -> float:
         """Exponential with jitter, and never shorter than the provider asks for."""
-        own = min(self.longest_pause_s, self.pause_s * 2 ** max(failures - 1, 0)) * chance.uniform(0.5, 1.0)
+        own: float = min(self.longest_pause_s, self.pause_s * 2 ** max(failures - 1, 0)) * chance.uniform(0.5, 1.0)
         if retry_after_s is None:
             return own
         return retry_after_s + min(own, 0.1 + 0.1 * retry_after_s)

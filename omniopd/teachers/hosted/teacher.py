@@ -16,7 +16,7 @@ from omniopd.teachers.asking import checked
 from omniopd.teachers.handover import handover_named
 from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.hosted.background import CallerThreadQueue, run
-from omniopd.teachers.hosted.calls import CallObserver, OnResult
+from omniopd.teachers.hosted.calls import CallObserver, ObservableTeacher, OnResult
 from omniopd.teachers.hosted.endpoint import Endpoint
 from omniopd.teachers.hosted.fetch import Fetch
 from omniopd.teachers.hosted.guard import prepare
@@ -29,7 +29,7 @@ from omniopd.teachers.spending.prices import Price, price_of
 from omniopd.types import ContinuationRequest, Continuations
 
 
-class HostedTeacher:
+class HostedTeacher(ObservableTeacher):
     """Continues prefixes with `model`, by its name as litellm writes it, sampled at `temperature` and `top_p`.
 
     `handover` is "raw", "prefill" or "instruction" ("": as the table says); a raw one, as servers of open models take
@@ -77,18 +77,20 @@ class HostedTeacher:
         self.api_base = server_address(model, self.handover.completes, api_base)
         self.batch_deadline_s = batch_deadline_s
         self.patience = patience or RetryPolicy()
-        self.price = price or price_of(model)
-        self.concurrency, self.strict = concurrency, strict
         parameters = dict(parameters or {})
         if "api_key" not in parameters:
             sent = self.traits.completion_model if self.handover.completes else model
             require_leave(sent_by(sent, self.api_base or base_of(parameters), key_variable), model)
         self._limits = Limits(requests_per_minute, tokens_per_minute)  # they hold as long as this teacher lives
         self.endpoint = Endpoint(
-            self.traits, self.handover, self.price, self.api_base, key_variable,
+            self.traits, self.handover, price or price_of(model), self.api_base, key_variable,
             sampling(self.traits, self.handover, temperature, top_p), parameters, concurrency, call_timeout_s, strict,
             pacer_for(model, self.api_base or "", self._limits),
         )  # fmt: skip
+
+    @property
+    def price(self) -> Price | None:
+        return self.endpoint.price
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -106,20 +108,11 @@ class HostedTeacher:
         """What else than a request's texts changes what is sent (identity.py)."""
         return self.handover.beyond_text(request)
 
-    def continue_from(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
-    ) -> list[Continuations]:
-        """One answer per request; `on_result` is called in the calling thread.
-
-        What cannot be answered has a `problem` and fewer texts. Raises TeacherError where no request can succeed (no
-        such model, a wrong key), and where another model than before answers.
-        """
-        return self.fetch(requests, on_result, None)
-
     def fetch(
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
     ) -> list[Continuations]:
-        """The same, with every call shown to `observer` (calls.py)."""
+        """`on_result` is called in the calling thread. Raises TeacherError where no request can succeed (no such model,
+        a wrong key), and where another model than before answers."""
         if not requests:
             return []
         prepare()

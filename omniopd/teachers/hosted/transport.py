@@ -63,23 +63,6 @@ class Reply:
     fingerprint: str
     taken: Taken = UNTOLD
 
-    @property
-    def input_tokens(self) -> int:
-        return self.taken.read
-
-    @property
-    def output_tokens(self) -> int:
-        return self.taken.written
-
-    @property
-    def cached_tokens(self) -> int:
-        return self.taken.cached
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether the provider said what it took: a gateway may leave that out, and litellm fills in zeros."""
-        return self.taken.is_told
-
 
 async def send(parameters: Mapping[str, Any], timeout_s: float) -> Reply | Failure:
     """One call with litellm's `parameters` ("messages" for a chat, "prompt" for a completion), given up after
@@ -154,20 +137,15 @@ def without_secrets(text: str, limit: int = 300) -> str:
 def _reply(answer: Any, traffic: Traffic, most_tokens: int) -> Reply | Failure:
     ends = endings(traffic.answer) or []
     try:
-        reply = Reply(
-            choices=(),
-            served_model=answer.model or "",
-            fingerprint=getattr(answer, "system_fingerprint", None) or "",
-            taken=read_usage(answer),
-        )
+        taken = read_usage(answer)
         if len(ends) != len(answer.choices):
             return Failure(UNREADABLE, unsure=True, said=f"{len(ends)} texts of which {len(answer.choices)} were read")
-        used_up = 0 < most_tokens * len(ends) <= reply.output_tokens
+        used_up = 0 < most_tokens * len(ends) <= taken.written
         choices = tuple(
             _choice(choice, end, used_up, (most_tokens or _UNLIMITED) * TOKEN_CHARACTERS)
             for choice, end in zip(answer.choices, ends, strict=True)
         )
-        return replace(reply, choices=choices)
+        return Reply(choices, answer.model or "", getattr(answer, "system_fingerprint", None) or "", taken)
     except (AttributeError, TypeError) as error:
         return Failure(UNREADABLE, unsure=True, said=type(error).__name__)
 
@@ -185,8 +163,8 @@ def _choice(choice: Any, end: Ending, used_up: bool, most_characters: int) -> Ch
 
 
 def without_keys(reply: Reply) -> Reply:
-    """The reply without what was read as a key, should a server have sent it back: such a text is none, and a name is
-    shown as far as it can be."""
+    """The reply without any key that a server has sent back: a text that holds one is dropped, a name is shown without
+    it."""
     return replace(
         reply,
         choices=tuple(replace(c, text=None) if c.text and holds_secret(c.text) else c for c in reply.choices),

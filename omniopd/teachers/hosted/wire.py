@@ -5,7 +5,6 @@ Knows litellm's names of parameters and no network.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,15 +12,12 @@ from omniopd.errors import ConfigError
 from omniopd.io.redaction import keep
 from omniopd.teachers.handover.base import Handover, ProviderRequest
 from omniopd.teachers.hosted.keys import require_leave, sent_by
-from omniopd.teachers.model_traits import SERVERS, ModelTraits
+from omniopd.teachers.model_traits import SERVERS, ModelTraits, check_sampling, own_server
 
 
 def sampling(traits: ModelTraits, handover: Handover, temperature: float, top_p: float) -> dict[str, Any]:
     """The sampling parameters that are sent. Raises ConfigError for settings that the model does not take."""
-    if temperature < 0 or not 0 < top_p <= 1:
-        raise ConfigError(
-            f"a teacher's temperature is {temperature} and its top_p {top_p}: use at least 0, and above 0 up to 1"
-        )
+    check_sampling(temperature, top_p)
     if not traits.takes_sampling:
         if (temperature, top_p) != (1.0, 1.0):
             raise ConfigError(
@@ -84,7 +80,7 @@ def call_parameters(
     if "api_key" in words:
         keep(words["api_key"])
     elif (key := require_leave(sent_by(words["model"], base_of(words), key_variable), traits.model).value) is not None:
-        # Said in so many words: litellm would look for OpenAI's key, which is nobody else's business.
+        # Set explicitly: without it litellm would look for OpenAI's key, which no other server may see.
         words["api_key"] = key
     return words
 
@@ -96,8 +92,7 @@ def base_of(parameters: Mapping[str, Any]) -> str | None:
 
 def server_address(model: str, completes: bool, api_base: str | None) -> str | None:
     """Where calls go if not to the provider. Raises ConfigError for a server of one's own without an address."""
-    if api_base is None and model.startswith(("hosted_vllm/", "vllm/")):
-        api_base = os.environ.get("HOSTED_VLLM_API_BASE")
+    api_base = own_server(model, api_base)
     if completes and api_base is None and model.startswith(SERVERS):
         raise ConfigError(
             f"the teacher {model!r} is a server of your own: give its address as api_base (teacher.api_base), such as "

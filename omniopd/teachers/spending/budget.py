@@ -32,15 +32,15 @@ from omniopd.teachers.spending.ledger import Ledger, Spend
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
 
-class BudgetedTeacher:
+class BudgetedTeacher(ObservableTeacher):
     """Lets `teacher` spend `usd` dollars, over all its calls and, with a ledger in the file `path`, over all resumes.
 
     What does not fit is not asked for. With `stop`, everything in flight is awaited and handed on (`on_result`, a
     CachedTeacher inside), then the batch ends in Refused: half-audited, it would train a step that the run with enough
     money does not have, and resumed with a larger sum it asks for the missing half only. Without, requests that did not
-    fit get the problem "budget". A call that may or may not be billed (nobody answered) counts as spent. A model
-    whose price nobody knows is refused, unless `allow_unknown_price`; so is, at once, a teacher that does not say what
-    a request costs at most before it is asked (calls.py: it sells its calls, or has `most_usd`), wherever it stands in
+    fit get the problem "budget". A call that may or may not be billed (there was no answer) counts as spent. A model
+    of unknown price is refused, unless `allow_unknown_price`; so is, at once, a teacher that does not say what
+    a request costs at most before it is asked (calls.py: it shows its calls, or has `most_usd`), wherever it stands in
     a stack of wrappers. One process at a time may use a ledger.
     """
 
@@ -83,28 +83,22 @@ class BudgetedTeacher:
         """Calls, tokens and dollars so far, by model."""
         return self._ledger.by_model()
 
-    def continue_from(
-        self, requests: Sequence[ContinuationRequest], on_result: OnResult | None = None
-    ) -> list[Continuations]:
-        """One answer per request. Raises Refused where the money does not reach, or a price is unknown."""
-        return self.fetch(requests, on_result, None)
-
     def fetch(
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
     ) -> list[Continuations]:
-        """The same, with every call shown to `observer`."""
-        cashier = _BudgetObserver(self, observer)
+        """Raises Refused where the money does not suffice, or a price is unknown."""
+        budget_observer = _BudgetObserver(self, observer)
 
-        def told(index: int, answer: Continuations) -> None:
+        def on_answer(index: int, answer: Continuations) -> None:
             if answer.cached:
                 self._ledger.remember(answer.served_model, len(answer.texts))
             if on_result is not None:
                 on_result(index, answer)
 
         try:
-            answers = ask(self.teacher, requests, told, cashier)
+            answers = ask(self.teacher, requests, on_answer, budget_observer)
         finally:
-            cashier.close()
+            budget_observer.close()
         unpaid = sum(answer.problem == BUDGET for answer in answers)
         if unpaid and self.stop:
             raise Refused(
@@ -115,11 +109,11 @@ class BudgetedTeacher:
         return answers
 
     def set_aside(self, call: Call) -> Admission | str:
-        """The number of a reservation; or LATER, NEVER. Raises Refused for an unknown price, TeacherError for what
-        is none."""
+        """The number of a reservation; or WAIT, DENY. Raises Refused for an unknown price, TeacherError for an
+        impossible one."""
         if call.most_usd is None and not self.allow_unknown_price and math.isfinite(self.usd):
             raise Refused(
-                f"nobody here knows the price of {call.model!r}, and its budget is {dollars(self.usd)}: give the price "
+                f"the price of {call.model!r} is not known here, and its budget is {dollars(self.usd)}: give the price "
                 "(teacher.usd_per_million_input and _output), or set teacher.allow_unknown_price = true"
             )
         if call.most_usd is not None and not 0 <= _number(call.most_usd) < math.inf:
@@ -133,24 +127,24 @@ class BudgetedTeacher:
         return Admission.WAIT if self._ledger.reserved_usd else Admission.DENY
 
 
-class _BudgetObserver:
+class _BudgetObserver(CallObserver):
     """The observer of one batch: sets aside, settles, and counts as spent what was left without an answer."""
 
     def __init__(self, budget: BudgetedTeacher, observer: CallObserver | None) -> None:
-        self.budget, self.observer = budget, observer
+        self.budget, self.observer = budget, observer or CallObserver()
         self._lock = threading.Lock()
         self._set_aside: dict[int, tuple[Call, str]] = {}
 
     def before(self, call: Call) -> Admission:
-        found = self.budget.set_aside(call)
-        if isinstance(found, Admission):
-            return found
-        outer = Admission.ALLOW if self.observer is None else self.observer.before(call)
+        number = self.budget.set_aside(call)
+        if isinstance(number, Admission):
+            return number
+        outer = self.observer.before(call)
         if outer is not Admission.ALLOW:
-            self.budget._ledger.settle(found, Usage())
+            self.budget._ledger.settle(number, Usage())
             return outer
         with self._lock:
-            self._set_aside[id(call)] = call, found
+            self._set_aside[id(call)] = call, number
         return Admission.ALLOW
 
     def after(self, call: Call, outcome: Outcome) -> Future[None] | None:
@@ -158,7 +152,7 @@ class _BudgetObserver:
             _, number = self._set_aside.pop(id(call), (call, ""))
         if number:
             self.budget._ledger.settle(number, outcome.usage, outcome.unsure)
-        return None if self.observer is None else self.observer.after(call, outcome)
+        return self.observer.after(call, outcome)
 
     def close(self) -> None:
         """Calls that were cut off by a deadline or an error."""

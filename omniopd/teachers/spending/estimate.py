@@ -1,7 +1,7 @@
 """What a run will ask of a teacher behind an API: calls, tokens, dollars, hours. Known before the first call.
 
-Counted in the paper's words: rollouts × M forks × N samples × C tokens a step. Asks nobody; the one thing that it does
-about money is to refuse a sum that was not accepted. What a run may spend at most is `BudgetedTeacher`'s.
+Counted in the paper's words: rollouts × M forks × N samples × C tokens a step. Sends nothing; its one act
+is to refuse a sum that was not accepted. What a run may spend at most is `BudgetedTeacher`'s.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from omniopd.method.forks import teacher_tokens
 from omniopd.teachers.spending.prices import Price
 from omniopd.types import Usage
 
-# Where nothing better is known: a short problem, a second a call, as many calls at once as one program keeps going.
-PROMPT_TOKENS, LATENCY_S, CONCURRENCY = 150.0, 1.0, 64
+PROMPT_TOKENS, LATENCY_S = 150.0, 1.0  # where nothing better is known: a short problem, a second a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +52,11 @@ def estimate(
     recipe: Recipe,
     price: Price | None,
     latency_s: float = LATENCY_S,
-    concurrency: int = CONCURRENCY,
     *,
     prompt_tokens: float = PROMPT_TOKENS,
     extra_input: float = 0.0,
     extra_output: float = 0.0,
     samples_per_call: int = 1,
-    requests_per_minute: float = 0.0,
-    tokens_per_minute: float = 0.0,
     steps_done: int = 0,
     controls: Sequence[str] | None = None,
 ) -> TeacherEstimate:
@@ -71,34 +67,34 @@ def estimate(
 
     `prompt_tokens` is the mean length P₀ of a problem; a fork's prefix is on average half a rollout longer. `extra_*`
     tokens come on top of each call (an instruction's words, a model's thoughts); `samples_per_call` is the n of a call.
-    Limits per minute (0: none) stretch the hours. Retries are not counted.
+    The recipe's limits per minute stretch the hours. Retries are not counted.
     """
     controls = recipe.evaluation.controls if controls is None else controls
     loads = _loads(recipe, steps_done, controls, prompt_tokens + extra_input, extra_output, max(1, samples_per_call))
     calls = sum(load.rounds * load.calls for load in loads)
     read = sum(load.rounds * load.calls * load.input_tokens for load in loads)
     written = sum(load.rounds * load.calls * load.output_tokens for load in loads)
-    usd = None
-    if price is not None or not calls:
-        usd = sum(load.rounds * load.calls * _call_usd(price, load) for load in loads) if price is not None else 0.0
-    seconds = sum(load.rounds * math.ceil(load.calls / max(1, concurrency)) * latency_s for load in loads)
-    if requests_per_minute:
-        seconds = max(seconds, 60 * calls / requests_per_minute)
-    if tokens_per_minute:
-        seconds = max(seconds, 60 * (read + written) / tokens_per_minute)
+    usd = None if calls else 0.0
+    if price is not None:
+        usd = sum(load.rounds * load.calls * _call_usd(price, load) for load in loads)
+    seconds = sum(load.rounds * math.ceil(load.calls / recipe.teacher.concurrency) * latency_s for load in loads)
+    for amount, limit in (
+        (calls, recipe.teacher.requests_per_minute), (read + written, recipe.teacher.tokens_per_minute)
+    ):  # fmt: skip
+        seconds = max(seconds, 60 * amount / limit) if limit else seconds
     return TeacherEstimate(calls, round(read), round(written), usd, seconds / 3600)
 
 
 def require_accepted(found: TeacherEstimate, ask_above_usd: float, accepted_usd: float | None, way_out: str) -> None:
-    """Raises Refused where a run will cost more than may be spent unasked, and nobody has accepted as much.
+    """Raises Refused where a run will cost more than may be spent without a question, and that was not accepted.
 
-    A price that nobody knows counts as above any sum, and is accepted by any. `way_out` ends the sentence: how to
+    An unknown price counts as above any sum, and is accepted by any. `way_out` ends the sentence: how to
     accept here.
     """
     if not found.calls or (accepted_usd is not None and accepted_usd >= (found.usd or 0.0)):
         return
     if found.usd is None:
-        raise Refused(f"this run takes {found}, and nobody here knows the price: {way_out}")
+        raise Refused(f"this run takes {found}, and its price is not known here: {way_out}")
     if found.usd > ask_above_usd:
         raise Refused(f"this run takes {found}, above the {dollars(ask_above_usd)} that need no question: {way_out}")
 

@@ -29,7 +29,7 @@ _BILLION = 1_000_000_000
 @dataclass(frozen=True, slots=True)
 class Spend:
     """What one model has cost. `cached_tokens` are the part of `input_tokens` that the provider had read before;
-    `remembered` texts came from a cache of ours and cost nothing. `unsure_usd` is the part of `usd` that was sent and
+    `remembered` texts came from the answer cache and cost nothing. `unsure_usd` is the part of `usd` that was sent and
     never answered, which the provider may not bill, or answered without a count that can be: the most that it may be.
     """
 
@@ -78,7 +78,7 @@ class Ledger:
             return number
 
     def settle(self, number: str, usage: Usage, unsure: bool = False) -> None:
-        """A call is over. Where nobody knows whether it is billed, all that was reserved is spent."""
+        """A call is over. Where it is not known whether it is billed, all that was reserved is spent."""
         book = self._book
         with book.guard:
             model, most = book.open.pop(number)
@@ -90,7 +90,7 @@ class Ledger:
             book.write(entry)
 
     def enter(self, model: str, usage: Usage) -> None:
-        """An expense without a reservation: a teacher that runs here, or one that tells what it took afterwards."""
+        """An expense without a reservation: a teacher that runs here, or one that reports its cost afterwards."""
         self._enter({"model": model, "usd": usage.cost_usd, **_counts(usage)})
 
     def remember(self, model: str, texts: int) -> None:

@@ -4,7 +4,7 @@
     {"settled": NUMBER, "model": …, "usd": …, "calls": …, …}  it is over
     {"model": …, "remembered": …}, {"model": …, "usd": …, …}  what was never reserved
 
-A line that a kill has torn is no damage; any other that cannot be read is, since what it said may have been spent.
+A line that a kill has torn does no harm; any other that cannot be read is damage, since its sum may have been spent.
 Files of before have no check. Knows no sums.
 """
 
@@ -21,7 +21,7 @@ from omniopd.errors import TeacherError
 
 COUNTS = ("calls", "input_tokens", "output_tokens", "cached_tokens", "remembered")
 _KEYS = ("reserved", "settled", "model", "usd", "unsure", "check", *COUNTS)
-_MOST = 1e15  # dollars or tokens; nobody has so many, and sums are kept in billionths
+_MOST = 1e15  # dollars or tokens: more than anybody has; sums are kept in billionths
 _WORDS = ("true", "false", "-")
 _HALF_NUMBER = re.compile(r"\.?\d*[eE]?[+-]?")
 

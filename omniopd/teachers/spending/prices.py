@@ -1,4 +1,4 @@
-"""What a model's tokens cost: from the price table that litellm ships, or as the user says. None where nobody knows.
+"""What a model's tokens cost: from the price table that litellm ships, or as the user says. None where it is not known.
 
 Reads litellm's table as a file, so that asking for a price imports nothing and reaches no network. Prices change: the
 table is as old as the installed litellm, and the provider's bill is what counts.
@@ -28,6 +28,8 @@ _SUFFIXES = {"priority": "_priority", "flex": "_flex", "batch": "_batches", "ult
 _TABLE = "model_prices_and_context_window_backup.json"
 _ABOVE = re.compile(r"input_cost_per_token_above_(\d+)(k?)_tokens$")
 _MILLION = 1_000_000
+_KEEPING = ("kept_usd", "hour_usd")
+_BY_TOKEN = ("input_usd", "output_usd", "cached_usd", "thought_usd", "long_input", "long_output", *_KEEPING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Price:
     ) -> float:  # fmt: skip
         """Dollars of a call. `cached`, `kept` and `hour` are different parts of `read`, `thought` is one of `written`.
 
-        A tier whose price nobody knows costs the most that any does.
+        A tier of unknown price costs the most that any does.
         """
         if tier != STANDARD:
             known = dict(self.tiers)
@@ -78,7 +80,7 @@ class Price:
         return p.call_usd + read_usd + max(written - thought, 0) * p.output_usd + thought * p._thought_usd
 
     def most(self, read: int, written: int, tier: str = STANDARD) -> float:
-        """Dollars that a call of at most so many tokens can cost, served as asked for or as nobody has to ask for."""
+        """Dollars that such a call can cost at most, in the tier asked for or one that a provider may choose."""
         served = [self, *(price for name, price in self.tiers if name in (*UNASKED, tier))]
         if tier != STANDARD and tier not in dict(self.tiers):
             served = [self, *(price for _, price in self.tiers)]
@@ -96,10 +98,8 @@ class Price:
             return price
         dearer = max(self.long_input / self.input_usd, 1.0) if self.input_usd else 1.0
         return replace(
-            self,
+            self, **_scaled(self, dearer, "cached_usd", *_KEEPING),
             input_usd=max(self.long_input, self.input_usd), output_usd=max(self.long_output, self.output_usd),
-            cached_usd=_times(self.cached_usd, dearer), kept_usd=_times(self.kept_usd, dearer),
-            hour_usd=_times(self.hour_usd, dearer),
         )  # fmt: skip
 
     @property
@@ -131,7 +131,8 @@ def price_of(model: str) -> Price | None:
     tiers = [(name, _read(entry, suffix)) for name, suffix in _SUFFIXES.items()
              if f"input_cost_per_token{suffix}" in entry]  # fmt: skip
     factors = entry.get("provider_specific_entry") or {}
-    tiers += [(name, _dearer(price, float(factors[name]))) for name in ("us", "fast") if name in factors]
+    dearer = {name: float(factors[name]) for name in ("us", "fast") if name in factors}
+    tiers += [(name, replace(price, **_scaled(price, times, *_BY_TOKEN))) for name, times in dearer.items()]
     known = tuple((name, tier) for name, tier in tiers if tier is not None)
     if "fast" not in dict(known) and "priority" in dict(known):
         known += (("fast", dict(known)["priority"]),)  # OpenAI's word for the same
@@ -140,7 +141,7 @@ def price_of(model: str) -> Price | None:
 
 def price_for(teacher: TeacherConfig) -> Price | None:
     """The price of a recipe's teacher: its own word, or the table's; a server of one's own that neither knows sends no
-    bill. None where nobody knows."""
+    bill. None where it is not known."""
     known = price_of(teacher.model)
     if teacher.usd_per_million_input or teacher.usd_per_million_output:
         own = per_million(teacher.usd_per_million_input, teacher.usd_per_million_output)
@@ -148,7 +149,7 @@ def price_for(teacher: TeacherConfig) -> Price | None:
             return own
         # What a provider keeps costs more than what it reads, in the table's measure.
         dearer = own.input_usd / known.input_usd
-        return replace(own, kept_usd=_times(known.kept_usd, dearer), hour_usd=_times(known.hour_usd, dearer))
+        return replace(own, **_scaled(known, dearer, *_KEEPING))
     return known or (per_million(0, 0) if teacher.model.startswith(SERVERS) else None)
 
 
@@ -190,7 +191,7 @@ def _read(entry: Mapping[str, Any], suffix: str) -> Price | None:
 def _usd(entry: Mapping[str, Any], name: str, suffix: str) -> float | None:
     value = entry.get(name + suffix, entry.get(name))
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-    return float(value) if usable else None  # type: ignore[arg-type]
+    return float(value) if usable else None
 
 
 def _call_usd(entry: Mapping[str, Any]) -> float:
@@ -213,18 +214,9 @@ def _long(entry: Mapping[str, Any], suffix: str) -> tuple[int, float, float]:
     return 0, 0.0, 0.0
 
 
-def _dearer(price: Price, times: float) -> Price:
-    return replace(
-        price,
-        input_usd=price.input_usd * times, output_usd=price.output_usd * times,
-        cached_usd=_times(price.cached_usd, times), kept_usd=_times(price.kept_usd, times),
-        hour_usd=_times(price.hour_usd, times), thought_usd=_times(price.thought_usd, times),
-        long_input=price.long_input * times, long_output=price.long_output * times,
-    )  # fmt: skip
-
-
-def _times(usd: float | None, times: float) -> float | None:
-    return None if usd is None else usd * times
+def _scaled(price: Price, times: float, *names: str) -> dict[str, Any]:
+    """These fields of a price, `times` as dear; None stays None."""
+    return {name: None if (usd := getattr(price, name)) is None else usd * times for name in names}
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ Providers count alike in words only. Where they differ (paper and pen: tests/tea
     reasoning   inside completion_tokens (OpenAI, Anthropic, DeepSeek) or beside them (xAI, some gateways): the total
                 says which
     cache       cached and kept tokens are inside prompt_tokens as litellm hands them on, or beside them: likewise
-    a word      that nobody here knows (another modality, tools nobody asked for, another way of being served): counts
+    a word      that is not known here (another modality, tools that were not requested, another service tier): counts
                 as the most that the call can cost
     no number   negative, endless, more than the request can take, or none although there are texts: likewise
 
@@ -28,7 +28,7 @@ from omniopd.types import Usage
 
 _LOG = logging.getLogger(__name__)
 _PLAIN = {"", "none", "default", "standard", "auto", "on_demand", "global", "not_available"}
-# Parts of a prompt or an answer that a request for text has no use for, and nobody here has a price of.
+# Parts of a prompt or an answer that a request for text has no use for, and whose price is not known here.
 _OTHER_PARTS = ("audio_tokens", "image_tokens", "video_tokens", "tool_use_tokens", "google_maps_grounding_requests")
 _TOOLS = ("web_search_requests", "tool_search_requests", "browser_open_requests")
 
@@ -39,8 +39,8 @@ class Taken:
     before and put `kept` into its cache for minutes, `hour` for an hour; `written` are all of the answer, `thought`
     among them. `usd` is what the provider says that it bills, 0 if nothing.
 
-    `is_told` is False where it said nothing, or nothing that can be; `is_known` where it said something that nobody
-    here has a price for.
+    `is_told` is False where it gave no counts, or impossible ones; `is_known` is False where it counts something whose
+    price is not known here.
     """
 
     read: int = 0
@@ -71,23 +71,23 @@ def read_usage(answer: Any) -> Taken:
 
 
 def billed(taken: Taken, price: Price | None, call: Call) -> tuple[Usage, bool]:
-    """What goes onto the ledger for a call, and whether that is the most it can cost since nobody knows better."""
+    """What goes onto the ledger for a call, and whether that is the most it can cost, for want of better counts."""
     most = Usage(call.input_tokens, call.output_tokens, cost_usd=call.most_usd or 0.0, calls=1)
     if not taken.is_told:
         return most, True
     read, written = min(taken.read, call.input_tokens), min(taken.written, call.output_tokens)
-    told = Usage(read, written, min(taken.cached, read), call.most_usd or 0.0, 1)
-    if (read, written) != (taken.read, taken.written):
+    counted = Usage(read, written, min(taken.cached, read), call.most_usd or 0.0, 1)
+    is_too_much = (read, written) != (taken.read, taken.written)
+    if is_too_much:
         _warn(f"more tokens read or written for {call.model} than its calls can take")
-        return told, True
-    if not taken.is_known:
-        return told, True
+    if is_too_much or not taken.is_known:
+        return counted, True
     if price is None:
         return Usage(read, written, taken.cached, 0.0, 1), False
     own = price.cost(read, written, taken.cached, taken.kept, taken.hour, taken.thought, taken.tier)
     usd = max(own, taken.usd)
     if call.most_usd is not None and usd > call.most_usd * (1 + 1e-9):
-        return told, True
+        return counted, True
     return Usage(read, written, taken.cached, usd, 1), False
 
 
@@ -122,7 +122,7 @@ def _read(answer: Any, usage: Any) -> Taken:
     if beside and beside == cached + kept and beside != thought:
         read += beside
     else:
-        # Thoughts beside the answer, as the total says, or for want of one; or what nobody can name, which is as dear.
+        # Thoughts beside the answer, as the total says, or for want of one; or what has no name, which costs as much.
         written += max(beside, thought if thought > written or not total else 0)
     kept = min(kept, read)
     hour = min(_count(by_time, "ephemeral_1h_input_tokens"), kept)

@@ -13,13 +13,13 @@ from omniopd.errors import ConfigError
 from omniopd.models.text.token_text import decode
 from omniopd.tasks.rows import require_answers
 from omniopd.tasks.safe_grade import safe_grade
+from omniopd.training.arguments import run_settings, sampling_settings
+from omniopd.training.baselines.step_log import StepLog
 from omniopd.training.checks.architecture import check_architecture
 from omniopd.training.checks.preflight import check_prompt_count, hold_still
 from omniopd.training.data import as_rows
 from omniopd.training.parts import TrainerParts
 from omniopd.training.reference import adapter_off_is_start
-from omniopd.training.settings import run_settings, sampling_settings
-from omniopd.training.step_log import StepLog
 from omniopd.training.trl.atomic_checkpoints import AtomicCheckpointMixin
 from omniopd.training.trl.learning import LearnsSomething
 from omniopd.training.trl.own_draws import OwnDraws

@@ -16,10 +16,10 @@ from omniopd.errors import TeacherError
 from omniopd.models.text.chat import prompt_ids, text_ids
 from omniopd.teachers.asking import ask
 from omniopd.teachers.handover.thinking import ends_in_open_thought
+from omniopd.training.arguments import run_settings
+from omniopd.training.baselines.step_log import StepLog
 from omniopd.training.checks.architecture import check_architecture
 from omniopd.training.parts import TrainerParts
-from omniopd.training.settings import run_settings
-from omniopd.training.step_log import StepLog
 from omniopd.training.trl.atomic_checkpoints import AtomicCheckpointMixin
 from omniopd.training.trl.learning import LearnsSomething
 from omniopd.training.trl.token_means import TokenMeans

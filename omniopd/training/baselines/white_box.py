@@ -8,7 +8,6 @@ same rollouts.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,9 +19,8 @@ from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.checks.preflight import check_run
 from omniopd.training.on_policy import OnPolicyTrainer, StepTotals
 from omniopd.training.parts import TrainerParts
-from omniopd.training.recording import Recorder
 from omniopd.training.statistics import LossSums
-from omniopd.types import AuditedRollout, Prompt, Usage
+from omniopd.types import AuditedRollout, Usage
 
 REVERSE_KL = 1.0  # TRL's `beta`: 0 is KL(teacher‖student), 1 is KL(student‖teacher)
 # Under any of these names TRL finds a factor that multiplies a model's logits.
@@ -46,27 +44,15 @@ class WhiteBoxTrainer(OnPolicyTrainer):
         args: OmniOPDConfig,
         train_dataset: Any,
         processing_class: PreTrainedTokenizerBase,
-        callbacks: list[Any] | None = None,
-        peft_config: Any = None,
-        recorder: Recorder | None = None,
         teacher_temperature: float = 1.0,
-        probes: Sequence[Prompt] = (),
+        peft_config: Any = None,
+        **options: Any,
     ) -> None:
         train_dataset = check_run(model, processing_class, args, train_dataset, adapter=peft_config is not None)
         teacher = with_temperature(teacher_model, teacher_temperature)
         args.beta = REVERSE_KL
         self._teacher_read = 0  # tokens of this process since the last step was logged
-        super().__init__(
-            model,
-            teacher,
-            args,
-            train_dataset,
-            processing_class,
-            recorder,
-            probes,
-            callbacks=callbacks,
-            peft_config=peft_config,
-        )
+        super().__init__(model, teacher, args, train_dataset, processing_class, peft_config=peft_config, **options)
 
     def _set_targets(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
         """Nobody is asked. Where the rollouts are to be recorded, they are scored as OmniOPD's are."""

@@ -5,6 +5,8 @@ Training works on padded batches: transformers (through TRL) samples them, and b
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import GenerationConfig
@@ -41,7 +43,7 @@ def check_architecture(model: nn.Module, generates: bool = True) -> None:
 
 
 @measured
-def _sampling_problem(model: nn.Module) -> str | None:
+def _sampling_problem(model: Any) -> str | None:
     """What is wrong with what transformers' own `generate` samples from: each step's logits are compared with those of
     the row alone, read without padding or cache."""
     if not ignores_padding(model):

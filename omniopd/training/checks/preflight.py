@@ -121,32 +121,21 @@ def _check_draws(audited: Sequence[AuditedRollout], limit: float, temperature: f
 
 
 def _check_sampling(args: OmniOPDConfig) -> None:
-    if (args.temperature, args.top_p, args.top_k, args.min_p or 0.0) != (
-        1.0,
-        1.0,
-        0,
-        0.0,
-    ) and not args.allow_off_policy:
+    if args.allow_off_policy:
+        return
+    if (args.temperature, args.top_p, args.top_k, args.min_p or 0.0) != (1.0, 1.0, 0, 0.0):
         raise ConfigError(
             f"student sampling is temperature {args.temperature}, top_p {args.top_p}, top_k {args.top_k}, "
             f"min_p {args.min_p}, which sharpens the student by itself: use 1, 1, 0 and none, or set "
             "student.allow_off_policy (allow_off_policy in Python)"
         )
-    if args.repetition_penalty != 1.0 and not args.allow_off_policy:
-        raise ConfigError(
-            f"repetition_penalty is {args.repetition_penalty}, which makes sampling off-policy: use 1, or set "
-            "allow_off_policy"
-        )
-    if args.generation_kwargs and not args.allow_off_policy:
-        raise ConfigError(
-            f"generation_kwargs is {args.generation_kwargs}, which `generate` would sample by and scoring would not "
-            "know: leave it out, or set allow_off_policy"
-        )
-    if args.neftune_noise_alpha and not args.allow_off_policy:
-        raise ConfigError(
-            f"neftune_noise_alpha is {args.neftune_noise_alpha}, noise that only training would see: leave it out, or "
-            "set allow_off_policy"
-        )
+    for name, usual, why in (
+        ("repetition_penalty", (1.0,), "which makes sampling off-policy: use 1"),
+        ("generation_kwargs", (None, {}), "which `generate` would sample by and scoring would not know: leave it out"),
+        ("neftune_noise_alpha", (None, 0), "noise that only training would see: leave it out"),
+    ):
+        if (value := getattr(args, name)) not in usual:
+            raise ConfigError(f"{name} is {value}, {why}, or set allow_off_policy")
 
 
 @torch.no_grad()

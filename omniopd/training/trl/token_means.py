@@ -36,7 +36,7 @@ class TokenMeans:
         return found
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        metrics, counts = self._metrics[self._mode], (self._tokens or {}).pop(self._mode, [])
+        metrics, counts = self._metrics[self._mode], self._tokens.pop(self._mode, []) if self._tokens else []
         for name in MEANS:
             if len(metrics.get(name, ())) == len(counts) > 1:
                 metrics[name] = [_mean(metrics[name], counts)]

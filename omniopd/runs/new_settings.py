@@ -1,7 +1,7 @@
-"""Which settings of a run may change when it is gone on with, and the run with them changed.
+"""Which settings may change when a run is resumed, and the run with them changed.
 
-What is trained stays: a run whose recipe changed in the middle would be the run of no recipe. What may change is how it
-is measured, what may be spent, how long is waited, and where it computes. Knows manifests; runs nothing.
+What is trained stays: a run whose recipe changed halfway would belong to no recipe. What may change is how it is
+measured, what it may spend, how long it waits, and where it computes.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ MAY_CHANGE: Mapping[str, str] = {
     "teacher.call_timeout_s": "how long is waited",
     "teacher.batch_deadline_s": "how long is waited",
     "teacher.batch_tokens": "how much of a local teacher fits at once",
-    "training.max_unanswered_share": "how much silence of a teacher is borne",
-    "training.max_equal_share": "how much sameness of a teacher is borne",
+    "training.max_unanswered_share": "how many forks may stay unanswered",
+    "training.max_equal_share": "how often a teacher may repeat itself",
     "training.allow_zero_gradient": "whether an idle step stops the run",
     "training.save_every": "when checkpoints are written",
     "training.keep": "how many checkpoints are kept",
@@ -48,7 +48,7 @@ MAY_CHANGE: Mapping[str, str] = {
 }
 
 
-def resettled(run: Run, words: Sequence[str]) -> Run:
+def with_new_settings(run: Run, words: Sequence[str]) -> Run:
     """The run with the `key=value` words as settings, checked and not yet written. Raises ConfigError for a setting that
     would change what is trained, and for one that cannot work."""
     settings = assigned(words)
@@ -77,7 +77,7 @@ def resettled(run: Run, words: Sequence[str]) -> Run:
 
 
 def write_settings(run: Run) -> None:
-    """Put the settings of a run that `resettled` gave into its folder; what they were stands in the manifest's
+    """Put the settings of a run that `with_new_settings` gave into its folder; what they were stands in the manifest's
     `changes`. Raises RunError."""
     write_text(run.path / RECIPE, recipe_toml(run.recipe))
     write_manifest(run)

@@ -1,4 +1,4 @@
-"""The settings of a recipe, as frozen dataclasses: names and defaults.
+"""The settings of a recipe, as frozen dataclasses. Knows names and defaults, neither files nor what they build.
 
 The words are those of the paper's notation table: M `forks`, C `chunk_tokens`, N `samples`, α `concentration`,
 β `anchor_weight`. What each setting is for stands in `bounds.SETTINGS`; here is only what takes more than a line.

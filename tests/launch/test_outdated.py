@@ -55,7 +55,8 @@ def test_an_older_launched_run_goes_on_to_its_end(launched: Path) -> None:
 def test_a_notebook_of_ones_own_is_named_and_left_as_it_is(launched: Path) -> None:
     write_launch(launched, Launch("mine.ipynb", {}, str(launched), "cpu"))
     before = source_of(launched).read_bytes()
-    with pytest.raises(RunError, match=r"imports omniopd\.build, which this version of omniopd does not have: resume it"):
+    lacks = r"imports omniopd\.build, which this version of omniopd does not have: resume it"
+    with pytest.raises(RunError, match=lacks):
         bring_up_to_date(launched)
     assert source_of(launched).read_bytes() == before
 

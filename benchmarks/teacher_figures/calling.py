@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 
 from omniopd.method.tensors import edit_similarity
+from omniopd.teachers.access.guard import prepare
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted import background
-from omniopd.teachers.hosted.guard import prepare
 from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.model_traits import ModelTraits

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from omniopd.teachers.access.guard import prepare
 from omniopd.teachers.cache.answer_store import AnswerStore, StoredAnswer
 from omniopd.teachers.cache.cached import CachedTeacher
-from omniopd.teachers.hosted.guard import prepare
 from omniopd.teachers.hosted.retry import draw_seed
 from omniopd.teachers.spending.budget import BudgetedTeacher
 from tests.teachers.faulty_server import in_a_process, told

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.evaluation.tables import as_text
     from omniopd.reports.comparison import compare, comparison_page, costs, markdown, summary
     from omniopd.reports.export import write_table
-    from omniopd.runs.atomic import write_text
+    from omniopd.runs.files.atomic import write_text
     from omniopd.runs.listing import result_runs
 
     comparison = compare(result_runs(options.runs), options.reference, options.arms)

@@ -35,7 +35,7 @@ def going_on_words(folder: str) -> str:
     the sweep as well."""
     from omniopd.io.locks import is_locked
     from omniopd.launch.folder import is_launched
-    from omniopd.runs.claims import start_lock
+    from omniopd.runs.files.claims import start_lock
 
     path = shlex.quote(folder)
     if is_launched(folder):

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _allow(options: argparse.Namespace) -> int:
-    from omniopd.teachers.hosted.keys import allow
+    from omniopd.teachers.access.keys import allow
 
     path = allow(options.variable, options.host)
     print(f"The key in {options.variable} may go to {options.host}; remembered in {path}")

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 def _resumed(options: argparse.Namespace, settings: Sequence[str]) -> int:
     from omniopd.pipeline.run import execute, reopen
     from omniopd.records import EvalRecord
-    from omniopd.runs.lines import whole_records
+    from omniopd.runs.files.lines import whole_records
     from omniopd.runs.new_settings import with_new_settings
     from omniopd.runs.store import EVALS, Run, open_run
 

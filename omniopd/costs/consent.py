@@ -62,7 +62,7 @@ def keys_first(recipe: Recipe) -> None:
     No flag replaces that answer, since a recipe may be a stranger's: without a terminal, Refused names the pair and how
     to allow it once. Raises ConfigError for an invalid address or variable.
     """
-    from omniopd.teachers.hosted.keys import allow, require_leave, sent_by_recipe
+    from omniopd.teachers.access.keys import allow, require_leave, sent_by_recipe
     from omniopd.teachers.model_traits import runs_here
     from omniopd.teachers.registry import require_reachable
 

@@ -18,7 +18,7 @@ from omniopd.errors import OmniOPDError
 from omniopd.io.units import dollars, duration
 from omniopd.launch.launched import launched_in
 from omniopd.launch.parameters import Parameter, all_values, recipe_with
-from omniopd.runs.folders import STATUS
+from omniopd.runs.files.folders import STATUS
 from omniopd.runs.listing import run_folders
 from omniopd.runs.store import open_run
 from omniopd.runs.totals import step_seconds

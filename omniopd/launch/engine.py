@@ -24,8 +24,8 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 
 from omniopd.errors import ConfigError
 from omniopd.launch.portable import cleaned
-from omniopd.runs.atomic import write_text
-from omniopd.teachers.hosted.keys import keep_allowed
+from omniopd.runs.files.atomic import write_text
+from omniopd.teachers.access.keys import keep_allowed
 
 KERNEL = "python3"
 _START_S = 300  # seconds that a kernel may take to answer first, on a machine that computes something else

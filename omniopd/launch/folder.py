@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from omniopd.errors import RunError
 from omniopd.io.fields import read_fields
-from omniopd.runs.atomic import make_folder, write_text
+from omniopd.runs.files.atomic import make_folder, write_text
 
 PART = "launch"
 LOG = "notebook.log"

@@ -29,7 +29,7 @@ from omniopd.launch.folder import (
     want,
     wanted,
 )  # fmt: skip
-from omniopd.runs.claims import LOCK, claimed_by
+from omniopd.runs.files.claims import LOCK, claimed_by
 from omniopd.runs.status import GOING_ON, Status, changed, is_alive, read_status, start_of, state_of, write_status
 from omniopd.runs.store import MANIFEST, STATUS, Run, open_run
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import omniopd
 from omniopd.errors import ConfigError, Refused
-from omniopd.runs.atomic import make_folder
+from omniopd.runs.files.atomic import make_folder
 
 _SHIPPED = {".ipynb", ".md", ".json", ".jsonl", ".toml", ".png"}
 _NOT_SHIPPED = {"runs", "__pycache__"}

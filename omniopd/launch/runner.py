@@ -38,7 +38,7 @@ from omniopd.launch.folder import (
 )  # fmt: skip
 from omniopd.launch.portable import places_of
 from omniopd.launch.queue import ordinal, turn
-from omniopd.runs.claims import held_words
+from omniopd.runs.files.claims import held_words
 from omniopd.runs.status import Status, changed, first_status, read_status, start_of, write_status
 from omniopd.runs.store import STATUS
 

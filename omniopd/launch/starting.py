@@ -27,8 +27,8 @@ from omniopd.launch.launched import Launched, attach
 from omniopd.launch.notebooks import notebook_path
 from omniopd.launch.outdated import bring_up_to_date
 from omniopd.launch.parameters import checked, parameters_of
-from omniopd.runs.claims import LOCK, claimed_by, held_words, lock_file, release
-from omniopd.runs.folders import LAUNCHED, STATUS, named_folder, new_folder, refuse_taken
+from omniopd.runs.files.claims import LOCK, claimed_by, held_words, lock_file, release
+from omniopd.runs.files.folders import LAUNCHED, STATUS, named_folder, new_folder, refuse_taken
 from omniopd.runs.manifest import now
 from omniopd.runs.status import changed, first_status, write_status
 from omniopd.runs.store import Run

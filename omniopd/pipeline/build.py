@@ -17,7 +17,7 @@ from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.models.architecture.reading import way_of
 from omniopd.models.loading import check_folder, load_model, load_tokenizer, resolve
 from omniopd.tasks.build import build_task
-from omniopd.teachers.hosted.contact import first_contact
+from omniopd.teachers.access.contact import first_contact
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import LOCAL, runs_here, traits_of
 from omniopd.training.arguments import device_of

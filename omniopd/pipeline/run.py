@@ -33,8 +33,8 @@ from omniopd.pipeline.methods import build_trainer
 from omniopd.pipeline.readiness import require_ready
 from omniopd.pipeline.saving import from_checkpoint, save_student
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
-from omniopd.runs.claims import claim, release
-from omniopd.runs.folders import CONTROLS, UNFINISHED
+from omniopd.runs.files.claims import claim, release
+from omniopd.runs.files.folders import CONTROLS, UNFINISHED
 from omniopd.runs.new_settings import with_new_settings, write_settings
 from omniopd.runs.progress import Progress
 from omniopd.runs.signals import Stopper, status_kept

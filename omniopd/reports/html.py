@@ -14,7 +14,7 @@ from typing import Any
 
 from omniopd.errors import RunError
 from omniopd.io.texts import whole
-from omniopd.runs.atomic import write_text
+from omniopd.runs.files.atomic import write_text
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
 DESCRIPTION = "A figure; its numbers stand in the records of the run"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.records import EvalRecord, StepRecord, read_record
-from omniopd.runs.atomic import open_file
+from omniopd.runs.files.atomic import open_file
 from omniopd.runs.status import GOING_ON, Status, state_of
 from omniopd.runs.store import EVALS, STEPS, Run, open_run
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from omniopd.errors import ConfigError, RunError
 from omniopd.records import EvalRecord, latest_per_temperature
-from omniopd.runs.atomic import read_file
-from omniopd.runs.claims import EXECUTING
-from omniopd.runs.folders import MANIFEST, RECIPE, STATUS, STEPS, TRIALS
+from omniopd.runs.files.atomic import read_file
+from omniopd.runs.files.claims import EXECUTING
+from omniopd.runs.files.folders import MANIFEST, RECIPE, STATUS, STEPS, TRIALS
 from omniopd.runs.status import read_status, state_of
 from omniopd.runs.store import Run, open_run
 from omniopd.runs.totals import totals

@@ -14,7 +14,7 @@ from typing import Any
 from omniopd.config import assigned, dotted, recipe_toml, with_settings
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redacted
-from omniopd.runs.atomic import write_text
+from omniopd.runs.files.atomic import write_text
 from omniopd.runs.manifest import HIDDEN, now
 from omniopd.runs.store import RECIPE, Run, write_manifest
 

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 from omniopd.config import Recipe, check, recipe_from, recipe_toml
 from omniopd.errors import RunError
 from omniopd.records import EvalRecord, RolloutRecord, RunManifest, StepRecord, read_record, record_json
-from omniopd.runs import claims
-from omniopd.runs.atomic import append_line, make_folder, read_file, sync_folder, write_text
-from omniopd.runs.claims import claim, release
-from omniopd.runs.folders import (
+from omniopd.runs.files import claims
+from omniopd.runs.files.atomic import append_line, make_folder, read_file, sync_folder, write_text
+from omniopd.runs.files.claims import claim, release
+from omniopd.runs.files.folders import (
     CHECKPOINTS,
     EVALS,
     LAUNCHED,
@@ -45,7 +45,7 @@ from omniopd.runs.folders import (
     refuse_taken,
     require_usable,
 )
-from omniopd.runs.lines import is_torn, read_lines, record_in, whole_records
+from omniopd.runs.files.lines import is_torn, read_lines, record_in, whole_records
 from omniopd.runs.manifest import collect
 from omniopd.runs.status import GOING_ON, Status, changed, first_status, read_status, state_of, write_status
 

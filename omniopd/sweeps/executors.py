@@ -26,8 +26,8 @@ from omniopd.io.units import duration
 from omniopd.launch.folder import is_launched
 from omniopd.launch.launched import Launched, kill_tree
 from omniopd.launch.starting import last_line, package_folders
-from omniopd.runs.claims import lock_file, start_lock
-from omniopd.runs.folders import LAUNCHED
+from omniopd.runs.files.claims import lock_file, start_lock
+from omniopd.runs.files.folders import LAUNCHED
 from omniopd.runs.status import GOING_ON, start_of
 from omniopd.sweeps.plan import NOT_STARTED, PlannedRun, RunOutcome, state_in
 

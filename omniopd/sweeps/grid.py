@@ -15,8 +15,8 @@ from omniopd.errors import ConfigError, RunError
 from omniopd.launch.folder import is_launched, part
 from omniopd.launch.parameters import checked, parameters_of
 from omniopd.launch.starting import prepare, refuse_secrets
-from omniopd.runs.atomic import make_folder, write_text
-from omniopd.runs.folders import STATUS
+from omniopd.runs.files.atomic import make_folder, write_text
+from omniopd.runs.files.folders import STATUS
 from omniopd.sweeps.plan import Command, folder_name
 
 PLAN = "sweep.json"

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from omniopd.launch.folder import is_launched
 from omniopd.launch.launched import Launched
-from omniopd.runs.claims import is_claimed
+from omniopd.runs.files.claims import is_claimed
 from omniopd.runs.store import MANIFEST, open_run
 
 NOT_STARTED = "not started"

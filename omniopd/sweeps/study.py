@@ -37,8 +37,8 @@ from typing import Any
 from omniopd.config import Recipe, assigned, dotted, load_recipe, recipe_toml, with_settings
 from omniopd.errors import ConfigError
 from omniopd.launch.devices import device_environment
-from omniopd.runs.atomic import write_text
-from omniopd.runs.folders import MANIFEST, TRIALS
+from omniopd.runs.files.atomic import write_text
+from omniopd.runs.files.folders import MANIFEST, TRIALS
 from omniopd.sweeps.plan import Command, folder_name
 
 _STUDY = ("recipe", "reference", "seeds", "settings", "trials", "arms")

@@ -59,7 +59,7 @@ def require_reachable(name: str, api_base: str = "") -> None:
 def _is_reachable(name: str, api_base: str = "") -> bool:
     if name.startswith((*SERVERS, *_COMMON)) or price_of(name) is not None:
         return True  # without litellm, which takes seconds to load: a form asks while somebody types
-    from omniopd.teachers.hosted.guard import provider_of
+    from omniopd.teachers.access.guard import provider_of
 
     return provider_of(name, api_base) is not None
 

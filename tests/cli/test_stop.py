@@ -14,7 +14,7 @@ from omniopd.cli.stop import going_on_words
 from omniopd.config import Recipe
 from omniopd.launch.folder import Launch, write_launch
 from omniopd.runs import create_run, open_run
-from omniopd.runs.claims import lock_file, start_lock
+from omniopd.runs.files.claims import lock_file, start_lock
 
 ROOT = Path(__file__).parents[2]
 GOES_ON = """

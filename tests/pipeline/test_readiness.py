@@ -18,7 +18,7 @@ from omniopd.pipeline.run import execute, resume_training, run_training
 from omniopd.runs import open_run
 from omniopd.runs.new_settings import MAY_CHANGE, with_new_settings
 from omniopd.runs.store import Run, create_run
-from omniopd.teachers.hosted.contact import first_contact
+from omniopd.teachers.access.contact import first_contact
 from omniopd.training.trl.checkpoints import checkpoint_path
 from tests.small_runs import STEPS, as_words, lab, small_recipe
 

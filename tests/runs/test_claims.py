@@ -18,7 +18,7 @@ import omniopd
 from omniopd.config import Recipe
 from omniopd.errors import RunError
 from omniopd.runs import create_run, open_run
-from omniopd.runs.claims import LOCK, claim, release
+from omniopd.runs.files.claims import LOCK, claim, release
 from omniopd.runs.status import start_of
 from omniopd.runs.store import Run, take_up
 

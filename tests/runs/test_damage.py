@@ -20,7 +20,7 @@ from omniopd.errors import OmniOPDError, RunError
 from omniopd.evaluation.best import read_best
 from omniopd.evaluation.partial_results import PartialResults
 from omniopd.runs import create_run, open_run
-from omniopd.runs.claims import release
+from omniopd.runs.files.claims import release
 from omniopd.runs.following import Follower
 from omniopd.runs.store import Run, take_up
 from tests.runs.test_store import evaluation, rollout, step

@@ -18,7 +18,7 @@ from omniopd.config import Recipe, load_recipe, override
 from omniopd.errors import RunError
 from omniopd.records import AuditRecord, EvalRecord, ProblemResult, RolloutRecord, StepRecord
 from omniopd.runs import create_run, open_run
-from omniopd.runs.atomic import temporary, write_text
+from omniopd.runs.files.atomic import temporary, write_text
 from omniopd.runs.store import Run
 
 ROOT = Path(__file__).parents[2]

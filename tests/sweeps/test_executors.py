@@ -14,7 +14,7 @@ from omniopd.errors import ConfigError, RunError
 from omniopd.io.locks import is_locked
 from omniopd.launch.devices import devices_here
 from omniopd.runs import create_run, open_run
-from omniopd.runs.claims import lock_file, start_lock
+from omniopd.runs.files.claims import lock_file, start_lock
 from omniopd.runs.status import is_alive
 from omniopd.sweeps import load_study, sweep_study
 from omniopd.sweeps.executors import LocalExecutor

@@ -14,9 +14,9 @@ from omniopd.config import load_recipe, override
 from omniopd.costs.consent import keys_first
 from omniopd.errors import ConfigError, Refused
 from omniopd.runs.store import create_run
+from omniopd.teachers.access import keys
+from omniopd.teachers.access.keys import SEND_KEYS, allow, host_of, is_allowed, require_leave, sent_by
 from omniopd.teachers.cache.cached import CachedTeacher
-from omniopd.teachers.hosted import keys
-from omniopd.teachers.hosted.keys import SEND_KEYS, allow, host_of, is_allowed, require_leave, sent_by
 from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.spending.budget import BudgetedTeacher

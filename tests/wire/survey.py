@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 
 import tests.conftest  # noqa: F401  (no network beyond this machine)
+from omniopd.teachers.access.guard import prepare
 from omniopd.teachers.hosted.background import run
 from omniopd.teachers.hosted.failures import Failure
-from omniopd.teachers.hosted.guard import prepare
 from omniopd.teachers.hosted.transport import send
 from tests.wire.breaking import Breaking, redirect, response
 from tests.wire.saying import KEY, Said, chat

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from omniopd.teachers.access.guard import prepare
 from omniopd.teachers.hosted.background import run
-from omniopd.teachers.hosted.guard import prepare
 from omniopd.teachers.hosted.transport import Failure, Reply, send
 from omniopd.teachers.model_traits import traits_of
 from tests.wire.providers import PROVIDERS

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from omniopd.errors import TeacherError
+from omniopd.teachers.access.guard import Stopped, Traffic, prepare, watching
 from omniopd.teachers.hosted.background import run
 from omniopd.teachers.hosted.failures import REDIRECTED, UNGUARDED, Failure, retry_after
-from omniopd.teachers.hosted.guard import Stopped, Traffic, prepare, watching
 from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.transport import Reply, send
 from tests.builders import request

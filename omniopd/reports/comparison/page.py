@@ -17,7 +17,7 @@ from omniopd.reports.comparison.comparison import Comparison
 from omniopd.reports.comparison.cost import paper_cost
 from omniopd.reports.comparison.tables import COSTS, costs, short_verdict, shown_table
 from omniopd.reports.html import POLICY
-from omniopd.runs.atomic import write_text
+from omniopd.runs.files.atomic import write_text
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;"

@@ -16,6 +16,7 @@ from typing import Any
 
 from omniopd.config import HANDOVERS
 from omniopd.errors import ConfigError, TeacherError
+from omniopd.teachers.access.guard import prepare
 from omniopd.teachers.cache.identity import sampling_of
 from omniopd.teachers.checks.probes import KNOWN, OPEN, THINKS, UNANSWERED, ContinuationProbe, classified
 from omniopd.teachers.checks.report import SamplingCheck, TeacherReport, Trial
@@ -24,7 +25,6 @@ from omniopd.teachers.hosted.background import run
 from omniopd.teachers.hosted.choices import parsed_choice
 from omniopd.teachers.hosted.endpoint import Endpoint
 from omniopd.teachers.hosted.failures import FOR_ALL, Failure
-from omniopd.teachers.hosted.guard import prepare
 from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.hosted.transport import Reply

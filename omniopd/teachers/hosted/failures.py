@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
+from omniopd.teachers.access.guard import Traffic
 from omniopd.teachers.hosted.finish import parsed, words
-from omniopd.teachers.hosted.guard import Traffic
 
 RATE_LIMITED, OVERLOADED, SERVER_ERROR, CONNECTION = "rate limited", "overloaded", "server error", "connection lost"
 NO_ANSWER, UNREADABLE, OUT_OF_QUOTA = "no answer in time", "unreadable answer", "out of quota"

@@ -12,6 +12,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from omniopd.errors import ConfigError
+from omniopd.teachers.access.guard import prepare
+from omniopd.teachers.access.keys import require_leave, sent_by
 from omniopd.teachers.asking import checked
 from omniopd.teachers.handover import handover_named
 from omniopd.teachers.handover.template import ChatTemplate
@@ -19,8 +21,6 @@ from omniopd.teachers.hosted.background import CallerThreadQueue, run
 from omniopd.teachers.hosted.calls import CallObserver, ObservableTeacher, OnResult
 from omniopd.teachers.hosted.endpoint import Endpoint
 from omniopd.teachers.hosted.fetch import Fetch
-from omniopd.teachers.hosted.guard import prepare
-from omniopd.teachers.hosted.keys import require_leave, sent_by
 from omniopd.teachers.hosted.pacing import Limits, pacer_for
 from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.wire import base_of, merged, sampling, server_address

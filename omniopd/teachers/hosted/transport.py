@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from omniopd.io.redaction import holds_secret, redact
+from omniopd.teachers.access.guard import Traffic, prepare, watching
+from omniopd.teachers.access.keys import CLOUDS
 from omniopd.teachers.hosted.failures import NO_ANSWER, UNGUARDED, UNREADABLE, Failure, failure_of
 from omniopd.teachers.hosted.finish import LENGTH, STOP, UNSAID, Ending, endings, read
-from omniopd.teachers.hosted.guard import Traffic, prepare, watching
-from omniopd.teachers.hosted.keys import CLOUDS
 from omniopd.teachers.hosted.litellm_executor import building
 from omniopd.teachers.spending.usage import UNTOLD, Taken, read_usage
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import keep
+from omniopd.teachers.access.keys import require_leave, sent_by
 from omniopd.teachers.handover.base import Handover, ProviderRequest
-from omniopd.teachers.hosted.keys import require_leave, sent_by
 from omniopd.teachers.model_traits import SERVERS, ModelTraits, check_sampling, own_server
 
 

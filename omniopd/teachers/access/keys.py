@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from omniopd.config import TeacherConfig
 from omniopd.errors import ConfigError, Refused
 from omniopd.io.redaction import keep, redact
-from omniopd.teachers.hosted.guard import provider_of
+from omniopd.teachers.access.guard import provider_of
 from omniopd.teachers.model_traits import own_server, traits_of
 
 SEND_KEYS = "OMNIOPD_SEND_KEYS"

@@ -8,7 +8,7 @@ from typing import Any
 
 from omniopd.errors import RunError
 from omniopd.records import read_record
-from omniopd.runs.atomic import read_file
+from omniopd.runs.files.atomic import read_file
 
 
 def read_lines(file: Path, kind: type[Any]) -> list[Any]:

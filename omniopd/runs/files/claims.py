@@ -22,7 +22,7 @@ from typing import IO
 
 from omniopd.errors import RunError
 from omniopd.io.locks import holder, is_locked, lock
-from omniopd.runs.atomic import make_folder
+from omniopd.runs.files.atomic import make_folder
 
 LOCK = "run.lock"
 EXECUTING = "launch/lock"  # of whoever executes the notebook that was launched into the folder

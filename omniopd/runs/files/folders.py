@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from omniopd.errors import RunError
-from omniopd.runs.atomic import make_folder
-from omniopd.runs.claims import EXECUTING, LOCK, claimed_by
+from omniopd.runs.files.atomic import make_folder
+from omniopd.runs.files.claims import EXECUTING, LOCK, claimed_by
 
 MANIFEST, RECIPE, STATUS, STEPS, EVALS = "manifest.json", "recipe.toml", "status.json", "steps.jsonl", "evals.jsonl"
 ROLLOUTS, CHECKPOINTS, STUDENT, SET_ASIDE = "rollouts", "checkpoints", "student", "set_aside"

@@ -11,7 +11,7 @@ import urllib.request
 from urllib.parse import urlsplit
 
 from omniopd.errors import ConfigError, TeacherError
-from omniopd.teachers.hosted.guard import prepare, provider_of
+from omniopd.teachers.access.guard import prepare, provider_of
 
 PATIENCE_S = 5.0
 # Where calls go that no address is given for; litellm tells those of other providers.

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from omniopd.errors import DataError
 from omniopd.models.text.conversation import conversation
 from omniopd.models.text.encoding import encode
-from omniopd.models.text.rendering import rendered
+from omniopd.models.text.rendering import Endless, rendered
 from omniopd.types import Message
 
 
@@ -62,6 +62,11 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
     try:
         return rendered(tokenizer, messages)
+    except Endless as error:
+        raise DataError(
+            f"the chat template of {tokenizer.name_or_path or 'this model'} is {error}: take a tokenizer from a source "
+            "that you trust"
+        ) from error
     except TemplateError as error:  # roles that it does not know, or not in this order
         roles = ", ".join(message["role"] for message in messages)
         raise DataError(

@@ -28,9 +28,9 @@ from omniopd.training.trl.checkpoints import newest_valid, step_of
 
 CELL = """\
 from omniopd import load_recipe
-from omniopd.pipeline.run import carry_out
+from omniopd.pipeline.run import execute
 from omniopd.runs import create_run
-carry_out(create_run("runs", load_recipe(recipe)), show=False)
+execute(create_run("runs", load_recipe(recipe)), show=False)
 """
 SMALL = {
     "training.steps": 100_000, "training.rollouts": 2, "training.micro_batch": 2, "training.save_every": 1,

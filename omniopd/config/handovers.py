@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
+from omniopd.method.registry import Registry
+
 AUTO = "auto"  # what the table of models says
 
 
@@ -38,12 +40,10 @@ class HandoverEntry:
 
 
 _HERE = "omniopd.teachers.handover"
-HANDOVERS = {
-    entry.name: entry
-    for entry in (
-        HandoverEntry("raw", f"{_HERE}.raw:RawCompletion", completes=True),
-        HandoverEntry("prefill", f"{_HERE}.prefill:Prefill"),
-        HandoverEntry("instruction", f"{_HERE}.instruction:Instruction", extra_input=120.0),
-    )
-}
+HANDOVERS = Registry(
+    "teacher.handover",
+    HandoverEntry("raw", f"{_HERE}.raw:RawCompletion", completes=True),
+    HandoverEntry("prefill", f"{_HERE}.prefill:Prefill"),
+    HandoverEntry("instruction", f"{_HERE}.instruction:Instruction", extra_input=120.0),
+)
 HANDOVER_WORDS = ChainMap[str, Any](HANDOVERS, {AUTO: None}).keys()  # grows with the table

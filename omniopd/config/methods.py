@@ -15,6 +15,7 @@ from typing import Any, Literal
 from omniopd.config.settings import AuditConfig, ObjectiveConfig, Recipe
 from omniopd.errors import ConfigError
 from omniopd.method.controls import CONTROLS
+from omniopd.method.registry import Registry
 from omniopd.method.targets import TARGETS
 
 
@@ -91,20 +92,18 @@ def _check_groups(recipe: Recipe) -> None:
 
 _TRAINING = "omniopd.training"
 _BASELINES = f"{_TRAINING}.baselines"
-METHODS = {
-    method.name: method
-    for method in (
-        Method("omniopd", f"{_TRAINING}.trainer:build", "texts", "forks", _controls, _in_words),
-        Method(
-            "continuations", f"{_BASELINES}.continuations:build", "texts", "forks", ("self_teacher",),
-            "text: continuation cross-entropy",
-        ),
-        Method("white_box", f"{_BASELINES}.white_box:build", "logits", "nothing", (), "logits: full vocabulary"),
-        Method(
-            "white_box_sampled", f"{_BASELINES}.white_box_sampled:build", "logits", "nothing", ("self_teacher",),
-            "logits: the student's tokens",
-        ),
-        Method("sft", f"{_BASELINES}.sft:build", "texts", "answers", (), "SFT on teacher answers"),
-        Method("grpo", f"{_BASELINES}.grpo:build", "nothing", "nothing", (), "GRPO with the grader", _check_groups),
-    )
-}  # fmt: skip
+METHODS = Registry(
+    "method",
+    Method("omniopd", f"{_TRAINING}.trainer:build", "texts", "forks", _controls, _in_words),
+    Method(
+        "continuations", f"{_BASELINES}.continuations:build", "texts", "forks", ("self_teacher",),
+        "text: continuation cross-entropy",
+    ),
+    Method("white_box", f"{_BASELINES}.white_box:build", "logits", "nothing", (), "logits: full vocabulary"),
+    Method(
+        "white_box_sampled", f"{_BASELINES}.white_box_sampled:build", "logits", "nothing", ("self_teacher",),
+        "logits: the student's tokens",
+    ),
+    Method("sft", f"{_BASELINES}.sft:build", "texts", "answers", (), "SFT on teacher answers"),
+    Method("grpo", f"{_BASELINES}.grpo:build", "nothing", "nothing", (), "GRPO with the grader", _check_groups),
+)  # fmt: skip

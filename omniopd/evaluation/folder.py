@@ -2,7 +2,7 @@
 
     evaluation.json     what was asked: model, its weights' mark, task, its data's, seed, samples, temperatures, limits
     evals.jsonl         one EvalRecord a temperature, per-problem results inside
-    evaluating.jsonl    problems that the temperature in work has finished (`kept.py`)
+    evaluating.jsonl    problems that the temperature in work has finished (`partial_results.py`)
 
 Knows files and records; no model.
 """

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import html
 import json
+from contextlib import suppress
 from typing import Any
 
 import plotly.graph_objects as go
 
+from omniopd.errors import DataError
 from omniopd.io.texts import one_line
 
 # Told apart by the colour-blind and on paper, and at least 3:1 beside white and beside JupyterLab's dark grey.
@@ -53,10 +55,11 @@ class Figure(go.Figure):  # type: ignore[misc]
         return svg(self)
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> dict[str, Any]:
-        from omniopd.figures.static import is_drawable
-
         bundle = {"application/vnd.plotly.v1+json": json.loads(self.to_json()), "text/plain": repr(self)}
-        return bundle | ({"image/svg+xml": self.svg()} if is_drawable(self) else {})
+        # Without a static picture where there is none: another kind of trace, or a range beyond matplotlib's numbers.
+        with suppress(DataError, ValueError, OverflowError):
+            bundle["image/svg+xml"] = self.svg()
+        return bundle
 
 
 def inert(text: str) -> str:

@@ -91,6 +91,8 @@ def hide_kept(text: str, mark: str = HIDDEN) -> str:
     kept = tuple(value for value in _KEPT if len(value) >= _RUN)
     if not kept:
         return text
+    for whole in _wholes(kept):  # a key that begins like an escape (\\n…) would lose its first letter as a gap
+        text = text.replace(whole, mark)
     return _without_runs(text, _short_runs(kept), mark)
 
 

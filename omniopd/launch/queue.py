@@ -45,8 +45,9 @@ def turn(device: str, waiting: Callable[[int], None], folder: Path | None = None
             time.sleep(PAUSE_S)
         yield
     finally:
-        file.close()
-        ticket.unlink(missing_ok=True)
+        with _counter(line):  # so that nobody takes the number in between
+            file.close()
+            ticket.unlink(missing_ok=True)
 
 
 def length(device: str, folder: Path | None = None) -> int:
@@ -80,8 +81,8 @@ def _join(line: Path) -> tuple[Path, IO[bytes]]:
     with _counter(line):
         number = max((int(ticket.name) for ticket in _tickets(line)), default=0) + 1
         ticket = line / f"{number:09d}"
-        file = lock(ticket)
-    assert file is not None  # nobody else makes tickets while the counter is held
+        while (file := lock(ticket)) is None:  # somebody who counts the line looks at it
+            time.sleep(0.01)
     return ticket, file
 
 

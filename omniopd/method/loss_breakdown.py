@@ -139,7 +139,8 @@ def _part(
         unknown += all_of_it - on_own
         # Where a label may be the student's own token, written otherwise, nothing is known of it.
         others = [w for token, w in slots.items() if token != own and _told_apart(token, own) and w > 0]
-        if TARGETS[objective.target].gives != "counts":
+        # A record may be of a target that is not declared here.
+        if objective.target not in TARGETS or TARGETS[objective.target].gives != "counts":
             known += _least_nll(others, own_logprob) - on_own * own_logprob
         elif math.isclose(on_own + sum(others), all_of_it):
             known += _least_divergence(on_own, sum(others), own_logprob, objective.concentration)

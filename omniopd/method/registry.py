@@ -7,7 +7,7 @@ nowhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from omniopd.errors import ConfigError
 
@@ -20,7 +20,12 @@ class Choice:
     label: str
 
 
-Entry = TypeVar("Entry", bound=Choice)
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Entry = TypeVar("Entry", bound=Named)
 
 
 class Registry(dict[str, Entry]):

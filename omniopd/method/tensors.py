@@ -72,14 +72,27 @@ def in_tensors(compare: Compare) -> Similarity:
     def similarity(chunk: str, continuations: Sequence[str]) -> Float[Tensor, " continuation"]:
         return torch.tensor(compare(chunk, continuations), dtype=torch.float32)
 
-    similarity.__doc__ = compare.__doc__
     return similarity
 
 
-edit_similarity = in_tensors(characters)
-token_edit_similarity = in_tensors(tokens)
-rouge1_similarity = in_tensors(rouge1)
-exact_similarity = in_tensors(exact)
+def edit_similarity(chunk: str, continuations: Sequence[str]) -> Float[Tensor, " continuation"]:
+    """`similarity.characters` as a tensor."""
+    return in_tensors(characters)(chunk, continuations)
+
+
+def token_edit_similarity(chunk: str, continuations: Sequence[str]) -> Float[Tensor, " continuation"]:
+    """`similarity.tokens` as a tensor."""
+    return in_tensors(tokens)(chunk, continuations)
+
+
+def rouge1_similarity(chunk: str, continuations: Sequence[str]) -> Float[Tensor, " continuation"]:
+    """`similarity.rouge1` as a tensor."""
+    return in_tensors(rouge1)(chunk, continuations)
+
+
+def exact_similarity(chunk: str, continuations: Sequence[str]) -> Float[Tensor, " continuation"]:
+    """`similarity.exact` as a tensor."""
+    return in_tensors(exact)(chunk, continuations)
 
 
 def powered(similarity: Similarity, power: float) -> Similarity:

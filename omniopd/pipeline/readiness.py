@@ -1,7 +1,7 @@
 """Everything about a run that can be known in seconds, looked at before anything is computed and any folder is made.
 
 Reads names, data, tokenizers and configurations; loads no weights and asks no teacher. What only a loaded model shows
-the trainer says when it is built, still before anything is measured (`job.py`).
+the trainer says when it is built, still before anything is measured (`run.py`).
 """
 
 from __future__ import annotations

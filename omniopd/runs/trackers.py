@@ -102,8 +102,7 @@ def tracking(run: Run) -> Iterator[Tracker | None]:
 
 def step_numbers(record: StepRecord) -> dict[str, float]:
     """A step's numbers by their names in a tracker."""
-    numbers = {**record.metrics, **{name: getattr(record, name) for name in STEP_COLUMNS}}
-    numbers |= {"failures": sum(record.failures.values())}
+    numbers = {**record.metrics, **{name: of(record) for name, (_, of) in STEP_COLUMNS.items()}}
     numbers |= {f"seconds/{phase}": seconds for phase, seconds in record.seconds.items()}
     return {f"train/{_plain(name)}": float(value) for name, value in numbers.items()}
 

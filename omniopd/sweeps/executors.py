@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from omniopd.errors import ConfigError
 from omniopd.io.interrupts import handled
 from omniopd.io.locks import is_locked
 from omniopd.io.units import duration
@@ -49,6 +50,8 @@ class LocalExecutor:
 
     def __init__(self, devices: Sequence[str], log: Callable[[str], None] = print) -> None:
         self.devices, self.log = list(devices), log
+        if not self.devices:
+            raise ConfigError('no device is named to compute on: give one, such as "auto" or "cpu"')
 
     def run(self, plan: Sequence[PlannedRun], folder: Path) -> list[RunOutcome]:
         """Do what the plan still lacks; returns how every run ended, in the order of the plan.

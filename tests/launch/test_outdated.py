@@ -12,6 +12,7 @@ import pytest
 from omniopd.errors import RunError
 from omniopd.launch import resume
 from omniopd.launch.folder import Launch, part, source_of, write_launch
+from omniopd.launch.notebooks import shipped_folder
 from omniopd.launch.outdated import bring_up_to_date, missing_modules
 from omniopd.runs.store import open_run
 
@@ -26,6 +27,10 @@ PARAMETERS = {"steps": 4, "problems": 2, "settings": [
 ]}  # fmt: skip
 
 
+def code_of(notebook: Path) -> list[str]:
+    return [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+
+
 @pytest.fixture
 def launched(tmp_path: Path) -> Path:
     """The run that 0.1.0 stopped after step 2 of 4, as if it had been launched from the notebook of that version."""
@@ -37,9 +42,12 @@ def launched(tmp_path: Path) -> Path:
 
 
 def test_what_a_notebook_imports_and_this_version_lacks_is_found() -> None:
-    assert missing_modules(OLD)[0] == "omniopd.build"
-    for shipped in sorted(Path("notebooks").rglob("*.ipynb")):
-        assert missing_modules(shipped) == []
+    assert missing_modules(code_of(OLD))[0] == "omniopd.build"
+    assert missing_modules(["%time 1\nfrom omniopd.cli.quiet import x", "!ls", "import omniopd.runs, json"]) == [
+        "omniopd.cli.quiet"
+    ]
+    for shipped in sorted(shipped_folder().rglob("*.ipynb")):
+        assert missing_modules(code_of(shipped)) == []
 
 
 def test_an_older_launched_run_goes_on_to_its_end(launched: Path) -> None:
@@ -49,11 +57,15 @@ def test_an_older_launched_run_goes_on_to_its_end(launched: Path) -> None:
     assert run.state == "finished", (launched / "notebook.log").read_text()
     whole = json.loads((FIXTURES / "whole.json").read_text(encoding="utf-8"))
     assert [s.loss for s in run.steps()[2:]] == pytest.approx([s["loss"] for s in whole["steps"]], rel=1e-4)
-    assert (part(launched) / "source_before.ipynb").read_bytes() == OLD.read_bytes()
+    assert (part(launched) / "source_1.ipynb").read_bytes() == OLD.read_bytes()
 
 
-def test_a_notebook_of_ones_own_is_named_and_left_as_it_is(launched: Path) -> None:
-    write_launch(launched, Launch("mine.ipynb", {}, str(launched), "cpu"))
+@pytest.mark.parametrize("name", ["mine.ipynb", "train.ipynb"])
+def test_a_notebook_of_ones_own_is_named_and_left_as_it_is(name: str, launched: Path) -> None:
+    write_launch(launched, Launch(name, {}, str(launched), "cpu"))
+    mine = nbformat.read(OLD, as_version=4)
+    mine.cells.append(nbformat.v4.new_code_cell("my_own = 1"))
+    nbformat.write(mine, source_of(launched))
     before = source_of(launched).read_bytes()
     lacks = r"imports omniopd\.build, which this version of omniopd does not have: resume it"
     with pytest.raises(RunError, match=lacks):
@@ -64,6 +76,15 @@ def test_a_notebook_of_ones_own_is_named_and_left_as_it_is(launched: Path) -> No
 def test_parameters_that_are_not_taken_any_more_are_named(launched: Path) -> None:
     write_launch(launched, Launch("train.ipynb", {"colour": "red"}, str(launched), "cpu"))
     with pytest.raises(RunError, match=r"train\.ipynb does not take its parameters \(.*colour"):
+        bring_up_to_date(launched)
+
+
+@pytest.mark.parametrize("broken", ["", "no JSON", "[]", None])
+def test_a_notebook_that_cannot_be_read_is_named(broken: str | None, launched: Path) -> None:
+    source_of(launched).unlink()
+    if broken is not None:
+        source_of(launched).write_text(broken)
+    with pytest.raises(RunError, match=r"source\.ipynb cannot be read .*: launch the notebook anew"):
         bring_up_to_date(launched)
 
 

@@ -123,7 +123,7 @@ def test_a_damaged_run_is_gone_on_with_or_refused_in_a_sentence(
 
     try:
         run = take_up(path)
-        # What `job.carry_out` does first of all, and what training and measuring write later.
+        # What `run.execute` does first of all, and what training and measuring write later.
         run.set_aside_after(2)
         read_best(path)
     except OmniOPDError as error:

@@ -18,11 +18,16 @@ from omniopd.teachers.handover.base import UnsupportedRequest
 from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import traits_of
-from omniopd.types import Fork, Rollout
+from omniopd.types import ContinuationRequest, Fork, Rollout
 from tests.builders import prompt, request, tiny_model
 from tests.wire.families import family, special_tokens, thinking
 
 START = "<|im_start|>assistant\n"
+
+
+def ids_read(teacher: LocalTeacher, asked: ContinuationRequest) -> tuple[int, ...]:
+    """The ids that the teacher's model continues."""
+    return teacher._template.shown(asked, teacher._vocabulary).ids
 
 
 def told(thoughts: str, prefix: str, student_thinks: bool | None = None) -> str:
@@ -34,9 +39,9 @@ def told(thoughts: str, prefix: str, student_thinks: bool | None = None) -> str:
     decoded = tokenizer.decode(list(ids))
     assert decoded == text
     # A model that runs here reads the same; and so does each where the request itself says whether the student thinks.
-    assert LocalTeacher(tiny_model(), tokenizer, student_thinks=student_thinks)._prefixes([request(prefix)]) == [ids]
+    assert ids_read(LocalTeacher(tiny_model(), tokenizer, student_thinks=student_thinks), request(prefix)) == ids
     said = replace(request(prefix), in_thought=thoughts == "open" if student_thinks is None else student_thinks)
-    assert LocalTeacher(tiny_model(), tokenizer)._prefixes([said]) == [ids]
+    assert ids_read(LocalTeacher(tiny_model(), tokenizer), said) == ids
     # Nor does it change anything that the prefix comes as the student's own ids.
     own = tuple(tokenizer(prefix, add_special_tokens=False).input_ids)
     said = replace(said, prefix_ids=own, tokenizer=tokenizer_mark(tokenizer))
@@ -150,7 +155,7 @@ def test_an_audit_tells_every_teacher_whether_the_student_thinks(
 
     class Listening(LocalTeacher):
         def continue_from(self, requests, on_result=None):
-            heard.extend(self.tokenizer.decode(ids) for ids in self._prefixes(requests))
+            heard.extend(self.tokenizer.decode(ids) for ids in (ids_read(self, each) for each in requests))
             return super().continue_from(requests, on_result)
 
     own = thinking("open" if opened else "own")
@@ -182,7 +187,7 @@ def test_answers_to_imitate_are_asked_for_outside_a_thought_where_the_student_ha
 
     class Listening(LocalTeacher):
         def continue_from(self, requests, on_result=None):
-            heard.extend(self.tokenizer.decode(ids).split(START)[1] for ids in self._prefixes(requests))
+            heard.extend(self.tokenizer.decode(ids).split(START)[1] for ids in (ids_read(self, each) for each in requests))
             return super().continue_from(requests, on_result)
 
     teacher = Listening(wide(), thinking("open"))

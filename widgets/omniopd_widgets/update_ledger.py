@@ -236,7 +236,7 @@ class UpdateLedger(View):
     def _notes(self, objective: ObjectiveConfig) -> list[str]:
         """What the numbers leave out, in sentences."""
         notes = []
-        centred = self.target != RECORDED and TARGETS[self.target].centred
+        centred = self.target in TARGETS and TARGETS[self.target].centred
         if centred and len(self._rollouts) == 1:
             notes.append("Only one rollout is shown, so nothing is subtracted from its scores.")
         elif centred and isinstance(self._given, Recipe) and len(self._rollouts) < self._given.training.rollouts:

@@ -27,7 +27,7 @@ def paper_cost(
 def cost_of(recipe: Recipe, prefix_tokens: float = PREFIX_TOKENS, answer_tokens: float = ANSWER_TOKENS) -> float:
     """`paper_cost` of a recipe's settings; 0 for a method that asks no teacher, and 1 for one whose teacher
     answers whole."""
-    cost, audit = METHODS[recipe.method].cost, recipe.audit
+    cost, audit = METHODS[recipe.method].cost if recipe.method in METHODS else "nothing", recipe.audit
     if cost == "forks":
         return paper_cost(audit.forks, audit.samples, audit.chunk_tokens, prefix_tokens, answer_tokens)
     return {"answers": 1.0, "nothing": 0.0}[cost]

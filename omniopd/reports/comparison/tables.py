@@ -122,8 +122,8 @@ def markdown(comparison: Results, beside: Sequence[str] = ()) -> str:
 
 
 def learns_from(recipe: Recipe) -> str:
-    """What an arm learns from, in a few words."""
-    return METHODS[recipe.method].label_of(recipe)
+    """What an arm learns from, in a few words; the method's name for one that this version does not know."""
+    return METHODS[recipe.method].label_of(recipe) if recipe.method in METHODS else recipe.method
 
 
 def short_verdict(difference: Interval | None, margin: float = MARGIN) -> str:

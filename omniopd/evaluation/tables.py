@@ -118,9 +118,8 @@ def as_text(table: pandas.DataFrame, title: str = "") -> str:
     return "\n".join([title] * bool(title) + shown)
 
 
-def as_html(table: pandas.DataFrame, title: str = "") -> str:
+def as_html(table: pandas.DataFrame) -> str:
     """A table as HTML, everything in it escaped: names of models come from the outside."""
-    caption = f"<caption>{html.escape(title)}</caption>" if title else ""
     head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in table.columns)
     body = "".join(
         f'<tr><th scope="row">{html.escape(str(who))}</th>'
@@ -129,7 +128,7 @@ def as_html(table: pandas.DataFrame, title: str = "") -> str:
         for who, cells in zip(table.index, table.to_numpy(), strict=True)
     )
     return (
-        f'<table class="omniopd-report">{caption}<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f'<table class="omniopd-report"><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>'
     )
 
 

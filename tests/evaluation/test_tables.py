@@ -83,10 +83,9 @@ def test_text_is_aligned(evals):
 
 def test_html_escapes_names(evals):
     table = report_table({"<script>alert(1)</script>": evals[:2]})
-    page = as_html(table, "a < b & c")
+    page = as_html(table)
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    assert "a &lt; b &amp; c" in page
 
 
 def test_a_run_that_was_evaluated_on_fewer_problems_at_its_end_is_not_compared(evals):

@@ -189,7 +189,7 @@ def _reencoded(
 
 
 def _problem(answer: Continuations, samples: int) -> str | None:
-    """Why an answer is no evidence; None where it is."""
+    """Why an answer is not evidence; None where it is."""
     if answer.problem is not None or len(answer.texts) >= samples:
         return answer.problem
     return f"{len(answer.texts)} of {samples} texts"

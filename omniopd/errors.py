@@ -9,7 +9,7 @@ OmniOPDError
 ├── RunError         a run directory cannot be written, read or continued        (also RuntimeError)
 └── Refused          the user has to allow something first (money, programs)     (also PermissionError)
 
-One message is one sentence or two: the value, the place, the way out. A failed audit is no error: it is data
+One message is one sentence or two: the value, the place, the way out. A failed audit raises nothing: it is data
 (`Continuations.problem`), its tokens fall back to the anchor and the record counts it.
 """
 

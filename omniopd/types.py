@@ -69,9 +69,9 @@ class ContinuationRequest:
     the teacher's tokens. The same (request, seed) gives the same draws where the teacher can promise that.
 
     `prefix_ids` are the tokens that the student wrote the prefix as, which need not be those that its text is encoded
-    to; `tokenizer` says whose ids they are (`models.vocabulary.tokenizer_mark`), and a teacher takes them only where
-    that is its own mark. None: nobody's, and the text is all. `in_thought` says whether the student's prompt ended in
-    an open `<think>`; None: not known.
+    to; `tokenizer` says whose ids they are (`models.text.vocabulary.tokenizer_mark`), and a teacher takes them only
+    where that is its own mark. None: nobody's, and the text is all. `in_thought` says whether the student's prompt
+    ended in an open `<think>`; None: not known.
     """
 
     prompt: Prompt
@@ -169,7 +169,7 @@ class Audit:
 
     @property
     def soft_count(self) -> float:
-        """k: the sum of the similarities (paper.md §2b)."""
+        """k: the sum of the similarities (method/README.md, row (b))."""
         return float(self.similarities.sum())
 
 

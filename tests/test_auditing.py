@@ -88,7 +88,7 @@ def test_all_forks_of_all_rollouts_are_one_call_prefixes_ascending():
 
 
 def test_the_teacher_never_sees_an_audited_token():
-    """Its prefix is the text before the fork (paper.md §3), whatever stands in the chunk or after it."""
+    """Its prefix is the text before the fork, whatever stands in the chunk or after it."""
     seen = []
     for ending in ("cdef", "CDEF", "🙂🙂🙂🙂"):
         teacher = ScriptedTeacher(numbered)

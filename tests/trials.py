@@ -133,7 +133,7 @@ def step_batch(seed: int = 0) -> dict[str, Tensor]:
 
 
 def plain_loss(student: nn.Module, frozen: nn.Module, inputs: dict[str, Tensor], anchor: float) -> Tensor:
-    """The sum of paper.md §3 over tokens, each sequence alone, from full logits."""
+    """The paper's sum over tokens, each sequence alone, from full logits."""
     total = torch.zeros((), dtype=next(student.parameters()).dtype)
     for i, (before, after) in enumerate(LENGTHS[:3]):
         prefix = inputs["prompt_ids"][i][inputs["prompt_mask"][i].bool()].tolist()

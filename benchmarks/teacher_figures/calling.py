@@ -56,8 +56,8 @@ def wall(calls: int, concurrency: int) -> list[Row]:
 
 
 def wrapped(calls: int, concurrency: int, rounds: int) -> list[Row]:
-    """The same with a cache and a budget around it, as runs use it, in turns with the bare teacher; the best round of
-    each, since others on the machine only ever add."""
+    """A teacher's calls with a cache and a budget around it, as runs use it, in turns with the bare teacher; the best
+    round of each, since others on the machine only ever add."""
     bare: list[tuple[float, float]] = []
     stack: list[tuple[float, float]] = []
     with in_a_process(latency_s=1.0) as url, tempfile.TemporaryDirectory() as folder:
@@ -137,7 +137,7 @@ def faults(calls: int) -> list[Row]:
 def silent(connections: int, deadline_s: float = 8.0) -> list[Row]:
     """Connections that never answer: when they are given up, and what is left of them."""
     with in_a_process() as url:
-        teacher(url).continue_from(asked(4, 1))  # what the first call alone costs is no part of this
+        teacher(url).continue_from(asked(4, 1))  # what the first call alone costs is not part of this
     with in_a_process(faults=(1.0, 0, ("hang",))) as url:
         hosted = teacher(url, concurrency=connections, call_timeout_s=600.0, batch_deadline_s=deadline_s)
         before = _tasks()

@@ -15,7 +15,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe to change")
     command.add_argument("--runs", default="runs", metavar="DIR", help="where the new run's folder is made (runs)")
-    command.add_argument("--yes", action="store_true", help="whatever the teacher's texts will cost")
+    command.add_argument("--yes", action="store_true", help="do not ask before spending on the teacher")
     return command
 
 

@@ -33,7 +33,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     study.add_argument("--jobs", type=int, metavar="N", help="runs at a time (one a device; on CPU cores / threads)")
     study.add_argument("--trials", action="store_true", help="run what chooses the rates, and say which one wins")
     notebook = command.add_argument_group("of a notebook")
-    notebook.add_argument("--grid", action="append", default=[], metavar="KEY=A,B", help="values of a parameter; often")
+    notebook.add_argument("--grid", action="append", default=[], metavar="KEY=A,B",
+                          help="values of a parameter; repeatable")  # fmt: skip
     notebook.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),
                           help="a parameter that is the same in all runs")  # fmt: skip
     return command

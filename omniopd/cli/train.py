@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "key=value then changes how it is measured, what it may cost, how long is waited",
     )
     command.add_argument("--merge", action="store_true", help="save a LoRA student merged into its model")
-    command.add_argument("--yes", action="store_true", help="whatever the teacher's texts will cost")
+    command.add_argument("--yes", action="store_true", help="do not ask before spending on the teacher")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     return command
 

@@ -34,7 +34,6 @@ class HandoverEntry:
     extra_input: float = 0.0
 
     def load(self) -> Any:
-        """Its class."""
         return resolve_name(self.implementation)
 
 

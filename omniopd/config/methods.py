@@ -1,8 +1,8 @@
 """The methods that a student can be trained by, one entry each: what a recipe's `method` may be, and means.
 
-To add one, write its trainer and a function that builds it, in a file under `training/`, and add its entry to the table
-below. Recipes' checks, estimates, the choice of a teacher, trainers and reports read the entry. It names its builder
-instead of importing it, so that a recipe is checked without torch.
+To add one, write its trainer and a function that builds it, in a file under `training/baselines/`, and add its entry to
+the table below. Recipes' checks, estimates, the choice of a teacher, trainers and reports read the entry. It names its
+builder instead of importing it, so that a recipe is checked without torch.
 """
 
 from __future__ import annotations

@@ -27,7 +27,9 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text)["recipe"] if path.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ConfigError(f"{path} is no recipe: {error}; compare it with a shipped one (`omniopd recipes`)") from error
+        raise ConfigError(
+            f"{path} is not a recipe: {error}; compare it with a shipped one (`omniopd recipes`)"
+        ) from error
     for key, value in overrides.items():
         _set(data, key, value)
     return check(recipe_from(data, str(path)))
@@ -72,7 +74,7 @@ def assigned(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise ConfigError(f"{word!r} is no setting: write key=value, such as audit.samples=4")
+            raise ConfigError(f"{word!r} is not a setting: write key=value, such as audit.samples=4")
         settings[key.strip()] = _toml_value(value.strip())
     return settings
 
@@ -108,7 +110,7 @@ def _read(cls: type[Any], data: Any, place: str, path: str) -> Any:
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in known:
-            raise ConfigError(f"{path}{key} in {place} is no setting; {_nearest(path + key)}")
+            raise ConfigError(f"{path}{key} in {place} is not a setting; {_nearest(path + key)}")
         hint = hints[key]
         nested = isinstance(hint, type) and is_dataclass(hint)
         values[key] = _read(hint, value, place, f"{path}{key}.") if nested else _cast(hint, value, path + key, place)
@@ -145,7 +147,7 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     for section in sections:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
-            raise ConfigError(f"{key} is no setting: {section} is not a table")
+            raise ConfigError(f"{key} is not a setting: {section} is not a table")
     data[last] = value
 
 

@@ -64,8 +64,8 @@ class TeacherConfig:
 
 @dataclass(frozen=True, slots=True)
 class TaskConfig:
-    """What is practised. As `path` the task "math" also takes names such as "math500". For `run_programs` the
-    environment must agree: OMNIOPD_RUN_PROGRAMS=1."""
+    """What is practised. `path` may be a name such as "math500" for the task "math". `run_programs` also needs
+    OMNIOPD_RUN_PROGRAMS=1 in the environment."""
 
     name: str = "stories"
     path: str = ""

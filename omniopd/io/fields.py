@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 _T = TypeVar("_T")
-_MOST = 2**63  # a whole number beyond it is no count, and tables cannot hold it
+_MOST = 2**63  # a whole number beyond it is not a count, and tables cannot hold it
 _NAMES: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 

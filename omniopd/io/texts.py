@@ -42,7 +42,7 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same, with signs for line ends and tabs as well: for a cell of a printed table, or a line that is redrawn."""
+    """`visible` text with signs for line ends and tabs as well: for a cell of a table, or a line that is redrawn."""
     return visible(text).replace("\n", "⟨LF⟩").replace("\t", "⟨TAB⟩")
 
 

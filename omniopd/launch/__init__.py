@@ -3,7 +3,7 @@
     launch ─▶ runner.py (a session of its own) ─▶ queue ─▶ papermill ─▶ a kernel
     attach, watch, end_run: from any process, by the folder
 
-papermill reads the notebook and never writes onto its own input; its metadata is no status and is thrown away.
+papermill reads the notebook and never writes onto its own input; its metadata is not a status and is thrown away.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def card_of(word: str, environment: Mapping[str, str] | None = None) -> str:
 
 
 def own_card(word: str) -> str:
-    """The same in a process that was started with `device_environment(word)`, and so sees its own device alone."""
+    """`card_of` in a process that was started with `device_environment(word)`, and so sees its own device alone."""
     return card_of("cuda:0" if word.startswith("cuda:") else word)
 
 

@@ -19,7 +19,7 @@ def notebook_path(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         if path.suffix != ".ipynb":
-            raise ConfigError(f"{path} is no notebook: give a file that ends in .ipynb")
+            raise ConfigError(f"{path} is not a notebook: give a file that ends in .ipynb")
         return path
     shipped = {file.stem: file for file in shipped_files() if file.suffix == ".ipynb"}
     if path.suffix in ("", ".ipynb") and path.name == str(name) and path.stem in shipped:

@@ -32,7 +32,7 @@ _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 class Parameter:
     """One line of the cell. `type` is the annotation as written, or what the default is; "" where nothing is known.
 
-    `default` is None as well where the cell computes it: then `source` says how, and it is no constant.
+    `default` is None as well where the cell computes it: then `source` says how, and it is not a constant.
     """
 
     name: str
@@ -55,7 +55,7 @@ def parameters_of(notebook: Path) -> list[Parameter]:
         tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", ())]
         return _read("".join(tagged[0]["source"])) if tagged else []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{notebook} is no notebook that can be read: {error}") from error
+        raise ConfigError(f"{notebook} is not a notebook that can be read: {error}") from error
     except SyntaxError as error:
         raise ConfigError(f"the parameters of {notebook} are no Python: {error.msg} in line {error.lineno}") from error
 
@@ -72,7 +72,7 @@ def checked(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> tuple[
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"the nearest is {near[0]}" if near else f"it has {', '.join(known) or 'none'}"
-            problems[name] = f"{name} is no parameter of this notebook: {hint}"
+            problems[name] = f"{name} is not a parameter of this notebook: {hint}"
             continue
         try:
             values[name] = _as_type(_parsed(known[name].type), value)

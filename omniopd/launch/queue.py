@@ -28,7 +28,7 @@ PAUSE_S = 0.2
 
 @contextmanager
 def turn(device: str, waiting: Callable[[int], None], folder: Path | None = None) -> Iterator[None]:
-    """Wait until `device` is free, and keep it while the body runs; "none" is no device and has no line.
+    """Wait until `device` is free, and keep it while the body runs; "none" is not a device and has no line.
 
     `waiting` is called with this run's place in the line (2: one is before it) at every change, and at every look
     thereafter with the same number; what it raises leaves the line.

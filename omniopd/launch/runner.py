@@ -69,7 +69,7 @@ def main(folder: str, inherited: str = "") -> int:
         with suppress(OSError):  # a full disk
             os.truncate(held.fileno(), 0)
             os.pwrite(held.fileno(), str(os.getpid()).encode(), 0)  # whose it is from now on
-        os.set_inheritable(held.fileno(), False)  # the kernel is no holder
+        os.set_inheritable(held.fileno(), False)  # the kernel is not a holder
         return _Runner(path, read_launch(path)).run()
 
 

@@ -166,7 +166,7 @@ def _await_orphan(path: Path) -> None:
 def _started(launched: Launched, held: IO[bytes]) -> Launched:
     """Start the process, which inherits the lock, and wait until it has written that it has begun."""
     path, launch = launched.path, launched.launch
-    # -P: a file called queue.py beside the notebook is no part of Python.
+    # -P: a file called queue.py beside the notebook is not part of Python.
     words = [sys.executable, "-P", "-m", "omniopd.launch.runner", str(path.resolve())]
     inherited = (held.fileno(),) if os.name == "posix" else ()
     with open(path / LOG, "ab") as log:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def token_entropy(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch"]:
-    """H = −Σ p log p over the full vocabulary, in nats and float32 (paper.md §2f).
+    """H = −Σ p log p over the full vocabulary, in nats and float32 (README, row (f)).
 
     A truncated vocabulary underestimates the tail and selects other forks. Holds (batch × vocab):
     `models.token_stats` computes the same without.

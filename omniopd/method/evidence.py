@@ -89,7 +89,7 @@ def next_token_counts(fork: ForkEvidence, depth: int = 1) -> tuple[dict[Any, flo
 
 
 def next_token_labels(fork: ForkEvidence, depth: int = 1) -> tuple[dict[Any, float], ...]:
-    """The same as shares: the teacher's empirical next-token distributions.
+    """The teacher's empirical next-token distributions: `next_token_counts` as shares of their sum.
 
     With the student's tokenizer N texts are N samples of the teacher's next token, so at offset 0 the cross-entropy to
     them is an unbiased forward KL (up to a constant), without the noise of a policy gradient. With another tokenizer

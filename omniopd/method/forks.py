@@ -51,7 +51,7 @@ def chunk_starts(
 
 
 def by_entropy(entropies: Sequence[float], _: Permutation) -> list[int]:
-    """The paper's: the highest entropy first (paper.md §4). Of equal entropies the later position wins."""
+    """The paper's: the highest entropy first (README, row (g)). Of equal entropies the later position wins."""
     return sorted(range(len(entropies)), key=lambda t: (entropies[t], t), reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""The objective (paper.md §2h): trust-weighted log-likelihood on audited chunks, an anchor on the other tokens.
+"""The objective (README, row (h)): trust-weighted log-likelihood on audited chunks, an anchor on the other tokens.
 
 L = ( Σ_chunks w_t · −log π_θ(y_t) + Σ_labels p_v · −log π_θ(v) + β Σ_anchored KL(π_ref ‖ π_θ) ) / normaliser
 

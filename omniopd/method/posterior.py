@@ -1,4 +1,4 @@
-"""How far to trust a chunk: the evidence of the samples, smoothed by the student's own confidence (paper.md §2b–e).
+"""How far to trust a chunk: the evidence of the samples, smoothed by the student's confidence (README, rows (b)–(e)).
 
 For tensors and for plain numbers alike. From `nominal_posterior` on it is for display: nothing is asked of a teacher,
 and the posterior plot computes the same in the browser (tests/widgets/test_posterior_arithmetic.py).
@@ -17,7 +17,7 @@ from omniopd.records import Posterior
 
 
 def chunk_probability(logprobs: Float[Array, "*batch chunk"]) -> Float[Array, "*batch"]:
-    """π̄: the geometric mean of the chunk's token probabilities, in log space (paper.md §2d). Detached; tensors only.
+    """π̄: the geometric mean of the chunk's token probabilities, in log space (README, row (d)). Detached; tensors only.
 
     It is not the probability of the chunk (the product); it lies on the scale of one token.
     """
@@ -30,7 +30,7 @@ def posterior_mean(
     priors: Float[Array, "*#batch"] | float,
     concentration: float = 1.0,
 ) -> Array:
-    """π̂ = (k + α π̄) / (N + α), in [0, 1] (paper.md §2e). Broadcasts; detached, because a target has no gradient.
+    """π̂ = (k + α π̄) / (N + α), in [0, 1] (README, row (e)). Broadcasts; detached, because a target has no gradient.
 
     No samples: the prior. α = 0: the frequency k / N.
     """

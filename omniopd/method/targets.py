@@ -44,7 +44,7 @@ class AuditedBatch:
     xp: Any
 
     def row(self, fork: ForkEvidence, weight: Array | float = 0.0) -> Array:
-        """The same weight on every token of a fork's chunk."""
+        """One weight for every token of a fork's chunk."""
         return self.xp.full((len(fork.chunk_ids),), float(weight))
 
 
@@ -100,7 +100,7 @@ def targets_of_forks(
 
 
 def _paper(batch: AuditedBatch) -> list[ForkTarget]:
-    """π̂ on every token of the chunk (paper.md §2e, h)."""
+    """π̂ on every token of the chunk (README, rows (e) and (h))."""
     from omniopd.method.posterior import posterior_mean  # numpy comes with it, and a recipe is read without
 
     trust = posterior_mean(

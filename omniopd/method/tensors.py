@@ -47,7 +47,7 @@ def peak_forks(
     chunk_tokens: int = 50,
     allowed: Bool[Tensor, " time"] | None = None,
 ) -> list[Fork]:
-    """The paper's: greedily the highest entropy whose chunk is free (paper.md §4). Ascending by start.
+    """The paper's: greedily the highest entropy whose chunk is free (README, row (g)). Ascending by start.
 
     Of equal entropies the later position wins. `allowed` rules positions out (inside a character, say).
     """

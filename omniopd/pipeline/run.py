@@ -254,8 +254,8 @@ class _Job:
         self.run.write_rollouts(step, records)
 
     def _control(self, name: str, teacher: Teacher | LocalModel | None) -> None:
-        """The same training with one thing taken away, from its own checkpoints if it was stopped; one answer a
-        problem."""
+        """Train and measure a control: this training with one thing taken away, from its own checkpoints if it
+        was stopped; one answer a problem."""
         who, steps, e = CONTROL + name, self.recipe.training.steps, self.recipe.evaluation
         if len([r for r in self.run.evals() if r.model == who]) == len(e.temperatures):
             return

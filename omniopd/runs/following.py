@@ -17,7 +17,7 @@ from omniopd.runs.status import GOING_ON, Status, state_of
 from omniopd.runs.store import EVALS, STEPS, Run, open_run
 
 _TAIL = 256  # bytes before the place reached, by which a file is recognised
-_CHUNK = 32 * 2**20  # bytes read at one look, so that a long file is no long wait
+_CHUNK = 32 * 2**20  # bytes read at one look, so that a long file is not a long wait
 
 
 @dataclass(frozen=True, slots=True)

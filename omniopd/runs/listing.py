@@ -45,7 +45,7 @@ def table(folder: str | Path) -> pandas.DataFrame:
 
     folder = Path(folder)
     if not folder.is_dir():
-        raise RunError(f"{folder} is no folder: give the one that holds the runs")
+        raise RunError(f"{folder} is not a folder: give the one that holds the runs")
     rows = [row(path) for path in listed_folders(folder)]
     rows.sort(key=lambda facts: (facts["created"], facts["path"]))
     places = [Path(facts["path"]).relative_to(folder).as_posix() for facts in rows]
@@ -74,8 +74,8 @@ def result_runs(places: Iterable[str | Path]) -> list[Path]:
 
 
 def listed_folders(folder: str | Path) -> list[Path]:
-    """The same, with what has a row and is no run: a launched notebook that has made none, and what was left of a run
-    without its manifest."""
+    """The runs, and what has a row without being a run: a launched notebook that has made none, and what was left of a
+    run without its manifest."""
     found = []
     for place, inside, files in os.walk(folder):
         names = {*files, *inside}
@@ -129,7 +129,7 @@ def _facts(run: Run) -> dict[str, Any]:
         value = recipe.get(section, {}).get(key)
         if isinstance(value, str | int | float | None):
             return value
-        raise RunError(f"{run.path / MANIFEST} says that {section}.{key} is {str(value)[:40]}: it is no setting's value")
+        raise RunError(f"{run.path / MANIFEST} says that {section}.{key} is {str(value)[:40]}: it is not a setting's value")
 
     status, steps, evals = run.status, run.steps(), run.evals()
     before, after = best_accuracies(evals, run.test_split)

@@ -121,7 +121,7 @@ class TerminalSink:
     def __init__(self, steps: int, done: int = 0, unit: str = "steps") -> None:
         from tqdm import tqdm
 
-        # A log file is no place for a bar that is redrawn ten times a second.
+        # A log file is not the place for a bar that is redrawn ten times a second.
         pause = 0.1 if sys.stderr.isatty() else 10.0
         terminal = getattr(sys.stderr, "raw", sys.stderr)  # beneath what escapes: a bar moves the cursor
         self._bar: Any = tqdm(

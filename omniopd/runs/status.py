@@ -55,7 +55,7 @@ def changed(status: Status, **changes: Any) -> Status:
     """The status with some fields changed; a state of GOING_ON makes this process the run's own. Raises RunError."""
     unknown = set(changes) - {"state", "step", "steps", "message"}
     if unknown:
-        raise RunError(f"{', '.join(sorted(unknown))} is no part of a status: it has state, step, steps and message")
+        raise RunError(f"{', '.join(sorted(unknown))} is not part of a status: it has state, step, steps and message")
     if "message" in changes:
         changes["message"] = redact(str(changes["message"]))
     status = replace(status, **changes, updated=now())

@@ -107,7 +107,7 @@ def open_run(path: str | Path) -> Run:
         hint = f"it holds {len(inside)}, the last is {inside[-1]}" if inside else "give the folder of a manifest.json"
         if (path / RECIPE).is_file() and (path / STATUS).exists():
             hint = f"its {MANIFEST} is missing, without which none goes on; begin anew with {path / RECIPE}"
-        raise RunError(f"{path} is no run: {hint}")
+        raise RunError(f"{path} is not a run: {hint}")
     try:
         manifest = read_record(read_file(file).decode())
     except (OSError, ValueError) as error:
@@ -122,7 +122,7 @@ def open_run(path: str | Path) -> Run:
 def take_up(path: str | Path) -> Run:
     """The stopped run in a directory, from now on this process's own, its folders and status whole.
 
-    Raises RunError for a folder that is no run, for a run that is still going on, for one that has finished, and where
+    Raises RunError for a folder that is not a run, for a run that is still going on, for one that has finished, and where
     a file of it cannot be read or written; it is nobody's then.
     """
     path = Path(path)

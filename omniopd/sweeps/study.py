@@ -170,7 +170,9 @@ def load_study(name_or_path: str | Path) -> Study:
         text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no study: {error}; compare it with a shipped one (`omniopd recipes`)") from error
+        raise ConfigError(
+            f"{path} is not a study: {error}; compare it with a shipped one (`omniopd recipes`)"
+        ) from error
     _refuse_unknown(data, _STUDY, str(path))
     for key, kind in (("recipe", str), ("reference", str), ("arms", dict)):
         if not isinstance(data.get(key), kind):
@@ -304,13 +306,13 @@ def _seeds(value: Any, place: str) -> tuple[int, ...]:
 def _refuse_unknown(data: Mapping[str, Any], known: Sequence[str], place: str) -> None:
     for key in data:
         if key not in known:
-            raise ConfigError(f"{key} in {place} is no part of a study; {_near(key, known)}")
+            raise ConfigError(f"{key} in {place} is not part of a study; {_near(key, known)}")
 
 
 def _refuse_fixed(settings: Mapping[str, Any], place: str) -> None:
     for key in _FIXED:
         if key in settings:
-            raise ConfigError(f"{key} in {place} is no setting of a study: an arm's name and its seeds say it")
+            raise ConfigError(f"{key} in {place} is not a setting of a study: an arm's name and its seeds say it")
 
 
 def _refuse_reported(tried: Sequence[int], arms: Any, place: str) -> None:

@@ -91,7 +91,7 @@ def _unnamed(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _decimal(value: Any) -> Decimal | None:
-    """A real number as a decimal, to 30 digits where it is not written as one; None for what is no real number."""
+    """A real number as a decimal, to 30 digits where it is not written as one; None for what is not a real number."""
     import sympy
 
     try:

@@ -201,7 +201,7 @@ def _is_ordered(text: str) -> bool:
 
 
 def _value(text: str) -> Any | None:
-    """A sympy value, or None where the text is no value that can be compared quickly."""
+    """A sympy value, or None where the text is not a value that can be compared quickly."""
     formula = _formula(text.translate(_PLAIN_SIGNS))
     return _parsed(formula) if formula and _is_modest(formula) else None
 

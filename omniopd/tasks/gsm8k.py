@@ -43,7 +43,6 @@ class Gsm8k(GradesFinalAnswer):
 
 
 def build(settings: TaskConfig) -> Gsm8k:
-    """The task of a recipe."""
     return Gsm8k(settings.path) if settings.path else Gsm8k()
 
 

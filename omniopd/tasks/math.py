@@ -95,7 +95,6 @@ class Mathematics(GradesFinalAnswer):
 
 
 def build(settings: TaskConfig) -> Mathematics:
-    """The task of a recipe."""
     return Mathematics(settings.path or "math500", config=settings.subset or None)
 
 

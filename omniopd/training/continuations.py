@@ -109,7 +109,7 @@ def _texts(inputs: Mapping[str, Tensor], trees: bool) -> _Texts:
 
 
 def _planted(row: Int[Tensor, " text"], tokens: Int[Tensor, " text"]) -> tuple[Tensor, Tensor]:
-    """The tree of each text, and the tokens before it there. Nothing follows a text's last token, which is no input."""
+    """The tree of each text, and the tokens before it there. Nothing follows a text's last token, never an input."""
     before = tokens.cumsum(0) - tokens
     before = before - before[torch.searchsorted(row, row)]
     share = before // TREE_TOKENS
@@ -162,7 +162,7 @@ def _of_trees(
 def _of_rows(
     hidden_of: _HiddenOf, student: nn.Module, prefixes: _Prefixes, texts: _Texts
 ) -> Float[Tensor, "text longest hidden"]:
-    """The same from a row for each text: prompt, the response up to the fork, the text."""
+    """The same states from a row for each text: prompt, response up to the fork, text; `_of_trees` says which."""
     longest = texts.ids.shape[1]
     prefix = prefixes.prompt + texts.start
     # Shifted so that all texts begin at one column, right behind their prefixes.

@@ -32,7 +32,7 @@ class Stopwatch:
             self._inside[-1] += took
 
     def timed(self, similarity: Similarity) -> Similarity:
-        """The same similarity, with its time under "similarity"."""
+        """The similarity, with its seconds added up under "similarity"."""
 
         def measured(chunk: str, continuations: Sequence[str]) -> Float[Tensor, " continuation"]:
             with self.phase("similarity"):

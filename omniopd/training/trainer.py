@@ -44,7 +44,7 @@ __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
 
 
 class OmniOPDTrainer(OnPolicyTrainer):
-    """Train a student on the texts of a teacher (paper.md §3).
+    """Train a student on the texts of a teacher by OmniOPD (arXiv 2606.01476).
 
     Args:
         model: the student, a model or an id or folder.
@@ -246,5 +246,4 @@ class OmniOPDTrainer(OnPolicyTrainer):
 
 
 def build(parts: TrainerParts) -> OmniOPDTrainer:
-    """The trainer of the method "omniopd"."""
     return OmniOPDTrainer(teacher=parts.teacher, **parts.on_policy)

@@ -1,4 +1,4 @@
-"""What a command prints is shown and not obeyed, and what it exports is no formula, whatever names and texts hold."""
+"""What a command prints is shown and not obeyed, and its exports are not formulas, whatever names and texts hold."""
 
 from __future__ import annotations
 

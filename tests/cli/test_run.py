@@ -40,7 +40,7 @@ def test_a_notebook_is_run_with_parameters_and_its_failure_is_the_exit_code(here
     ("words", "sentence"),
     [
         (["run"], "run needs a NOTEBOOK or --resume RUN, and not both"),
-        (["run", "n.ipynb", "-p", "y", "1"], "y is no parameter of this notebook: it has x"),
+        (["run", "n.ipynb", "-p", "y", "1"], "y is not a parameter of this notebook: it has x"),
         (["run", "n.ipynb", "-p", "x", "1", "-p", "x", "2"], "-p x is given twice, as '1' and as '2'"),
         (["run", "n.ipynb", "-p", "hub_token", "1"], "parameter 'hub_token' looks like a secret"),
         (["run", "--resume", "nowhere"], "no notebook was launched into nowhere"),
@@ -48,10 +48,10 @@ def test_a_notebook_is_run_with_parameters_and_its_failure_is_the_exit_code(here
         (["run", "nowhere.ipynb"], "no notebook 'nowhere.ipynb': neither a file nor a shipped name"),
         (["sweep", "n.ipynb"], "a sweep needs --grid key=a,b or --seeds 0,1"),
         (["sweep", "n.ipynb", "--grid", "x"], "--grid x is not an axis: write key=a,b,c"),
-        (["sweep", "n.ipynb", "--seeds", "0,1"], "seed is no parameter of this notebook"),
+        (["sweep", "n.ipynb", "--seeds", "0,1"], "seed is not a parameter of this notebook"),
         (["sweep", "n.ipynb", "--grid", "x=1,1"], "two runs of the sweep would be called x=1"),
         (["sweep", "n.ipynb", "--grid", "x=1,a"], "x is 'a', and must be a whole number"),
-        (["stop", "nowhere"], "nowhere is no run: give the folder of a manifest.json"),
+        (["stop", "nowhere"], "nowhere is not a run: give the folder of a manifest.json"),
     ],
 )
 def test_mistakes_are_one_sentence_and_nothing_is_begun(here, capsys, words, sentence):

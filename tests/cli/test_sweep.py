@@ -22,7 +22,7 @@ from tests.small_runs import as_words
         (["nowhere.toml"], "no study 'nowhere.toml': neither a TOML file nor a shipped name; there are ablations, emb"),
         (["embedded", "--arms", "white-box"], "embedded has no arm 'white-box'; did you mean 'white_box'?"),
         (["embedded", "--seeds", "0,x"], "--seeds 0,x holds more than whole numbers: write --seeds 0,1,2"),
-        (["embedded", "--set", "training.step=1"], "training.step in arm 'labels' of embedded is no setting"),
+        (["embedded", "--set", "training.step=1"], "training.step in arm 'labels' of embedded is not a setting"),
         (["embedded", "--set", "training.steps=1"], "evaluation.at holds step 10, and training.steps is 1"),
         (["embedded", "--jobs", "0"], "jobs is 0: run at least one at a time"),
         (["embedded", "--trials", "--seeds", "0"], "use seed 0, which is reported: give them seeds of their own"),

@@ -84,7 +84,7 @@ def test_words_of_a_command_line_are_toml_or_else_plain_text():
     assert (changed.audit.samples, changed.audit.similarity) == (4, "exact")
     assert (changed.training.learning_rate, changed.student.model) == (1e-5, "folder/a b")
     assert (changed.evaluation.temperatures, changed.training.gradient_checkpointing) == ((0.0, 0.5), False)
-    with pytest.raises(ConfigError, match=r"'audit\.samples' is no setting: write key=value"):
+    with pytest.raises(ConfigError, match=r"'audit\.samples' is not a setting: write key=value"):
         override(load_recipe("paper"), ["audit.samples"])
 
 
@@ -104,7 +104,7 @@ def test_words_of_a_command_line_are_toml_or_else_plain_text():
     ],
 )
 def test_an_unknown_key_names_the_nearest_one(key, nearest):
-    said = rf"{re.escape(key)} in .* is no setting; the nearest is {re.escape(nearest)}$"
+    said = rf"{re.escape(key)} in .* is not a setting; the nearest is {re.escape(nearest)}$"
     with pytest.raises(ConfigError, match=said):
         load_recipe("paper", **{key: 1})
 
@@ -173,7 +173,7 @@ def test_sharpened_sampling_is_allowed_to_who_insists():
 def test_an_unknown_recipe_names_a_near_one_and_a_broken_file_itself(tmp_path):
     with pytest.raises(ConfigError, match=r"no recipe 'papr'.*did you mean 'paper'\?"):
         load_recipe("papr")
-    with pytest.raises(ConfigError, match=r"mine\.toml is no recipe"):
+    with pytest.raises(ConfigError, match=r"mine\.toml is not a recipe"):
         load_recipe(written(tmp_path, "name = "))
 
 

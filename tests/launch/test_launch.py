@@ -147,7 +147,7 @@ def test_what_cannot_work_is_said_before_anything_starts(here):
     path = notebook(here / "n.ipynb", "print(x)")
     for parameters, sentence in (
         ({"x": "many"}, "x is 'many', and must be a whole number"),
-        ({"y": 1}, "y is no parameter of this notebook: it has x"),
+        ({"y": 1}, "y is not a parameter of this notebook: it has x"),
     ):
         with pytest.raises(ConfigError, match=sentence):
             launch(path, parameters)

@@ -81,7 +81,7 @@ def test_texts_become_what_the_annotation_says(parameters, name, text, value):
         ("loud", "loudly", "loud is 'loudly', and must be true or false"),
         ("loud", 3, "loud is 3, and must be true or false"),
         ("rate", True, "rate is True, and must be a number"),
-        ("stepz", "3", "stepz is no parameter of this notebook: the nearest is steps"),
+        ("stepz", "3", "stepz is not a parameter of this notebook: the nearest is steps"),
     ],
 )
 def test_each_field_gets_its_own_sentence(parameters, name, text, sentence):

@@ -1,4 +1,4 @@
-"""Facts about next-token entropy (paper.md §2f)."""
+"""Facts about next-token entropy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about where a rollout is audited (paper.md §4)."""
+"""Facts about where a rollout is audited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about the objective (paper.md §2h)."""
+"""Facts about the objective."""
 
 from __future__ import annotations
 

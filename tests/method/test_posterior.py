@@ -1,4 +1,4 @@
-"""Facts about how far a chunk is trusted (paper.md §2b–e)."""
+"""Facts about how far a chunk is trusted."""
 
 from __future__ import annotations
 

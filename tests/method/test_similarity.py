@@ -1,4 +1,4 @@
-"""Facts about what counts as similar (paper.md §5): against slow twins, at the ends, and as a seam."""
+"""Facts about what counts as similar: against slow twins, at the ends, and as a seam."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def no_template(folder: Path) -> str:
 
 WRONG = {
     "student folder": ({"student__model": "./nowhere/m"}, r"student\.model: the model folder \./nowhere/m does not"),
-    "student is no model": ({"student__model": "{tmp}/data"}, r"student\.model: .* has no config\.json"),
+    "student is not a model": ({"student__model": "{tmp}/data"}, r"student\.model: .* has no config\.json"),
     "template": ({"student__model": "{template}"}, "no chat template"),
     "teacher folder": (
         {"teacher__model": "local:./nowhere/t"},

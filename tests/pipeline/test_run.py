@@ -141,7 +141,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(finished, tmp_path, caplog
 def test_only_a_run_that_stopped_can_go_on(finished, tmp_path):
     with pytest.raises(RunError, match="has finished: there is nothing to resume"):
         resume_training(finished.path)
-    with pytest.raises(RunError, match="is no run"):
+    with pytest.raises(RunError, match="is not a run"):
         resume_training(tmp_path)
     going_on = create_run(tmp_path, small_recipe(), name="mine")
     with pytest.raises(RunError, match=f"is being run by process {os.getpid()}"):

@@ -75,7 +75,7 @@ def test_what_cannot_be_read_keeps_its_row_with_the_reason(tmp_path: Path) -> No
     assert table.loc["bad"].state == "unreadable"
     assert "line 1" in table.loc["bad"].message
     assert table.loc["deep/er/good"].state == "finished"
-    with pytest.raises(RunError, match="is no folder"):
+    with pytest.raises(RunError, match="is not a folder"):
         omniopd.runs.table(tmp_path / "nowhere")
 
 

@@ -89,7 +89,7 @@ def test_a_directory_that_holds_something_else_is_refused(tmp_path, run):
 def test_what_is_no_run_is_refused_with_a_way_out(tmp_path, run):
     with pytest.raises(RunError, match=f"the last is {run.path.name}"):
         open_run(run.path.parent)
-    with pytest.raises(RunError, match="no run"):
+    with pytest.raises(RunError, match="is not a run"):
         open_run(tmp_path / "nowhere")
     (run.path / "manifest.json").write_text("{}")
     with pytest.raises(RunError, match=r"manifest\.json cannot be read"):
@@ -163,7 +163,7 @@ def test_the_status_is_followed(run):
 def test_unknown_words_of_a_status_are_errors(run):
     with pytest.raises(RunError, match="'done'"):
         run.set_status(state="done")
-    with pytest.raises(RunError, match="progress is no part"):
+    with pytest.raises(RunError, match="progress is not part"):
         run.set_status(progress=0.5)
 
 
@@ -279,5 +279,5 @@ def test_one_row_a_run(tmp_path, run):
 
 def test_an_empty_folder_has_no_runs_and_a_missing_one_is_an_error(tmp_path):
     assert len(omniopd.runs.table(tmp_path)) == 0
-    with pytest.raises(RunError, match="is no folder"):
+    with pytest.raises(RunError, match="is not a folder"):
         omniopd.runs.table(tmp_path / "nowhere")

@@ -111,7 +111,7 @@ def test_a_sweep_killed_with_one_of_its_runs_goes_on_where_it_was(here):
     # The one that lived on without its sweep was waited for, not begun again.
     assert open_run(second).status.pid == orphan.pid
     assert any(line.startswith("plain, seed 1: finished after") and "of 4 done" in line for line in said)
-    assert not failed.path.exists()  # what could not begin is no run
+    assert not failed.path.exists()  # what could not begin is not a run
     for one in done.ended:
         if one.state == "finished":
             run = open_run(one.path)

@@ -91,14 +91,14 @@ def test_runs_come_seed_by_seed_each_in_a_folder_of_its_own(study):
     ("old", "new", "sentence"),
     [
         ('recipe = "mine.toml"', 'recipe = "embeded"', "no recipe 'embeded': neither a file nor a shipped name; did"),
-        ("reference =", "referense =", "referense in .*study.toml is no part of a study; did you mean 'reference'?"),
+        ("reference =", "referense =", "referense in .*study.toml is not part of a study; did you mean 'reference'?"),
         ('reference = "plain"', 'reference = "plane"', "is 'plane', no arm of it; did you mean 'plain'?"),
-        ("audit.samples = 2", "audit.sample = 2", "audit.sample in settings of .* is no setting; the nearest is audit"),
-        ("audit.samples = 3", "audit.sample = 3", "audit.sample in arm 'plain' of study is no setting; the nearest"),
+        ("audit.samples = 2", "audit.sample = 2", "audit.sample in settings of .* is not a setting; the nearest is"),
+        ("audit.samples = 3", "audit.sample = 3", "audit.sample in arm 'plain' of study is not a setting; the nearest"),
         ("audit.samples = 3", "audit.samples = 0", "arm 'plain' of study: audit.samples is 0: it must be at least 1"),
-        ("audit.samples = 3", "seed = 3", "seed in settings of arms.plain in .* is no setting of a study"),
+        ("audit.samples = 3", "seed = 3", "seed in settings of arms.plain in .* is not a setting of a study"),
         ("at = [1]", "at = [9]", "arm 'plain' of study: evaluation.at holds step 9, and training.steps is 4"),
-        ("like =", "liek =", "liek in arms.the control, 2 in .* is no part of a study; did you mean 'like'?"),
+        ("like =", "liek =", "liek in arms.the control, 2 in .* is not part of a study; did you mean 'like'?"),
         ('like = "plain"', 'like = "plan"', "is like 'plan', no arm of it; did you mean 'plain'?"),
         ("seeds = [0, 1, 2]", "seeds = [0, 0]", r"seeds of arms.plain in .* is \[0, 0\]: it must be a list of diff"),
         ("seeds = [0, 1]\n", "seeds = 3\n", "seeds in .*study.toml is 3: it must be a list of different whole"),
@@ -107,7 +107,7 @@ def test_runs_come_seed_by_seed_each_in_a_folder_of_its_own(study):
         ("[arms.other]", "[arms.Plain]", "arms.'Plain' in .* would share its folder with 'plain'"),
         ("[arms.other]", "[arms.trials]", "would share its folder with the folder of the trials"),
         ("[arms.other]", '[arms.other]\nlike = "loop"\n[arms.loop]\nlike = "other"', "which is like it in turn"),
-        ("[settings]", "[settings", "study.toml is no study: Expected"),
+        ("[settings]", "[settings", "study.toml is not a study: Expected"),
     ],
 )
 def test_a_mistake_in_a_study_is_one_sentence(tmp_path, old, new, sentence):
@@ -120,9 +120,9 @@ def test_a_mistake_in_a_study_is_one_sentence(tmp_path, old, new, sentence):
 def test_arms_seeds_and_settings_that_are_asked_for_must_exist(study):
     with pytest.raises(ConfigError, match=re.escape("study has no arm 'plian'; did you mean 'plain'?")):
         study.runs(["plian"])
-    with pytest.raises(ConfigError, match="the command line is no setting of a study"):
+    with pytest.raises(ConfigError, match="the command line is not a setting of a study"):
         study.runs(overrides=["seed=4"])
-    with pytest.raises(ConfigError, match=r"audit.sampels .* is no setting; the nearest is audit.samples"):
+    with pytest.raises(ConfigError, match=r"audit.sampels .* is not a setting; the nearest is audit.samples"):
         study.runs(overrides=["audit.sampels=4"])
     with pytest.raises(ConfigError, match="use seed 2, which is reported"):
         study.trials(seeds=[2])

@@ -148,7 +148,7 @@ def test_a_function_cannot_reach_the_tests_through_its_arguments() -> None:
     assert judge_function("def f(x):\n    x.sort()", works_in_place, "f", LIMITS).passed
     raising = "def check(f):\n    try: f(1)\n    except TypeError: return\n    assert False\n"
     strange = judge_function("class A: pass\ndef f(x): return A()", raising, "f", LIMITS)
-    assert strange.reason.startswith("its answer cannot be compared (TypeError: a A is no plain data")
+    assert strange.reason.startswith("its answer cannot be compared (TypeError: a A is not plain data")
 
 
 def test_plain_data_crosses_unchanged() -> None:

@@ -1,4 +1,4 @@
-"""A text that was altered on its way is no continuation: echoes are counted and never shorten one, thoughts neither."""
+"""A text altered on its way is not a continuation: echoes are counted and never shorten one, thoughts neither."""
 
 from __future__ import annotations
 

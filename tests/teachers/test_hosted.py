@@ -1,4 +1,4 @@
-"""A hosted teacher loses nothing and counts nothing that is no answer, whatever a server does."""
+"""A hosted teacher loses nothing and counts nothing that is not an answer, whatever a server does."""
 
 from __future__ import annotations
 

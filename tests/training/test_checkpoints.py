@@ -60,7 +60,7 @@ def test_without_checkpoints_there_is_no_newest(tmp_path):
 def test_an_error_while_writing_leaves_the_earlier_ones_only(tmp_path):
     first = write(tmp_path, 20)
     with pytest.raises(IsADirectoryError), staged(checkpoint_path(tmp_path, 40)) as staging:
-        staging.write_bytes(b"a folder is no file")
+        staging.write_bytes(b"a folder is not a file")
     assert [p.name for p in tmp_path.iterdir()] == [first.name]
 
 
@@ -226,7 +226,7 @@ def test_a_step_written_again_replaces_the_one_before(tmp_path):
 
 def test_what_cannot_be_a_checkpoint_is_refused(tmp_path):
     final = checkpoint_path(tmp_path, 20)
-    with pytest.raises(CheckpointError, match="is no folder beside"):
+    with pytest.raises(CheckpointError, match="is not a folder beside"):
         commit(staging_path(final), final)
     staging_path(final).mkdir()
     with pytest.raises(CheckpointError, match="is empty"):

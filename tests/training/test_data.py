@@ -1,4 +1,4 @@
-"""Rows of one's own: what is no question is the same sentence from a file, a data set, a list and an iterable."""
+"""Rows of one's own: what is not a question is the same sentence from a file, a data set, a list and an iterable."""
 
 from __future__ import annotations
 

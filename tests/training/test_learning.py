@@ -66,7 +66,7 @@ def test_the_run_says_so_too(tmp_path):
 
 
 def test_no_rounding_passes_for_learning(tmp_path):
-    """Where nothing is taught, what two forwards of one student differ by is no gradient."""
+    """Where nothing is taught, what two forwards of one student differ by is not a gradient."""
     trainer = trained(tmp_path, ScriptedTeacher(["5 is"]), objective__target="labels")
     log = {"grad_norm": 1e-9, "kl/anchored": 1e-8}
     trainer.refuse_idle(log)

@@ -133,7 +133,7 @@ def test_grpo_refuses_an_adapter_that_would_move_its_reference(tmp_path, adapter
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_a_student_with_functional_dropout_takes_the_step_of_one_without(tmp_path, dropout):
-    """OPT, whose dropout is no layer: the same rollouts and the same weights after a step as with dropout 0."""
+    """OPT, whose dropout is not a layer: the same rollouts and the same weights after a step as with dropout 0."""
     steps = []
     for p in (0.0, dropout):
         torch.manual_seed(5)

@@ -94,7 +94,7 @@ def test_damaged_runs_are_named_and_not_dropped(tmp_path, browse):
     assert rows["no-status"]["state"] == "lost"
     assert all(rows[path.name]["message"] for path in found.values())
     assert rows["not-json"]["message"].startswith("manifest.json cannot be read")
-    assert "is no run" in rows["no-manifest"]["message"]
+    assert "is not a run" in rows["no-manifest"]["message"]
     view.opened = "not-json"
     assert "manifest.json cannot be read" in view.problem
     view.opened = "whole"

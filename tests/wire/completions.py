@@ -30,7 +30,7 @@ def vllm(tokenizer: PreTrainedTokenizerBase) -> Answering:
             return refusal(400, f"the checkpoint's own {sorted(cut)[0]} would cut the distribution")
         turns = chatml_turns(tokenizer, prompt_ids(tokenizer, body["prompt"]))
         if not turns or turns[-1].role != "assistant":
-            return refusal(400, "the prompt is no conversation that ends in the assistant's turn")
+            return refusal(400, "the prompt is not a conversation that ends in the assistant's turn")
         written = write(turns, body["max_tokens"])
         choice = {"text": written.text, "logprobs": None, "finish_reason": "stop" if written.stopped else "length"}
         count = body.get("n", 1)

@@ -160,7 +160,7 @@ def test_what_counts_no_tokens_may_be_anything(usage: Any, is_read: bool) -> Non
     if is_read:
         assert read(body)[0]["usage"] == usage
     else:
-        with pytest.raises(ValueError, match="its usage is no count of tokens"):
+        with pytest.raises(ValueError, match="its usage is not a count of tokens"):
             read(body)
 
 

@@ -13,7 +13,7 @@ from omniopd.method.posterior import subsample_spread
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._prices import TokenPrice, priced, usage_of
 
-# Texts that have nothing to do with each other share about a fifth of their characters (LOG.md, paper.md's φ).
+# Texts that have nothing to do with each other share about a fifth of their characters (LOG.md, the paper's φ).
 AGREE_FROM, NONE_BELOW = 0.99, 0.25
 TOLERANCE, KEEP = 0.05, 0.9
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import ipywidgets
 
+from omniopd.config import Recipe
 from omniopd.costs.request import CostEstimate
 from omniopd.errors import OmniOPDError
 from omniopd.pipeline.session import Session
@@ -48,7 +49,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
     def __init__(
         self,
-        recipe: str = "embedded",
+        recipe: Recipe | str = "embedded",
         exploration: Session | None = None,
         runs: str | None = "runs",
         problems: int = 50,

@@ -47,7 +47,7 @@ def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str,
 
 
 def pieces_after(tokenizer: PreTrainedTokenizerBase, context: Sequence[int], ids: Sequence[int]) -> tuple[str, ...]:
-    """The same for tokens that follow others: many tokenizers drop the space before a first word."""
+    """`pieces` of tokens that follow others: many tokenizers drop the space before a first word."""
     if _byte_table(tokenizer) is not None:
         return pieces(tokenizer, ids)
     near = _near(tokenizer, context)
@@ -176,7 +176,7 @@ def _stream(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]
 
 
 def _stream_by_decoding(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """The same for any tokenizer: token after token is decoded behind the last few, and what ends in U+FFFD waits.
+    """Pieces by any tokenizer: token after token is decoded behind the last few, and what ends in U+FFFD waits.
 
     A run of byte tokens (`<0xE4>`) is decoded as one, since that is how decoders read it: one byte in it that belongs
     to no character makes all of it U+FFFD. Such a run is held back to its end.
@@ -211,7 +211,7 @@ def _characters(run: Sequence[bytes], text: str) -> list[str]:
 
 
 def _against_the_whole(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> list[str]:
-    """The same by decoding every beginning: for decoders that look further ahead or back than a few tokens."""
+    """Pieces by decoding every beginning: for decoders that look further ahead or back than a few tokens."""
     found, shown, special = [], 0, _special_ids(tokenizer)
     for stop, token in enumerate(ids, 1):
         begun = "" if token in special else decode(tokenizer, ids[:stop])

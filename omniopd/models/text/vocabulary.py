@@ -21,7 +21,7 @@ _TRIED = (
 
 
 def tokenizer_mark(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The same for tokenizers that read and write alike, another for all others.
+    """A mark: equal for tokenizers that read and write alike, different for all others.
 
     Alike: the same vocabulary (every id the same token), the same added and special tokens, and the same normaliser,
     pre-tokenizer, model and decoder, as the backend writes them down. Padding, truncation and what is put around a

@@ -1,4 +1,4 @@
-"""What an audit costs beside supervised fine-tuning, by the paper's formula (paper.md §9.4), from settings alone."""
+"""What an audit costs beside supervised fine-tuning, by the paper's formula (arXiv 2606.01476), from settings alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def paper_cost(forks: int, samples: int, chunk_tokens: int) -> float:
 
 
 def cost_of(recipe: Recipe) -> float:
-    """The same for a recipe; 0 for a method that asks no teacher, and 1 for one whose teacher answers whole."""
+    """`paper_cost` of a recipe's settings; 0 for a method that asks no teacher, and 1 for one whose teacher
+    answers whole."""
     cost, audit = METHODS[recipe.method].cost, recipe.audit
     if cost == "forks":
         return paper_cost(audit.forks, audit.samples, audit.chunk_tokens)

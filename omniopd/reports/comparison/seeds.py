@@ -129,7 +129,7 @@ def read_seed(run: Run) -> Seed:
 
 
 def with_before(seeds: Sequence[Seed]) -> list[Seed]:
-    """The same; a run whose untrained student was not measured takes the measurements of one beside it.
+    """The seeds; a run whose untrained student was not measured takes the measurements of one beside it.
 
     It must be the same student with the same seed on the same problems at the same temperatures, with as many answers:
     a draw is seeded by (seed, problem, sample), so that the same student has given the same answers.

@@ -40,7 +40,7 @@ def table(comparison: Results) -> pandas.DataFrame:
 
 
 def shown_table(comparison: Results) -> pandas.DataFrame:
-    """The same as text, an interval in one cell: "52.1 [50.0, 54.2]"."""
+    """The table as text, an interval in one cell: "52.1 [50.0, 54.2]"."""
     rows = [_row(comparison, arm) for arm in comparison.ranked()]
     shown = [{k: _shown(v) if isinstance(v, Interval | None) else v for k, v in row.items()} for row in rows]
     return pandas.DataFrame(shown).set_index("arm")

@@ -74,7 +74,7 @@ def open_file(path: Path) -> IO[bytes]:
     file = open(os.open(path, how), "rb")  # noqa: SIM115 - the caller's
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(errno.EINVAL, "it is no file", str(path))
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
     return file
 
 

@@ -42,7 +42,7 @@ def claim(folder: Path) -> None:
 
 
 def take_up(folder: Path) -> None:
-    """The same for who would go on with a run: this process, too, may carry it out already. Raises RunError."""
+    """Take the run in `folder` to continue it. Raises RunError where any process, this one included, has it."""
     with _guard:
         if _is_mine(folder) or _executed_elsewhere(folder):
             raise RunError(held_words(folder))
@@ -108,7 +108,7 @@ def _taken(folder: Path) -> int:
 
 
 def _executed_elsewhere(folder: Path) -> bool:
-    """Whether a launched notebook that this process is no part of has the run."""
+    """Whether a launched notebook that this process is not part of has the run."""
     return claimed_by(folder / EXECUTING) not in (None, os.getpid(), os.getppid())
 
 

@@ -75,7 +75,7 @@ def require_usable(path: Path) -> None:
     for name in (STATUS, RECIPE, STEPS, EVALS, UNFINISHED, BEST_NOTE):
         file = path / name
         if os.path.lexists(file) and not file.is_file():
-            raise RunError(f"{file} is no file: move it away, and resume the run again")
+            raise RunError(f"{file} is not a file: move it away, and resume the run again")
         if file.is_file() and not os.access(file, os.R_OK | os.W_OK):
             raise RunError(f"{file} may not be read or written: give yourself the right to, and resume the run again")
 

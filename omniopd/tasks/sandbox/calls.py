@@ -105,7 +105,7 @@ class _Remote:
                     _become(mine, theirs)
             return decoded(reply["value"])
         except Exception as error:
-            raise self._ended(f"its answer is no plain data ({type(error).__name__})") from None
+            raise self._ended(f"its answer is not plain data ({type(error).__name__})") from None
 
     def _reply(self) -> dict[str, Any]:
         try:
@@ -113,7 +113,7 @@ class _Remote:
         except (ValueError, RecursionError):
             raise self._ended("the program ended before it answered") from None
         if not isinstance(reply, dict) or "problem" in reply:
-            raise self._ended(str(reply["problem"]) if isinstance(reply, dict) else "its answer is no answer")
+            raise self._ended(str(reply["problem"]) if isinstance(reply, dict) else "its reply is not an answer")
         return reply
 
     def _ended(self, problem: str) -> _Ended:
@@ -129,7 +129,7 @@ class _Ended(BaseException):
 
 
 def encoded(value: Any) -> Any:
-    """Raises TypeError for what is no plain data."""
+    """Raises TypeError for what is not plain data."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -154,7 +154,7 @@ def encoded(value: Any) -> Any:
     if hasattr(value, "__next__"):
         items = [item for _, item in zip(range(LONGEST), value, strict=False)]
         return {"kind": "iterator", "of": [encoded(item) for item in items]}
-    raise TypeError(f"a {type(value).__name__} is no plain data: return numbers, texts, lists, tuples, dicts or sets")
+    raise TypeError(f"a {type(value).__name__} is not plain data: return numbers, texts, lists, tuples, dicts or sets")
 
 
 def decoded(data: Any) -> Any:

@@ -92,7 +92,7 @@ def sent_by(model: str, api_base: str | None, key_variable: str | None) -> Sent:
 
 
 def sent_by_recipe(teacher: TeacherConfig) -> Sent:
-    """The same for a recipe's teacher."""
+    """Which key goes where, for a recipe's teacher."""
     traits = traits_of(teacher.model)
     model = traits.completion_model if traits.handover_entry(teacher.handover).completes else teacher.model
     return sent_by(model, own_server(teacher.model, teacher.api_base or None), teacher.key_variable or None)
@@ -186,7 +186,7 @@ def host_of(address: str) -> str:
             "key into an environment variable and name it (teacher.key_variable)"
         )
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"{_plain(address)!r} is no address of a server, such as 'http://127.0.0.1:8000/v1'")
+        raise ConfigError(f"{_plain(address)!r} is not an address of a server, such as 'http://127.0.0.1:8000/v1'")
     return host if parts.scheme == "https" or is_here(host) else f"http://{host}"
 
 

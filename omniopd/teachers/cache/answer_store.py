@@ -123,7 +123,7 @@ class AnswerStore:
     def add_soon(
         self, question: str, draws: Mapping[int, StoredAnswer], teacher: str = "", served: str = ""
     ) -> Future[None]:
-        """The same, without waiting: the future is done when the commit has reached the disk.
+        """`add` without waiting: the future is done when the commit has reached the disk.
 
         With a `teacher`, the model that `served` it must be the first that ever did in this file, or nothing is kept.
         The future raises TeacherError for another model, and where nothing can be written. A text with half of

@@ -82,10 +82,14 @@ class Handover:
         return HANDOVERS[self.name].completes
 
     def render(self, request: ContinuationRequest) -> ProviderRequest:
-        """Raises UnsupportedRequest."""
+        """What to send. Raises UnsupportedRequest for a request that this handover cannot show faithfully."""
         raise NotImplementedError
 
     def parse(self, rendered: ProviderRequest, text: str) -> ParsedText:
+        """What the model wrote after the prefix: echo, tags and restored white space taken off.
+
+        A `problem` means that the text does not count and the draw is repeated.
+        """
         raise NotImplementedError
 
     def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:

@@ -70,7 +70,7 @@ class Instruction(ChatHandover):
 
 
 def _tag(request: ContinuationRequest) -> str:
-    """The same for the same request, and in none of its texts."""
+    """A tag that occurs in none of the request's texts; the same request always gets the same one."""
     texts = "\0".join([request.prefix, *(message["content"] for message in request.prompt.messages)])
     salt = 0
     while True:

@@ -157,7 +157,7 @@ class ChatTemplate:
             return (*head, *(self._prefix_ids(prefix) if prefix_ids is None else prefix_ids))
 
     def text(self, messages: Sequence[Message], prefix: str, in_thought: bool | None = None) -> str:
-        """The same as a text, for a server that encodes what it gets with this tokenizer.
+        """What `ids` gives, as a text: for a server that encodes what it gets with this tokenizer.
 
         Raises UnsupportedRequest where that would read other special tokens than `ids` has.
         """

@@ -103,7 +103,7 @@ class ObservableTeacher:
     def fetch(
         self, requests: Sequence[ContinuationRequest], on_result: OnResult | None, observer: CallObserver | None
     ) -> list[Continuations]:
-        """The same, with every call shown to `observer`."""
+        """One answer per request, as `continue_from` gives; every call is shown to `observer`."""
         raise NotImplementedError
 
 

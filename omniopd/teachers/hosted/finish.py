@@ -78,7 +78,7 @@ def read(body: bytes) -> tuple[Mapping[str, Any], bytes]:
     if endings(answer) is None:
         raise ValueError(words(answer) or "its form does not say how a text ended")
     if not _counts(answer.get("usage", answer.get("usageMetadata"))):
-        raise ValueError("its usage is no count of tokens")
+        raise ValueError("its usage is not a count of tokens")
     return answer, _plain(answer) if "choices" in answer else body
 
 

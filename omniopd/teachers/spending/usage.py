@@ -170,7 +170,7 @@ def _count(part: Any, name: str) -> int:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not (math.isfinite(number) and number >= 0):
-        raise _NoNumber(f"{name} in a way that is no number of tokens")
+        raise _NoNumber(f"{name} in a way that is not a number of tokens")
     return math.ceil(number)
 
 

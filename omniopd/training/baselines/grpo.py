@@ -51,7 +51,6 @@ class GraderTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixin
 
 
 def build(parts: TrainerParts) -> GraderTrainer:
-    """The trainer of the method "grpo"."""
     recipe, failures = parts.recipe, Counter[str]()
     require_answers(parts.task, parts.prompts, 'method "grpo"')
     args = GRPOConfig(

@@ -43,7 +43,6 @@ class TeacherAnswersTrainer(TokenMeans, LearnsSomething, AtomicCheckpointMixin, 
 
 
 def build(parts: TrainerParts) -> TeacherAnswersTrainer:
-    """The trainer of the method "sft"."""
     recipe = parts.recipe
     answers = recipe.training.steps * recipe.training.rollouts
     rows, asked = teacher_answers(

@@ -81,7 +81,6 @@ class WhiteBoxTrainer(OnPolicyTrainer):
 
 
 def build(parts: TrainerParts) -> WhiteBoxTrainer:
-    """The trainer of the method "white_box"."""
     temperature = parts.recipe.teacher.temperature
     return WhiteBoxTrainer(teacher_model=parts.teacher.model, teacher_temperature=temperature, **parts.on_policy)
 

@@ -68,7 +68,6 @@ class SampledTokenTrainer(OmniOPDTrainer):
 
 
 def build(parts: TrainerParts) -> SampledTokenTrainer:
-    """The trainer of the method "white_box_sampled"."""
     way_of(parts.teacher.model)  # one that cannot continue a text is told of here
     return SampledTokenTrainer(teacher=parts.teacher, **parts.on_policy)
 

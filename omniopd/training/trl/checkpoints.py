@@ -79,7 +79,7 @@ def commit(staging: Path, final: Path) -> None:
     """
     step = step_of(final)
     if not staging.is_dir() or staging.parent.resolve() != final.parent.resolve():
-        raise CheckpointError(f"{staging} is no folder beside {final}: write the files to staging_path(final)")
+        raise CheckpointError(f"{staging} is not a folder beside {final}: write the files to staging_path(final)")
     files = {name: _facts(staging / name, sync=True) for name in _names(staging)}
     if not files:
         raise CheckpointError(f"{staging} is empty: nothing to make a checkpoint of")

@@ -154,7 +154,7 @@ def test_doubtful_runs_are_named_and_left_out(tmp_path: Path) -> None:
         (again, "same settings and seed"),
     ):
         assert any(str(run.path) in line and word in line for line in found.problems), (run, said)
-    assert "nowhere is no run" in said
+    assert "nowhere is not a run" in said
     assert "other lacks seed 1" in said
 
 
@@ -207,5 +207,5 @@ def test_how_a_run_is_watched_and_measured_makes_no_arm(tmp_path: Path) -> None:
 
 
 def test_nothing_to_compare_says_why(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is nothing to compare: .* is no run"):
+    with pytest.raises(DataError, match=r"there is nothing to compare: .* is not a run"):
         compare([tmp_path])

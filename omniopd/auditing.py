@@ -83,8 +83,9 @@ def audit(
         redrawn = dict(zip(places, ask(student, own), strict=True))
 
     whole = {place: answer for place, answer in answers.items() if _problem(answer, samples) is None}
-    cut = _cut(whole, rollouts, forks, tokenizer, other_tokenizer=tokens_per_student_token != 1)
-    own_cut = _cut({place: answer for place, answer in redrawn.items() if answer.texts}, rollouts, forks, tokenizer)
+    trimmed = _trim(whole, rollouts, forks, tokenizer, other_tokenizer=tokens_per_student_token != 1)
+    redrawn = {place: answer for place, answer in redrawn.items() if answer.texts}
+    own_trimmed = _trim(redrawn, rollouts, forks, tokenizer)
 
     audited = []
     for row, rollout in enumerate(rollouts):
@@ -99,17 +100,17 @@ def audit(
                 unanswered.append(Unanswered(fork, _problem(answer, samples) or "", answer.usage))
             else:
                 chunk = _chunk(rollout, fork, tokenizer)
-                made = _compare(rollout, fork, chunk, whole[place], cut[place], own_cut.get(place), similarity)
+                made = _compare(rollout, fork, chunk, whole[place], trimmed[place], own_trimmed.get(place), similarity)
                 audits.append(replace(made, reencodes=place in reencoded))
         audited.append(AuditedRollout(rollout, tuple(audits), tuple(unanswered)))
     return audited
 
 
-def evidence(audited: Sequence[AuditedRollout], first_rollout: int = 0) -> list[ForkEvidence]:
+def evidence(audited: Sequence[AuditedRollout]) -> list[ForkEvidence]:
     """The numbers that targets are made of, in the order of rollouts and forks."""
     return [
         ForkEvidence(
-            rollout=first_rollout + row,
+            rollout=row,
             chunk_ids=a.chunk_ids,
             soft_count=a.soft_count,
             samples=a.samples,
@@ -211,20 +212,21 @@ def _compare(
     fork: Fork,
     chunk: str,
     answer: Continuations,
-    cut: _Cut,
-    redrawn: _Cut | None,
+    trimmed: _Trimmed,
+    redrawn: _Trimmed | None,
     similarity: Similarity,
 ) -> Audit:
     redraw_similarity = None
     if redrawn is not None:
-        redraw_similarity = float(torch.stack([similarity(text, cut.texts).mean() for text in redrawn.texts]).mean())
+        means = [similarity(text, trimmed.texts).mean() for text in redrawn.texts]
+        redraw_similarity = float(torch.stack(means).mean())
     return Audit(
         fork=fork,
         chunk=chunk,
         chunk_ids=tuple(rollout.token_ids[fork.start : fork.stop].tolist()),
-        texts=cut.texts,
-        continuation_ids=cut.ids,
-        similarities=similarity(chunk, cut.texts),
+        texts=trimmed.texts,
+        continuation_ids=trimmed.ids,
+        similarities=similarity(chunk, trimmed.texts),
         continuations=answer,
         prior=float(chunk_probability(rollout.logprobs[fork.start : fork.stop])),
         redraw_similarity=redraw_similarity,
@@ -232,44 +234,42 @@ def _compare(
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
+class _Trimmed:
     """Texts as long as their fork's chunk, as strings and as student tokens."""
 
     texts: tuple[str, ...]
     ids: tuple[tuple[int, ...] | None, ...]
 
 
-def _cut(
+def _trim(
     answers: Mapping[tuple[int, int], Continuations],
     rollouts: Sequence[Rollout],
     forks: Sequence[Sequence[Fork]],
     tokenizer: PreTrainedTokenizerBase | None,
     other_tokenizer: bool = False,
-) -> dict[tuple[int, int], _Cut]:
+) -> dict[tuple[int, int], _Trimmed]:
     """Every answer's texts cut, by (row, fork); one that stopped gets the end-of-turn token.
 
     Where a teacher of another tokenizer was cut short, its last word may be half of one ("un" of "unlikely"), which
     would be no token of the student's.
     """
     if tokenizer is None:
-        return {place: _Cut(answer.texts, (None,) * len(answer.texts)) for place, answer in answers.items()}
+        return {place: _Trimmed(answer.texts, (None,) * len(answer.texts)) for place, answer in answers.items()}
     from omniopd.models.text.token_text import ContinuationText, continuation_tokens
 
     written = []
     for (row, index), answer in answers.items():
         rollout, fork = rollouts[row], forks[row][index]
         prefix_ids, prefix = rollout.token_ids[: fork.start].tolist(), "".join(rollout.pieces[: fork.start])
-        ended = answer.stopped or (False,) * len(answer.texts)
-        unfinished = frozenset(i for i, stopped in enumerate(ended) if not stopped) if other_tokenizer else frozenset()
+        unfinished = frozenset(i for i, stopped in enumerate(answer.ended) if other_tokenizer and not stopped)
         written.append(ContinuationText(prefix_ids, prefix, answer.texts, _tokens(fork), unfinished))
     end, made = tokenizer.eos_token_id, {}
     for (place, answer), w, found in zip(
         answers.items(), written, continuation_tokens(tokenizer, written), strict=True
     ):
-        ended = answer.stopped or (False,) * len(answer.texts)
         ids = tuple(
             (*tokens, end) if tokens is not None and stopped and end is not None and len(tokens) < w.tokens else tokens
-            for (_, tokens), stopped in zip(found, ended, strict=True)
+            for (_, tokens), stopped in zip(found, answer.ended, strict=True)
         )
-        made[place] = _Cut(tuple(text for text, _ in found), ids)
+        made[place] = _Trimmed(tuple(text for text, _ in found), ids)
     return made

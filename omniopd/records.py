@@ -40,11 +40,6 @@ class Posterior:
     def mean(self) -> float:
         return self.agree / (self.agree + self.disagree)
 
-    @property
-    def variance(self) -> float:
-        total = self.agree + self.disagree
-        return self.agree * self.disagree / (total * total * (total + 1))
-
     def interval(self, mass: float = 0.95) -> tuple[float, float]:
         """The central interval that holds `mass`; a point where one pseudo-count is 0."""
         if self.agree <= 0 or self.disagree <= 0:

@@ -128,6 +128,11 @@ class Continuations:
     cached: bool = False
     echoes: int = 0
 
+    @property
+    def ended(self) -> tuple[bool, ...]:
+        """`stopped`, text by text, also where a teacher does not say: not known to have ended."""
+        return self.stopped or (False,) * len(self.texts)
+
     def __post_init__(self) -> None:
         kept = [place for place, text in enumerate(self.texts) if is_writable(text)]
         if len(kept) < len(self.texts):

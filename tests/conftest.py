@@ -6,6 +6,7 @@ elsewhere. `is_pep484_tower`: an int is good enough where a float is asked for.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import sys
@@ -60,9 +61,16 @@ def no_connection_left() -> Iterator[None]:
     yield
     if "omniopd.teachers.hosted.background" in sys.modules:
         from omniopd.teachers.hosted.background import run
-        from omniopd.teachers.hosted.transport import close_connections
+        from omniopd.teachers.hosted.transport import _CLIENTS
 
-        run(lambda desk: close_connections())
+        async def close() -> None:
+            for client in _CLIENTS.pop(asyncio.get_running_loop(), {}).values():
+                await client.close()
+            if (litellm := sys.modules.get("litellm")) is not None:
+                await litellm.close_litellm_async_clients()
+                litellm.in_memory_llm_clients_cache.flush_cache()
+
+        run(lambda caller: close())
 
 
 def refuse_network(event: str, args: tuple) -> None:

@@ -331,8 +331,8 @@ def test_evidence_is_in_the_order_of_rollouts_and_forks_with_the_chunks_geometri
     audited = audit(
         rollouts, [[chunk(0), chunk(2)], [], [chunk(4)]], ScriptedTeacher(numbered), edit_similarity, samples=2
     )
-    found = evidence(audited, first_rollout=7)
-    assert [e.rollout for e in found] == [7, 7, 9]
+    found = evidence(audited)
+    assert [e.rollout for e in found] == [0, 0, 2]
     expected = [math.sqrt(0.5 * 0.2), math.sqrt(0.9 * 0.1), math.sqrt(1.0 * 0.4)]
     assert [round(e.prior, 5) for e in found] == [round(p, 5) for p in expected]
     flat = list(itertools.chain.from_iterable(item.audits for item in audited))

@@ -82,13 +82,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 class Counting:
-    """Progress as plain lines, where no bar can be drawn; at most one every `pause_s` seconds."""
+    """Progress as plain lines, where no bar can be drawn; at most one every ten seconds."""
 
-    def __init__(self, pause_s: float = 10.0) -> None:
-        self._pause_s, self._said = pause_s, time.monotonic()
+    def __init__(self) -> None:
+        self._said = time.monotonic()
 
     def __call__(self, done: int, every: int) -> None:
-        if time.monotonic() - self._said >= self._pause_s and done < every:
+        if time.monotonic() - self._said >= 10 and done < every:
             self._said = time.monotonic()
             print(f"{done:,} of {every:,} answers", file=sys.stderr, flush=True)
 

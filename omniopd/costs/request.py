@@ -79,9 +79,9 @@ def quote(
     paid: list[Usage] = []
     texts = 0
     for request, before in zip(requests, read, strict=True):
-        runs = cached.missing(request)
-        forks += bool(runs)
-        for _, count in runs:
+        ranges = cached.missing(request)
+        forks += bool(ranges)
+        for _, count in ranges:
             texts += count
             calls = -(-count // traits.most_samples)
             written = count * (request.max_tokens + traits.thinking_tokens)

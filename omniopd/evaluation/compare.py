@@ -85,29 +85,18 @@ def mean_interval(
     return Interval(mean, float(low), float(high), mass, x.size, unit)
 
 
-def accuracy_interval(
-    record: EvalRecord, mass: float = MASS, method: str = "bca", resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
+def accuracy_interval(record: EvalRecord) -> Interval:
     """The accuracy of an evaluation with an interval over its problems. Raises DataError for none."""
     values = [problem.right / problem.samples for problem in record.problems]
-    return share_interval(values, mass, method, resamples, seed)
+    return share_interval(values)
 
 
-def share_interval(
-    shares: Sequence[float], mass: float = MASS, method: str = "bca", resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
+def share_interval(shares: Sequence[float]) -> Interval:
     """The mean of shares in [0, 1], problem by problem; without ends for one problem. DataError for none."""
-    return _over_problems(shares, 0.0, mass, method, resamples, seed)
+    return _over_problems(shares, 0.0)
 
 
-def paired_difference(
-    after: EvalRecord,
-    before: EvalRecord,
-    mass: float = MASS,
-    method: str = "bca",
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
+def paired_difference(after: EvalRecord, before: EvalRecord) -> Interval:
     """Accuracy of `after` minus that of `before`, problem by problem: what they share does not blur it.
 
     Raises DataError, naming the first problem that only one of them has.
@@ -120,24 +109,20 @@ def paired_difference(
                 f"problem {only!r} is missing from the evaluation of {where}: compare evaluations of the same problems "
                 "(same task, split and limit)"
             )
-    return difference_interval([ours[p] - theirs[p] for p in ours], mass, method, resamples, seed)
+    return difference_interval([ours[p] - theirs[p] for p in ours])
 
 
-def difference_interval(
-    differences: Sequence[float], mass: float = MASS, method: str = "bca", resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
+def difference_interval(differences: Sequence[float], resamples: int = RESAMPLES) -> Interval:
     """The mean of differences in [-1, 1], problem by problem; without ends for one problem. DataError for none."""
-    return _over_problems(differences, -1.0, mass, method, resamples, seed)
+    return _over_problems(differences, -1.0, resamples)
 
 
-def seed_interval(values: Sequence[float], mass: float = MASS) -> Interval:
+def seed_interval(values: Sequence[float]) -> Interval:
     """Student's t interval with runs of different seeds as units. Raises DataError for fewer than two."""
-    return mean_interval(values, mass, "t", unit="seed")
+    return mean_interval(values, method="t", unit="seed")
 
 
-def pooled_interval(
-    values: Float[np.ndarray, "seed problem"], difference: bool = True, mass: float = MASS
-) -> Interval:
+def pooled_interval(values: Float[np.ndarray, "seed problem"], difference: bool = True) -> Interval:
     """The mean of shares, or of differences of shares, with seeds as units where they show a spread.
 
     Few seeds on few problems come out equal by chance, and then say nothing about the next one: the problems do, each
@@ -145,12 +130,12 @@ def pooled_interval(
     """
     least = -1.0 if difference else 0.0
     if len(values) > 1:
-        interval = seed_interval(values.mean(axis=1).tolist(), mass)
+        interval = seed_interval(values.mean(axis=1).tolist())
         if not interval.equal:
             return replace(interval, low=max(least, interval.low), high=min(1.0, interval.high))
         if values.shape[1] < 2:
             return interval
-    return _over_problems(values.mean(axis=0).tolist(), least, mass)
+    return _over_problems(values.mean(axis=0).tolist(), least)
 
 
 def best_temperature(records: Iterable[EvalRecord]) -> EvalRecord:
@@ -183,20 +168,18 @@ def shows(interval: Interval, margin: float = MARGIN) -> str:
     return "no difference shown" + ("; not worse" if interval.low > -margin else "")
 
 
-def _over_problems(
-    values: Sequence[float], least: float, mass: float, method: str = "bca", resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
+def _over_problems(values: Sequence[float], least: float, resamples: int = RESAMPLES) -> Interval:
     """Values of problems, each in [`least`, 1].
 
     A bootstrap of a few problems, or of many that are nearly all the same, is too narrow (one-sided errors of 5 to 8%
     where 2.5% are asked for, LOG.md): each end is the farther one of its own and of Student's t, within what can be.
     """
     if len(values) == 1:
-        return Interval(float(values[0]), math.nan, math.nan, mass, 1, "problem")
-    ours = mean_interval(values, mass, method, resamples, seed, "problem")
+        return Interval(float(values[0]), math.nan, math.nan, MASS, 1, "problem")
+    ours = mean_interval(values, resamples=resamples, unit="problem")
     if ours.equal:
         return _with_doubt(ours, least)
-    wide = mean_interval(values, mass, "t")
+    wide = mean_interval(values, method="t")
     return replace(ours, low=max(least, min(ours.low, wide.low)), high=min(1.0, max(ours.high, wide.high)))
 
 

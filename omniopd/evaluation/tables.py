@@ -50,39 +50,7 @@ def report_rows(evals: Iterable[EvalRecord], split: str = "") -> dict[str, list[
     return {who: latest_per_temperature(records) for who, records in rows.items() if records}
 
 
-def results(rows: Rows, k: int = 16, mass: float = MASS) -> pandas.DataFrame:
-    """The numbers, one row per model and temperature: shares with intervals, tokens an answer. NaN: not measured."""
-    table = []
-    for who, records in rows.items():
-        for record in sorted(records, key=lambda r: r.temperature):
-            accuracy, passed = _accuracy(record, mass), _pass_at_k(record, k, mass)
-            table.append(
-                {
-                    "model": who,
-                    "temperature": record.temperature,
-                    "accuracy": accuracy.mean,
-                    "low": accuracy.low,
-                    "high": accuracy.high,
-                    f"pass@{k}": passed.mean,
-                    f"pass@{k} low": passed.low,
-                    f"pass@{k} high": passed.high,
-                    "mean_tokens": mean_tokens(record),
-                    "cut_off": record.truncated_share if record.problems else math.nan,
-                    "readable": record.readable_share if record.problems else math.nan,
-                    "problems": len(record.problems),
-                    "samples": record.samples,
-                    "step": record.step,
-                }
-            )
-    ends = ["accuracy", "low", "high", f"pass@{k}", f"pass@{k} low", f"pass@{k} high"]
-    shares = [*ends, "mean_tokens", "cut_off", "readable"]
-    columns = ["model", "temperature", *shares, "problems", "samples", "step"]
-    types = dict.fromkeys(["temperature", *shares], "float64") | dict.fromkeys(columns[-3:], "int64")
-    types["model"] = "str"
-    return pandas.DataFrame(table, columns=columns).astype(types)
-
-
-def report_table(rows: Rows, k: int = 16, mass: float = MASS) -> pandas.DataFrame:
+def report_table(rows: Rows, k: int = 16) -> pandas.DataFrame:
     """The table to show, one row a model: accuracy in percent with its interval per temperature, the best one, pass@k.
 
     pass@k, mean tokens and the share of answers cut off are those of the highest temperature measured, 1 in a report.
@@ -91,10 +59,10 @@ def report_table(rows: Rows, k: int = 16, mass: float = MASS) -> pandas.DataFram
     table = {}
     for who, records in rows.items():
         at = {record.temperature: record for record in records}
-        cells = {f"T={t:g}": str(_accuracy(at[t], mass)) if t in at else NOTHING for t in temperatures}
+        cells = {f"T={t:g}": str(_accuracy(at[t])) if t in at else NOTHING for t in temperatures}
         if at:
             best, hottest = best_temperature(records), at[max(at)]
-            passed = _pass_at_k(hottest, k, mass)
+            passed = _pass_at_k(hottest, k)
             cells["best"] = f"{_percent(best.accuracy)} at T={best.temperature:g}"
             cells[f"pass@{k}"] = NOTHING if math.isnan(passed.mean) else str(passed)
             cells["tokens"] = f"{mean_tokens(hottest):.1f}" if hottest.problems else NOTHING
@@ -103,13 +71,13 @@ def report_table(rows: Rows, k: int = 16, mass: float = MASS) -> pandas.DataFram
     return pandas.DataFrame.from_dict(table, orient="index").fillna(NOTHING)
 
 
-def temperature_table(records: Sequence[EvalRecord], mass: float = MASS) -> pandas.DataFrame:
+def temperature_table(records: Sequence[EvalRecord]) -> pandas.DataFrame:
     """One model, one row a temperature: right answers, pass@k, how answers read and end, how long they are."""
     table = {}
     for record in sorted(records, key=lambda r: r.temperature):
-        passed, lengths = _pass_at_k(record, record.samples, mass), [n for p in record.problems for n in p.tokens]
+        passed, lengths = _pass_at_k(record, record.samples), [n for p in record.problems for n in p.tokens]
         table[f"T={record.temperature:g}"] = {
-            "right": str(_accuracy(record, mass)),
+            "right": str(_accuracy(record)),
             "answers": str(record.samples),
             "pass@k": NOTHING if record.samples == 1 else f"{passed} of {record.samples}",
             "readable": _percent(record.readable_share),
@@ -150,9 +118,8 @@ def as_text(table: pandas.DataFrame, title: str = "") -> str:
     return "\n".join([title] * bool(title) + shown)
 
 
-def as_html(table: pandas.DataFrame, title: str = "") -> str:
+def as_html(table: pandas.DataFrame) -> str:
     """A table as HTML, everything in it escaped: names of models come from the outside."""
-    caption = f"<caption>{html.escape(title)}</caption>" if title else ""
     head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in table.columns)
     body = "".join(
         f'<tr><th scope="row">{html.escape(str(who))}</th>'
@@ -161,7 +128,7 @@ def as_html(table: pandas.DataFrame, title: str = "") -> str:
         for who, cells in zip(table.index, table.to_numpy(), strict=True)
     )
     return (
-        f'<table class="omniopd-report">{caption}<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f'<table class="omniopd-report"><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>'
     )
 
 
@@ -179,16 +146,16 @@ def _compared(after: EvalRecord, before: EvalRecord) -> str:
         return f"not compared, because {error}"
 
 
-def _accuracy(record: EvalRecord, mass: float) -> Interval:
+def _accuracy(record: EvalRecord) -> Interval:
     if not record.problems:
-        return Interval(record.accuracy, math.nan, math.nan, mass, 0, "problem")
-    return accuracy_interval(record, mass)
+        return Interval(record.accuracy, math.nan, math.nan, MASS, 0, "problem")
+    return accuracy_interval(record)
 
 
-def _pass_at_k(record: EvalRecord, k: int, mass: float) -> Interval:
+def _pass_at_k(record: EvalRecord, k: int) -> Interval:
     if not record.problems or any(problem.samples < k for problem in record.problems):
-        return Interval(math.nan, math.nan, math.nan, mass, 0, "problem")
-    return share_interval(per_problem_pass_at_k(record, k), mass)
+        return Interval(math.nan, math.nan, math.nan, MASS, 0, "problem")
+    return share_interval(per_problem_pass_at_k(record, k))
 
 
 def _percent(share: float) -> str:

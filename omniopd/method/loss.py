@@ -27,11 +27,10 @@ class Loss:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LossCoefficients:
-    """L = Σ chunk · −log π(y) + Σ labels · −log π(v) + Σ anchor · KL."""
+    """L = Σ chunk · −log π(y) + Σ anchor · KL (+ the labels' part, which `models.token_stats` adds)."""
 
     chunk: Float[Array, "*batch time"]
     anchor: Float[Array, "*batch time"]
-    labels: Float[Array, "*batch time label"] | None = None
 
 
 def loss_coefficients(
@@ -39,11 +38,9 @@ def loss_coefficients(
     anchored: Bool[Array, "*batch time"],
     anchor_weight: float,
     normaliser: float,
-    label_weights: Float[Array, "*batch time label"] | None = None,
 ) -> LossCoefficients:
     """What each token's terms are multiplied by. `weights` are per token, 0 outside chunks; detached."""
-    labels = None if label_weights is None else detached(label_weights) / normaliser
-    return LossCoefficients(detached(weights) / normaliser, anchored * (anchor_weight / normaliser), labels)
+    return LossCoefficients(detached(weights) / normaliser, anchored * (anchor_weight / normaliser))
 
 
 def omniopd_loss(
@@ -53,17 +50,13 @@ def omniopd_loss(
     anchored: Bool[Array, "*batch time"],
     anchor_weight: float = 0.1,
     normaliser: float = 1.0,
-    label_logprobs: Float[Array, "*batch time label"] | None = None,
-    label_weights: Float[Array, "*batch time label"] | None = None,
 ) -> Loss:
     """The objective from per-token values: `logprobs` of the sampled tokens, KL(π_ref ‖ π_θ) at each position.
 
-    `label_logprobs` are log-probabilities of label tokens (target `labels`), with their weights. Tokens that carry no
-    coefficient may hold anything finite. `normaliser`: rollouts of the global batch × a fixed length.
+    Tokens that carry no coefficient may hold anything finite. `normaliser`: rollouts of the global batch × a fixed
+    length. Labels are no part of it: their log-probabilities are of other tokens (`models.token_stats`).
     """
-    c = loss_coefficients(weights, anchored, anchor_weight, normaliser, label_weights)
+    c = loss_coefficients(weights, anchored, anchor_weight, normaliser)
     chunk = -(c.chunk * logprobs).sum()
-    if label_logprobs is not None and c.labels is not None:
-        chunk = chunk - (c.labels * label_logprobs).sum()
     anchor = (c.anchor * anchor_kl).sum()
     return Loss(chunk + anchor, chunk, anchor)

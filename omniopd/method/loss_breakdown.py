@@ -99,7 +99,7 @@ class Objective(Protocol):
     def anchor_on(self) -> str: ...
 
 
-def ledger(
+def break_down(
     rollouts: Sequence[RolloutRecord],
     targets: Sequence[ForkTarget],
     objective: Objective,

@@ -85,9 +85,8 @@ def spread_interval(
     prior: float,
     concentration: float = 1.0,
     samples: int | None = None,
-    mass: float = 0.95,
 ) -> tuple[float, float]:
-    """The interval of π̂ that the spread of the N similarities supports: Student's t around their mean, shrunk as π̂ is.
+    """95 % of π̂ as the spread of the N similarities supports it: Student's t around their mean, shrunk as π̂ is.
 
     With fewer `samples`, what so many texts would leave on average. The whole [0, 1] for fewer than two; clipped to
     [0, 1].
@@ -99,7 +98,7 @@ def spread_interval(
 
     mean, deviation = _moments(similarities)
     data, _ = shares(n, concentration)
-    margin = data * float(stdtrit(n - 1, 0.5 + mass / 2)) * deviation / math.sqrt(n)
+    margin = data * float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n)
     centre = posterior_mean(n * mean, n, prior, concentration)
     return max(0.0, centre - margin), min(1.0, centre + margin)
 

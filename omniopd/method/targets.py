@@ -72,7 +72,7 @@ class Target(Choice):
         return control.name != "none" and (control.texts or self.knows_prior)
 
 
-def fork_targets(
+def targets_of_forks(
     evidence: Sequence[ForkEvidence],
     target: str = "paper",
     control: str = "none",

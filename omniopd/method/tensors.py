@@ -63,7 +63,7 @@ def fork_targets(
     generator: torch.Generator | None = None,
 ) -> list[ForkTarget]:
     """The named target of every fork. `generator` draws the permutation of the control `shuffled`."""
-    return targets.fork_targets(evidence, target, control, concentration, depth, permutations(generator), torch)
+    return targets.targets_of_forks(evidence, target, control, concentration, depth, permutations(generator), torch)
 
 
 def in_tensors(compare: Compare) -> Similarity:

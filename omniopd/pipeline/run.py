@@ -55,7 +55,6 @@ def run_training(
     recipe: Recipe,
     folder: str | Path = "runs",
     name: str | None = None,
-    command: Sequence[str] | None = None,
     show: bool = True,
     merge: bool = False,
     teacher: Teacher | None = None,
@@ -67,7 +66,7 @@ def run_training(
     error does; its status says which.
     """
     require_ready(recipe, teacher)
-    return execute(create_run(folder, recipe, name, command), show, merge, teacher)
+    return execute(create_run(folder, recipe, name), show, merge, teacher)
 
 
 def resume_training(

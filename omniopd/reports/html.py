@@ -29,14 +29,13 @@ _STORY = (
 )  # fmt: skip
 
 
-def html_page(notebook: str | Path, page: str | Path | None = None, title: str = "") -> Path:
-    """Write the page of a notebook beside it (or to `page`) and return its path. Raises RunError where it cannot be
-    read as a notebook."""
+def html_page(notebook: str | Path, title: str = "") -> Path:
+    """Write the page of a notebook beside it and return its path. Raises RunError where it cannot be read as one."""
     import nbconvert
     import nbformat
 
     notebook = Path(notebook)
-    page = notebook.with_suffix(".html") if page is None else Path(page)
+    page = notebook.with_suffix(".html")
     try:
         content = nbformat.read(notebook, as_version=4)
     except (OSError, ValueError, nbformat.ValidationError) as error:

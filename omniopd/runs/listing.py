@@ -99,13 +99,13 @@ def row(path: Path) -> dict[str, Any]:
         return empty | {"message": f"{path} holds no run that can be read: {type(error).__name__}: {error}"}
 
 
-def best_accuracies(evals: Sequence[EvalRecord], model: str = "student", split: str = "") -> tuple[float, float]:
-    """Best accuracy over temperatures of `model` untrained (step 0) and after its last evaluated step; NaN without.
+def best_accuracies(evals: Sequence[EvalRecord], split: str) -> tuple[float, float]:
+    """Best accuracy over temperatures of the student untrained (step 0) and after its last evaluated step; NaN without.
 
     On the problems of `split` ("": any); of several evaluations at a temperature the one with the most answers counts.
     """
-    last, after = _last(evals, model, split)
-    first = [record for record in evals if (record.model, record.step) == (model, 0) and split in ("", record.split)]
+    last, after = _last(evals, split)
+    first = [record for record in evals if (record.model, record.step) == ("student", 0) and split in ("", record.split)]
     before = max((record.accuracy for record in latest_per_temperature(first) if record.problems), default=math.nan)
     return before, max((record.accuracy for record in after), default=math.nan) if last else math.nan
 
@@ -132,7 +132,7 @@ def _facts(run: Run) -> dict[str, Any]:
         raise RunError(f"{run.path / MANIFEST} says that {section}.{key} is {str(value)[:40]}: it is not a setting's value")
 
     status, steps, evals = run.status, run.steps(), run.evals()
-    before, after = best_accuracies(evals, split=run.test_split)
+    before, after = best_accuracies(evals, run.test_split)
     rollouts = setting("training", "rollouts")
     rollouts = rollouts if isinstance(rollouts, int) and 0 <= rollouts < _MOST else 0
     took = totals(steps, rollouts)
@@ -152,7 +152,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "accuracy_before": before,
         "best_accuracy": after,
         "gain": after - before,
-        "greedy": _greedy(evals, split=run.test_split),
+        "greedy": _greedy(evals, run.test_split),
         "samples": status.step * rollouts,
         "student_tokens": took.student_tokens,
         "teacher_tokens": took.teacher_read + took.teacher_written,
@@ -165,14 +165,14 @@ def _facts(run: Run) -> dict[str, Any]:
     }
 
 
-def _greedy(evals: Sequence[EvalRecord], model: str = "student", split: str = "") -> float:
+def _greedy(evals: Sequence[EvalRecord], split: str) -> float:
     """Accuracy at temperature 0 after the last evaluated step; NaN without."""
-    last, after = _last(evals, model, split)
+    last, after = _last(evals, split)
     return max((r.accuracy for r in after if r.temperature == 0), default=math.nan) if last else math.nan
 
 
-def _last(evals: Sequence[EvalRecord], model: str, split: str) -> tuple[int, list[EvalRecord]]:
-    """The last evaluated step of a model, and its evaluations there, one a temperature."""
-    own = [r for r in evals if r.model == model and r.problems and split in ("", r.split)]
+def _last(evals: Sequence[EvalRecord], split: str) -> tuple[int, list[EvalRecord]]:
+    """The last evaluated step of the student, and its evaluations there, one a temperature."""
+    own = [r for r in evals if r.model == "student" and r.problems and split in ("", r.split)]
     last = max((record.step for record in own), default=0)
     return last, latest_per_temperature(record for record in own if record.step == last)

@@ -15,7 +15,7 @@ from omniopd.launch.notebooks import notebook_path
 from omniopd.runs.store import MANIFEST, open_run
 from omniopd.sweeps.executors import LocalExecutor
 from omniopd.sweeps.grid import grid_folder, grid_runs
-from omniopd.sweeps.plan import RunOutcome
+from omniopd.sweeps.plan import Executor, RunOutcome
 from omniopd.sweeps.study import Study, StudyRun, load_study
 
 _MAY_DIFFER = ("training.threads", "training.device")  # where a run computes, not what
@@ -58,7 +58,7 @@ def sweep_study(
     folder = Path(runs) / (name or loaded.name)
     log(f"{len(plan)} {'trials' if trials else 'runs'} in {folder}; the same command goes on with what is left")
     refuse_mixed(plan, folder)
-    executor = LocalExecutor(devices_for(plan, jobs, devices), log)
+    executor: Executor = LocalExecutor(devices_for(plan, jobs, devices), log)
     return Swept(loaded, folder, tuple(plan), tuple(executor.run(plan, folder)))
 
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from benchmarks.targets import BatchGradients, flat_gradient, grad_cosine, judge
 from omniopd.errors import DataError
-from omniopd.evaluation.gradients import BatchGradients, flat_gradient, grad_cosine, judge
 
 
 def test_cosines_of_known_angles():

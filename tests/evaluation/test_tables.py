@@ -13,7 +13,6 @@ from omniopd.evaluation.tables import (
     findings,
     report_rows,
     report_table,
-    results,
 )
 from omniopd.records import EvalRecord, ProblemResult
 
@@ -52,17 +51,6 @@ def test_an_untrained_student_has_no_row_after(evals):
     assert list(report_rows(evals[:2])) == [BEFORE]
 
 
-def test_the_numbers_are_those_of_the_records(evals):
-    frame = results(report_rows(evals)).set_index(["model", "temperature"])
-    after = frame.loc[(AFTER, 1.0)]
-    assert after["accuracy"] == pytest.approx(0.6)
-    assert after["low"] < 0.6 < after["high"]
-    assert after["pass@16"] == pytest.approx(0.6)
-    assert after["mean_tokens"] == pytest.approx(39.5)
-    assert after["cut_off"] == pytest.approx(1 / 640)
-    assert frame["pass@16"].isna()[(AFTER, 0.0)]
-
-
 def test_problems_that_all_pass_leave_a_doubt():
     rows = report_rows([record("student", 0, 1.0, 1.0, problems=500), record("teacher", 0, 1.0, 0.0, problems=20)])
     assert list(report_table(rows)["pass@16"]) == ["100.0 [99.3, 100.0]", "0.0 [0.0, 16.8]"]
@@ -95,10 +83,9 @@ def test_text_is_aligned(evals):
 
 def test_html_escapes_names(evals):
     table = report_table({"<script>alert(1)</script>": evals[:2]})
-    page = as_html(table, "a < b & c")
+    page = as_html(table)
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    assert "a &lt; b &amp; c" in page
 
 
 def test_a_run_that_was_evaluated_on_fewer_problems_at_its_end_is_not_compared(evals):

@@ -21,24 +21,14 @@ def values(seed: int = 0, batch: int = 3, time: int = 7) -> dict[str, torch.Tens
     }
 
 
-def with_labels(seed: int = 1, batch: int = 3, time: int = 7, slots: int = 2) -> dict[str, torch.Tensor]:
-    draw = torch.Generator().manual_seed(seed)
-    return {
-        "label_logprobs": (-3 * torch.rand(batch, time, slots, generator=draw)).requires_grad_(),
-        "label_weights": torch.rand(batch, time, slots, generator=draw).round(),
-    }
-
-
 def test_the_objective_token_by_token():
-    v, labels = values(), with_labels()
-    found = omniopd_loss(**v, anchor_weight=0.3, normaliser=12.0, **labels)
-    v, labels = ({name: x.detach().tolist() for name, x in values.items()} for values in (v, labels))
+    v = values()
+    found = omniopd_loss(**v, anchor_weight=0.3, normaliser=12.0)
+    v = {name: x.detach().tolist() for name, x in v.items()}
     chunk = anchor = 0.0
     for row in range(3):
         for t in range(7):
             chunk -= v["weights"][row][t] * v["logprobs"][row][t]
-            for slot in range(2):
-                chunk -= labels["label_weights"][row][t][slot] * labels["label_logprobs"][row][t][slot]
             if v["anchored"][row][t]:
                 anchor += 0.3 * v["anchor_kl"][row][t]
     found = Loss(*(x.detach() for x in (found.total, found.chunk, found.anchor)))
@@ -55,26 +45,17 @@ def test_audited_tokens_feel_only_the_chunk_term_and_unaudited_ones_only_the_anc
     assert not bool(((v["logprobs"].grad != 0) & (v["anchor_kl"].grad != 0)).any())
 
 
-def test_labels_raise_their_tokens_and_nothing_else():
-    v, labels = values(), with_labels()
-    omniopd_loss(**v, normaliser=12.0, **labels).total.backward()
-    torch.testing.assert_close(labels["label_logprobs"].grad, -labels["label_weights"] / 12)
-    torch.testing.assert_close(v["logprobs"].grad, -v["weights"] / 12)
-
-
 def test_a_gradient_cannot_flow_into_the_targets():
-    v, labels = values(), with_labels()
+    v = values()
     v["weights"].requires_grad_()
-    labels["label_weights"].requires_grad_()
-    omniopd_loss(**v, **labels).total.backward()
+    omniopd_loss(**v).total.backward()
     assert v["weights"].grad is None
-    assert labels["label_weights"].grad is None
 
 
 def test_micro_batches_sum_to_the_batch():
-    v, labels = values(), with_labels()
-    whole = omniopd_loss(**v, normaliser=21.0, **labels)
-    parts = [omniopd_loss(**{k: x[i : i + 1] for k, x in {**v, **labels}.items()}, normaliser=21.0) for i in range(3)]
+    v = values()
+    whole = omniopd_loss(**v, normaliser=21.0)
+    parts = [omniopd_loss(**{k: x[i : i + 1] for k, x in v.items()}, normaliser=21.0) for i in range(3)]
     for name in ("total", "chunk", "anchor"):
         torch.testing.assert_close(sum(getattr(p, name) for p in parts), getattr(whole, name))
 
@@ -105,9 +86,7 @@ def test_the_loss_is_linear_in_the_weights():
 
 
 def test_the_coefficients_are_what_each_term_is_multiplied_by():
-    v, labels = values(), with_labels()
-    c = loss_coefficients(v["weights"], v["anchored"], 0.3, 12.0, labels["label_weights"])
+    v = values()
+    c = loss_coefficients(v["weights"], v["anchored"], 0.3, 12.0)
     torch.testing.assert_close(c.chunk, v["weights"] / 12)
     torch.testing.assert_close(c.anchor, v["anchored"] * 0.025)
-    torch.testing.assert_close(c.labels, labels["label_weights"] / 12)
-    assert loss_coefficients(v["weights"], v["anchored"], 0.3, 12.0).labels is None

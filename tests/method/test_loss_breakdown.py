@@ -16,9 +16,9 @@ import torch
 from omniopd.config.settings import ObjectiveConfig
 from omniopd.method.evidence import ForkTarget
 from omniopd.method.loss import omniopd_loss
-from omniopd.method.loss_breakdown import ledger
+from omniopd.method.loss_breakdown import break_down
 from omniopd.method.recorded import END, evidence_of, recorded_targets, tokens_of
-from omniopd.method.targets import fork_targets
+from omniopd.method.targets import targets_of_forks
 from omniopd.records import AuditRecord, RolloutRecord
 
 PIECES = {5: " a", 6: " b", 2: " end", 7: " c"}
@@ -51,7 +51,7 @@ def rollout_of(seed: int, row: int, anchor_on: str = "unaudited") -> RolloutReco
 def test_the_ledger_adds_up_to_the_loss(target, anchor_on):
     rollouts, normaliser = [rollout_of(seed=1, row=row) for row in range(3)], 36.0
     objective = ObjectiveConfig(anchor_on=anchor_on, anchor_weight=0.4)
-    targets = fork_targets(evidence_of(rollouts), target)
+    targets = targets_of_forks(evidence_of(rollouts), target)
     weights, anchored = torch.zeros(3, 12), torch.ones(3, 12, dtype=torch.bool)
     for i, (row, start) in enumerate(itertools.product(range(3), (1, 7))):
         weights[row, start : start + 3] = torch.tensor(targets[i].weights)
@@ -65,7 +65,7 @@ def test_the_ledger_adds_up_to_the_loss(target, anchor_on):
         0.4,
         normaliser,
     )
-    found = ledger(rollouts, targets, objective, normaliser)
+    found = break_down(rollouts, targets, objective, normaliser)
     assert found.is_exact
     assert found.chunk_loss == pytest.approx(float(loss.chunk), abs=1e-6)
     assert found.anchor_loss == pytest.approx(float(loss.anchor), abs=1e-6)
@@ -75,8 +75,8 @@ def test_the_ledger_adds_up_to_the_loss(target, anchor_on):
 
 def test_labels_other_than_the_students_token_count_at_least_what_it_leaves_them():
     rollouts = [rollout_of(seed=3, row=row) for row in range(3)]
-    targets = fork_targets(evidence_of(rollouts), "labels")
-    found = ledger(rollouts, targets, ObjectiveConfig())
+    targets = targets_of_forks(evidence_of(rollouts), "labels")
+    found = break_down(rollouts, targets, ObjectiveConfig())
     for part, target in zip(found.forks, targets, strict=True):
         r = rollouts[part.row]
         own = r.logprobs[part.start]
@@ -95,10 +95,10 @@ def test_a_divergence_from_counts_is_at_least_that_of_two_cells_and_exact_where_
     draw = random.Random(0)
     for seed in range(30):
         [r] = [rollout_of(seed=seed, row=0)]
-        [target, _] = fork_targets(evidence_of([r]), "posterior_kl")
+        [target, _] = targets_of_forks(evidence_of([r]), "posterior_kl")
         if seed % 3 == 0:
             target = ForkTarget(target.weights, ({r.pieces[1]: 4.0},))
-        [found, _] = ledger([r], [target, ForkTarget(numpy.zeros(3))], objective).forks
+        [found, _] = break_down([r], [target, ForkTarget(numpy.zeros(3))], objective).forks
         # Any student with this probability of its own token.
         own, p = r.pieces[1], math.exp(r.logprobs[1])
         rest = [draw.random() for _ in vocabulary[1:]]
@@ -119,7 +119,7 @@ def test_a_divergence_stays_finite_where_the_students_token_is_impossible():
     r = rollout_of(seed=0, row=0)
     r = replace(r, logprobs=(-2000.0,) * len(r.pieces))
     target = ForkTarget(numpy.zeros(3), ({r.pieces[1]: 4.0},))
-    found = ledger([r], [target, ForkTarget(numpy.zeros(3))], ObjectiveConfig(target="posterior_kl")).forks[0]
+    found = break_down([r], [target, ForkTarget(numpy.zeros(3))], ObjectiveConfig(target="posterior_kl")).forks[0]
     assert found.labels == pytest.approx(math.log(5.0))
 
 
@@ -128,7 +128,7 @@ def test_a_label_that_may_be_the_students_own_token_counts_nothing():
     r = rollout_of(seed=0, row=0)
     for token in ("", "\ufffd"):
         targets = [ForkTarget(numpy.zeros(3), ({token: 1.0},)), ForkTarget(numpy.zeros(3))]
-        [first, _] = ledger([r], targets, ObjectiveConfig()).forks
+        [first, _] = break_down([r], targets, ObjectiveConfig()).forks
         assert (first.labels, first.label_mass_unknown) == (0.0, 1.0)
 
 

@@ -116,7 +116,6 @@ def test_the_nominal_interval_at_k_7_of_10():
     assert math.isclose(low, 0.400, abs_tol=0.001)
     assert math.isclose(high, 0.925, abs_tol=0.001)
     assert Posterior(10, 0).interval() == (1, 1)
-    assert math.isclose(Posterior(2, 3).variance, 2 * 3 / (25 * 6), rel_tol=1e-9)
 
 
 def test_the_spread_of_the_similarities_says_how_sure_their_mean_is():

@@ -91,9 +91,8 @@ def by_hand(student: nn.Module, frozen: nn.Module, inputs: dict[str, Tensor]) ->
             if weight:
                 log_p = log_softmax_after(student, prefix + response[:start], text)
                 extra = extra - weight * log_p[range(length), text].sum()
-    loss = omniopd_loss(
-        logprobs, kl, inputs["weights"], inputs["anchored"], ANCHOR, NORMALISER, label_logprobs, inputs["label_weights"]
-    )
+    extra = extra - (inputs["label_weights"] * label_logprobs).sum()
+    loss = omniopd_loss(logprobs, kl, inputs["weights"], inputs["anchored"], ANCHOR, NORMALISER)
     return loss.total + extra / NORMALISER
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omniopd.method.recorded import evidence_of, recorded_targets
-from omniopd.method.targets import fork_targets
+from omniopd.method.targets import targets_of_forks
 from omniopd.pipeline.run import run_training
 from omniopd_widgets.update_ledger import UpdateLedger
 from tests.small_runs import small_recipe
@@ -34,7 +34,7 @@ def test_labels_are_made_again_from_pieces_and_cost_at_least_the_bound(tmp_path)
     done = run(tmp_path, "labels")
     rollouts = [r for r in done.rollouts(1) if not r.probe]
     view = UpdateLedger(rollouts, done.recipe)
-    made_again = fork_targets(evidence_of(rollouts), "labels")
+    made_again = targets_of_forks(evidence_of(rollouts), "labels")
     for recorded, again in zip(recorded_targets(rollouts), made_again, strict=True):
         # These random models write half characters, which read the same in a label: only their sum can be compared.
         assert sum(again.labels[0].values()) == pytest.approx(sum(recorded.labels[0].values()))

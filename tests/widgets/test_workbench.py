@@ -44,7 +44,7 @@ def test_an_answer_opens_on_its_highest_fork_with_nobody_asked(bench: Workbench)
     assert bench.rollout.pieces
     assert bench.rollout.record.audits == ()
     assert bench.bar.has_answer
-    highest = max(bench.exploration.forks(), key=lambda f: f.entropy)
+    highest = max(bench.session.forks(), key=lambda f: f.entropy)
     assert bench.rollout.selected == highest.start
 
 
@@ -241,7 +241,7 @@ def test_an_order_is_priced_by_what_the_teacher_would_be_asked_and_not_by_the_fo
     """One fork is at hand, and not the highest: one fork of five texts is quoted as the five of another fork."""
     teacher = ScriptedTeacher([f"text {n} of it" for n in range(9)])
     bench = workbench(teacher, teacher__model="anthropic/claude-haiku-4-5", audit__forks=2)
-    low = min(bench.exploration.forks(), key=lambda fork: fork.entropy)
+    low = min(bench.session.forks(), key=lambda fork: fork.entropy)
     bench.ask(low.start)
     bench.wait()
     mounted = mount(bench.posterior)
@@ -251,7 +251,7 @@ def test_an_order_is_priced_by_what_the_teacher_would_be_asked_and_not_by_the_fo
         mounted.find("[data-name=forks]").fill(str(forks))
         mounted.find("[data-name=samples]").fill(str(samples))
         mounted.settle()
-        quoted = bench.exploration.price_with(audit__forks=forks, audit__samples=samples)
+        quoted = bench.session.price_with(audit__forks=forks, audit__samples=samples)
         assert badge.inner_text() == str(quoted)
         asked = len(teacher.requests)
         mounted.press("Enter")

@@ -15,10 +15,10 @@ from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe
 
 from omniopd.config.settings import ObjectiveConfig, Recipe
 from omniopd.method.evidence import ForkTarget
-from omniopd.method.loss_breakdown import ForkContribution, LossBreakdown, ledger
+from omniopd.method.loss_breakdown import ForkContribution, LossBreakdown, break_down
 from omniopd.method.recorded import evidence_of, recorded_targets
 from omniopd.method.similarity import SIMILARITIES, mean_self_agreement, without_model
-from omniopd.method.targets import TARGETS, fork_targets
+from omniopd.method.targets import TARGETS, targets_of_forks
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._base import View
 from omniopd_widgets._safe import JsonObject, SafeHTML, element, shorten, tables, to_json
@@ -182,7 +182,7 @@ class UpdateLedger(View):
             self.rows, self.totals, self.note = [], {}, ""
             return
         objective = self._objective()
-        made = self._ledger = ledger(self._rollouts, self._targets(objective), objective, self._normaliser())
+        made = self._ledger = break_down(self._rollouts, self._targets(objective), objective, self._normaliser())
         audits = [a for r in self._rollouts for a in r.audits]
         parts = sorted(zip(made.forks, audits, self._agreement, strict=True), key=lambda part: -part[0].size)
         size = made.size or 1.0
@@ -205,7 +205,7 @@ class UpdateLedger(View):
         if self.target == RECORDED:
             return recorded_targets(self._rollouts) or []
         evidence = evidence_of(self._rollouts)
-        return fork_targets(evidence, self.target, "none", objective.concentration, objective.depth)
+        return targets_of_forks(evidence, self.target, "none", objective.concentration, objective.depth)
 
     def _row(self, part: ForkContribution, audit: AuditRecord, agreement: float, size: float) -> JsonObject:
         return to_json(

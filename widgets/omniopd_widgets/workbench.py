@@ -60,21 +60,21 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         # What a run of its own can be made of: an exploration's student and task have no name to tell it.
         self._recipe = recipe if exploration is None and isinstance(recipe, str) else None
         start = READABLE if recipe == "embedded" else {}
-        self.exploration = exploration or Session(recipe, **{**start, **named})
-        self._problems = self.exploration.problems(problems)
+        self.session = exploration or Session(recipe, **{**start, **named})
+        self._problems = self.session.problems(problems)
         self._showing = False
         self.bar = QuestionBar(
             [p.messages[-1]["content"] for p in self._problems],
-            settings={name: attrgetter(name)(self.exploration.recipe) for name in SHOWN_SETTINGS},
-            temperature=self.exploration.recipe.student.temperature,
-            student=self.exploration.student.name,
-            teacher=self.exploration.recipe.teacher.model,
+            settings={name: attrgetter(name)(self.session.recipe) for name in SHOWN_SETTINGS},
+            temperature=self.session.recipe.student.temperature,
+            student=self.session.student.name,
+            teacher=self.session.recipe.teacher.model,
         )
         self._worker = Worker(self.bar, "workbench")
-        self.rollout = RolloutView(_EMPTY, anchor_weight=self.exploration.recipe.objective.anchor_weight)
+        self.rollout = RolloutView(_EMPTY, anchor_weight=self.session.recipe.objective.anchor_weight)
         self.panel = AuditPanel(_EMPTY)
         self.posterior = PosteriorPlot()
-        self.ledger = UpdateLedger((), self.exploration.recipe)
+        self.ledger = UpdateLedger((), self.session.recipe)
         self.launcher = Launcher("train", runs=runs) if runs is not None else None
         self._below = ipywidgets.VBox([])
         super().__init__([self.bar, self.rollout, self._below, *([self.launcher] if self.launcher else [])])
@@ -94,14 +94,14 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         bar = self.bar
         asked = bar.own_text or self._problems[bar.problem_index]
         seed, temperature = bar.seed, bar.temperature
-        self._worker.do("the student answers …", lambda: self._show(self.exploration.answer(asked, seed, temperature)))
+        self._worker.do("the student answers …", lambda: self._show(self.session.answer(asked, seed, temperature)))
 
     def ask(self, position: int | None = None) -> None:
         """Ask the teacher at a token (the selected one by default)."""
         at = self.rollout.selected if position is None else position
 
         def work() -> None:
-            self._show(self.exploration.ask([self.exploration.fork_at(at)]), at)
+            self._show(self.session.ask([self.session.fork_at(at)]), at)
 
         self._worker.do(f"the teacher continues at token {at} …", work)
 
@@ -109,7 +109,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         """Ask the teacher at every fork that training would audit."""
         self._worker.do(
             "the teacher continues at all forks …",
-            lambda: self._show(self.exploration.ask(self.exploration.forks()), self.rollout.selected),
+            lambda: self._show(self.session.ask(self.session.forks()), self.rollout.selected),
         )
 
     def wait(self, timeout_s: float = 120.0) -> Workbench:
@@ -149,9 +149,9 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         if position < 0:
             return
         self.rollout.opened = -1  # so that the same place can be opened again
-        if self.exploration.rollout is None:
+        if self.session.rollout is None:
             return
-        price = self.exploration.price([self.exploration.fork_at(position)])
+        price = self.session.price([self.session.fork_at(position)])
         if price.is_paid:
             self.bar.problem = ""
             self.bar.place = f"token {position}: press “Ask the teacher here” to pay {price}"
@@ -159,9 +159,9 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             self.ask(position)
 
     def _quoted(self, forks: int, samples: int, chunk_tokens: int) -> CostEstimate:
-        if self.exploration.rollout is None:
+        if self.session.rollout is None:
             return CostEstimate(0, 0)
-        return self.exploration.price_with(**_audit_settings(forks, samples, chunk_tokens))
+        return self.session.price_with(**_audit_settings(forks, samples, chunk_tokens))
 
     def _ordered(self, order: Order) -> None:
         """More texts, more forks or other chunks, priced in the posterior plot and paid for there with Enter."""
@@ -169,10 +169,10 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
         def work() -> None:
             # One piece of work: settings that are refused must not be paid for as the old ones.
-            self.exploration.with_settings(**wanted)
+            self.session.with_settings(**wanted)
             self._show_settings({**self.bar.settings, **wanted})
-            self._show(self.exploration.record(), self.rollout.selected)
-            self._show(self.exploration.ask(self.exploration.forks()), self.rollout.selected)
+            self._show(self.session.record(), self.rollout.selected)
+            self._show(self.session.ask(self.session.forks()), self.rollout.selected)
 
         self._worker.do("the teacher continues at all forks …", work)
 
@@ -181,12 +181,12 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
         def work() -> None:
             try:
-                self.exploration.with_settings(**changed)
+                self.session.with_settings(**changed)
             except OmniOPDError:
                 self._show_settings(change["old"])
                 raise
-            if self.exploration.rollout is not None:
-                self._show(self.exploration.record(), self.rollout.selected)
+            if self.session.rollout is not None:
+                self._show(self.session.record(), self.rollout.selected)
 
         if changed and not self._showing:
             self._worker.do("comparing again …", work)
@@ -201,7 +201,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
                 "told: make it of a recipe, by its name or file, to train with these settings"
             )
             return
-        teacher = self.exploration.recipe.teacher.model
+        teacher = self.session.recipe.teacher.model
         self.launcher.use({**self._named, "teacher.model": teacher, **self.bar.settings}, recipe=self._recipe)
 
     def _selected(self, position: int) -> None:
@@ -235,13 +235,13 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def _show(self, record: RolloutRecord, at: int | None = None) -> None:
         self._showing = True
         try:
-            self.rollout.show(record, forks=self.exploration.forks())
+            self.rollout.show(record, forks=self.session.forks())
             if at is not None and at >= 0:
                 self.rollout.selected = at
             self.bar.has_answer = True
             self.panel.show(record)
             self.posterior.show(record)
-            self.ledger.show(record, self.exploration.recipe)
+            self.ledger.show(record, self.session.recipe)
         finally:
             self._showing = False
         self._below.children = (self.panel, self.posterior, self.ledger) if record.audits else ()
@@ -257,7 +257,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
     def _priced(self) -> None:
         """What each press would cost, on the bar."""
-        explore = self.exploration
+        explore = self.session
         prices: dict[str, dict[str, Any]] = {"answer": {"text": "local seconds", "paid": False}}
         if explore.rollout is not None and 0 <= self.rollout.selected < len(explore.rollout):
             here = explore.fork_at(self.rollout.selected)

@@ -44,7 +44,6 @@ def branch_ids(
     *,
     temperature: float = 1.0,
     top_p: float = 1.0,
-    top_k: int = 0,
     eos_ids: Sequence[int],
     pad_id: int = 0,
     batch_tokens: int = 65536,
@@ -59,13 +58,13 @@ def branch_ids(
         found = iter(
             continue_ids(
                 model, [branches[i].prefix for i, _ in rows], [seed for _, seed in rows],
-                [branches[i].max_tokens for i, _ in rows], temperature=temperature, top_p=top_p, top_k=top_k,
-                eos_ids=eos_ids, pad_id=pad_id, batch_tokens=batch_tokens,
+                [branches[i].max_tokens for i, _ in rows], temperature=temperature, top_p=top_p, eos_ids=eos_ids,
+                pad_id=pad_id, batch_tokens=batch_tokens,
             )
         )  # fmt: skip
         yield from ((index, [next(found) for _ in branch.seeds]) for index, branch in enumerate(branches))
         return
-    sampling, stops = Sampling(temperature, top_p, top_k), np.array(sorted(set(eos_ids)), dtype=np.int64)
+    sampling, stops = Sampling(temperature, top_p), np.array(sorted(set(eos_ids)), dtype=np.int64)
     for groups in _batches(_grouped(branches, batch_tokens), batch_tokens):
         with evaluating(model):
             grown = _grow(model, groups, branches, stops, pad_id, sampling)

@@ -41,7 +41,7 @@ class Share:
         return f"{100 * self.value:.0f}% [{100 * self.low:.0f}, {100 * self.high:.0f}]"
 
 
-def share(part: Sequence[float], whole: Sequence[float], mass: float = MASS, unit: str = "value") -> Share:
+def share(part: Sequence[float], whole: Sequence[float], unit: str = "value") -> Share:
     """The ratio of two means over the same units, with Fieller's interval (1954).
 
     It holds every s for which Student's t test, over the units, does not tell part − s · whole from 0: pairs stay
@@ -53,30 +53,28 @@ def share(part: Sequence[float], whole: Sequence[float], mass: float = MASS, uni
         raise DataError(f"a share needs two or more pairs of finite values, not {p.size} beside {w.size}")
     value = _ratio(p, w)
     if np.ptp(p - (value if math.isfinite(value) else 0.0) * w) < ALIKE:
-        return Share(value, math.nan, math.nan, mass, p.size, unit, equal=True)
-    reach = float(stats.t.ppf((1 + mass) / 2, p.size - 1)) ** 2 / p.size
+        return Share(value, math.nan, math.nan, MASS, p.size, unit, equal=True)
+    reach = float(stats.t.ppf((1 + MASS) / 2, p.size - 1)) ** 2 / p.size
     covariance = np.cov(p, w)
     # mean(p − s w)² ≤ reach · var(p − s w), as a s² − 2 b s + c ≤ 0
     a = w.mean() ** 2 - reach * covariance[1, 1]
     b = p.mean() * w.mean() - reach * covariance[0, 1]
     c = p.mean() ** 2 - reach * covariance[0, 0]
     if a <= 1e-15:
-        return Share(value, -math.inf, math.inf, mass, p.size, unit)
+        return Share(value, -math.inf, math.inf, MASS, p.size, unit)
     root = math.sqrt(max(0.0, b * b - a * c))
-    return Share(value, float((b - root) / a), float((b + root) / a), mass, p.size, unit)
+    return Share(value, float((b - root) / a), float((b + root) / a), MASS, p.size, unit)
 
 
-def pooled_share(
-    part: Float[np.ndarray, "seed problem"], whole: Float[np.ndarray, "seed problem"], mass: float = MASS
-) -> Share:
+def pooled_share(part: Float[np.ndarray, "seed problem"], whole: Float[np.ndarray, "seed problem"]) -> Share:
     """`share` with seeds as units where they differ; elsewhere problems, each at its mean over the seeds."""
     if len(part) > 1:
-        found = share(part.mean(axis=1).tolist(), whole.mean(axis=1).tolist(), mass, "seed")
+        found = share(part.mean(axis=1).tolist(), whole.mean(axis=1).tolist(), "seed")
         if not found.equal or part.shape[1] < 2:
             return found
     if part.shape[1] < 2:
-        return Share(_ratio(part, whole), math.nan, math.nan, mass, 1, "problem")
-    return share(part.mean(axis=0).tolist(), whole.mean(axis=0).tolist(), mass, "problem")
+        return Share(_ratio(part, whole), math.nan, math.nan, MASS, 1, "problem")
+    return share(part.mean(axis=0).tolist(), whole.mean(axis=0).tolist(), "problem")
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> float:

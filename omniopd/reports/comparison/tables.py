@@ -15,7 +15,7 @@ import numpy as np
 import pandas
 
 from omniopd.config import METHODS, Recipe
-from omniopd.evaluation.compare import MARGIN, Interval, pooled_interval, shows
+from omniopd.evaluation.compare import Interval, pooled_interval, shows
 from omniopd.evaluation.tables import NOTHING
 from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.cost import cost_of
@@ -126,9 +126,9 @@ def learns_from(recipe: Recipe) -> str:
     return METHODS[recipe.method].label_of(recipe) if recipe.method in METHODS else recipe.method
 
 
-def short_verdict(difference: Interval | None, margin: float = MARGIN) -> str:
+def short_verdict(difference: Interval | None) -> str:
     """`evaluation.compare.verdict` in a few words."""
-    return "nothing can be said" if difference is None else shows(difference, margin)
+    return "nothing can be said" if difference is None else shows(difference)
 
 
 def short_number(value: object) -> str:

@@ -28,6 +28,7 @@ from omniopd.errors import Refused
 from omniopd.tasks.sandbox.syscalls import ARCHITECTURES, seccomp_filter
 
 SWITCH = "OMNIOPD_RUN_PROGRAMS"
+OUTPUT_KB = 1024
 _START = "import marshal;c,s,p=marshal.load(open({payload},'rb'));n={{'__name__':'inside'}};exec(c,n);n['enter'](s,p)"
 
 
@@ -71,16 +72,13 @@ def run_program(
     allowed: bool = False,
     timeout_s: float = 10.0,
     memory_mb: int = 1024,
-    output_kb: int = 1024,
 ) -> ProgramResult:
     """Run a Python program that nobody has read. `allowed` is the caller's setting, the first of two switches.
 
-    `timeout_s` counts wall time, `memory_mb` limits its address space, `output_kb` stdout and stderr together; a
+    `timeout_s` counts wall time, `memory_mb` limits its address space, OUTPUT_KB stdout and stderr together; a
     program that goes beyond any of them is ended. Raises Refused as `require_sandbox` does.
     """
-    [result] = run_programs(
-        [Program(source, stdin)], allowed=allowed, timeout_s=timeout_s, memory_mb=memory_mb, output_kb=output_kb
-    )
+    [result] = run_programs([Program(source, stdin)], allowed=allowed, timeout_s=timeout_s, memory_mb=memory_mb)
     return result
 
 
@@ -90,7 +88,6 @@ def run_programs(
     allowed: bool = False,
     timeout_s: float = 10.0,
     memory_mb: int = 1024,
-    output_kb: int = 1024,
 ) -> list[ProgramResult]:
     """Run several programs at once, each in a sandbox of its own; when the first has ended, the others are killed.
 
@@ -103,7 +100,7 @@ def run_programs(
             check_switches(allowed)
             settings = {"memory_mb": memory_mb, "cpu_s": math.ceil(timeout_s) + 1, **_layer_settings()}
             started = time.monotonic()
-            running = [stack.enter_context(_Running(program, settings, output_kb << 10)) for program in programs]
+            running = [stack.enter_context(_Running(program, settings, OUTPUT_KB << 10)) for program in programs]
         _listen(running, started + timeout_s)
         seconds = time.monotonic() - started
     return [one.result(seconds) for one in running]

@@ -111,10 +111,9 @@ def whole(request: ContinuationRequest, answer: Continuations) -> Outcome:
     """A teacher's answer as the outcome of one call; one with a problem, or with too few texts, has no draws."""
     draws: tuple[Sample, ...] = ()
     if answer.problem is None and len(answer.texts) >= request.samples:
-        stopped = answer.stopped or (False,) * len(answer.texts)
         draws = tuple(
             Sample(request.first_sample + n, text, ended, 0 if n else answer.echoes)
-            for n, (text, ended) in enumerate(zip(answer.texts, stopped, strict=True))
+            for n, (text, ended) in enumerate(zip(answer.texts, answer.ended, strict=True))
         )
     return Outcome(draws, answer.usage, answer.served_model, handover=answer.handover, exact=answer.exact)
 

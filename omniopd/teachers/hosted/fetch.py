@@ -118,17 +118,17 @@ class Fetch:
     async def _draw(self, batch: SampleBatch, state: FetchState) -> None:
         """Fills `state` with the batch's draws, or says why not. Raises TeacherError where no request can succeed."""
         attempts = Attempts(self.policy, batch.numbers, self._chance)
-        while run := attempts.next_call(state.draws, batch.most_samples):
+        while numbers := attempts.next_call(state.draws, batch.most_samples):
             if state.problem is not None:
                 return  # another batch of the request has failed for good
             async with self.endpoint.slots():
-                call = self.endpoint.call_for(batch, len(run))
+                call = self.endpoint.call_for(batch, len(numbers))
                 if not await self._is_admitted(call):
                     state.problem = BUDGET
                     return
-                reply = await self._one_call(batch, call, run, attempts.seed(batch.seed, run[0]), state)
+                reply = await self._one_call(batch, call, numbers, attempts.seed(batch.seed, numbers[0]), state)
             if not isinstance(reply, Failure):
-                state.problem = attempts.after_reply(any(n in state.draws for n in run), reply) or state.problem
+                state.problem = attempts.after_reply(any(n in state.draws for n in numbers), reply) or state.problem
                 continue
             if reply.reason in FOR_ALL:
                 raise TeacherError(f"the teacher {call.model!r} answers {reply.reason}: {reply.said}")
@@ -139,19 +139,19 @@ class Fetch:
             await asyncio.sleep(pause)
 
     async def _one_call(
-        self, batch: SampleBatch, call: Call, run: Sequence[int], seed: int, state: FetchState
+        self, batch: SampleBatch, call: Call, numbers: Sequence[int], seed: int, state: FetchState
     ) -> dict[int, str] | Failure:
         """The problems of the draws that were no continuations, by number; a draw that came short is in neither place.
         """
         again = False
         while True:
             try:
-                await self._wait_turn(batch, len(run))
+                await self._wait_turn(batch, len(numbers))
             except asyncio.CancelledError:
                 self.observer.after(call, Outcome())  # admitted, and never sent
                 self._freed.set()
                 raise
-            reply = await self.endpoint.send(batch, seed, len(run))
+            reply = await self.endpoint.send(batch, seed, len(numbers))
             if isinstance(reply, Failure):
                 self._failed |= reply.reason in FOR_ALL
                 await self._over(call, Outcome(usage=Usage(calls=1), unsure=reply.unsure))
@@ -169,11 +169,11 @@ class Fetch:
             await self._over(call, outcome)
             state.usage += outcome.usage
             if not await self._is_admitted(call):
-                return dict.fromkeys(run, OTHER_MODEL)
+                return dict.fromkeys(numbers, OTHER_MODEL)
             again = True
         samples: list[Sample] = []
         problems: dict[int, str] = {}
-        for number, choice in by_number(run, reply.choices).items():
+        for number, choice in by_number(numbers, reply.choices).items():
             parsed = parsed_choice(choice, reply, batch.rendered, self.endpoint.handover)
             if parsed.echoed:
                 state.echoes[number] = state.echoes.get(number, 0) + 1
@@ -186,7 +186,7 @@ class Fetch:
             else:
                 samples.append(Sample(number, parsed.text, choice.finish == STOP, state.echoes.get(number, 0)))
         if not reply.choices:
-            problems = dict.fromkeys(run, NO_TEXT)
+            problems = dict.fromkeys(numbers, NO_TEXT)
         outcome = self._outcome(batch, call, reply, tuple(samples))
         await self._over(call, outcome)
         state.usage += outcome.usage

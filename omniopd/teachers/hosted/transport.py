@@ -7,7 +7,6 @@ who retries, waits and counts is `fetch.py`. No message made here holds a key.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -119,19 +118,9 @@ def _completion_client(base: str, key: str | None) -> Any:
     return clients[base, key]
 
 
-async def close_connections() -> None:
-    """Closes what calls have left open for the next ones, which open them anew."""
-    for client in _CLIENTS.pop(asyncio.get_running_loop(), {}).values():
-        await client.close()
-    litellm = sys.modules.get("litellm")
-    if litellm is not None:
-        await litellm.close_litellm_async_clients()
-        litellm.in_memory_llm_clients_cache.flush_cache()
-
-
-def without_secrets(text: str, limit: int = 300) -> str:
-    """The beginning of the text, at most `limit` characters, without anything that is or looks like a key."""
-    return redact(text[: 8 * limit])[:limit]
+def without_secrets(text: str) -> str:
+    """The first 300 characters of the text, without anything that is or looks like a key."""
+    return redact(text[:2400])[:300]
 
 
 def _reply(answer: Any, traffic: Traffic, most_tokens: int) -> Reply | Failure:

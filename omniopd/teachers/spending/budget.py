@@ -74,11 +74,6 @@ class BudgetedTeacher(ObservableTeacher):
         return self._ledger.spent_usd
 
     @property
-    def left_usd(self) -> float:
-        """What is neither spent nor set aside for calls in flight."""
-        return max(0.0, self.usd - self._ledger.spent_usd - self._ledger.reserved_usd)
-
-    @property
     def ledger(self) -> tuple[Spend, ...]:
         """Calls, tokens and dollars so far, by model."""
         return self._ledger.by_model()

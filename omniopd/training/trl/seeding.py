@@ -21,6 +21,6 @@ def seed_global_generators(purpose: str, seed: int, step: int, rank: int = 0) ->
     torch.manual_seed(seed_for(purpose, seed, step, rank))
 
 
-def generator_for(purpose: str, seed: int, step: int, rank: int = 0) -> torch.Generator:
+def generator_for(purpose: str, seed: int, step: int) -> torch.Generator:
     """A generator of its own, on the CPU."""
-    return torch.Generator().manual_seed(seed_for(purpose, seed, step, rank))
+    return torch.Generator().manual_seed(seed_for(purpose, seed, step))

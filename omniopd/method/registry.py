@@ -7,7 +7,7 @@ nowhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from omniopd.errors import ConfigError
 
@@ -20,7 +20,10 @@ class Choice:
     label: str
 
 
+@runtime_checkable
 class Named(Protocol):
+    """What a registry holds."""
+
     @property
     def name(self) -> str: ...
 

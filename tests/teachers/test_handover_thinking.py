@@ -187,7 +187,7 @@ def test_answers_to_imitate_are_asked_for_outside_a_thought_where_the_student_ha
 
     class Listening(LocalTeacher):
         def continue_from(self, requests, on_result=None):
-            heard.extend(self.tokenizer.decode(ids).split(START)[1] for ids in (ids_read(self, each) for each in requests))
+            heard.extend(self.tokenizer.decode(ids_read(self, each)).split(START)[1] for each in requests)
             return super().continue_from(requests, on_result)
 
     teacher = Listening(wide(), thinking("open"))

@@ -24,7 +24,7 @@ from omniopd.launch.portable import cleaned
 from omniopd.runs.manifest import collect
 from omniopd.runs.status import changed, first_status
 from omniopd.teachers.hosted.transport import without_secrets
-from omniopd_widgets import _safe
+from omniopd_widgets._parts import safe as _safe
 
 CANARY = "Canary+7f/29==quick_brown.fox~4711"
 LONG = "zq-" + "".join(random.Random(0).choices(string.ascii_letters + string.digits, k=160))

@@ -116,6 +116,6 @@ def long_line(size: int = 1_000_000) -> str:
 
 def as_shown(text: str) -> str:
     """What a reader of a page must see of `text`: itself, with a sign for each character that has no shape."""
-    from omniopd_widgets._safe import visible
+    from omniopd_widgets._parts.safe import visible
 
     return visible(text)

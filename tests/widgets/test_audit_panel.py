@@ -15,8 +15,8 @@ from traitlets import TraitError
 from omniopd.method.evidence import ForkEvidence, agreement_through, next_token_labels
 from omniopd.method.similarity import characters, exact
 from omniopd_widgets import AuditPanel, RolloutView
-from omniopd_widgets import _evidence as ev
-from omniopd_widgets._safe import visible
+from omniopd_widgets._parts import evidence as ev
+from omniopd_widgets._parts.safe import visible
 from tests.widgets.hostile import hostile_strings, long_line
 from tests.widgets.records import CHUNK, TEXTS, audit_at, rollout_record, tokens
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 import omniopd_widgets
-from omniopd_widgets import _assets
-from omniopd_widgets._base import View
-from omniopd_widgets._safe import UNSEEN, SafeHTML, element, escape, fit, redact, to_json, visible
+from omniopd_widgets._parts import assets as _assets
+from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.safe import UNSEEN, SafeHTML, element, escape, fit, redact, to_json, visible
 
 MODULE = """
 from traitlets import Int, Unicode
 
-from omniopd_widgets._base import View
-from omniopd_widgets._safe import element
+from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.safe import element
 
 
 class ShortNote(View):

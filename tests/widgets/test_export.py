@@ -9,7 +9,7 @@ from nbconvert import HTMLExporter
 
 from omniopd.records import RolloutRecord
 from omniopd_widgets import AuditPanel, RolloutView
-from omniopd_widgets._safe import visible
+from omniopd_widgets._parts.safe import visible
 from tests.widgets.harness import Pages
 from tests.widgets.hostile import hostile_strings
 from tests.widgets.records import audit_at, rollout_record

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from omniopd.records import AuditRecord, RolloutRecord
-from omniopd_widgets._base import View
+from omniopd_widgets._parts.base import View
 from omniopd_widgets.posterior_plot import PosteriorPlot
 from omniopd_widgets.update_ledger import UpdateLedger
 from tests.widgets.audited import audit

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from omniopd.launch import attach
-from omniopd_widgets._safe import to_json
+from omniopd_widgets._parts.safe import to_json
 from omniopd_widgets.launcher import Launcher
 from tests.launch.small_notebooks import end_all, notebook, until
 from tests.widgets import hostile

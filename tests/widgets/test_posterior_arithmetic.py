@@ -13,7 +13,7 @@ from scipy.special import betainc, betaincinv, gammaln, stdtrit
 from scipy.stats import beta
 
 from omniopd.method.posterior import nominal_posterior, shares, spread_interval, subsample_spread
-from omniopd_widgets._assets import STATIC
+from omniopd_widgets._parts.assets import STATIC
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no node: apt-get install nodejs")
 

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from traitlets import TraitError
 
 from omniopd.method.similarity import without_model
-from omniopd_widgets._prices import TokenPrice, quote, usage_of
+from omniopd_widgets._parts.prices import TokenPrice, quote, usage_of
 from omniopd_widgets.posterior_plot import Order, PosteriorPlot
 from tests.widgets.audited import audit, rollout
 

@@ -13,7 +13,7 @@ import torch
 from omniopd.records import RolloutRecord, read_record, record_json
 from omniopd.types import Fork
 from omniopd_widgets import RolloutView
-from omniopd_widgets._safe import to_json, visible
+from omniopd_widgets._parts.safe import to_json, visible
 from tests.builders import rollout
 from tests.widgets.harness import wire_bytes
 from tests.widgets.hostile import hostile_strings, long_line

@@ -11,8 +11,8 @@ import pytest
 from omniopd.errors import RunError
 from omniopd.runs.status import Status, write_status
 from omniopd.runs.store import STATUS
-from omniopd_widgets import _comparison
-from omniopd_widgets._safe import to_json
+from omniopd_widgets._parts import comparison as _comparison
+from omniopd_widgets._parts.safe import to_json
 from omniopd_widgets.run_browser import RunBrowser
 from tests.widgets import watched
 from tests.widgets.harness import wire_bytes

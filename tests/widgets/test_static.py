@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from omniopd.io.units import dollars
-from omniopd_widgets import _assets
+from omniopd_widgets._parts import assets as _assets
 
 PACKAGE = Path(_assets.__file__).parent
 SCRIPTS = sorted(_assets.STATIC.glob("*.js"))

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from omniopd_widgets import _comparison, _curves
+from omniopd_widgets._parts import comparison as _comparison
+from omniopd_widgets._parts import curves as _curves
 from omniopd_widgets.training_monitor import TrainingMonitor
 from tests.widgets import watched
 from tests.widgets.harness import wire_bytes
@@ -254,7 +255,7 @@ def test_the_views_of_runs_load_no_torch_even_when_they_compare(view, over):
     script = f"""
 import sys
 from omniopd_widgets.{view} import *
-from omniopd_widgets import _comparison
+from omniopd_widgets._parts import comparison as _comparison
 from omniopd.runs.store import open_run
 run = open_run({str(over.path)!r})
 _comparison.accuracies(["a", "b"], [run.evals()] * 2)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from omniopd_widgets._history import key
-from omniopd_widgets._safe import shorten, to_json
+from omniopd_widgets._parts.history import key
+from omniopd_widgets._parts.safe import shorten, to_json
 from tests.widgets import watched
 from tests.widgets.hostile import PAYLOAD, hostile_strings
 

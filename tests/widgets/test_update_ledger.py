@@ -13,8 +13,8 @@ from omniopd.config import load_recipe
 from omniopd.config.settings import ObjectiveConfig
 from omniopd.method.similarity import characters, mean_self_agreement
 from omniopd.records import RolloutRecord
-from omniopd_widgets._prices import usage_of
-from omniopd_widgets._savings import audit_kind, savings, smaller_forks, smaller_samples
+from omniopd_widgets._parts.prices import usage_of
+from omniopd_widgets._parts.savings import audit_kind, savings, smaller_forks, smaller_samples
 from omniopd_widgets.update_ledger import UpdateLedger
 from tests.widgets.audited import audit, rollout
 

@@ -16,9 +16,9 @@ import traitlets as t
 from omniopd.method.evidence import credit
 from omniopd.method.similarity import SIMILARITIES, Compare, characters, without_model
 from omniopd.records import AuditRecord, RolloutRecord
-from omniopd_widgets import _evidence as ev
-from omniopd_widgets._base import View
-from omniopd_widgets._safe import SafeHTML, element, escape, table, to_json
+from omniopd_widgets._parts import evidence as ev
+from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.safe import SafeHTML, element, escape, table, to_json
 
 ORDERS = ("similar", "different", "frequent", "drawn")
 

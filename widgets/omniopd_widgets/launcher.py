@@ -25,10 +25,10 @@ from omniopd.launch.devices import NONE, card_of, device_named
 from omniopd.launch.parameters import MORE, SETTINGS, Parameter, all_values, checked, recipe_with, type_words
 from omniopd.launch.queue import length, ordinal
 from omniopd.teachers.model_traits import runs_here
-from omniopd_widgets._launched_runs import LaunchedRuns
-from omniopd_widgets._polling_view import PollingView
-from omniopd_widgets._safe import JsonObject, SafeHTML, element, table, to_json
-from omniopd_widgets._worker import Worker
+from omniopd_widgets._parts.launched_runs import LaunchedRuns
+from omniopd_widgets._parts.polling_view import PollingView
+from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, table, to_json
+from omniopd_widgets._parts.worker import Worker
 
 ACTIONS = ("start", "stop", "interrupt", "kill", "resume")
 ACCEPTED = "accept_usd"  # the parameter by which a notebook knows that its price was seen

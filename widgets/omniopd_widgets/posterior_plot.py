@@ -20,9 +20,9 @@ from omniopd.io.units import duration
 from omniopd.method.posterior import nominal_posterior, shares, spread_interval, subsample_spread
 from omniopd.method.similarity import without_model
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
-from omniopd_widgets._base import View
-from omniopd_widgets._prices import Quoted, StepUsage, TokenPrice, quote, usage_of
-from omniopd_widgets._safe import JsonObject, SafeHTML, element, tables, to_json
+from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.prices import Quoted, StepUsage, TokenPrice, quote, usage_of
+from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, tables, to_json
 
 RECORDED = "recorded"
 CENTRINGS = ("none", "others", "these")

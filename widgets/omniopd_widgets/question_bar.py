@@ -13,8 +13,8 @@ import traitlets as t
 from omniopd.method.forks import SCHEDULERS
 from omniopd.method.similarity import SIMILARITIES
 from omniopd.method.targets import TARGETS
-from omniopd_widgets._base import View
-from omniopd_widgets._safe import SafeHTML, element, table, to_json
+from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.safe import SafeHTML, element, table, to_json
 
 ACTIONS = ("answer", "ask", "ask_all", "use")
 _SHOWN = 400  # characters of a problem in the list

@@ -13,8 +13,8 @@ from typing import Any
 import traitlets as t
 
 from omniopd.records import AuditRecord, RolloutRecord
-from omniopd_widgets._base import View
-from omniopd_widgets._safe import JsonObject, SafeHTML, element, escape, join, shorten, table, to_json
+from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, escape, join, shorten, table, to_json
 
 METRICS = ("entropy", "logprob", "kl", "trust", "share")
 GRANULARITIES = ("token", "word", "sentence", "line")

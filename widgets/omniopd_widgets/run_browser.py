@@ -17,10 +17,11 @@ from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 
 from omniopd.errors import RunError
 from omniopd.runs.store import Run, open_run
-from omniopd_widgets import _comparison, _curves
-from omniopd_widgets._polling_view import PollingView
-from omniopd_widgets._run_list import RunList
-from omniopd_widgets._safe import SafeHTML, element, shorten, table, to_json
+from omniopd_widgets._parts import comparison as _comparison
+from omniopd_widgets._parts import curves as _curves
+from omniopd_widgets._parts.polling_view import PollingView
+from omniopd_widgets._parts.run_list import RunList
+from omniopd_widgets._parts.safe import SafeHTML, element, shorten, table, to_json
 from omniopd_widgets.training_monitor import TrainingMonitor
 
 

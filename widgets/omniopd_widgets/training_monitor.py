@@ -19,11 +19,12 @@ from omniopd.io.units import duration
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.following import Follower, Update
 from omniopd.runs.store import MANIFEST, Run
-from omniopd_widgets import _curves, _history
-from omniopd_widgets._polling_view import PollingView
-from omniopd_widgets._rollout_detail import RolloutDetail
-from omniopd_widgets._safe import JsonObject, SafeHTML, element, shorten, table, to_json
-from omniopd_widgets._static_html import curves_text
+from omniopd_widgets._parts import curves as _curves
+from omniopd_widgets._parts import history as _history
+from omniopd_widgets._parts.polling_view import PollingView
+from omniopd_widgets._parts.rollout_detail import RolloutDetail
+from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, shorten, table, to_json
+from omniopd_widgets._parts.static_html import curves_text
 
 _RECENT = 20  # steps whose mean says how long one takes
 _PROBLEMS = 20

@@ -20,9 +20,9 @@ from omniopd.method.recorded import evidence_of, recorded_targets
 from omniopd.method.similarity import SIMILARITIES, mean_self_agreement, without_model
 from omniopd.method.targets import TARGETS, targets_of_forks
 from omniopd.records import AuditRecord, RolloutRecord
-from omniopd_widgets._base import View
-from omniopd_widgets._safe import JsonObject, SafeHTML, element, shorten, tables, to_json
-from omniopd_widgets._savings import audit_kind, savings
+from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, shorten, tables, to_json
+from omniopd_widgets._parts.savings import audit_kind, savings
 
 RECORDED = "recorded"
 LABEL_CHARACTERS = 80

@@ -18,8 +18,8 @@ from omniopd.costs.request import CostEstimate
 from omniopd.errors import OmniOPDError
 from omniopd.pipeline.session import Session
 from omniopd.records import RolloutRecord
-from omniopd_widgets._base import View
-from omniopd_widgets._worker import Worker
+from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.worker import Worker
 from omniopd_widgets.audit_panel import AuditPanel
 from omniopd_widgets.launcher import Launcher
 from omniopd_widgets.posterior_plot import Order, PosteriorPlot

@@ -10,7 +10,7 @@ const UNSEEN = new RegExp(
     "\\u{e0000}-\\u{e007f}\\u{10d800}-\\u{10dfff}]",
   "gu",
 );
-const HALF_SHIFT = 0x100000; // see to_json() in _safe.py
+const HALF_SHIFT = 0x100000; // see to_json() in _parts/safe.py
 
 const CONTROLS = "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split(" ");
 const UNSEEN_NAMES = {

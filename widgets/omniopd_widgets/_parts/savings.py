@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from omniopd.method.posterior import subsample_spread
 from omniopd.records import AuditRecord, RolloutRecord
-from omniopd_widgets._prices import TokenPrice, priced, usage_of
+from omniopd_widgets._parts.prices import TokenPrice, priced, usage_of
 
 # Texts that have nothing to do with each other share about a fifth of their characters (LOG.md, the paper's φ).
 AGREE_FROM, NONE_BELOW = 0.99, 0.25

@@ -13,8 +13,8 @@ from typing import Any
 import anywidget
 from traitlets import TraitError, Unicode, validate
 
-from omniopd_widgets import _assets
-from omniopd_widgets._safe import SafeHTML, element, fit, redact, to_json
+from omniopd_widgets._parts import assets as _assets
+from omniopd_widgets._parts.safe import SafeHTML, element, fit, redact, to_json
 
 FALLBACK_BYTES = 30_000
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"

@@ -12,7 +12,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 
 # The name of SVG's elements, which the browser asks for and never fetches: the one address in a script.
 SVG_NAMESPACE = '"http://www.w3.org/2000/svg"'

@@ -9,8 +9,8 @@ import ipywidgets
 from traitlets import Bool, observe
 
 from omniopd.errors import OmniOPDError
-from omniopd_widgets._base import WIDGET_VIEW, View
-from omniopd_widgets._poller import Poller
+from omniopd_widgets._parts.base import WIDGET_VIEW, View
+from omniopd_widgets._parts.poller import Poller
 
 
 class PollingView(View):

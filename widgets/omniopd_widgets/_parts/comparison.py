@@ -15,8 +15,8 @@ from omniopd.config import dotted
 from omniopd.errors import DataError, RunError
 from omniopd.records import EvalRecord, StepRecord
 from omniopd.runs.store import Run
-from omniopd_widgets._curves import Curve, Panel, with_numbers
-from omniopd_widgets._safe import JsonObject, shorten, to_json
+from omniopd_widgets._parts.curves import Curve, Panel, with_numbers
+from omniopd_widgets._parts.safe import JsonObject, shorten, to_json
 
 MOST = 6  # runs at once: more lines in a chart cannot be told apart
 _ABSENT = "–"

@@ -12,7 +12,7 @@ from omniopd.launch import Launched, launched_in
 from omniopd.runs.following import Follower
 from omniopd.runs.status import GOING_ON
 from omniopd.runs.totals import step_seconds
-from omniopd_widgets._safe import JsonObject, to_json
+from omniopd_widgets._parts.safe import JsonObject, to_json
 
 SHOWN = 12  # runs that are over; those that go on are all shown
 _RECENT = 10  # steps whose mean says how long one takes

@@ -13,7 +13,7 @@ from omniopd.errors import RunError
 from omniopd.runs.listing import UNREADABLE, listed_folders, row
 from omniopd.runs.status import GOING_ON
 from omniopd.runs.store import EVALS, MANIFEST, STATUS, STEPS
-from omniopd_widgets._safe import JsonObject, shorten, to_json
+from omniopd_widgets._parts.safe import JsonObject, shorten, to_json
 
 ROWS = 600
 _TEXTS = ("name", "method", "target", "control", "student", "teacher", "created", "message")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from omniopd.records import EvalRecord, StepRecord
-from omniopd_widgets._safe import JsonObject, shorten, to_json
+from omniopd_widgets._parts.safe import JsonObject, shorten, to_json
 
 POINTS = 500  # of one curve at most: more than a small chart has pixels
 BUDGET = 120_000  # bytes of all curves together

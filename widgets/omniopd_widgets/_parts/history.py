@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from omniopd.errors import RunError
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd.runs.store import ROLLOUTS, Run
-from omniopd_widgets._run_list import Signature, signature
-from omniopd_widgets._safe import JsonObject, shorten, to_json
+from omniopd_widgets._parts.run_list import Signature, signature
+from omniopd_widgets._parts.safe import JsonObject, shorten, to_json
 
 ROWS = 300  # of one step in the table
 PROMPTS = 60  # in the list of those that can be followed

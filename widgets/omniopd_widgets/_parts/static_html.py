@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from omniopd_widgets._curves import Panel, thinned
-from omniopd_widgets._safe import SafeHTML, element, shorten
+from omniopd_widgets._parts.curves import Panel, thinned
+from omniopd_widgets._parts.safe import SafeHTML, element, shorten
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH = 32

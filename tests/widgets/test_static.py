@@ -14,10 +14,10 @@ import pytest
 from omniopd.io.units import dollars
 from omniopd_widgets._parts import assets as _assets
 
-PACKAGE = Path(_assets.__file__).parent
+PACKAGE = Path(_assets.__file__).parents[1]
 SCRIPTS = sorted(_assets.STATIC.glob("*.js"))
 STYLES = sorted(_assets.STATIC.glob("*.css"))
-MODULES = sorted(PACKAGE.glob("*.py"))
+MODULES = sorted(PACKAGE.rglob("*.py"))
 VIEWS = [path for path in SCRIPTS if not path.name.startswith("_")]
 # Calls that turn a text into markup, and ones that run it.
 FORBIDDEN_CALLS = {"HTML", "HTMLMath", "Markdown", "Latex", "Math", "Javascript", "eval", "exec", "__import__"}

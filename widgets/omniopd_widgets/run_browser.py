@@ -17,8 +17,8 @@ from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 
 from omniopd.errors import RunError
 from omniopd.runs.store import Run, open_run
-from omniopd_widgets._parts import comparison as _comparison
-from omniopd_widgets._parts import curves as _curves
+from omniopd_widgets._parts import comparison as comparing
+from omniopd_widgets._parts import curves
 from omniopd_widgets._parts.polling_view import PollingView
 from omniopd_widgets._parts.run_list import RunList
 from omniopd_widgets._parts.safe import SafeHTML, element, shorten, table, to_json
@@ -87,25 +87,25 @@ class RunBrowser(PollingView):
     def _compare(self) -> None:
         """The chosen runs beside each other; what cannot be read is reported, and the rest is compared."""
         names, runs, problems = [], [], []
-        for name in self.chosen[: _comparison.MOST]:
+        for name in self.chosen[: comparing.MOST]:
             try:
                 runs.append(self.run(name))
                 names.append(name)
             except RunError as error:
                 problems.append(str(error))
-        if len(self.chosen) > _comparison.MOST:
-            problems.append(f"{_comparison.MOST} runs are compared at once: the others are left out")
+        if len(self.chosen) > comparing.MOST:
+            problems.append(f"{comparing.MOST} runs are compared at once: the others are left out")
         if len(runs) < 2:
             self.comparison, self.data = to_json({"names": names, "problems": problems}), b""
             return
-        found = [_comparison.read(run) for run in runs]
+        found = [comparing.read(run) for run in runs]
         problems += [shorten(problem, 400) for _, _, problem in found if problem]
         steps, evals = [records for records, _, _ in found], [records for _, records, _ in found]
-        described, self.data = _curves.packed(_comparison.panels(names, steps, evals))
+        described, self.data = curves.packed(comparing.panels(names, steps, evals))
         self.comparison = to_json({"names": names, "problems": problems}) | {
             "panels": described,
-            "differences": _comparison.differences(runs),
-            "accuracies": _comparison.accuracies(names, evals),
+            "differences": comparing.differences(runs),
+            "accuracies": comparing.accuracies(names, evals),
         }
 
     @observe("opened")

@@ -19,8 +19,7 @@ from omniopd.io.units import duration
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
 from omniopd.runs.following import Follower, Update
 from omniopd.runs.store import MANIFEST, Run
-from omniopd_widgets._parts import curves as _curves
-from omniopd_widgets._parts import history as _history
+from omniopd_widgets._parts import curves, history
 from omniopd_widgets._parts.polling_view import PollingView
 from omniopd_widgets._parts.rollout_detail import RolloutDetail
 from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, shorten, table, to_json
@@ -60,7 +59,7 @@ class TrainingMonitor(PollingView):
     def __init__(self, run: Run | str | Path, interval_s: float = 0.25, **traits: Any) -> None:
         self.opened = RolloutDetail()
         self._follower = Follower(run)
-        self._history = _history.History(self._follower.run)
+        self._history = history.History(self._follower.run)
         self._shown: tuple[int, list[RolloutRecord]] = (-1, [])
         self._evals_found = -1
         super().__init__(interval_s, self.opened.box, **traits)
@@ -101,7 +100,7 @@ class TrainingMonitor(PollingView):
             if update.status is None and not (self.run.path / MANIFEST).exists():
                 self.problem = f"{self.run.path} is gone: it was moved or removed while it was being watched"
                 return False
-            changed, complete = self._history.read()
+            changed, complete = self.history.read()
             with self.hold_sync():
                 self._show(update, changed)
             going_on = not (update.is_over and complete and not update.steps and not update.evals)
@@ -111,22 +110,22 @@ class TrainingMonitor(PollingView):
 
     def _show(self, update: Update, rollouts_changed: bool) -> None:
         if update.steps or update.evals or update.restarted or not self.status:
-            self.panels, self.data = _curves.packed(_curves.panels(self.steps, self.evals))
-            self.failures = _curves.failures(self.steps)
+            self.panels, self.data = curves.packed(curves.panels(self.steps, self.evals))
+            self.failures = curves.failures(self.steps)
         if len(self.evals) != self._evals_found:
             self._evals_found = len(self.evals)
             self.findings = _findings(self.evals, self.run.test_split)
         self.status = _status(update, self.steps)
-        problems = [*update.problems, *self._history.problems.values()]
+        problems = [*update.problems, *self.history.problems.values()]
         if problems:
             self.problem = shorten("\n".join(dict.fromkeys([*self.problem.splitlines(), *problems][:_PROBLEMS])), 2_000)
         if rollouts_changed:
             self._show_recorded()
 
     def _show_recorded(self) -> None:
-        recorded, before = self._history.steps, self.step
+        recorded, before = self.history.steps, self.step
         self.recorded = recorded
-        self.prompts = self._history.prompts()
+        self.prompts = self.history.prompts()
         if recorded and (self.newest or before not in recorded):
             self.step = recorded[-1]
         elif not recorded:
@@ -175,16 +174,16 @@ class TrainingMonitor(PollingView):
         records: list[RolloutRecord] = []
         if self.step in self.recorded:
             try:
-                records = self._history.rollouts(self.step)
+                records = self.history.rollouts(self.step)
             except RunError as error:
                 self.problem = str(error)
         self._shown = (self.step, records)
-        self.rows = _history.rows(records)
+        self.rows = history.rows(records)
         self.hidden_rows = len(records) - len(self.rows)
 
     def _show_forks(self) -> None:
-        records = self._history.of_prompt(self.prompt) if self.prompt else []
-        self.forks = _history.through_training(records) if records else {}
+        records = self.history.of_prompt(self.prompt) if self.prompt else []
+        self.forks = history.through_training(records) if records else {}
 
     # ── where no kernel runs ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -195,7 +194,7 @@ class TrainingMonitor(PollingView):
     def fallback(self) -> Sequence[SafeHTML]:
         parts = [element("p", self.status.get("words", ""))]
         parts += [element("p", sentence) for sentence in self.findings]
-        parts.append(curves_text(_curves.panels(self.steps, self.evals)))
+        parts.append(curves_text(curves.panels(self.steps, self.evals)))
         if self.failures:
             cells = [(f["reason"], f["count"], f["last"]) for f in self.failures]
             parts.append(table(("fork without an answer", "times", "last at step"), cells, limit=120))

@@ -13,7 +13,7 @@ from typing import Any
 import anywidget
 from traitlets import TraitError, Unicode, validate
 
-from omniopd_widgets._parts import assets as _assets
+from omniopd_widgets._parts import assets
 from omniopd_widgets._parts.safe import SafeHTML, element, fit, redact, to_json
 
 FALLBACK_BYTES = 30_000
@@ -36,7 +36,7 @@ class View(anywidget.AnyWidget):
         script = _file_of(cls, ".js")
         if script.exists() and "_esm" not in cls.__dict__:  # anywidget makes a class of its own for each view
             sheets = [_file_of(base, ".css") for base in reversed(cls.__mro__) if issubclass(base, View)]
-            cls._esm, cls._css = _assets.script(script), _assets.style(*(file for file in sheets if file.exists()))
+            cls._esm, cls._css = assets.script(script), assets.style(*(file for file in sheets if file.exists()))
         super().__init_subclass__(**more)
 
     def summary(self) -> str:

@@ -66,11 +66,11 @@ STEP_COLUMNS: dict[str, tuple[str, Callable[[StepRecord], Any]]] = {
 
 
 def audit_frame(audits: RolloutRecord | Sequence[AuditRecord] | Sequence[RolloutRecord]) -> pandas.DataFrame:
-    """One row a fork: rollout (its row in the step), prompt (its id), entropy (nats), chunk, texts, different ones among
-    them, soft_count, prior, posterior_mean, served_model, the teacher's tokens and dollars.
+    """One row a fork: rollout (its row in the step), prompt (its id), entropy (nats), chunk, texts, different ones
+    among them, soft_count, prior, posterior_mean, served_model, the teacher's tokens and dollars.
 
-    The index is the fork's first token, `fork`, of one rollout; of several, where that would repeat, a number, and `fork`
-    is a column. Audits without their rollout have neither `rollout` nor `prompt` (NA). The columns and their types are
+    The index is the fork's first token, `fork`, of one rollout; of several, where that would repeat, a number, and
+    `fork` is a column. Audits without their rollout have neither `rollout` nor `prompt` (NA). The columns and their types are
     the same whatever there is.
     """
     import pandas
@@ -81,7 +81,7 @@ def audit_frame(audits: RolloutRecord | Sequence[AuditRecord] | Sequence[Rollout
         pairs += [(one, a) for a in one.audits] if isinstance(one, RolloutRecord) else [(None, one)]
     frame = _typed([{name: of(*pair) for name, (_, of) in AUDIT_COLUMNS.items()} for pair in pairs], AUDIT_COLUMNS)
     forks = pandas.Index([a.start for _, a in pairs], name="fork", dtype="int64")
-    if len(given) > 1 and not forks.is_unique or any(isinstance(one, RolloutRecord) for one in given[1:]):
+    if (len(given) > 1 and not forks.is_unique) or any(isinstance(one, RolloutRecord) for one in given[1:]):
         frame.insert(0, "fork", forks)
         frame.index = pandas.RangeIndex(len(frame), name="audit")
     else:

@@ -105,7 +105,7 @@ def best_accuracies(evals: Sequence[EvalRecord], split: str) -> tuple[float, flo
     On the problems of `split` ("": any); of several evaluations at a temperature the one with the most answers counts.
     """
     last, after = _last(evals, split)
-    first = [record for record in evals if (record.model, record.step) == ("student", 0) and split in ("", record.split)]
+    first = [r for r in evals if (r.model, r.step) == ("student", 0) and split in ("", r.split)]
     before = max((record.accuracy for record in latest_per_temperature(first) if record.problems), default=math.nan)
     return before, max((record.accuracy for record in after), default=math.nan) if last else math.nan
 
@@ -129,7 +129,9 @@ def _facts(run: Run) -> dict[str, Any]:
         value = recipe.get(section, {}).get(key)
         if isinstance(value, str | int | float | None):
             return value
-        raise RunError(f"{run.path / MANIFEST} says that {section}.{key} is {str(value)[:40]}: it is not a setting's value")
+        raise RunError(
+            f"{run.path / MANIFEST} says that {section}.{key} is {str(value)[:40]}: it is not a setting's value"
+        )
 
     status, steps, evals = run.status, run.steps(), run.evals()
     before, after = best_accuracies(evals, run.test_split)

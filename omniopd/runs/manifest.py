@@ -19,8 +19,8 @@ from typing import Any
 
 import omniopd
 from omniopd.config import Recipe
-from omniopd.records import RunManifest
 from omniopd.io.redaction import redacted, struck_out
+from omniopd.records import RunManifest
 
 PACKAGES = (
     "torch", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors", "tokenizers", "litellm",

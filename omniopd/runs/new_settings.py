@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from omniopd.config import assigned, dotted, recipe_toml, with_settings
 from omniopd.errors import ConfigError
@@ -49,8 +48,8 @@ MAY_CHANGE: Mapping[str, str] = {
 
 
 def with_new_settings(run: Run, words: Sequence[str]) -> Run:
-    """The run with the `key=value` words as settings, checked and not yet written. Raises ConfigError for a setting that
-    would change what is trained, and for one that cannot work."""
+    """The run with the `key=value` words as settings, checked and not yet written. Raises ConfigError for a setting
+    that would change what is trained, and for one that cannot work."""
     settings = assigned(words)
     known = dotted(run.recipe.as_dict())
     for key in settings:

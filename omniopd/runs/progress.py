@@ -12,9 +12,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from omniopd.io.texts import one_line
 from omniopd.io.units import duration
 from omniopd.records import EvalRecord, ProblemResult, StepRecord
-from omniopd.io.texts import one_line
 
 _RECENT = 10  # steps that the time left is estimated from
 

@@ -15,10 +15,10 @@ from typing import Any
 from omniopd.errors import RunError
 from omniopd.io.fields import read_fields
 from omniopd.io.redaction import redact
+from omniopd.io.texts import encoded
 from omniopd.runs.files.atomic import overwrite_text, read_file, write_text
 from omniopd.runs.files.claims import is_claimed
 from omniopd.runs.manifest import now
-from omniopd.io.texts import encoded
 
 STATES = ("queued", "running", "finished", "failed", "interrupted", "stopped")
 GOING_ON = ("queued", "running")  # a process owns the run

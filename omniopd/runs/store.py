@@ -6,8 +6,8 @@
     checkpoints/    student/      the trainer's; a plain model folder at the end
     set_aside/<time>/             what a resumed run had written past its checkpoint; a torn line
 
-Notebooks and logs of a run may stand beside them. Training writes here, views read (`following.py` while it is written).
-A line is on the disk when `append` returns. One writer at a time: the process that has claimed the run. Folders are
+Notebooks and logs of a run may stand beside them. Training writes here, views read (`following.py` while it is
+written). A line is on the disk when `append` returns. One writer at a time: the process that has claimed the run. Folders are
 named in `folders.py`, lines are read in `lines.py`.
 """
 
@@ -122,8 +122,8 @@ def open_run(path: str | Path) -> Run:
 def take_up(path: str | Path) -> Run:
     """The stopped run in a directory, from now on this process's own, its folders and status whole.
 
-    Raises RunError for a folder that is not a run, for a run that is still going on, for one that has finished, and where
-    a file of it cannot be read or written; it is nobody's then.
+    Raises RunError for a folder that is not a run, for a run that is still going on, for one that has finished, and
+    where a file of it cannot be read or written; it is nobody's then.
     """
     path = Path(path)
     open_run(path)  # no lock is left in a folder that is none
@@ -196,7 +196,8 @@ class Run:
 
     def missing_steps(self, done: int) -> list[int]:
         """Those of the first `done` steps that have no record: a damaged file is not trained again."""
-        return sorted(set(range(1, done + 1)) - {record.step for record in whole_records(self.path / STEPS, StepRecord)})
+        recorded = {record.step for record in whole_records(self.path / STEPS, StepRecord)}
+        return sorted(set(range(1, done + 1)) - recorded)
 
     def evals(self) -> list[EvalRecord]:
         """All evaluations, in the order of writing. Raises RunError as `steps` does."""
@@ -246,8 +247,8 @@ class Run:
         write_text(self._rollout_file(step), "".join(record_json(record) + "\n" for record in records))
 
     def set_status(self, **changes: Any) -> Status:
-        """Change `state`, `step`, `steps` or `message`. "running" makes this process the run's own until it says another
-        state or ends. Raises RunError, also where another process owns the run."""
+        """Change `state`, `step`, `steps` or `message`. "running" makes this process the run's own until it says
+        another state or ends. Raises RunError, also where another process owns the run."""
         if changes.get("state") in GOING_ON:
             claim(self.path)
         status = changed(self.status, **changes)
@@ -278,8 +279,8 @@ class Run:
         return folder if folder.exists() else None
 
     def discard(self, also: Sequence[str] = ()) -> bool:
-        """Remove the folder of a run in which nothing was recorded; False, and nothing is removed, where it holds a file
-        beyond those of a new run and `also`."""
+        """Remove the folder of a run in which nothing was recorded; False, and nothing is removed, where it holds a
+        file beyond those of a new run and `also`."""
         new = {MANIFEST, RECIPE, STATUS, claims.LOCK}
         files = [str(file.relative_to(self.path)) for file in self.path.rglob("*") if not file.is_dir()]
         if any(file not in new and not file.startswith(tuple(also or "/")) for file in files):

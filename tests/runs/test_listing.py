@@ -11,8 +11,8 @@ import omniopd
 from omniopd.config import load_recipe
 from omniopd.errors import RunError
 from omniopd.launch.folder import Launch, write_launch
-from omniopd.reports.summary import outcome
 from omniopd.records import EvalRecord, ProblemResult, StepRecord
+from omniopd.reports.summary import outcome
 from omniopd.runs.listing import COLUMNS, run_folders
 from omniopd.runs.status import Status, write_status
 from omniopd.runs.store import STATUS, Run, create_run

@@ -70,8 +70,8 @@ def audit_frame(audits: RolloutRecord | Sequence[AuditRecord] | Sequence[Rollout
     among them, soft_count, prior, posterior_mean, served_model, the teacher's tokens and dollars.
 
     The index is the fork's first token, `fork`, of one rollout; of several, where that would repeat, a number, and
-    `fork` is a column. Audits without their rollout have neither `rollout` nor `prompt` (NA). The columns and their types are
-    the same whatever there is.
+    `fork` is a column. Audits without their rollout have neither `rollout` nor `prompt` (NA). The columns and their
+    types are the same whatever there is.
     """
     import pandas
 

@@ -7,8 +7,8 @@
     set_aside/<time>/             what a resumed run had written past its checkpoint; a torn line
 
 Notebooks and logs of a run may stand beside them. Training writes here, views read (`following.py` while it is
-written). A line is on the disk when `append` returns. One writer at a time: the process that has claimed the run. Folders are
-named in `folders.py`, lines are read in `lines.py`.
+written). A line is on the disk when `append` returns. One writer at a time: the process that has claimed the run.
+Folders are named in `files/folders.py`, lines are read in `files/lines.py`.
 """
 
 from __future__ import annotations

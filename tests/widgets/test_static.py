@@ -110,7 +110,7 @@ def sink_of(node: ast.AST) -> str | None:
     if isinstance(node, ast.Attribute) and node.attr == "style" and not isinstance(node.value, ast.Name | ast.Call):
         return f"{ast.unparse(node)} (a pandas Styler writes texts as markup)"
     if isinstance(node, ast.Attribute) and node.attr == "style" and isinstance(node.value, ast.Name):
-        return None if node.value.id in ("self", "layout", "_assets") else f"{ast.unparse(node)} .style"
+        return None if node.value.id in ("self", "layout", "assets") else f"{ast.unparse(node)} .style"
     if not isinstance(node, ast.Call):
         return None
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

@@ -100,7 +100,7 @@ class TrainingMonitor(PollingView):
             if update.status is None and not (self.run.path / MANIFEST).exists():
                 self.problem = f"{self.run.path} is gone: it was moved or removed while it was being watched"
                 return False
-            changed, complete = self.history.read()
+            changed, complete = self._history.read()
             with self.hold_sync():
                 self._show(update, changed)
             going_on = not (update.is_over and complete and not update.steps and not update.evals)
@@ -116,16 +116,16 @@ class TrainingMonitor(PollingView):
             self._evals_found = len(self.evals)
             self.findings = _findings(self.evals, self.run.test_split)
         self.status = _status(update, self.steps)
-        problems = [*update.problems, *self.history.problems.values()]
+        problems = [*update.problems, *self._history.problems.values()]
         if problems:
             self.problem = shorten("\n".join(dict.fromkeys([*self.problem.splitlines(), *problems][:_PROBLEMS])), 2_000)
         if rollouts_changed:
             self._show_recorded()
 
     def _show_recorded(self) -> None:
-        recorded, before = self.history.steps, self.step
+        recorded, before = self._history.steps, self.step
         self.recorded = recorded
-        self.prompts = self.history.prompts()
+        self.prompts = self._history.prompts()
         if recorded and (self.newest or before not in recorded):
             self.step = recorded[-1]
         elif not recorded:
@@ -174,7 +174,7 @@ class TrainingMonitor(PollingView):
         records: list[RolloutRecord] = []
         if self.step in self.recorded:
             try:
-                records = self.history.rollouts(self.step)
+                records = self._history.rollouts(self.step)
             except RunError as error:
                 self.problem = str(error)
         self._shown = (self.step, records)
@@ -182,7 +182,7 @@ class TrainingMonitor(PollingView):
         self.hidden_rows = len(records) - len(self.rows)
 
     def _show_forks(self) -> None:
-        records = self.history.of_prompt(self.prompt) if self.prompt else []
+        records = self._history.of_prompt(self.prompt) if self.prompt else []
         self.forks = history.through_training(records) if records else {}
 
     # ── where no kernel runs ─────────────────────────────────────────────────────────────────────────────────────

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+import omniopd_widgets
 from omniopd.io.units import dollars
 from omniopd_widgets._parts import assets as _assets
 
 PACKAGE = Path(_assets.__file__).parents[1]
 SCRIPTS = sorted(_assets.STATIC.glob("*.js"))
-STYLES = sorted(_assets.STATIC.glob("*.css"))
+STYLES = sorted(PACKAGE.rglob("*.css"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 VIEWS = [path for path in SCRIPTS if not path.name.startswith("_")]
 # Calls that turn a text into markup, and ones that run it.
@@ -63,6 +64,13 @@ def test_a_style_sheet_loads_nothing_and_keeps_to_its_view(path: Path) -> None:
     rules = re.findall(r"([^{};]+)\{", re.sub(r"@(media|supports|container)[^{]*\{", "", text))
     selectors = [rule.strip() for rule in rules if not re.match(r"\s*(@|from|to|\d+%)", rule)]
     assert [s for s in selectors if ".oopd-" not in s] == []
+
+
+@pytest.mark.parametrize("path", STYLES, ids=names(STYLES))
+def test_every_style_sheet_is_part_of_a_view(path: Path) -> None:
+    views = [getattr(omniopd_widgets, name) for name in omniopd_widgets.__all__ if name != "__version__"]
+    sheets = [str(view._css) for view in views if hasattr(view, "_css")]
+    assert any(path.read_text(encoding="utf-8") in sheet for sheet in sheets)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=names(MODULES))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,26 @@ def test_every_module_stands_on_a_floor() -> None:
     files = [path for path in (ROOT / "omniopd").glob("*.py") if path.stem != "__init__"]
     packages = [path.parent for path in (ROOT / "omniopd").glob("*/__init__.py")]
     assert [path.name for path in files + packages if f"(omniopd.{path.stem})" not in floors] == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside functions and behind TYPE_CHECKING count."""
+    files: dict[str, Path] = {}
+    for folder in (ROOT / "omniopd", ROOT / "widgets/omniopd_widgets"):
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder.parent).with_suffix("").parts
+            files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    imports: dict[str, set[str]] = {}
+    for name, path in files.items():
+        found = set[str]()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                whole = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= (whole & set(files)) or {node.module}
+        imports[name] = (found & set(files)) - {name}
+    TopologicalSorter(imports).prepare()  # CycleError names the circle
 
 
 def test_the_checkout_keeps_its_floors() -> None:

@@ -13,11 +13,12 @@ from typing import Any
 import plotly.graph_objects as go
 
 from omniopd.errors import DataError
+from omniopd.figures.ink import INK
 from omniopd.io.texts import one_line
 
 # Told apart by the colour-blind and on paper, and at least 3:1 beside white and beside JupyterLab's dark grey.
 COLOURS = ("#3f78c4", "#d2601a", "#1f8a63", "#b257a9", "#967800", "#1794b8", "#c8434e", "#6f7c86")
-INK, GRID, CLEAR = "#7a7a7a", "rgba(128,128,128,0.25)", "rgba(0,0,0,0)"  # a page's own background shows through
+GRID, CLEAR = "rgba(128,128,128,0.25)", "rgba(0,0,0,0)"  # a page's own background shows through
 _LONGEST = 30  # letters of a name that a legend shows
 _AXIS = {"gridcolor": GRID, "zeroline": False, "separatethousands": True, "automargin": True}
 THEME = go.layout.Template(
@@ -70,9 +71,3 @@ def inert(text: str) -> str:
 def shortened(name: str) -> str:
     """The beginning and the end of a long name: names that settings tell apart differ there."""
     return name if len(name) <= _LONGEST else f"{name[:12]}…{name[13 - _LONGEST :]}"
-
-
-def number(value: float) -> str:
-    """Thousands in groups, a true minus."""
-    shown = f"{value:,.0f}" if abs(value) >= 1000 and float(value).is_integer() else f"{value:g}"
-    return shown.replace("-", "−")

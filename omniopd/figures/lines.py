@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from omniopd.figures.figure import COLOURS, Figure, inert, number, shortened
+from omniopd.figures.figure import COLOURS, Figure, inert, shortened
+from omniopd.figures.ink import number
 
 DASHES = ("solid", "dash", "dot")  # after as many lines as there are colours these come again, dashed
 DOTS = 24  # points of a line that are marked; more of them are a line by themselves

@@ -12,10 +12,10 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from omniopd.errors import DataError
-from omniopd.figures.figure import INK, number
+from omniopd.figures.ink import INK, number
 
 if TYPE_CHECKING:
-    from omniopd.figures.figure import Figure
+    from plotly.graph_objects import Figure
 
 WIDTH = 640  # pixels, where the figure says nothing
 _SYMBOLS = {"triangle-left": "<", "triangle-right": ">"}

@@ -13,7 +13,7 @@ from IPython.core.formatters import DisplayFormatter
 
 from omniopd.errors import DataError
 from omniopd.figures import COLOURS, Figure, inert, lines
-from omniopd.figures.figure import INK
+from omniopd.figures.ink import INK
 from omniopd.io.texts import one_line
 from tests.widgets.harness import launched
 

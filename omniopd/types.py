@@ -72,6 +72,11 @@ class ContinuationRequest:
     to; `tokenizer` says whose ids they are (`models.text.vocabulary.tokenizer_mark`), and a teacher takes them only
     where that is its own mark. None: nobody's, and the text is all. `in_thought` says whether the student's prompt
     ended in an open `<think>`; None: not known.
+
+    `draft` is what the student wrote behind the prefix, for as many tokens as are asked for (`draft_ids`: as its own
+    tokens). A text is of use until it parts from the draft, and a teacher may stop there: once the first word that
+    differs is whole. Draws of a request with a draft are counted by their place in the answer and not from the prefix
+    on, where the teacher makes them itself: its token at a place is the same wherever it was asked to begin.
     """
 
     prompt: Prompt
@@ -83,6 +88,8 @@ class ContinuationRequest:
     prefix_ids: tuple[int, ...] | None = None
     tokenizer: str = ""
     in_thought: bool | None = None
+    draft: str | None = None
+    draft_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,8 @@ class Continuations:
     `stopped[i]` says that text i ended by itself (end of turn) and was not cut at `max_tokens`. `exact` says that the
     teacher continued the very tokens of the student (`prefix_ids`), not its text encoded anew, nor a paraphrase of the
     request; where a request has no such tokens, that it continued the very text. `echoes` counts answers that began by
-    repeating the prefix: what was repeated is cut off, or the text drawn again.
+    repeating the prefix: what was repeated is cut off, or the text drawn again. `token_ids[i]` are the tokens that text
+    i was drawn as, where they are the student's own (the same tokenizer, the very prefix) and the teacher tells them.
 
     A text with half of a surrogate pair is none: no file can hold it and no tokenizer read it. It is left out, and the
     answer has a `problem`.
@@ -127,6 +135,7 @@ class Continuations:
     exact: bool = True
     cached: bool = False
     echoes: int = 0
+    token_ids: tuple[tuple[int, ...], ...] = ()
 
     @property
     def ended(self) -> tuple[bool, ...]:
@@ -136,8 +145,9 @@ class Continuations:
     def __post_init__(self) -> None:
         kept = [place for place, text in enumerate(self.texts) if is_writable(text)]
         if len(kept) < len(self.texts):
-            if self.stopped:
-                object.__setattr__(self, "stopped", tuple(self.stopped[place] for place in kept))
+            for told in ("stopped", "token_ids"):
+                if values := getattr(self, told):
+                    object.__setattr__(self, told, tuple(values[place] for place in kept))
             object.__setattr__(self, "texts", tuple(self.texts[place] for place in kept))
             object.__setattr__(self, "problem", self.problem or HALF_CHARACTER)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from omniopd.errors import OmniOPDError
 from omniopd.tasks.stories import make_story, worked_answer
 
 PARTS = ("tokenizer", *PAIR, "embedding", "figures")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 FIRST = LABS["stories"]
 
 
@@ -82,14 +84,18 @@ def make(
 
 def make_tokenizer(out: Path, seed: int, plan: Plan = FIRST) -> None:
     """Train the tokenizer, or take the shipped one, and put it into both models' folders."""
+    folders = [out / plan.pupil(name).folder for name in PAIR]
     if plan.goes_on:
-        tokenizer = _tokenizer(FOLDER, FIRST.student.folder)
-    else:
-        rng = random.Random(f"tokenizer/{seed}")
-        made = (make_story("train", index, seed) for index in range(3000))
-        tokenizer = train_tokenizer(f"{story.question}\n{worked_answer(story, rng)}" for story in made)
-    for name in PAIR:
-        tokenizer.save_pretrained(out / plan.pupil(name).folder)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in TOKENIZER_FILES:
+                shutil.copyfile(FOLDER / FIRST.student.folder / file, folder / file)
+        return
+    rng = random.Random(f"tokenizer/{seed}")
+    made = (make_story("train", index, seed) for index in range(3000))
+    tokenizer = train_tokenizer(f"{story.question}\n{worked_answer(story, rng)}" for story in made)
+    for folder in folders:
+        tokenizer.save_pretrained(folder)
 
 
 def make_model(name: str, out: Path, device: str, seed: int, steps: int | None, plan: Plan = FIRST) -> None:

@@ -17,13 +17,16 @@ TEACHER, STUDENT = "teacher", "student"
 PAIR = (TEACHER, STUDENT)
 
 
+Lesson = tuple[Schoolbook, Schooling]
+
+
 @dataclass(frozen=True, slots=True)
 class Pupil:
     """A model to be: the folder it is written to, and the books it is taught from, one after the other."""
 
     folder: str
     shape: Shape
-    lessons: tuple[tuple[Schoolbook, Schooling], ...]
+    lessons: tuple[Lesson, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +62,17 @@ class Plan:
 
 SHAPES = {TEACHER: Shape(128, 4, 384), STUDENT: Shape(96, 4, 320)}
 
-# Two lessons each. In the first the learning rate stays high until an entry is found by its letter, which a model
-# learns late and suddenly; the second has ledgers of full length only, and lets the rate fall.
+# In the first lesson the learning rate stays high until an entry is found by its letter, which a model learns late and
+# suddenly; the second has ledgers of full length only, and lets the rate fall. The teacher then found the last entries
+# in its own hand and not in the student's: two lessons have more of that one, a last one gives it back its own.
 _FIRST = Schooling(2600, learning_rate=2e-3, warm_up=50, drilled=0.03, still_drilled=0.08, rows=16, told_rows=8)
 _SECOND = Schooling(2800, learning_rate=2e-3, warm_up=50, descent=0.5, drilled=0.0, still_drilled=0.04, rows=16,
                     told_rows=8)  # fmt: skip
+_THIRD = replace(_SECOND, steps=800, learning_rate=1.5e-3, descent=0.6)
+_LAST = replace(_SECOND, steps=120, learning_rate=5e-4, descent=0.8)
 
 
-def _ledgers(book: ledger_book.LedgerBook, until: int, steps: int) -> tuple[tuple[Schoolbook, Schooling], ...]:
+def _ledgers(book: ledger_book.LedgerBook, until: int, steps: int) -> tuple[Lesson, Lesson]:
     return (replace(book, easy=8000), replace(_FIRST, until=until)), (book, replace(_SECOND, steps=steps))
 
 
@@ -82,7 +88,12 @@ LABS: Mapping[str, Plan] = {
     ),
     "ledgers": Plan(
         task=Ledgers(),
-        teacher=Pupil("long-teacher", SHAPES[TEACHER], _ledgers(ledger_book.TEACHER, 1600, 2800)),
+        teacher=Pupil("long-teacher", SHAPES[TEACHER], (
+            *_ledgers(ledger_book.TEACHER, 1600, 2800),
+            (replace(ledger_book.TEACHER, plain=0.5), _THIRD),
+            (replace(ledger_book.TEACHER, plain=0.1), replace(_SECOND, steps=520)),
+            (ledger_book.TEACHER, _LAST),
+        )),
         student=Pupil("long-student", SHAPES[STUDENT], _ledgers(ledger_book.STUDENT, 1800, 1700)),
         mark="long-figures",
         answer_tokens=448,

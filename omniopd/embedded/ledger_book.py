@@ -1,9 +1,9 @@
 """The long lab's schoolbooks: how its teacher and its student are taught ledgers.
 
-The teacher's answers are exact, but now and then a slip stands in them, from which it learns to notice and repair and
-never to slip: it writes a slip that it finds in another's answer off, and makes none. It mostly writes the plain hand,
-and can read both. The student's book is written in the spoken hand by someone who forgets most carries and mostly signs
-the check unread: it is wrong at its mode, and able to repair.
+The teacher's book is exact, but now and then a slip stands in it that counts in no loss: the teacher learns to notice
+and repair it, and not to make it. It mostly writes the plain hand, and can go on in both. The student's book is written
+in the spoken hand by someone who forgets most carries and mostly signs the check unread: it is wrong at its mode, and
+able to repair.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ from omniopd.method.arrays import namespace
 from omniopd.method.evidence import ForkEvidence, ForkTarget, shared
 from omniopd.method.forks import chunk_starts
 
+ACCEPTANCE = 0.9  # of the teacher's tokens, where none has been seen yet: a guess
+
 
 @dataclass(slots=True)
 class Stretch:
@@ -86,6 +88,16 @@ def stretches(
         Stretch(start, stop, first, longest, share)
         for start, stop, share in zip(starts, [*starts[1:], length], shares, strict=True)
     ]
+
+
+def expected_texts(length: int, acceptance: float = ACCEPTANCE) -> float:
+    """1 + (1 − a) T: the texts that a scan of T tokens takes, where a of the teacher's tokens are the student's own."""
+    return 1 + (1 - acceptance) * length
+
+
+def expected_run(longest: int, acceptance: float = ACCEPTANCE) -> float:
+    """(1 − a^C) / (1 − a): the tokens that a text labels, of C at most."""
+    return (1 - acceptance**longest) / (1 - acceptance) if acceptance < 1 else float(longest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,6 @@ def frozen_twin(model: nn.Module) -> nn.Module:
     twin = copy.deepcopy(model, shared).eval()  # what deepcopy is told of, it takes as it is
     for parameter in twin.parameters():
         parameter.requires_grad_(False)
-    share_answers(model, twin)
     return twin
 
 

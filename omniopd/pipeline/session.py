@@ -97,8 +97,12 @@ class Session:
         return self.task.prompts(self.recipe.task.test_split, count)
 
     def answer(self, prompt: Prompt | str, seed: int = 0, temperature: float | None = None) -> RolloutRecord:
-        """The student's answer to a problem, or to any text, with exact entropies; replaces the last one."""
+        """The student's answer to a problem, or to any text, with exact entropies; replaces the last one.
+
+        Raises DataError for one that lacks what the teacher is to see.
+        """
         asked = Prompt("own", ({"role": "user", "content": prompt},)) if isinstance(prompt, str) else prompt
+        as_shown(self.teacher, asked)
         student = self.recipe.student
         [rollout] = sample(
             self.student.model,

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from omniopd.errors import ConfigError
 from omniopd.models.architecture.backbone import check_head, head_of, sequence_hidden
-from omniopd.models.architecture.probing import evaluating, probe_ids
+from omniopd.models.architecture.probing import evaluating, probe_ids, share_answers
 from omniopd.models.loading import frozen_copy, frozen_twin, same_weights
 from omniopd.teachers.cache.identity import layers
 from omniopd.teachers.local import LocalTeacher
@@ -45,7 +45,9 @@ def frozen_start(model: PreTrainedModel, teacher: object, args: TrainingArgument
     if other is None or split or args.deepspeed or not same_weights(model, other):
         return frozen_copy(model)  # type: ignore[return-value]
     _log.info("the teacher is the student's own checkpoint: its weights are the reference's, too")
-    return frozen_twin(other)  # type: ignore[return-value]
+    twin = frozen_twin(other)
+    share_answers(model, twin)
+    return twin  # type: ignore[return-value]
 
 
 def said(model: nn.Module) -> Float[Tensor, "batch time vocab"]:

@@ -21,6 +21,7 @@ from omniopd.models.text.shown import shown
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.identity import beyond_text, identity_of, layers
 from omniopd.teachers.hosted.calls import CallObserver, ObservableTeacher, OnResult
+from omniopd.teachers.local import LocalTeacher
 from omniopd.types import ContinuationRequest, Continuations, Prompt, Teacher
 
 
@@ -108,6 +109,13 @@ def as_shown(teacher: object, prompt: Prompt) -> Prompt:
         if isinstance(layer, ShowsOtherwise):
             prompt = layer.shown(prompt)
     return prompt
+
+
+def local_below(teacher: object) -> LocalTeacher | None:
+    """A teacher that runs here, where nothing stands around it but what changes its prompts."""
+    while isinstance(teacher, ShowsOtherwise):
+        teacher = teacher.teacher
+    return teacher if isinstance(teacher, LocalTeacher) else None
 
 
 def sees_more(teacher: object) -> bool:

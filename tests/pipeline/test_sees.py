@@ -96,13 +96,16 @@ def holding(folder: Path, word: str) -> set[str]:
     return {path.name for path in files if word.encode() in path.read_bytes()}
 
 
-@pytest.mark.parametrize("method", ["omniopd", "continuations", "sft"])
+@pytest.mark.parametrize("method", ["omniopd", "scan", "continuations", "sft"])
 def test_nothing_of_it_reaches_what_the_student_reads_or_a_run_keeps(
     method: str, problems: Path, tmp_path: Path, read: dict[str, list[str]]
 ) -> None:
     controls = [] if method == "sft" else ["other_context"]
     more = {"training__probe_prompts": 2, "evaluation__at": [1], "evaluation__controls": controls}
-    recipe = seeing(problems, method=method, teacher__system=SYSTEM, **more)
+    if method == "scan":
+        more |= {"audit__way": "scan", "objective__target": "posterior_kl"}
+    named = "omniopd" if method == "scan" else method
+    recipe = seeing(problems, method=named, teacher__system=SYSTEM, **more)
     run = run_training(recipe, tmp_path / "runs", "one", show=False)
     assert run.state == "finished"
     assert read["student"]

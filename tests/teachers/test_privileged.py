@@ -9,18 +9,22 @@ from pathlib import Path
 import pytest
 import torch
 
+from omniopd import embedded
+from omniopd.auditing import scan
 from omniopd.config.sees import Sees
 from omniopd.errors import ConfigError, DataError
 from omniopd.method.tensors import permutations
+from omniopd.models.sampling import sample
 from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.shown import shown
 from omniopd.models.text.vocabulary import tokenizer_mark
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.checks.context import check_shown
 from omniopd.teachers.local import LocalTeacher
-from omniopd.teachers.privileged import OtherContext, PrivilegedTeacher, as_shown
+from omniopd.teachers.privileged import OtherContext, PrivilegedTeacher, as_shown, local_below
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.teachers.spending.budget import BudgetedTeacher
+from omniopd.training.statistics import spend
 from omniopd.types import ContinuationRequest, Prompt
 from tests.builders import prompt, request, tiny_model, tiny_tokenizer
 from tests.teachers.faulty_server import Served
@@ -86,6 +90,23 @@ def test_a_local_teacher_reads_its_own_prompt_and_the_students_very_ids() -> Non
     assert answer.texts != plain.texts
     longer = len(prompt_ids(tokenizer, shown(Sees(SEES, "Look."), SOLVED).messages))
     assert answer.usage.input_tokens == longer + len(ids) > plain.usage.input_tokens
+
+
+def test_a_scan_reads_the_answers_under_the_teachers_own_prompt_in_one_forward_too() -> None:
+    lab = embedded()
+    answers = sample(lab.student, lab.tokenizer, lab.task.prompts("test", 4), max_tokens=96)
+    local = LocalTeacher(lab.student, lab.tokenizer, name="own")
+    plain, teacher = (scan(answers, one, lab.tokenizer, longest=96) for one in (local, PrivilegedTeacher(local, SEES)))
+    written = scan(answers, PrivilegedTeacher(local, SEES), lab.tokenizer, longest=96, by_forward=False)
+    said, wanted, less = (
+        [(a.fork, a.texts) for item in found for a in item.audits] for found in (teacher, written, plain)
+    )
+    assert said == wanted != less
+    assert {a.continuations.served_model for item in teacher for a in item.audits} == {"own"}
+    assert spend(teacher).calls == spend(written).calls
+    assert spend(teacher).input_tokens > spend(plain).input_tokens
+    assert local_below(OtherContext(PrivilegedTeacher(local, SEES), rows(3), permutations(None))) is local
+    assert local_below(PrivilegedTeacher(ScriptedTeacher(["x"]), SEES)) is None
 
 
 @pytest.mark.usefixtures("litellm_is_loaded")

@@ -110,10 +110,18 @@ def frozen_twin(model: nn.Module) -> nn.Module:
 def same_weights(model: nn.Module, other: nn.Module) -> bool:
     """Whether two models are the same network on the same numbers, each in memory of its own."""
     ours, theirs = model.state_dict(), other.state_dict()
-    return type(model) is type(other) and ours.keys() == theirs.keys() and all(
+    if type(model) is not type(other) or ours.keys() != theirs.keys() or _shape(model) != _shape(other):
+        return False
+    return all(
         a.dtype == b.dtype and a.device == b.device and a.data_ptr() != b.data_ptr() and torch.equal(a, b)
         for a, b in ((tensor, theirs[name]) for name, tensor in ours.items())
     )
+
+
+def _shape(model: nn.Module) -> dict[str, Any]:
+    """What a network computes beside its weights: its configuration, wherever it was loaded from."""
+    config: Any = model.config
+    return config.to_dict() | {"_name_or_path": "", "attention": config._attn_implementation}
 
 
 def require_weights(model: nn.Module, why: str) -> None:

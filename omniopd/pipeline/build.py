@@ -179,7 +179,9 @@ def _with_what_is_shown(recipe: Recipe, prompts: list[Prompt]) -> list[Prompt]:
     sees = recipe.teacher.shown
     if METHODS[recipe.method].reads == "texts":
         require_shown(prompts, sees, recipe.task.solution_column)
-    return prompts if "solution" in sees.needs else [replace(prompt, solution=None) for prompt in prompts]
+        if "solution" in sees.needs:
+            return prompts
+    return [replace(prompt, solution=None) for prompt in prompts]
 
 
 def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:

@@ -255,7 +255,8 @@ class Session:
         self._audited(self._missing(forks, recipe), recipe, unasked, exact_similarity, seed)
         rollout = self._current()
         starts = {"".join(rollout.pieces[: fork.start]): fork.start for fork in forks}
-        read = [self._question_tokens() + starts[request.prefix] for request in unasked.requests]
+        question = self._question_tokens()
+        read = [question + starts[request.prefix] for request in unasked.requests]
         return quote(unasked.requests, read, self._memory, recipe, self._seconds)
 
     def _question_tokens(self) -> int:

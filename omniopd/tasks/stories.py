@@ -68,8 +68,9 @@ class Story:
         return totals
 
     def prompt(self) -> Prompt:
-        """The story as a task shows it to a model."""
-        return Prompt(id=self.id, messages=({"role": "user", "content": self.question},), answer=str(self.answer))
+        """The story as a task shows it to a model; its solution is one of its worked answers."""
+        messages = ({"role": "user", "content": self.question},)
+        return Prompt(self.id, messages, str(self.answer), worked_answer(self, random.Random(f"{self.id}/0")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,20 +49,29 @@ MADE: dict[str, Callable[[View, Labelled], Pull]] = {
     "posterior_kl .3": partial(pulls.posterior_kl, concentration=0.3),
     "posterior_kl 1": partial(pulls.posterior_kl, concentration=1.0),
     "posterior_kl 3": partial(pulls.posterior_kl, concentration=3.0),
+    "posterior_kl 10": partial(pulls.posterior_kl, concentration=10.0),
     "centred": pulls.centred,
     "analytic baseline": pulls.analytic_baseline,
     "analytic expectation": pulls.analytic_expectation,
     "future .9": lambda view, asked: pulls.future_credit(view, pulls.label_cost(view, asked), 0.9),
     "future 1": lambda view, asked: pulls.future_credit(view, pulls.label_cost(view, asked), 1.0),
 }
-PLAIN = ("labels", "posterior_kl .3", "posterior_kl 1", "posterior_kl 3")
+PLAIN = ("labels", "posterior_kl .3", "posterior_kl 1", "posterior_kl 3", "posterior_kl 10")
+FEW = PLAIN[::2]
 ASKED: dict[str, tuple[Callable[[Drawn, int], Labelled], Sequence[str]]] = {
     "16 forks x 8": (partial(labelling.forks, count=16, samples=8), tuple(MADE)),
     "scan": (labelling.scan, tuple(MADE)),
-    "scan x 4": (partial(labelling.scan, samples=4), PLAIN[::2]),
-    "2 texts": (partial(labelling.starts, count=2), PLAIN[::2]),
+    "scan x 2": (partial(labelling.scan, samples=2), FEW),
+    "scan x 4": (partial(labelling.scan, samples=4), FEW),
+    "2 texts": (partial(labelling.starts, count=2), FEW),
     "4 texts": (partial(labelling.starts, count=4), PLAIN),
-}
+    "scan x 2, 6 more where they differ": (
+        partial(labelling.second_stage, samples=2, more=6, places=4, by=labelling.disagreement), FEW,
+    ),
+    "scan, 7 more where the teacher wavers": (
+        partial(labelling.second_stage, samples=1, more=7, places=4, by=labelling.spread), FEW,
+    ),
+}  # fmt: skip
 # Rows of the table that are sums of measured ones.
 WITH_FUTURE = {
     f"labels + {weight:g} x future {discount}, {asked}": {f"labels, {asked}": 1, f"future {discount}, {asked}": weight}

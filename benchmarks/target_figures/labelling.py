@@ -40,13 +40,15 @@ class Price:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """Answers laid end to end, one line per token; `labels[:, i]` is draw i of the teacher's token there."""
+    """Answers laid end to end, one line per token; `labels[:, i]` is draw i of the teacher's token there, and `spread`
+    its variance 1 − Σ p², which no text tells."""
 
     rollouts: Sequence[Rollout]
     row: Int[Tensor, " token"]
     place: Int[Tensor, " token"]
     ids: Int[Tensor, " token"]
     labels: Int[Tensor, "token draw"]
+    spread: Float[Tensor, " token"]
 
     def lines(self, row: int) -> Tensor:
         return torch.nonzero(self.row == row).flatten()
@@ -72,7 +74,8 @@ def draw(rollouts: Sequence[Rollout], teacher: Float[Tensor, "token vocab"], dra
     row = torch.cat([torch.full((len(r),), i) for i, r in enumerate(rollouts)])
     place = torch.cat([torch.arange(len(r)) for r in rollouts])
     labels = choose(teacher, torch.from_numpy(numbers)[row, place], Sampling())
-    return Drawn(rollouts, row, place, torch.cat([r.token_ids for r in rollouts]), labels)
+    spread = 1 - (2 * teacher).exp().sum(-1)
+    return Drawn(rollouts, row, place, torch.cat([r.token_ids for r in rollouts]), labels, spread)
 
 
 def forks(drawn: Drawn, vocab: int, count: int, samples: int) -> Labelled:
@@ -115,28 +118,35 @@ def starts(drawn: Drawn, vocab: int, count: int, longest: int = 16, apart: int =
 
 
 def second_stage(
-    drawn: Drawn, vocab: int, first: int, extra: int, places: int, wanted: Callable[[Drawn, Tensor, int], Tensor]
+    drawn: Drawn, vocab: int, samples: int, more: int, places: int, by: Callable[[Drawn, Tensor, int], Tensor]
 ) -> Labelled:
-    """A scan of `first` draws, then `extra` more at the `places` of each answer where `wanted` is highest (above 0)."""
-    scanned = scan(drawn, vocab, first)
+    """A scan, then `more` draws at those `places` of each answer where `by` is highest, and above 0; all count alike.
+
+    Where the first draws choose, the mean of all draws of a place is no longer unbiased.
+    """
     used = torch.zeros_like(drawn.labels, dtype=torch.bool)
-    used[:, :first] = True
-    price = scanned.price
+    used[:, :samples] = True
+    price = scan(drawn, vocab, samples).price
     for row, rollout in enumerate(drawn.rollouts):
         lines = drawn.lines(row)
-        value = wanted(drawn, lines, first)
+        value = by(drawn, lines, samples)
         chosen = [t for t in value.argsort(descending=True, stable=True)[:places].tolist() if value[t] > 0]
-        for place in sorted(chosen):
+        for place in chosen:
             prefix = len(rollout.prompt_ids) + place
-            price += _call(prefix, prefix, extra)
-        used[lines[chosen], first : first + extra] = True
+            price += _call(prefix, prefix, more)
+        used[lines[chosen], : samples + more] = True
     return Labelled(_counts(drawn, used, vocab), price)
 
 
-def by_disagreement(drawn: Drawn, lines: Tensor, first: int) -> Tensor:
-    """The unbiased variance of the first draws, 1 − Σ k (k − 1) / (n (n − 1))."""
-    same = (drawn.labels[lines, :first, None] == drawn.labels[lines, None, :first]).float()
-    return 1 - (same.sum((1, 2)) - first) / (first * (first - 1))
+def disagreement(drawn: Drawn, lines: Tensor, samples: int) -> Tensor:
+    """The variance of a label as its first draws tell it, unbiased: 1 − Σ k (k − 1) / (n (n − 1))."""
+    same = drawn.labels[lines, :samples, None] == drawn.labels[lines, None, :samples]
+    return 1 - (same.float().sum((1, 2)) - samples) / (samples * (samples - 1))
+
+
+def spread(drawn: Drawn, lines: Tensor, samples: int) -> Tensor:
+    """The variance itself: the best choice there could be."""
+    return drawn.spread[lines]
 
 
 def peaks(rollout: Rollout, count: int, apart: int = 1) -> list[int]:

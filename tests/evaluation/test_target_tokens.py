@@ -26,7 +26,8 @@ def answer(ids, entropies=None, prompt=3):
 def drawn(answers, labels):
     row = torch.cat([torch.full((len(r),), i) for i, r in enumerate(answers)])
     place = torch.cat([torch.arange(len(r)) for r in answers])
-    return Drawn(answers, row, place, torch.cat([r.token_ids for r in answers]), torch.tensor(labels))
+    spread = torch.zeros(len(row))
+    return Drawn(answers, row, place, torch.cat([r.token_ids for r in answers]), torch.tensor(labels), spread)
 
 
 def view(tokens=6, seed=0):
@@ -96,6 +97,23 @@ def test_forks_and_a_few_texts_are_paid_for_by_start():
     texts = labelling.starts(one, VOCAB, count=2, apart=2)
     assert texts.samples.tolist() == [0, 1, 1, 1]  # from 1 on, until the next start, and 3
     assert texts.price == Price(read=6, cached=4, written=3, calls=2)
+
+
+def test_a_second_stage_asks_again_where_the_first_draws_differ():
+    one = drawn([answer([1, 2, 3])], [[1, 1, 1, 1], [2, 0, 2, 2], [3, 3, 3, 3]])
+    asked = labelling.second_stage(one, VOCAB, samples=2, more=2, places=2, by=labelling.disagreement)
+    assert asked.samples.tolist() == [2, 4, 2]
+    scans = labelling.scan(one, VOCAB, samples=2).price
+    assert asked.price == scans + Price(cached=4, written=2, calls=1)
+
+
+def test_disagreement_is_unbiased():
+    """Over all pairs of draws: the mean is 1 − Σ p²."""
+    p = torch.tensor([0.5, 0.3, 0.2])
+    pairs = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    one = drawn([answer([0] * 9)], pairs.tolist())
+    told = labelling.disagreement(one, torch.arange(9), 2)
+    assert float((p[pairs].prod(1) * told).sum()) == pytest.approx(1 - float((p**2).sum()))
 
 
 def test_the_cosine_of_any_number_of_batches_is_told_by_a_few():

@@ -47,7 +47,7 @@ def test_the_pencil_is_in_the_answer_and_no_part_of_it(mount) -> None:
     kinds = [next(c for c in ("parted", "doubted", "agreed") if f"oopd-{c}" in found) for found in classes]
     assert kinds == ["agreed"] * 7 + ["parted", "agreed", "doubted"] + ["agreed"] * 3
     said = mounted.find(INK).evaluate_all("all => all.map((e) => [e.dataset.teacher, e.dataset.times])")
-    assert said == [["2", " ×3"], [" now", " ×1"]]
+    assert said == [["2", " ×3"], ["now", " ×1"]]
     assert mounted.find(".oopd-strip .oopd-fork, .oopd-strip .oopd-chunk").count() == 0
     line = "e => getComputedStyle(e).textDecorationLine"
     assert [mounted.find(f"{STRIP}.oopd-{c}").first.evaluate(line) for c in ("agreed", "parted")] == [
@@ -69,6 +69,12 @@ def test_one_draw_has_no_counts_and_what_stands_before_a_line_break_is_drawn_bef
     assert after > before + 12
 
 
+def test_a_space_is_drawn_where_it_is_the_difference(mount) -> None:
+    mounted = mount(RolloutView(scanned(run(0, 9, ("books",)), run(9, 10, (" \n",)))))
+    assert mounted.find(INK).evaluate_all("all => all.map((e) => e.dataset.teacher)") == ["books", "␣⏎"]
+    assert mounted.find(".oopd-forks button").nth(0).inner_text() == "1 8 agree ␣books → books"
+
+
 def test_n_goes_from_difference_to_difference_and_says_them(mount) -> None:
     mounted = mount(RolloutView(scanned(), selected=0))
     seen = []
@@ -81,7 +87,7 @@ def test_n_goes_from_difference_to_difference_and_says_them(mount) -> None:
     detail = mounted.text(".oopd-fork-detail")
     assert "run 2 of 3 · tokens 8–9 · agrees for 1 token, then “ now” for “.⏎” (1 of 3)" in detail
     buttons = mounted.find(".oopd-forks button").all_inner_texts()
-    assert [" ".join(b.split()) for b in buttons] == ["1 7 agree 1→2", "2 1 agree .⏎→ now", "3 3 agree"]
+    assert [" ".join(b.split()) for b in buttons] == ["1 7 agree 1 → 2", "2 1 agree .⏎ → now", "3 3 agree"]
     assert mounted.leaked_keys() == []
 
 

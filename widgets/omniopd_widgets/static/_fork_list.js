@@ -19,7 +19,7 @@ export function forkButtons(forks, go, signal) {
 function ofRun(run) {
   const together = run.stop - run.start - (run.said.length > 0);
   const agrees = h("span", { class: "oopd-quiet" }, together ? ` ${together} agree` : "");
-  return run.said.length ? [agrees, ` ${inked(run.own)}→${inked(run.said[0][0])}`] : [agrees];
+  return run.said.length ? [agrees, ` ${inked(run.own, run.said[0][0])} → ${inked(run.said[0][0], run.own)}`] : [agrees];
 }
 
 export function forkDetail(place, forks, model, signal) {

@@ -6,10 +6,12 @@ import { clear, h, number, plural, quoted, redraw, shown, tokensAt } from "./_co
 export const placeOf = (fork) => (fork.run ? fork.stop - 1 : fork.start);
 export const parts = (fork) => !fork.run || fork.said.length > 0;
 
-// A token inside a line of text, as a string: white space as signs, "■" for the end of the turn.
-export function inked(piece) {
+// A token inside a line of text, as a string: white space as signs, "■" for the end of the turn. A space before a word is
+// left out, unless it is all that tells the token from `beside`.
+export function inked(piece, beside = "") {
   const text = quoted(piece, 24).slice(1, -1);
-  return piece === "" ? "■" : text.trim() === "" ? "␣" : text;
+  if (piece === "") return "■";
+  return text.trim() === "" || piece.trim() === beside.trim() ? text.replaceAll(" ", "␣") : text.trimStart();
 }
 
 const named = (piece) => (piece === "" ? "the end of the turn" : quoted(piece, 40));
@@ -19,7 +21,7 @@ export function pencilAt(run, i) {
   if (i < run.stop - 1 || run.said.length === 0) return { kind: "oopd-agreed" };
   const [piece, times] = run.said[0];
   return {
-    kind: times > run.agreeing ? "oopd-parted" : "oopd-doubted", teacher: inked(piece),
+    kind: times > run.agreeing ? "oopd-parted" : "oopd-doubted", teacher: inked(piece, run.own),
     times: run.samples > 1 ? ` ×${times}` : null,
   };
 }

@@ -24,7 +24,7 @@ INK = f"{STRIP}[data-teacher], {STRIP} [data-teacher]"
 def test_a_run_is_told_in_words() -> None:
     first, second, third = scanned().audits
     assert pencil.in_words(first) == "agrees for 7 tokens, then “2” for “1” (3 of 3)"
-    assert pencil.in_words(second) == "agrees for 1 token, then “ now” for “.\n” (1 of 3)"
+    assert pencil.in_words(second) == "agrees for 1 token, then “ now” for “.⏎” (1 of 3)"
     assert pencil.in_words(third) == "agrees for 3 tokens"
     assert pencil.in_words(run(7, 8, ("",))) == "the end of the turn for “1”"
     assert pencil.acceptance(scanned().audits) == pytest.approx((21 + 5 + 9) / 39)

@@ -140,4 +140,5 @@ def _tokens(count: int) -> str:
 
 
 def _quoted(token: str) -> str:
-    return f"“{shorten(token, 40)}”" if token else END
+    one_line = token.replace("\n", "⏎").replace("\t", "⇥")
+    return f"“{shorten(one_line, 40)}”" if token else END

@@ -1,6 +1,6 @@
 // The teacher's pencil in the student's answer: what a scan agrees with, and what it would have written where not.
 // A run is a fork with `run`: its texts agree with the student in all tokens but perhaps the last (`said`, `agreeing`).
-import { clear, h, number, plural, quoted, redraw, shown, tokensAt } from "./_common.js";
+import { clear, h, number, plain, plural, quoted, redraw, shown, tokensAt } from "./_common.js";
 
 // The token that a fork is about.
 export const placeOf = (fork) => (fork.run ? fork.stop - 1 : fork.start);
@@ -11,7 +11,7 @@ export const parts = (fork) => !fork.run || fork.said.length > 0;
 export function inked(piece, beside = "") {
   const text = quoted(piece, 24).slice(1, -1);
   if (piece === "") return "■";
-  return text.trim() === "" || piece.trim() === beside.trim() ? text.replaceAll(" ", "␣") : text.trimStart();
+  return piece.trim() === "" || piece.trim() === beside.trim() ? text.replaceAll(" ", "␣") : text.trimStart();
 }
 
 const named = (piece) => (piece === "" ? "the end of the turn" : quoted(piece, 40));
@@ -34,14 +34,8 @@ export function pencilWords(run, i) {
   return `the teacher would have written ${others}${run.agreeing ? `, and ${run.agreeing} of ${run.samples} agree` : ""}`;
 }
 
-// “9” for “8”, with how far they went together before.
-export function runWords(run) {
-  const together = run.stop - run.start - 1;
-  if (run.said.length === 0) return `agrees for ${plural(together + 1, "token")}`;
-  const [piece, times] = run.said[0];
-  const before = together ? `agrees for ${plural(together, "token")}, then ` : "";
-  return `${before}${named(piece)} for ${named(run.own)}${run.samples > 1 ? ` (${times} of ${run.samples})` : ""}`;
-}
+// How far they went together, and then “9” for “8”.
+export const runWords = (run) => plain(run.words);
 
 // How much of the answer the scan has looked at, and how much of that the teacher would have written itself.
 export function pencilSummary(place, forks, length) {

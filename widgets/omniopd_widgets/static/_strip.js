@@ -14,6 +14,7 @@ export function makeStrip({ signal, classOf, numberOf, teacherOf, finish }) {
   let pieces = [];
   let spans = [];
   let blocks = [];
+  const inked = new Set(); // the tokens that bear, or bore, the teacher's
   let timer = null;
   signal?.addEventListener("abort", () => clearTimeout(timer), { once: true });
 
@@ -22,6 +23,7 @@ export function makeStrip({ signal, classOf, numberOf, teacherOf, finish }) {
     pieces = newPieces;
     spans = new Array(pieces.length);
     blocks = cut(pieces);
+    inked.clear();
     element.removeAttribute("data-complete");
     element.replaceChildren(...blocks.map((block) => block.element));
     const first = blockOf(Math.max(0, near));
@@ -88,8 +90,10 @@ export function makeStrip({ signal, classOf, numberOf, teacherOf, finish }) {
   function signs(token, i) {
     const classes = classOf(i);
     if (token.className !== classes) token.className = classes;
-    const { teacher = null, times = null } = teacherOf(i);
     bear(token, "data-fork", numberOf(i));
+    const { teacher = null, times = null } = teacherOf(i);
+    if (teacher === null && !inked.has(i)) return;
+    inked.add(i);
     const ink = token.querySelector(".oopd-ink") ?? token;
     bear(ink, "data-teacher", teacher);
     bear(ink, "data-times", times);
@@ -182,11 +186,11 @@ function cut(pieces) {
 // A line break keeps its character and gets a faint sign before it, from the style sheet. What is drawn behind a token
 // has its place before the first of them.
 function* withBreaks(piece) {
-  let inked = false;
+  let begun = false;
   for (const part of piece.split(/(\n)/)) {
     if (part === "\n") {
-      yield h("span", { class: "oopd-break" }, inked ? "" : h("span", { class: "oopd-ink" }), "\n");
-      inked = true;
+      yield h("span", { class: "oopd-break" }, begun ? "" : h("span", { class: "oopd-ink" }), "\n");
+      begun = true;
     } else if (part !== "") yield visible(part);
   }
 }

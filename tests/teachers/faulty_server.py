@@ -1,7 +1,7 @@
 """A server on loopback that speaks the OpenAI wire format: known latency, texts by seed, faults to order.
 
 Its texts are a function of the question and the seed: choice j of a call with seed s is the text of seed s + j, as
-vLLM draws them. Every request is kept in `seen`. It runs in a thread of the test (`with Served() as server`), or in
+vLLM draws them. A stream comes token by token (`streams.py`). Every request is kept in `seen`. It runs in a thread of the test (`with Served() as server`), or in
 a process of its own (`in_a_process`), where `GET /seen` tells what it saw.
 """
 
@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tests.teachers.streams import Streams
+
 SENTENCE = "so we have the sum of 12 and 7 is then 19 apples left over each box holds half that number = 38 / 2 ."
 WORDS = SENTENCE.split(" ")
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -33,7 +35,8 @@ Faults = Callable[[int, dict[str, Any]], str | None]
 
 @dataclass(slots=True)
 class Seen:
-    """One request: when it came and was answered (time.monotonic), what it asked, which fault it met."""
+    """One request: when it came and was answered (time.monotonic), what it asked, which fault it met; of a stream, how
+    many tokens were written."""
 
     came: float
     question: str
@@ -42,6 +45,7 @@ class Seen:
     fault: str | None
     body: dict[str, Any]
     answered: float | None = None
+    written: int = 0
 
 
 @dataclass
@@ -49,7 +53,8 @@ class Served:
     """`latency_s` before each answer; `faults(number, body)` names a fault of FAULTS, a status such as "400", or None.
 
     `answer(body, seed)` writes a text; by default a few words drawn by question and seed. `model` is what answers are
-    signed with, `hang_s` how long a hanging call is kept, `counts` whether answers say what they took.
+    signed with, `hang_s` how long a hanging call is kept, `counts` whether answers say what they took. `streams` is how
+    it streams, None where it does not.
     """
 
     latency_s: float = 0.0
@@ -60,6 +65,7 @@ class Served:
     hang_s: float = 3600.0
     words: int = 6
     counts: bool = True
+    streams: Streams | None = None
     seen: list[Seen] = field(default_factory=list)
     open_now: int = 0
     most_open: int = 0
@@ -154,6 +160,8 @@ class Served:
             more = f"retry-after: {RETRY_AFTER_S}\r\n" if fault == "429" else ""
             told = {"error": {"message": f"told to fail with {fault}", "type": "error", "code": fault}}
             return await _send(writer, int(fault), json.dumps(told).encode(), more=more)
+        if body.get("stream") and self.streams is not None:
+            return await self.streams.send(writer, self._payload(body, is_chat, fault), body, seen, fault)
         payload = json.dumps(self._payload(body, is_chat, fault)).encode()
         if fault == "truncated":
             return await _send(writer, 200, payload[: len(payload) // 2])

@@ -74,6 +74,9 @@ class CachedTeacher(ObservableTeacher):
         ]  # fmt: skip
         if (more := beyond_text(self.teacher, request)) is not None:
             parts.append(more)
+        if request.draft is not None:
+            # Where a text ends may depend on it: what was left at one draft's difference may be too short for another.
+            parts.append({"draft": request.draft, "draft_ids": request.draft_ids})
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def store(self, question: str, outcome: Outcome) -> Future[None]:

@@ -23,6 +23,7 @@ from omniopd.teachers.hosted.endpoint import Endpoint
 from omniopd.teachers.hosted.fetch import Fetch
 from omniopd.teachers.hosted.pacing import Limits, pacer_for
 from omniopd.teachers.hosted.retry import RetryPolicy
+from omniopd.teachers.hosted.streaming import AUTO, Streaming
 from omniopd.teachers.hosted.wire import base_of, merged, sampling, server_address
 from omniopd.teachers.model_traits import ModelTraits, traits_of
 from omniopd.teachers.spending.prices import Price, price_of
@@ -39,6 +40,11 @@ class HostedTeacher(ObservableTeacher):
     to this model at this address, of several teachers' the lowest. `price` replaces that of the table; `parameters` go
     into every call; `key_variable` names the environment's variable that holds the key, if litellm's own is not meant.
     `strict` stops at a changed fingerprint of the served system, too.
+
+    A request with a draft is streamed, and its call left once the text has parted from the draft: with `stream` "auto"
+    where the provider streams, with "always" or not at all (TeacherError), with "never" whole texts are asked for, of
+    which the rest is wasted and paid. `parted_costs` says what a call that was left costs: "most", the most that it
+    can, since providers may write on, or "written", where it is known that they do not ("": as the table says).
     """
 
     def __init__(
@@ -62,6 +68,8 @@ class HostedTeacher(ObservableTeacher):
         price: Price | None = None,
         traits: ModelTraits | None = None,
         parameters: Mapping[str, Any] | None = None,
+        stream: str = AUTO,
+        parted_costs: str = "",
     ) -> None:
         if concurrency < 1 or call_timeout_s <= 0 or batch_deadline_s <= 0:
             raise ConfigError(
@@ -85,7 +93,8 @@ class HostedTeacher(ObservableTeacher):
         self.endpoint = Endpoint(
             self.traits, self.handover, price or price_of(model), self.api_base, key_variable,
             sampling(self.traits, self.handover, temperature, top_p), parameters, concurrency, call_timeout_s, strict,
-            pacer_for(model, self.api_base or "", self._limits),
+            pacer_for(model, self.api_base or "", self._limits), Streaming(model, stream),
+            parted_costs or self.traits.parted_costs,
         )  # fmt: skip
 
     @property

@@ -21,8 +21,10 @@ from omniopd.config.methods import METHODS
 from omniopd.config.settings import (
     DEVICES,
     DTYPES,
+    PARTED_COSTS,
     PRECISIONS,
     SCHEDULES,
+    STREAMS,
     TRACKERS,
     Recipe,
 )
@@ -101,6 +103,8 @@ SETTINGS: dict[str, Setting] = {
     "teacher.batch_tokens": _count("tokens at once, for a teacher that runs here"),
     "teacher.dtype": _word("what the weights of a teacher that runs here are held in", DTYPES),
     "teacher.handover": _word("how a text is handed to an API to be continued", HANDOVER_WORDS),
+    "teacher.stream": _word("whether a text is left where it parts from the student's: where an API streams", STREAMS),
+    "teacher.parted_costs": _word("what such a call costs: the most it can, or what was written by then", PARTED_COSTS),
     "teacher.tokenizer": _text("whose chat template a raw handover renders with (empty: the model's own)", empty=True),
     "teacher.api_base": _text("address of a server (empty: the provider's)", empty=True),
     "teacher.key_variable": _text("environment variable with the key (empty: the provider's)", empty=True),

@@ -1,8 +1,8 @@
 """A server on loopback that speaks the OpenAI wire format: known latency, texts by seed, faults to order.
 
 Its texts are a function of the question and the seed: choice j of a call with seed s is the text of seed s + j, as
-vLLM draws them. A stream comes token by token (`streams.py`). Every request is kept in `seen`. It runs in a thread of the test (`with Served() as server`), or in
-a process of its own (`in_a_process`), where `GET /seen` tells what it saw.
+vLLM draws them; a stream comes token by token (`streams.py`). Every request is kept in `seen`. It runs in a thread of
+the test (`with Served() as server`), or in a process of its own (`in_a_process`), where `GET /seen` tells what it saw.
 """
 
 from __future__ import annotations

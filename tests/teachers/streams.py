@@ -41,7 +41,8 @@ class Streams:
             if writer.transport.is_closing():
                 raise ConnectionError("nobody listens")
             seen.written += 1
-            self._frame(writer, whole, self._said(choice, token), self._usage(whole, seen) if self.counts == "always" else None)
+            usage = self._usage(whole, seen) if self.counts == "always" else None
+            self._frame(writer, whole, self._said(choice, token), usage)
             await writer.drain()
         self._frame(writer, whole, self._said(choice, "") | {"finish_reason": choice["finish_reason"]}, None)
         if self.counts == "end" and body.get("stream_options", {}).get("include_usage"):
@@ -78,8 +79,9 @@ class Streams:
 
     @staticmethod
     def _frame(writer: asyncio.StreamWriter, whole: dict[str, Any], choice: Any, usage: Any) -> None:
-        names = {name: whole[name] for name in ("id", "object", "created", "model", "system_fingerprint") if name in whole}
-        frame = {**names, "choices": [] if choice is None else [choice], "usage": usage}
+        names = ("id", "object", "created", "model", "system_fingerprint")
+        frame = {name: whole[name] for name in names if name in whole}
+        frame |= {"choices": [] if choice is None else [choice], "usage": usage}
         _chunk(writer, f"data: {json.dumps(frame)}\n\n".encode())
 
 

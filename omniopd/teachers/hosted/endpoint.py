@@ -24,7 +24,7 @@ from omniopd.teachers.hosted.transport import Reply, send, without_keys
 from omniopd.teachers.hosted.wire import call_parameters, likely_tokens, merged, most_tokens
 from omniopd.teachers.model_traits import ModelTraits
 from omniopd.teachers.spending.prices import STANDARD, Price
-from omniopd.teachers.spending.usage import PARTED_COSTS_MOST
+from omniopd.teachers.spending.usage import COSTS_MOST
 from omniopd.types import ContinuationRequest
 
 _LOG = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Endpoint:
     strict: bool
     pacer: Pacer
     streaming: Streaming
-    parted_costs: str = PARTED_COSTS_MOST
+    parted_costs: str = COSTS_MOST
     served_model: str = ""
     fingerprints: list[str] = field(default_factory=list)
     _slots: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None

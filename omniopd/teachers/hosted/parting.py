@@ -11,7 +11,7 @@ from itertools import takewhile
 
 # A run without an end (a line of Chinese, an address) counts as whole after so many characters: tokens are shorter.
 _LONGEST_WORD = 64
-_JOINED = "'’_"
+_APOSTROPHES = "'’"
 
 
 def parted(draft: str, text: str) -> bool:
@@ -25,7 +25,7 @@ def parted(draft: str, text: str) -> bool:
     if len(differing) > _LONGEST_WORD:
         return True
     start = sum(1 for _ in takewhile(lambda c: not _is_of_a_word(c), differing))
-    word = sum(1 for _ in takewhile(_is_of_a_word, differing[start:]))
+    word = sum(1 for _ in takewhile(lambda c: c in _APOSTROPHES or _is_of_a_word(c), differing[start:]))
     return word > 0 and start + word < len(differing)
 
 
@@ -37,4 +37,4 @@ def _agreed(draft: str, text: str) -> int:
 
 
 def _is_of_a_word(character: str) -> bool:
-    return character.isalnum() or character in _JOINED or unicodedata.category(character).startswith("M")
+    return character.isalnum() or character == "_" or unicodedata.category(character).startswith("M")

@@ -10,10 +10,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from omniopd.config.settings import STREAMS
 from omniopd.errors import ConfigError
 from omniopd.teachers.model_traits import SERVERS
 
-AUTO, ALWAYS, NEVER = STREAM_WORDS = ("auto", "always", "never")
+AUTO, ALWAYS, NEVER = STREAMS
 # Providers whose streams are of a form that streamed.py reads; the second kind refuses to be asked for counts, or gives
 # them unasked.
 _COUNT_WHEN_ASKED = (
@@ -28,8 +29,8 @@ class Streaming:
     """How the calls with a draft to one model are sent. Calls of many threads are in flight at once."""
 
     def __init__(self, model: str, mode: str = AUTO) -> None:
-        if mode not in STREAM_WORDS:
-            raise ConfigError(f"teacher.stream is {mode!r}: it must be one of {', '.join(STREAM_WORDS)}")
+        if mode not in STREAMS:
+            raise ConfigError(f"teacher.stream is {mode!r}: it must be one of {', '.join(STREAMS)}")
         known = (
             [_AS_IT_GOES, _AT_THE_END, {}] if model.startswith(SERVERS)
             else [_AT_THE_END, {}] if model.startswith(_COUNT_WHEN_ASKED)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
+from omniopd.config.settings import PARTED_COSTS
 from omniopd.errors import ConfigError
 from omniopd.teachers.access.guard import prepare
 from omniopd.teachers.access.keys import require_leave, sent_by
@@ -44,7 +45,7 @@ class HostedTeacher(ObservableTeacher):
     A request with a draft is streamed, and its call left once the text has parted from the draft: with `stream` "auto"
     where the provider streams, with "always" or not at all (TeacherError), with "never" whole texts are asked for, of
     which the rest is wasted and paid. `parted_costs` says what a call that was left costs: "most", the most that it
-    can, since providers may write on, or "written", where it is known that they do not ("": as the table says).
+    can, since providers may write on, or "written", where it is known that they do not ("auto": as the table says).
     """
 
     def __init__(
@@ -69,13 +70,15 @@ class HostedTeacher(ObservableTeacher):
         traits: ModelTraits | None = None,
         parameters: Mapping[str, Any] | None = None,
         stream: str = AUTO,
-        parted_costs: str = "",
+        parted_costs: str = AUTO,
     ) -> None:
         if concurrency < 1 or call_timeout_s <= 0 or batch_deadline_s <= 0:
             raise ConfigError(
                 f"the teacher {model!r} has concurrency {concurrency}, call_timeout_s {call_timeout_s} and "
                 f"batch_deadline_s {batch_deadline_s}: all must be above 0"
             )
+        if parted_costs not in PARTED_COSTS:
+            raise ConfigError(f"teacher.parted_costs is {parted_costs!r}: it must be one of {', '.join(PARTED_COSTS)}")
         self.model = model
         self.traits = traits or traits_of(model)
         self.handover = handover_named(handover, self.traits, template, student_thinks)
@@ -94,7 +97,7 @@ class HostedTeacher(ObservableTeacher):
             self.traits, self.handover, price or price_of(model), self.api_base, key_variable,
             sampling(self.traits, self.handover, temperature, top_p), parameters, concurrency, call_timeout_s, strict,
             pacer_for(model, self.api_base or "", self._limits), Streaming(model, stream),
-            parted_costs or self.traits.parted_costs,
+            self.traits.parted_costs if parted_costs == AUTO else parted_costs,
         )  # fmt: skip
 
     @property

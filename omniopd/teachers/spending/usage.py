@@ -22,11 +22,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from omniopd.config.settings import PARTED_COSTS
 from omniopd.teachers.hosted.calls import Call
 from omniopd.teachers.spending.prices import STANDARD, Price
 from omniopd.types import Usage
 
-PARTED_COSTS_MOST, PARTED_COSTS_WRITTEN = "most", "written"  # what a stream costs that was left before its end
+_, COSTS_MOST, COSTS_WRITTEN = PARTED_COSTS
 _LOG = logging.getLogger(__name__)
 _PLAIN = {"", "none", "default", "standard", "auto", "on_demand", "global", "not_available"}
 # Parts of a prompt or an answer that a request for text has no use for, and whose price is not known here.
@@ -74,7 +75,7 @@ def read_usage(answer: Any) -> Taken:
 
 
 def billed(
-    taken: Taken, price: Price | None, call: Call, parted_costs: str = PARTED_COSTS_MOST
+    taken: Taken, price: Price | None, call: Call, parted_costs: str = COSTS_MOST
 ) -> tuple[Usage, bool]:
     """What goes onto the ledger for a call, and whether that is the most it can cost, for want of better counts.
 
@@ -87,7 +88,7 @@ def billed(
         return most, True
     read, written = min(taken.read, call.input_tokens), min(taken.written, call.output_tokens)
     counted = Usage(read, written, min(taken.cached, read), call.most_usd or 0.0, 1)
-    if taken.is_parted and parted_costs == PARTED_COSTS_WRITTEN:
+    if taken.is_parted and parted_costs == COSTS_WRITTEN:
         usd = 0.0 if price is None else price.cost(read, written, taken.cached, taken.kept, taken.hour)
         return replace(counted, cost_usd=usd if call.most_usd is None else min(usd, call.most_usd)), False
     if taken.is_parted or not taken.is_told:

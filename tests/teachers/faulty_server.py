@@ -35,8 +35,8 @@ Faults = Callable[[int, dict[str, Any]], str | None]
 
 @dataclass(slots=True)
 class Seen:
-    """One request: when it came and was answered (time.monotonic), what it asked, which fault it met; of a stream, how
-    many tokens were written."""
+    """One request: when it came and was answered (time.monotonic), what it asked, which fault it met; how many
+    tokens its text has, and how many of a stream were written."""
 
     came: float
     question: str
@@ -46,6 +46,7 @@ class Seen:
     body: dict[str, Any]
     answered: float | None = None
     written: int = 0
+    wanted: int = 0
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Served:
 
     `answer(body, seed)` writes a text; by default a few words drawn by question and seed. `model` is what answers are
     signed with, `hang_s` how long a hanging call is kept, `counts` whether answers say what they took. `streams` is how
-    it streams, None where it does not.
+    it streams, None where it does not; `finish` is how texts end, with a token of its own where that is "stop".
     """
 
     latency_s: float = 0.0
@@ -66,6 +67,7 @@ class Served:
     words: int = 6
     counts: bool = True
     streams: Streams | None = None
+    finish: str = "length"
     seen: list[Seen] = field(default_factory=list)
     open_now: int = 0
     most_open: int = 0
@@ -185,8 +187,8 @@ class Served:
                 said = {"message": {"role": "assistant", "content": text}}
                 if fault == "thinking":
                     said["message"]["reasoning_content"] = "hmm"
-            choices.append({"index": index, "finish_reason": "length", "logprobs": None, **said})
-        written = sum(len((text or "").split()) for text in texts)
+            choices.append({"index": index, "finish_reason": self.finish, "logprobs": None, **said})
+        written = sum(len((text or "").split()) + (self.finish == "stop") for text in texts)
         read = len(json.dumps(body.get("messages") or body.get("prompt"))) // 4
         counted = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
         return {

@@ -31,7 +31,10 @@ class Streams:
             return await _refuse(writer, f"{what} is not supported here")
         [choice] = whole["choices"]
         text = choice["text"] if "text" in choice else choice["message"]["content"]
-        tokens = _TOKEN.findall(text)[: body.get("max_tokens") or None]
+        tokens, finish = _TOKEN.findall(text), choice["finish_reason"]
+        if len(tokens) > (most := body.get("max_tokens") or len(tokens)):
+            tokens, finish = tokens[:most], "length"
+        seen.wanted = len(tokens) + (finish == "stop")
         writer.write(b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         for token in tokens:
             if self.token_s:
@@ -44,7 +47,9 @@ class Streams:
             usage = self._usage(whole, seen) if self.counts == "always" else None
             self._frame(writer, whole, self._said(choice, token), usage)
             await writer.drain()
-        self._frame(writer, whole, self._said(choice, "") | {"finish_reason": choice["finish_reason"]}, None)
+        seen.written = seen.wanted
+        usage = self._usage(whole, seen) if self.counts == "always" else None
+        self._frame(writer, whole, self._said(choice, "") | {"finish_reason": finish}, usage)
         if self.counts == "end" and body.get("stream_options", {}).get("include_usage"):
             self._frame(writer, whole, None, self._usage(whole, seen))
         _chunk(writer, b"data: [DONE]\n\n")

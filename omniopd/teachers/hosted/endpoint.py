@@ -19,6 +19,7 @@ from omniopd.teachers.hosted.calls import Call
 from omniopd.teachers.hosted.failures import REFUSED_REQUEST, UNSTREAMED, Failure
 from omniopd.teachers.hosted.pacing import Pacer
 from omniopd.teachers.hosted.parting import parted
+from omniopd.teachers.hosted.slots import Slots
 from omniopd.teachers.hosted.streaming import Streaming
 from omniopd.teachers.hosted.transport import Reply, send, without_keys
 from omniopd.teachers.hosted.wire import call_parameters, likely_tokens, merged, most_tokens
@@ -63,7 +64,7 @@ class Endpoint:
     parted_costs: str = COSTS_MOST
     served_model: str = ""
     fingerprints: list[str] = field(default_factory=list)
-    _slots: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
+    _slots: tuple[asyncio.AbstractEventLoop, Slots] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def sample_batches(self, index: int, request: ContinuationRequest) -> list[SampleBatch]:
@@ -86,12 +87,12 @@ class Endpoint:
         usd = None if self.price is None else self.price.most(read, written, str(tier))
         return Call(batch.request, self.traits.model, read, written, usd)
 
-    def slots(self) -> asyncio.Semaphore:
+    def slots(self) -> Slots:
         """The places of calls in flight, shared by all batches of this teacher."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._slots is None or self._slots[0] is not loop:
-                self._slots = loop, asyncio.Semaphore(self.concurrency)
+                self._slots = loop, Slots(self.concurrency)
             return self._slots[1]
 
     async def wait_turn(self, batch: SampleBatch, samples: int) -> None:

@@ -121,7 +121,7 @@ class Fetch:
         while numbers := attempts.next_call(state.draws, batch.most_samples):
             if state.problem is not None:
                 return  # another batch of the request has failed for good
-            async with self.endpoint.slots():
+            async with self.endpoint.slots().place(batch.draft):
                 call = self.endpoint.call_for(batch, len(numbers))
                 if not await self._is_admitted(call):
                     state.problem = BUDGET

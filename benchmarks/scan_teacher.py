@@ -22,10 +22,10 @@ from benchmarks.teacher_figures import scanning
 
 # Each measure returns rows: what, found, "≤", goal.
 SECTIONS = {
-    "step": (scanning.wall, {"answers": 64, "concurrency": 64, "latency_s": 1.0, "at_once": 1}),
-    "parallel": (scanning.wall, {"answers": 64, "concurrency": 64, "latency_s": 1.0, "at_once": 4}),
-    "many": (scanning.wall, {"answers": 256, "concurrency": 64, "latency_s": 1.0, "at_once": 1}),
-    "wide": (scanning.wall, {"answers": 256, "concurrency": 256, "latency_s": 1.0, "at_once": 1}),
+    "step": (scanning.wall, {"answers": 64, "concurrency": 64, "latency_s": 1.0}),
+    "parallel": (scanning.parallel, {"answers": 64, "concurrency": 256, "latency_s": 1.0, "at_once": 4}),
+    "many": (scanning.wall, {"answers": 256, "concurrency": 64, "latency_s": 1.0}),
+    "wide": (scanning.wall, {"answers": 256, "concurrency": 256, "latency_s": 1.0}),
     "wrapped": (scanning.wrapped, {"answers": 64, "concurrency": 64, "latency_s": 1.0}),
     "written": (scanning.written, {"answers": 64, "token_s": 0.01}),
 }

@@ -83,7 +83,8 @@ class CachedTeacher(ObservableTeacher):
         """Writes a call's texts; done when they are on the disk."""
         drawn = {
             draw.number: StoredAnswer(
-                draw.text, draw.stopped, outcome.served_name, outcome.handover, outcome.exact, draw.echoes
+                draw.text, draw.stopped, outcome.served_name, outcome.handover, outcome.exact, draw.echoes,
+                draw.token_ids,
             )
             for draw in outcome.draws
         }
@@ -153,6 +154,7 @@ class _Lookup:
             if len(known) < request.samples:
                 missing = DAMAGED if question in self.cached.answers.damaged else NOT_RECORDED
                 problem = self.problems.get(question, missing)
+            ids = tuple(draw.token_ids for draw in known)
             some = known[0] if known else StoredAnswer("", False, "", "", True)
             answer = Continuations(
                 texts=tuple(draw.text for draw in known),
@@ -164,6 +166,7 @@ class _Lookup:
                 exact=all(draw.exact for draw in known),
                 cached=not is_new,
                 echoes=sum(draw.echoes for draw in known),
+                token_ids=ids if all(ids) else (),
             )
             usage = Usage()  # paid once, whoever else asked
             self.results[index] = answer

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +17,7 @@ import pytest
 from omniopd.errors import ConfigError, Refused, TeacherError
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted.retry import RetryPolicy
+from omniopd.teachers.hosted.slots import Slots
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.model_traits import ModelTraits
 from omniopd.teachers.spending.budget import BudgetedTeacher
@@ -223,6 +228,62 @@ def test_the_places_in_flight_are_free_again_as_soon_as_a_call_is_left() -> None
         answers = hosted(server, concurrency=4).continue_from([asked(f"{n}") for n in range(16)])
         assert {a.texts for a in answers} == {(UNTIL_THEN,)}
         assert time.monotonic() - started < 0.5 * 4 * 0.05 * len(TEXT.split())
+
+
+def test_a_process_that_is_killed_in_mid_stream_has_spent_what_the_call_may_cost(tmp_path: Path) -> None:
+    ledger, file = tmp_path / "ledger.jsonl", tmp_path / "answers.sqlite"
+    with served(Streams(0.3)) as server:
+        script = KILLED.format(url=server.url, ledger=str(ledger), file=str(file))
+        process = subprocess.Popen([sys.executable, "-c", script], env=dict(os.environ))
+        for _ in range(3000):  # a slow machine loads its libraries for minutes
+            if server.seen and server.seen[0].written:
+                break
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+        time.sleep(0.8)
+        assert 0 < server.seen[0].written < len(TEXT.split())  # the server has noticed, too
+        [lost] = spent(ledger)
+        assert (lost.calls, lost.output_tokens, lost.usd) == (1, 0, lost.unsure_usd)
+        server.streams = Streams()
+        resumed = BudgetedTeacher(CachedTeacher(hosted(server), file), 1, ledger)
+        assert resumed.continue_from([asked(draft=TEXT)])[0].texts == (TEXT,)
+        [after] = resumed.ledger
+        assert after.calls == len(server.seen) == 2
+        assert after.usd == pytest.approx(lost.usd + PRICE.of(_last_usage(server)))
+
+
+KILLED = """
+from tests.teachers.test_streaming import *
+server = type("Server", (), dict(url={url!r}))
+teacher = BudgetedTeacher(CachedTeacher(hosted(server), {file!r}), 1, {ledger!r})
+teacher.continue_from([asked(draft=TEXT)])
+"""
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_the_longest_draft_goes_first_and_nobodys_place_is_lost(given_up: bool) -> None:
+    entered: list[str] = []
+
+    async def lead() -> None:
+        slots = Slots(1)
+
+        async def call(draft: str | None) -> None:
+            async with slots.place(draft):
+                entered.append(draft or "-")
+                await asyncio.sleep(0)
+
+        async with slots.place(None):
+            waiting = [asyncio.ensure_future(call(draft)) for draft in (None, "ab", "abcd", "xy", None)]
+            await asyncio.sleep(0)
+            if given_up:
+                waiting[2].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        async with asyncio.timeout(1), slots.place("again"):
+            entered.append("again")
+
+    asyncio.run(lead())
+    assert entered == (["abcd"] if not given_up else []) + ["ab", "xy", "-", "-", "again"]
 
 
 class _Named:

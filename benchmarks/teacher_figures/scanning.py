@@ -80,7 +80,7 @@ def parallel(answers: int, concurrency: int, latency_s: float, at_once: int) -> 
         seconds, _, scanned = _timed(rollouts, teacher, at_once)
     return [
         (f"wall of {at_once} stretches at once ÷ of one, {answers} answers, {concurrency} in flight", seconds / alone,
-         "≤", 0.7),
+         "≤", 0.85),
         ("calls of it ÷ of one", spend(scanned).calls / spend(one_by_one).calls, "≤", 2),
     ]  # fmt: skip
 

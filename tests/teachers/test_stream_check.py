@@ -14,6 +14,7 @@ from omniopd.teachers.checks.report import TeacherReport
 from omniopd.teachers.model_traits import ModelTraits
 from tests.teachers.faulty_server import Served
 from tests.teachers.streams import Streams
+from tests.wire.saying import KEY
 
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 MODEL = "openai/gpt-4.1"
@@ -37,7 +38,7 @@ class GoesOn:
 
 def checked(server: Served, **settings: Any) -> TeacherReport:
     traits = ModelTraits(MODEL, handover="prefill")
-    return check_teacher(MODEL, api_base=server.url, traits=traits, parameters={"api_key": "none"}, **settings)
+    return check_teacher(MODEL, api_base=server.url, traits=traits, parameters={"api_key": KEY}, **settings)
 
 
 @pytest.mark.parametrize(("counts", "said"), [("always", "by its own count"), ("end", "counted here")])

@@ -27,6 +27,7 @@ from omniopd.types import ContinuationRequest
 from tests.builders import request
 from tests.teachers.faulty_server import Served
 from tests.teachers.streams import Streams
+from tests.wire.saying import KEY
 
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 
@@ -43,7 +44,7 @@ def served(streams: Streams | None = None, **more: Any) -> Served:
 def hosted(server: Served, model: str = "hosted_vllm/m", **more: Any) -> HostedTeacher:
     settings: dict[str, Any] = {
         "handover": "instruction", "traits": ModelTraits(model, "instruction", most_samples=4), "call_timeout_s": 10,
-        "patience": RetryPolicy(pause_s=0.01, longest_pause_s=0.05), "price": PRICE, "parameters": {"api_key": "none"},
+        "patience": RetryPolicy(pause_s=0.01, longest_pause_s=0.05), "price": PRICE, "parameters": {"api_key": KEY},
     }  # fmt: skip
     return HostedTeacher(model, api_base=server.url, **settings | more)
 

@@ -64,7 +64,8 @@ SHAPES = {TEACHER: Shape(128, 4, 384), STUDENT: Shape(96, 4, 320)}
 
 # In the first lesson the learning rate stays high until an entry is found by its letter, which a model learns late and
 # suddenly; the second has ledgers of full length only, and lets the rate fall. The teacher then found the last entries
-# in its own hand and not in the student's: two lessons have more of that one, a last one gives it back its own.
+# in its own hand and not in the student's: three lessons have more of that hand and of the last letter, a final one
+# gives it back its own.
 _FIRST = Schooling(2600, learning_rate=2e-3, warm_up=50, drilled=0.03, still_drilled=0.08, rows=16, told_rows=8)
 _SECOND = Schooling(2800, learning_rate=2e-3, warm_up=50, descent=0.5, drilled=0.0, still_drilled=0.04, rows=16,
                     told_rows=8)  # fmt: skip
@@ -92,6 +93,7 @@ LABS: Mapping[str, Plan] = {
             *_ledgers(ledger_book.TEACHER, 1600, 2800),
             (replace(ledger_book.TEACHER, plain=0.5), _THIRD),
             (replace(ledger_book.TEACHER, plain=0.1), replace(_SECOND, steps=520)),
+            (replace(ledger_book.TEACHER, plain=0.4, entries=(12, 13, 13, 13)), replace(_SECOND, steps=1300)),
             (ledger_book.TEACHER, _LAST),
         )),
         student=Pupil("long-student", SHAPES[STUDENT], _ledgers(ledger_book.STUDENT, 1800, 1700)),

@@ -38,7 +38,7 @@ EASY = tuple(range(2, 14))  # entries of the first ledgers: to find an entry by 
 class LedgerBook:
     """How the book's author writes: `plain` the share of answers in the plain hand, `forgets` the share of carries that
     are forgotten, `errs` that of other slips; `notices` the share of slips that the check finds, and `meant` whether
-    slips are learnt. The first `easy` ledgers are shorter."""
+    slips are learnt. The first `easy` ledgers are shorter, and the others have as many entries as one of `entries`."""
 
     plain: float
     forgets: float
@@ -46,6 +46,7 @@ class LedgerBook:
     notices: float
     meant: bool
     easy: int = 0
+    entries: tuple[int, ...] = STEPS
 
     def sums(self, tokenizer: PreTrainedTokenizerFast, rows: int, rng: random.Random) -> list[Row]:
         """Rows of lines that belong to no ledger; what stands before a first result is not learnt."""
@@ -63,7 +64,7 @@ class LedgerBook:
 
     def story(self, index: int, seed: int) -> Story:
         """A ledger of the training split."""
-        return make_ledger("train", index, seed, EASY if index < self.easy else STEPS)
+        return make_ledger("train", index, seed, EASY if index < self.easy else self.entries)
 
     def answer(self, story: Story, rng: random.Random) -> list[Piece] | None:
         """A worked answer; None where twenty tries all left the world of two-digit totals."""

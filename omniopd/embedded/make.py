@@ -32,7 +32,6 @@ from omniopd.errors import OmniOPDError
 from omniopd.tasks.stories import make_story, worked_answer
 
 PARTS = ("tokenizer", *PAIR, "embedding", "figures")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 FIRST = LABS["stories"]
 
 
@@ -88,8 +87,11 @@ def make_tokenizer(out: Path, seed: int, plan: Plan = FIRST) -> None:
     if plan.goes_on:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-            for file in TOKENIZER_FILES:
+            for file in ("tokenizer.json", "chat_template.jinja"):
                 shutil.copyfile(FOLDER / FIRST.student.folder / file, folder / file)
+            settings = json.loads((FOLDER / FIRST.student.folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+            settings["model_max_length"] = plan.positions
+            (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         return
     rng = random.Random(f"tokenizer/{seed}")
     made = (make_story("train", index, seed) for index in range(3000))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from omniopd.method.evidence import shared
 from omniopd.method.forks import teacher_tokens
 from omniopd.method.posterior import chunk_probability
 from omniopd.method.scan import Run, Stretch, agreed_run, segments, stretches
@@ -200,7 +201,7 @@ def _replay(chain: _Chain, read: ReadDraft, name: str) -> None:
         run = agreed_run(place, tokens, ids[:stop])
         seen = read.prompt_tokens + place
         usage = Usage(input_tokens=seen, output_tokens=len(run.tokens), cached_tokens=min(before, seen), calls=1)
-        before = read.prompt_tokens + run.stop
+        before = read.prompt_tokens + place + shared(run.tokens, ids[place:])
         chain.take(asked, tokens, Continuations(("",), usage=usage, served_model=name))
 
 

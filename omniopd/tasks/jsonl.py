@@ -70,7 +70,7 @@ def build(settings: TaskConfig) -> Jsonl:
     """The task of a recipe. Raises ConfigError without a path."""
     if not settings.path:
         raise ConfigError('task.path is empty: a "jsonl" task needs a file or a folder: task.path=problems.jsonl')
-    return Jsonl(settings.path, settings.prompt_column, settings.answer_column)
+    return Jsonl(settings.path, settings.prompt_column, settings.answer_column, instruction=settings.instruction)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

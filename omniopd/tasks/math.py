@@ -95,7 +95,8 @@ class Mathematics(GradesFinalAnswer):
 
 
 def build(settings: TaskConfig) -> Mathematics:
-    return Mathematics(settings.path or "math500", config=settings.subset or None)
+    source, instruction = settings.path or "math500", settings.instruction or INSTRUCTION
+    return Mathematics(source, instruction, config=settings.subset or None)
 
 
 def _first(rows: Rows, names: tuple[str, ...]) -> str:

@@ -57,7 +57,8 @@ class AuditRecord:
     `text_pieces[i]` are the student's tokens of text i as they follow the prefix, as text (empty where writing the text
     down changes the prefix's own tokens); an end-of-turn token is an empty piece. `label_nll[i]` is what the labels at
     offset i cost the student, Σ weight · −log π. `exact`: the teacher continued the student's very tokens. `reencodes`:
-    the prefix's text, encoded anew, gives other tokens than those.
+    the prefix's text, encoded anew, gives other tokens than those. `run`: a piece of a scan, whose texts agree with the
+    chunk in all tokens but perhaps the last; each token has its own weight and labels.
     """
 
     kind: ClassVar[str] = "audit"
@@ -85,6 +86,7 @@ class AuditRecord:
     echoes: int = 0
     label_nll: tuple[float, ...] = ()
     reencodes: bool = False
+    run: bool = False
     schema: int = SCHEMA
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omniopd.config.bounds import check_settings
 from omniopd.config.methods import METHODS
-from omniopd.config.settings import EvaluationConfig, ObjectiveConfig, Recipe
+from omniopd.config.settings import AuditConfig, EvaluationConfig, ObjectiveConfig, Recipe
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redact
 from omniopd.method.targets import TARGETS
@@ -48,6 +48,7 @@ def check(recipe: Recipe) -> Recipe:
             f"objective.depth is {objective.depth}, deeper than a chunk ({audit.chunk_tokens}): "
             "lower it, or raise audit.chunk_tokens"
         )
+    check_audit(audit, objective)
     check_objective(objective, "objective.")
     if training.rollouts % training.micro_batch and training.rollouts > training.micro_batch:
         raise ConfigError(
@@ -61,6 +62,25 @@ def check(recipe: Recipe) -> Recipe:
             "which sharpens the student by itself: use 1, 1 and 0, or set student.allow_off_policy = true"
         )
     return recipe
+
+
+def check_audit(
+    audit: AuditConfig, objective: ObjectiveConfig, audits: str = "audit.", where: str = "objective."
+) -> None:
+    """ConfigError for an audit that asks nowhere, and for what a scan has not; `audits` and `where` go before names."""
+    if audit.way != "scan":
+        if audit.forks == 0:
+            raise ConfigError(
+                f'{audits}forks is 0 and {audits}way "{audit.way}": nobody would be asked; name a number of forks, or '
+                f'scan the whole answer ({audits}way="scan")'
+            )
+        return
+    for name, value in (("redraws", objective.redraws), ("continuation_weight", objective.continuation_weight)):
+        if value:
+            raise ConfigError(
+                f'{where}{name} is {value:g} and {audits}way "scan": it takes whole texts at forks, and a scan stops '
+                f'them at the first difference; set it to 0, or {audits}way="chunks"'
+            )
 
 
 def check_objective(objective: ObjectiveConfig, where: str = "") -> None:

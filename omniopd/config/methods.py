@@ -69,7 +69,9 @@ def _in_words(recipe: Recipe) -> str:
     """The target, the audit's size, and what else is not usual."""
     audit, objective = recipe.audit, recipe.objective
     said = [f"text: {objective.target}", f"M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"]
-    if (target := TARGETS.get(objective.target)) is None or target.gives == "weights":
+    if audit.way == "scan":
+        said[1] = f"scan M={audit.forks or 'all'} N={audit.samples} C={audit.chunk_tokens}"
+    elif (target := TARGETS.get(objective.target)) is None or target.gives == "weights":
         said.append(audit.similarity)
     if audit.scheduler != AuditConfig().scheduler:
         said.append(f"{audit.scheduler} forks")

@@ -13,6 +13,7 @@ DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("constant", "cosine", "linear")
+WAYS = ("chunks", "scan")
 TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 
@@ -85,8 +86,15 @@ class TaskConfig:
 
 @dataclass(frozen=True, slots=True)
 class AuditConfig:
-    """Where the teacher is asked, and how alike two texts are."""
+    """Where the teacher is asked, and how alike two texts are.
 
+    `way` "chunks" is the paper's: N texts at M forks are compared with chunks of C tokens. In a "scan" every text runs
+    on until it parts from the answer, C tokens at most, and the next begins behind the difference: until every token
+    has its N draws (M = 0), or M texts were asked for each draw. `at_once` is for a scan, `similarity` and `power` for
+    chunks.
+    """
+
+    way: str = "chunks"
     scheduler: str = "peak"
     forks: int = 10
     samples: int = 10
@@ -94,6 +102,7 @@ class AuditConfig:
     similarity: str = "characters"
     power: float = 1.0
     embedding_model: str = "embedded:embedding"
+    at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from omniopd.auditing import audit, evidence, similarity_named
+from omniopd.auditing import audit_as_set, evidence, made_of, similarity_named
 from omniopd.errors import ConfigError
 from omniopd.method.targets import TARGETS
-from omniopd.method.tensors import fork_targets, schedule
+from omniopd.method.tensors import fork_targets
 from omniopd.models.batching import sequences, target_batch
 from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
-from omniopd.models.text.token_text import whole_characters
 from omniopd.models.token_stats import as_reference, head_of, response_hidden
 from omniopd.teachers.cache.identity import check_token_ratio, sampling_of
 from omniopd.teachers.local import LocalTeacher
@@ -38,7 +37,7 @@ from omniopd.training.rollouts import as_prompts, compute_on_main, local_shard
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
 from omniopd.training.trl.learning import why_untaught
 from omniopd.training.trl.seeding import generator_for, seed_for
-from omniopd.types import AuditedRollout, Fork, Prompt, Rollout, Similarity, Teacher, Usage
+from omniopd.types import AuditedRollout, Prompt, Rollout, Similarity, Teacher, Usage
 
 __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
 
@@ -120,8 +119,8 @@ class OmniOPDTrainer(OnPolicyTrainer):
         rollouts, a = self._scored_rollouts(output, inputs), self.args
         everyone = self._gathered(rollouts)
         ask = partial(
-            self._audit, everyone, self._forks(everyone, "forks", step), self.stopwatch.timed(self.similarity),
-            seed_for("teacher", a.seed, step), redraws=a.redraws,
+            self._audit, everyone, generator_for("forks", a.seed, step), seed_for("teacher", a.seed, step),
+            self.stopwatch.timed(self.similarity), redraws=a.redraws,
             student=self._student_as_teacher() if a.redraws else None,
         )  # fmt: skip
         with self.stopwatch.phase("teacher"):
@@ -129,6 +128,7 @@ class OmniOPDTrainer(OnPolicyTrainer):
         targets = fork_targets(
             evidence(audited), a.target, a.control, a.concentration, a.depth, generator_for("shuffled", a.seed, step)
         )
+        targets = made_of(audited, targets)
         check_batch(audited, a, not self._audited_before, sampling_of(self.teacher).get("temperature"))
         self._untaught = why_untaught(audited, targets, a)
         self._audited, self._audited_before = audited, True
@@ -143,24 +143,20 @@ class OmniOPDTrainer(OnPolicyTrainer):
 
     def _audit_probes(self, rollouts: list[Rollout], first_row: int) -> list[AuditedRollout]:
         # All draws are the same at every step: for an answer that has not changed the teacher says what it said.
-        forks, seed = self._forks(rollouts, "probes", 0), seed_for("probes", self.args.seed, 0)
-        ask = partial(self._audit, rollouts, forks, self.similarity, seed, first_row=first_row)
+        seed = self.args.seed
+        ask = partial(
+            self._audit, rollouts, generator_for("probes", seed, 0), seed_for("probes", seed, 0), self.similarity,
+            first_row=first_row,
+        )  # fmt: skip
         return compute_on_main(self.accelerator, ask)
 
-    def _forks(self, rollouts: Sequence[Rollout], purpose: str, step: int) -> list[list[Fork]]:
-        a, chooser = self.args, generator_for(purpose, self.args.seed, step)
-        return [
-            schedule(a.scheduler, r.entropies, a.forks, a.chunk_tokens, chooser, allowed=whole_characters(r.pieces))
-            for r in rollouts
-        ]
-
     def _audit(
-        self, rollouts: Sequence[Rollout], forks: list[list[Fork]], similarity: Similarity, seed: int, **more: Any
-    ) -> list[AuditedRollout]:
-        a = self.args
-        return audit(
-            rollouts, forks, self.teacher, similarity, a.samples, tokenizer=self.tokenizer, seed=seed,
-            tokens_per_student_token=a.tokens_per_student_token, **more,
+        self, rollouts: Sequence[Rollout], chooser: torch.Generator, seed: int, similarity: Similarity,
+        first_row: int = 0, **more: Any,
+    ) -> list[AuditedRollout]:  # fmt: skip
+        return audit_as_set(
+            self.args.audit, rollouts, self.teacher, self.tokenizer, chooser, seed, similarity,
+            self.args.tokens_per_student_token, first_row, **more,
         )  # fmt: skip
 
     def _student_as_teacher(self) -> Teacher:

@@ -16,9 +16,9 @@ from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe
 from omniopd.config.settings import ObjectiveConfig, Recipe
 from omniopd.method.evidence import ForkTarget
 from omniopd.method.loss_breakdown import ForkContribution, LossBreakdown, break_down
-from omniopd.method.recorded import evidence_of, recorded_targets
+from omniopd.method.recorded import recorded_targets, targets_of_records
 from omniopd.method.similarity import SIMILARITIES, mean_self_agreement, without_model
-from omniopd.method.targets import TARGETS, targets_of_forks
+from omniopd.method.targets import TARGETS
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._parts.base import View
 from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, shorten, tables, to_json
@@ -204,8 +204,7 @@ class UpdateLedger(View):
     def _targets(self, objective: ObjectiveConfig) -> list[ForkTarget]:
         if self.target == RECORDED:
             return recorded_targets(self._rollouts) or []
-        evidence = evidence_of(self._rollouts)
-        return targets_of_forks(evidence, self.target, "none", objective.concentration, objective.depth)
+        return targets_of_records(self._rollouts, self.target, objective.concentration, objective.depth)
 
     def _row(self, part: ForkContribution, audit: AuditRecord, agreement: float, size: float) -> JsonObject:
         return to_json(

@@ -18,7 +18,8 @@ TORCH_INDEX ?=
 ONLY ?= *
 BIN := .venv/bin
 
-.PHONY: help demo test lab check docs study ablations real study-real bench constraints install install-test install-docs
+.PHONY: help demo test lab check docs study ablations real study-real bench constraints install install-test \
+	install-docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -38,7 +39,8 @@ check: install-test
 	echo "Types (mypy)"; $(BIN)/mypy || failed=1; \
 	exit $$failed
 
-# One torch thread: two of them fight over two cores. Nothing under test may reach a network (tests/real fetches before).
+# One torch thread: two of them fight over two cores. Nothing under test may reach a network.
+# (What tests/real needs is fetched by a process of its own.)
 test: export OMP_NUM_THREADS = 1
 test: export TOKENIZERS_PARALLELISM = false
 test: export HF_HUB_OFFLINE = 1

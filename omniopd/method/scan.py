@@ -81,7 +81,7 @@ def stretches(
     most = min(at_once, texts or at_once)
     apart = max(1, length // (2 * max(1, most)))
     wanted = [t for t in places if t >= apart]
-    starts = [0, *chunk_starts(wanted, length, most - 1, apart, allowed)] if length else []
+    starts = [0, *chunk_starts(wanted, length, most - 1, apart, allowed)]
     first = list(free) if not texts else [t for t in places if allowed is None or allowed[t]]
     shares = [None if not texts else texts // len(starts) + (i < texts % len(starts)) for i in range(len(starts))]
     return [
@@ -121,9 +121,10 @@ def agreed_run(start: int, written: Sequence[Hashable], answer: Sequence[Hashabl
 def segments(runs: Iterable[Run]) -> list[tuple[int, int, tuple[tuple[Any, ...], ...]]]:
     """Runs of several draws, cut where any of them begins or ends: (start, stop, what each run says in between).
 
-    In a segment every run speaks for every place, and agrees with the answer but perhaps in the last one.
+    In a segment every run speaks for every place, and agrees with the answer but perhaps in the last one. What the runs
+    say stands in their order.
     """
-    ordered = sorted(runs, key=lambda run: run.start)
+    ordered = list(runs)
     cuts = sorted({cut for run in ordered for cut in (run.start, run.stop)})
     found = []
     for start, stop in pairwise(cuts):

@@ -63,6 +63,12 @@ def advanced(seeds: Sequence[int], place: int) -> list[int]:
     return [(seed + place * _STRIDE) % 2**64 for seed in seeds]
 
 
+def uniforms_along(seeds: Sequence[int], places: int) -> NDArray[np.float64]:
+    """`uniforms` of the first draws of each seed: (place × seed)."""
+    strides = np.arange(places, dtype=np.uint64)[:, None] * np.uint64(_STRIDE)  # modulo 2^64, as all of it
+    return uniforms(np.asarray(seeds, dtype=np.uint64) + strides, 0)
+
+
 def choose(
     logits: Float[Tensor, "node vocab"], numbers: Float[Tensor, "node draw"], sampling: Sampling
 ) -> Int[Tensor, "node draw"]:

@@ -18,7 +18,7 @@ from omniopd.models.architecture.backbone import head_of
 from omniopd.models.architecture.probing import evaluating
 from omniopd.models.batching import packed
 from omniopd.models.chunked_stats import Head, finish_logits, rows_of_a_tile
-from omniopd.models.decoding import Sampling, advanced, choose, uniforms
+from omniopd.models.decoding import Sampling, choose, uniforms_along
 from omniopd.models.token_stats import response_hidden
 
 
@@ -43,8 +43,8 @@ def next_tokens(
             some = [drafts[row] for row in rows]
             ids, mask, width = _padded(some, next(model.parameters()).device)
             hidden = response_hidden(model, ids, mask, width)[mask[:, -width:].bool()]
-            numbers = torch.from_numpy(np.concatenate([_numbers(draft) for draft in some])).to(hidden.device)
-            drawn = _drawn(hidden, head_of(model), numbers, sampling).cpu().numpy()
+            numbers = torch.from_numpy(np.concatenate([uniforms_along(d.seeds, len(d.ids)) for d in some]))
+            drawn = _drawn(hidden, head_of(model), numbers.to(hidden.device), sampling).cpu().numpy()
             ends = np.cumsum([len(draft.ids) for draft in some])[:-1]
             found |= dict(zip(rows, (part.T for part in np.split(drawn, ends)), strict=True))
     return [found[row] for row in range(len(drafts))]
@@ -58,11 +58,6 @@ def _drawn(hidden: Tensor, head: Head, numbers: Tensor, sampling: Sampling) -> T
         finish_logits(logits, head)
         tiles.append(choose(logits, of_tile, sampling))
     return torch.cat(tiles)
-
-
-def _numbers(draft: Draft) -> NDArray[np.float64]:
-    """(place × draw), each in [0, 1)."""
-    return np.stack([uniforms(advanced(draft.seeds, place), 0) for place in range(len(draft.ids))])
 
 
 def _padded(drafts: Sequence[Draft], device: torch.device) -> tuple[Tensor, Tensor, int]:

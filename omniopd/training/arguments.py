@@ -16,6 +16,8 @@ from trl import DistillationConfig
 from omniopd.config import SETTINGS, AuditConfig, ObjectiveConfig, Recipe, allowed, check_setting, every_setting
 from omniopd.config.checks import check_audit, check_objective
 from omniopd.errors import ConfigError
+from omniopd.method.controls import CONTROLS
+from omniopd.method.targets import TARGETS
 
 # Where a recipe has the setting of each name here: all of an audit and of an objective, and some more.
 RECIPE_KEYS = {
@@ -102,6 +104,13 @@ class OmniOPDConfig(_AsInARecipe):
     def audit(self) -> AuditConfig:
         """The settings of an audit, as a recipe holds them."""
         return AuditConfig(**{f.name: getattr(self, f.name) for f in fields(AuditConfig)})
+
+    @property
+    def reads_student(self) -> bool:
+        """Whether what is asked and learnt hangs on the student's own numbers. Labels of whole answers do not: nobody
+        then scores an answer before the loss, but to record it."""
+        whole = self.way == "scan" and self.forks == 0 and self.at_once == 1
+        return not (whole and TARGETS[self.target].labelled and CONTROLS[self.control].texts)
 
 
 def trainer_settings(recipe: Recipe, output: Path) -> OmniOPDConfig:

@@ -116,7 +116,8 @@ class OmniOPDTrainer(OnPolicyTrainer):
 
     def _set_targets(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
         """Adds a `TargetBatch` and `row_id` to the batch."""
-        rollouts, a = self._scored_rollouts(output, inputs), self.args
+        a = self.args
+        rollouts = self._scored_rollouts(output, inputs, score=a.reads_student or self._records_rollouts(step + 1))
         everyone = self._gathered(rollouts)
         ask = partial(
             self._audit, everyone, generator_for("forks", a.seed, step), seed_for("teacher", a.seed, step),
@@ -174,7 +175,7 @@ class OmniOPDTrainer(OnPolicyTrainer):
             made = micro_batch_loss(
                 unwrapped_student,
                 inputs,
-                self._reference(unwrapped_student, inputs),
+                self._reference(unwrapped_student, inputs) if self._measures_anchor() else None,
                 self.args.anchor_weight,
                 self._normaliser(),
                 self.temperature,
@@ -202,6 +203,10 @@ class OmniOPDTrainer(OnPolicyTrainer):
         a = self.args
         length = a.normaliser_length or a.max_completion_length
         return float(a.per_device_train_batch_size * a.gradient_accumulation_steps * length)
+
+    def _measures_anchor(self) -> bool:
+        """Without a weight the anchor is a number to look at, and costs a forward: told where rollouts are recorded."""
+        return self.args.anchor_weight > 0 or self._records_rollouts(self.state.global_step + 1)
 
     def _reference(self, student: nn.Module, inputs: dict[str, Any]) -> Reference:
         sequence = sequences(inputs)

@@ -164,6 +164,7 @@ SETTINGS: dict[str, Setting] = {
     "training.keep": _count("checkpoints kept", 2),
     "training.record_every": _count("steps between recorded rollouts (0: none)", 0),
     "training.group": _count("answers of one prompt, for grpo"),
+    "training.passes": _count("times that sft learns each answer of the teacher; it then buys fewer"),
     "training.probe_prompts": _count("held-out prompts followed through training", 0),
     "training.max_unanswered_share": _share("stop when more forks of a step than this stay unanswered"),
     "training.max_equal_share": _share("stop when the first step's texts are all one at more forks than this"),

@@ -33,6 +33,11 @@ def check(recipe: Recipe) -> Recipe:
             "to show: put it into an environment variable and name that (teacher.key_variable)"
         )
     METHODS[recipe.method].check(recipe)
+    if training.passes > 1 and METHODS[recipe.method].cost != "answers":
+        raise ConfigError(
+            f'training.passes is {training.passes} and method "{recipe.method}": it buys no answers before, so '
+            "leave it at 1"
+        )
     if recipe.teacher.replay and recipe.teacher.cache in ("", "none"):
         raise ConfigError(
             f"teacher.replay is true and teacher.cache is {recipe.teacher.cache!r}: name the file of the recorded run, "

@@ -92,6 +92,15 @@ def _check_groups(recipe: Recipe) -> None:
         )
 
 
+def _check_passes(recipe: Recipe) -> None:
+    training = recipe.training
+    if training.passes > training.steps:
+        raise ConfigError(
+            f"training.passes is {training.passes}, and training.steps {training.steps}: a pass is a step at least, so "
+            "lower it"
+        )
+
+
 _TRAINING = "omniopd.training"
 _BASELINES = f"{_TRAINING}.baselines"
 METHODS = Registry(
@@ -106,6 +115,6 @@ METHODS = Registry(
         "white_box_sampled", f"{_BASELINES}.white_box_sampled:build", "logits", "nothing", ("self_teacher",),
         "logits: the student's tokens",
     ),
-    Method("sft", f"{_BASELINES}.sft:build", "texts", "answers", (), "SFT on teacher answers"),
+    Method("sft", f"{_BASELINES}.sft:build", "texts", "answers", (), "SFT on teacher answers", _check_passes),
     Method("grpo", f"{_BASELINES}.grpo:build", "nothing", "nothing", (), "GRPO with the grader", _check_groups),
 )  # fmt: skip

@@ -140,6 +140,7 @@ class TrainingConfig:
     keep: int = 2
     record_every: int = 5
     group: int = 8
+    passes: int = 1
     probe_prompts: int = 0
     max_unanswered_share: float = 0.5
     max_equal_share: float = 0.95

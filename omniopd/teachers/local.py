@@ -19,6 +19,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.errors import TeacherError
+from omniopd.method.evidence import shared
 from omniopd.models.architecture.tree_sampling import Branch, branch_ids
 from omniopd.models.decoding import Sampling, advanced, context_length, row_seed
 from omniopd.models.drafts import Draft, next_tokens
@@ -41,7 +42,7 @@ class LocalTeacher:
     As much is decoded at once as memory allows: `batch_tokens` at most, halved when a GPU's memory is full. `name` is
     what records call it. `student_thinks` is for requests that do not say themselves whether the student's own template
     opens `<think>` (as `ChatTemplate` takes it). Usage counts the prompt and prefix once per request, and every token
-    that was drawn.
+    that was drawn; what the request before, to the same prompt, begins with too counts as read before.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class LocalTeacher:
 
         room, stops = context_length(self.model), end_ids(self.model, self.tokenizer)
         waiting: dict[int, _Draws] = {}
+        last: dict[str, tuple[int, ...]] = {}  # by prompt, whose prefixes come ascending: each was read by the next
         for index, request in enumerate(requests):
             try:
                 shown = self._template.shown(request, self._vocabulary)
@@ -103,7 +105,9 @@ class LocalTeacher:
                 continue
             if len(shown.ids) < room:
                 by_place = request.draft is not None and self._is_own(request)
-                waiting[index] = _Draws(request, shown, by_place)
+                before = shared(shown.ids, last.get(request.prompt.id, ()))
+                last[request.prompt.id] = shown.ids
+                waiting[index] = _Draws(request, shown, by_place, before)
             else:
                 answer(index, Continuations((), problem="context", served_model=self.name))
         while waiting:
@@ -190,12 +194,13 @@ class _Draws:
     """The draws of one request: those that count so far, and those still to be made, again where they did not.
 
     A draw that does not restore the white space that was held back does not count, and is made anew. `by_place`: draws
-    are counted from the beginning of the answer.
+    are counted from the beginning of the answer. `read_before`: tokens that another request of the call begins with.
     """
 
     request: ContinuationRequest
     shown: Shown
     by_place: bool = False
+    read_before: int = 0
     texts: dict[int, tuple[str, bool]] = field(default_factory=dict)
     ids: dict[int, tuple[int, ...]] = field(default_factory=dict)
     tries: int = 0
@@ -233,7 +238,7 @@ class _Draws:
         return Continuations(
             texts=tuple(text for text, _ in drawn),
             stopped=tuple(stopped for _, stopped in drawn),
-            usage=Usage(input_tokens=len(self.shown.ids), output_tokens=self.tokens, calls=1),
+            usage=Usage(len(self.shown.ids), self.tokens, cached_tokens=self.read_before, calls=1),
             problem=WHITESPACE_NOT_RESTORED if self.missing else None,
             served_model=name,
             exact=self.shown.exact,

@@ -214,6 +214,8 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 cost_usd=usage.cost_usd,
+                cached_tokens=usage.cached_tokens,
+                calls=usage.calls,
                 seconds=with_rest(seconds, logs.get("step_time")),
             )
         )

@@ -111,7 +111,8 @@ def _loads(
     if cost == "nothing":
         return []  # a grader's word, or logits: no teacher is asked for text
     if cost == "answers":
-        return [_Load(1, left * training.rollouts, before, longest + extra_output)]
+        answers = math.ceil(left * training.rollouts / training.passes)
+        return [_Load(1, answers, before, longest + extra_output)]
     if audit.way == "scan":
         # Every text is a call. A guess: how many it takes, and how long they are, depends on how often the two agree.
         each = audit.samples * (audit.forks or math.ceil(expected_texts(longest)))

@@ -1,11 +1,12 @@
 """Supervised fine-tuning on the teacher's own answers: the baseline that needs no student samples. TRL's `SFTTrainer`.
 
-Prompts are answered once, before the first step, and every answer is seen once: a step learns from as many answers as
-OmniOPD's has rollouts. Answers become tokens here, so that no special token is read out of a text.
+Prompts are answered before the first step, and every answer is seen `training.passes` times: a step learns from as many
+answers as OmniOPD's has rollouts. Answers become tokens here, so that no special token is read out of a text.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ class TeacherAnswersTrainer(TokenMeans, LearnsSomething, AtomicCheckpointMixin, 
 
 def build(parts: TrainerParts) -> TeacherAnswersTrainer:
     recipe = parts.recipe
-    answers = recipe.training.steps * recipe.training.rollouts
+    answers = math.ceil(recipe.training.steps * recipe.training.rollouts / recipe.training.passes)
     rows, asked = teacher_answers(
         parts.prompts, parts.teacher, parts.tokenizer, answers, recipe.student.max_tokens, recipe.seed
     )

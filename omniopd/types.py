@@ -19,11 +19,15 @@ HALF_CHARACTER = "a text holds half of a surrogate pair"
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A question as a conversation; `answer` is what a grader compares with, if the task has one."""
+    """A question as a conversation; `answer` is what a grader compares with, if the task has one.
+
+    `solution` is the worked solution, for a teacher that may see it (`teachers/privileged.py`), and never a message.
+    """
 
     id: str
     messages: tuple[Message, ...]
     answer: str | None = None
+    solution: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,7 +31,8 @@ from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.identity import check_token_ratio, layers
 from omniopd.teachers.handover.thinking import ends_in_open_thought
 from omniopd.teachers.hosted.teacher import HostedTeacher
-from omniopd.teachers.local import LocalTeacher, ReadDraft
+from omniopd.teachers.local import ReadDraft
+from omniopd.teachers.privileged import as_shown, local_below
 from omniopd.types import (
     Audit,
     AuditedRollout,
@@ -86,7 +87,7 @@ def scan(
     read: dict[int, ReadDraft] = asking.read(teacher, rollouts) if by_forward else {}
     for chain in chains:
         if chain.row in read:
-            _replay(chain, read[chain.row], getattr(teacher, "name", ""))
+            _replay(chain, read[chain.row], getattr(local_below(teacher), "name", ""))
     _converse(teacher, asking, [chain for chain in chains if chain.row not in read])
     by_row: list[list[_Chain]] = [[] for _ in rollouts]
     for chain in chains:
@@ -150,13 +151,13 @@ class _Asking:
 
     def read(self, teacher: Teacher, rollouts: Sequence[Rollout]) -> dict[int, ReadDraft]:
         """What a teacher that runs here would write at every place, by row; nothing of any other."""
-        if not isinstance(teacher, LocalTeacher):
+        local = local_below(teacher)
+        if local is None:
             return {}
         rows = [row for row, rollout in enumerate(rollouts) if len(rollout)]
-        requests = [
-            replace(self.request(row, rollouts[row], 0, 0, len(rollouts[row])), samples=self.samples) for row in rows
-        ]
-        found = zip(rows, teacher.read_drafts(requests), strict=True)
+        asked = [(rollouts[row], self.request(row, rollouts[row], 0, 0, len(rollouts[row]))) for row in rows]
+        requests = [replace(one, prompt=as_shown(teacher, r.prompt), samples=self.samples) for r, one in asked]
+        found = zip(rows, local.read_drafts(requests), strict=True)
         return {row: read for row, read in found if read is not None}
 
     def tokens(self, rollout: Rollout, start: int, stop: int, answer: Continuations) -> tuple[int, ...] | None:

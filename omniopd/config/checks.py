@@ -7,6 +7,7 @@ from omniopd.config.methods import METHODS
 from omniopd.config.settings import AuditConfig, EvaluationConfig, ObjectiveConfig, Recipe
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redact
+from omniopd.method.controls import CONTROLS
 from omniopd.method.targets import TARGETS
 
 
@@ -14,6 +15,7 @@ def check(recipe: Recipe) -> Recipe:
     """The recipe itself, or ConfigError for a setting out of its bounds and for settings that cannot work together."""
     check_settings(recipe)
     student, audit, objective, training = recipe.student, recipe.audit, recipe.objective, recipe.training
+    _check_sees(recipe)
     _check_controls(recipe)
     if METHODS[recipe.method].reads == "logits" and recipe.teacher.top_p != 1:
         raise ConfigError(
@@ -112,7 +114,9 @@ def check_objective(objective: ObjectiveConfig, where: str = "") -> None:
 def _check_controls(recipe: Recipe) -> None:
     """A control that a method does not know would train the very same student, and pass for proof."""
     method, objective = METHODS[recipe.method], recipe.objective
-    known, what = method.controls_of(objective), f'method "{method.name}"'
+    shows = bool(recipe.teacher.shown.needs)
+    known = [name for name in method.controls_of(objective) if shows or not CONTROLS[name].shows_others]
+    what = f'method "{method.name}"'
     if callable(method.controls):
         by_texts = objective.continuation_weight > 0
         what += " with continuation_weight" if by_texts else f" with target {objective.target}"
@@ -124,6 +128,27 @@ def _check_controls(recipe: Recipe) -> None:
         if odd is not None:
             way_out = "evaluation.controls=[]" if key == "evaluation.controls" else 'objective.control="none"'
             raise ConfigError(f'{key} names "{odd}", which changes nothing in {what} ({offer}): set {way_out}')
+
+
+def _check_sees(recipe: Recipe) -> None:
+    """What only a teacher sees must have its question, and a teacher that reads it."""
+    sees, method = recipe.teacher.shown.check("teacher."), METHODS[recipe.method]
+    if sees and method.reads == "logits":
+        key = "teacher.sees" if recipe.teacher.sees else "teacher.system"
+        raise ConfigError(
+            f'{key} is set and method "{method.name}": its teacher reads the student\'s own tokens and would see no '
+            f'more than it; leave it out ({key}=""), or take a method that reads texts'
+        )
+    for key, names, way_out in (
+        ("objective.control", [recipe.objective.control], 'objective.control="none"'),
+        ("evaluation.controls", recipe.evaluation.controls, "evaluation.controls without it"),
+    ):
+        odd = next((name for name in names if CONTROLS[name].shows_others), None)
+        if odd is not None and not sees.needs:
+            raise ConfigError(
+                f'{key} names "{odd}", which changes nothing where the teacher sees neither {{solution}} nor '
+                f"{{answer}}: show it one (teacher.sees), or set {way_out}"
+            )
 
 
 def _check_evaluation(e: EvaluationConfig) -> None:

@@ -61,7 +61,7 @@ class Method:
 
 def _controls(objective: ObjectiveConfig) -> tuple[str, ...]:
     if objective.continuation_weight > 0:
-        return tuple(name for name, control in CONTROLS.items() if control.asks_student)
+        return tuple(name for name, control in CONTROLS.items() if control.asks_student or control.shows_others)
     return tuple(name for name, control in CONTROLS.items() if TARGETS[objective.target].allows(control))
 
 
@@ -79,6 +79,8 @@ def _in_words(recipe: Recipe) -> str:
         said.append(f"α={objective.concentration:g}")
     if objective.anchor_weight == 0:
         said.append("no anchor")
+    if recipe.teacher.shown:
+        said.append("teacher sees more")
     learns = ", ".join(said)
     return learns if objective.control == "none" else f"{learns}; control: {objective.control}"
 
@@ -107,7 +109,7 @@ METHODS = Registry(
     "method",
     Method("omniopd", f"{_TRAINING}.trainer:build", "texts", "forks", _controls, _in_words),
     Method(
-        "continuations", f"{_BASELINES}.continuations:build", "texts", "forks", ("self_teacher",),
+        "continuations", f"{_BASELINES}.continuations:build", "texts", "forks", ("self_teacher", "other_context"),
         "text: continuation cross-entropy",
     ),
     Method("white_box", f"{_BASELINES}.white_box:build", "logits", "nothing", (), "logits: full vocabulary"),

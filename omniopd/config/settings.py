@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from omniopd.config.sees import Sees
+
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 PRECISIONS = ("float32", "bfloat16")
@@ -35,10 +37,13 @@ class StudentConfig:
 
 @dataclass(frozen=True, slots=True)
 class TeacherConfig:
-    """Who continues. `batch_tokens` and `dtype` are for a teacher that runs here; those from `handover` on for one
-    behind an API. A key itself belongs in no recipe, only the name of the variable that holds it (`key_variable`)."""
+    """Who continues. `sees` and `system` are shown to it and not to the student (`sees.py`). `batch_tokens` and `dtype`
+    are for a teacher that runs here; those from `handover` on for one behind an API. A key itself belongs in no recipe,
+    only the name of the variable that holds it (`key_variable`)."""
 
     model: str = "embedded:teacher"
+    sees: str = ""
+    system: str = ""
     temperature: float = 1.0
     top_p: float = 1.0
     tokens_per_student_token: float = 1.0
@@ -62,6 +67,11 @@ class TeacherConfig:
     allow_unknown_price: bool = False
     strict: bool = False
 
+    @property
+    def shown(self) -> Sees:
+        """What the teacher sees more than the student."""
+        return Sees(self.sees, self.system)
+
 
 @dataclass(frozen=True, slots=True)
 class TaskConfig:
@@ -78,6 +88,7 @@ class TaskConfig:
     longest_question: int = 0
     prompt_column: str = "prompt"
     answer_column: str = "answer"
+    solution_column: str = ""
     subset: str = ""
     run_programs: bool = False
     timeout_s: float = 10.0

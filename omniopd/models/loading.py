@@ -100,6 +100,32 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     return twin
 
 
+def frozen_twin(model: nn.Module) -> nn.Module:
+    """A model that does not learn on the very weights of another one that does not: its own modules, no more memory."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    twin = copy.deepcopy(model, shared).eval()  # what deepcopy is told of, it takes as it is
+    for parameter in twin.parameters():
+        parameter.requires_grad_(False)
+    return twin
+
+
+def same_weights(model: nn.Module, other: nn.Module) -> bool:
+    """Whether two models are the same network on the same numbers, each in memory of its own."""
+    ours, theirs = model.state_dict(), other.state_dict()
+    if type(model) is not type(other) or ours.keys() != theirs.keys() or _shape(model) != _shape(other):
+        return False
+    return all(
+        a.dtype == b.dtype and a.device == b.device and a.data_ptr() != b.data_ptr() and torch.equal(a, b)
+        for a, b in ((tensor, theirs[name]) for name, tensor in ours.items())
+    )
+
+
+def _shape(model: nn.Module) -> dict[str, Any]:
+    """What a network computes beside its weights: its configuration, wherever it was loaded from."""
+    config: Any = model.config
+    return config.to_dict() | {"_name_or_path": "", "attention": config._attn_implementation}
+
+
 def require_weights(model: nn.Module, why: str) -> None:
     """ConfigError for a model of which accelerate keeps a part elsewhere (`device_map` with a disk), where `why` asks
     for its weights themselves."""

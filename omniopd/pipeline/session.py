@@ -22,6 +22,7 @@ from omniopd.costs.request import CostEstimate, Unasked, inside, quote
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.method.tensors import exact_similarity, fork_targets, schedule
 from omniopd.models.sampling import sample
+from omniopd.models.text.chat import prompt_ids
 from omniopd.models.text.token_text import whole_characters
 from omniopd.pipeline.build import (
     ANSWERS,
@@ -30,7 +31,9 @@ from omniopd.pipeline.build import (
     build_task,
     build_teacher,
     build_teacher_model,
+    is_one_checkpoint,
     require_teacher,
+    seeing_more,
 )
 from omniopd.records import RolloutRecord
 from omniopd.teachers.asking import ask
@@ -38,6 +41,7 @@ from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.hosted.calls import ObservableTeacher, OnResult
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.privileged import as_shown, sees_more
 from omniopd.teachers.spending.prices import price_for
 from omniopd.training.recording import rollout_records
 from omniopd.types import (
@@ -75,13 +79,14 @@ class Session:
         self.task = build_task(self.recipe)
         if teacher is None:
             require_teacher(self.recipe)  # before anything is loaded
+        self._student_is_the_recipes = student is None
         self.student = student or build_student(self.recipe)
         self._folder = Path(tempfile.mkdtemp(prefix="omniopd-exploration-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._was_given = teacher is not None
         self._local: LocalModel | None = None
         self._loaded: tuple[str, str] | None = None
-        self._use(teacher if teacher is not None else self._built(self.recipe))
+        self._use(seeing_more(self.recipe, teacher) if teacher is not None else self._built(self.recipe))
         self.rollout: Rollout | None = None
         self._seconds: float | None = None  # per text, the last time
         self._audits: dict[tuple[int, int], Audit] = {}
@@ -92,8 +97,12 @@ class Session:
         return self.task.prompts(self.recipe.task.test_split, count)
 
     def answer(self, prompt: Prompt | str, seed: int = 0, temperature: float | None = None) -> RolloutRecord:
-        """The student's answer to a problem, or to any text, with exact entropies; replaces the last one."""
+        """The student's answer to a problem, or to any text, with exact entropies; replaces the last one.
+
+        Raises DataError for one that lacks what the teacher is to see.
+        """
         asked = Prompt("own", ({"role": "user", "content": prompt},)) if isinstance(prompt, str) else prompt
+        as_shown(self.teacher, asked)
         student = self.recipe.student
         [rollout] = sample(
             self.student.model,
@@ -209,11 +218,13 @@ class Session:
         """The recipe's teacher; its network is loaded once."""
         loaded = recipe.teacher.model, recipe.teacher.dtype
         if self._loaded != loaded:
-            self._local, self._loaded = build_teacher_model(recipe), loaded
+            # Nobody learns here: a student that is its own teacher is loaded once.
+            shared = self._student_is_the_recipes and is_one_checkpoint(recipe)
+            self._local, self._loaded = self.student if shared else build_teacher_model(recipe), loaded
         return build_teacher(recipe, self._local)
 
     def _use(self, teacher: Teacher) -> None:
-        self.teacher, self.is_local = teacher, isinstance(teacher, LocalTeacher)
+        self.teacher, self.is_local = teacher, inside(teacher, LocalTeacher) is not None
         known = inside(teacher, CachedTeacher)
         observable = teacher if isinstance(teacher, ObservableTeacher) else _Observable(teacher)
         self._memory = CachedTeacher(observable, self._folder / ANSWERS) if known is None else known
@@ -244,8 +255,16 @@ class Session:
         self._audited(self._missing(forks, recipe), recipe, unasked, exact_similarity, seed)
         rollout = self._current()
         starts = {"".join(rollout.pieces[: fork.start]): fork.start for fork in forks}
-        read = [len(rollout.prompt_ids) + starts[request.prefix] for request in unasked.requests]
+        question = self._question_tokens()
+        read = [question + starts[request.prefix] for request in unasked.requests]
         return quote(unasked.requests, read, self._memory, recipe, self._seconds)
+
+    def _question_tokens(self) -> int:
+        """How long the question is as the teacher sees it, in the student's tokens."""
+        rollout = self._current()
+        if not sees_more(self.teacher):
+            return len(rollout.prompt_ids)
+        return len(prompt_ids(self.student.tokenizer, as_shown(self.teacher, rollout.prompt).messages))
 
     def _missing(self, forks: Sequence[Fork], recipe: Recipe) -> list[Fork]:
         wanted = recipe.audit.samples

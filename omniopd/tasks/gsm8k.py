@@ -59,4 +59,4 @@ def _with_final_answer(prompt: Prompt, place: str) -> Prompt:
     if "####" not in worked or not final:
         raise DataError(f"{place}: the answer of {prompt.id} ends with {worked[-40:]!r}, not with #### and a number: "
                         "use tasks.jsonl for data of another form")
-    return Prompt(prompt.id, prompt.messages, final)
+    return Prompt(prompt.id, prompt.messages, final, solution=worked)

@@ -68,9 +68,11 @@ class Story:
         return totals
 
     def prompt(self, instruction: str = "") -> Prompt:
-        """The story as a task shows it to a model, an `instruction` below it."""
+        """The story as a task shows it to a model, an `instruction` below it; its solution is one of its worked
+        answers."""
         asked = f"{self.question}\n{instruction}" if instruction else self.question
-        return Prompt(id=self.id, messages=({"role": "user", "content": asked},), answer=str(self.answer))
+        solution = worked_answer(self, random.Random(f"{self.id}/0"))
+        return Prompt(self.id, ({"role": "user", "content": asked},), str(self.answer), solution)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,12 @@ from omniopd.errors import ConfigError
 from omniopd.method.targets import TARGETS
 from omniopd.method.tensors import fork_targets
 from omniopd.models.batching import sequences, target_batch
-from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
+from omniopd.models.loading import load_model, load_tokenizer
 from omniopd.models.token_stats import as_reference, head_of, response_hidden
 from omniopd.teachers.cache.identity import check_token_ratio, sampling_of
+from omniopd.teachers.checks.context import check_shown
 from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.privileged import sees_more
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.checks.architecture import measure
 from omniopd.training.checks.preflight import check_batch, check_run
@@ -31,7 +33,7 @@ from omniopd.training.objective import Reference, micro_batch_loss
 from omniopd.training.on_policy import OnPolicyTrainer, StepTotals
 from omniopd.training.parts import TrainerParts
 from omniopd.training.recording import Recorder
-from omniopd.training.reference import said, start_beside
+from omniopd.training.reference import frozen_start, said, start_beside
 from omniopd.training.resolve_teacher import resolve_teacher
 from omniopd.training.rollouts import as_prompts, compute_on_main, local_shard
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
@@ -40,6 +42,7 @@ from omniopd.training.trl.seeding import generator_for, seed_for
 from omniopd.types import AuditedRollout, Prompt, Rollout, Similarity, Teacher, Usage
 
 __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
+_MOST_LOOKED_AT = 100_000  # prompts, of data that may be a stream
 
 
 class OmniOPDTrainer(OnPolicyTrainer):
@@ -50,7 +53,7 @@ class OmniOPDTrainer(OnPolicyTrainer):
         teacher: a `Teacher`; or a name: a folder, a hub id, or a model behind an API as litellm writes it.
         args: `OmniOPDConfig`.
         train_dataset: rows with a `prompt` (text or chat messages), a data set or any iterable of dicts; `id` and
-            `answer` travel into the records.
+            `answer` travel into the records, a `solution` to a teacher that may see it (`PrivilegedTeacher`).
         processing_class: the student's tokenizer.
         peft_config: LoRA; the reference is then the model with its adapter off, where that is the starting student;
             else a frozen copy of it.
@@ -82,10 +85,16 @@ class OmniOPDTrainer(OnPolicyTrainer):
             model = load_model(model, **(args.model_init_kwargs or {}))
         tokenizer = processing_class or load_tokenizer(model.config._name_or_path)
         train_dataset = check_run(model, tokenizer, args, train_dataset, adapter=peft_config is not None)
-        reference, given = (frozen_copy(model), None) if peft_config is None else (None, said(model))
-        self.teacher = resolve_teacher(teacher, args.control, model if reference is None else reference, tokenizer)
+        reference, given = (frozen_start(model, teacher, args), None) if peft_config is None else (None, said(model))
+        start = model if reference is None else reference
+        self.teacher = resolve_teacher(teacher, args.control, start, tokenizer, train_dataset, args.seed)
         some = [m["content"] for prompt in as_prompts([*islice(train_dataset, 200)]) for m in prompt.messages]
         check_token_ratio(self.teacher, tokenizer, args.tokens_per_student_token, some)
+        if sees_more(self.teacher):
+            asked = [*as_prompts([*islice(train_dataset, _MOST_LOOKED_AT)]), *probes]
+            check_shown(
+                self.teacher, asked, tokenizer, args.max_completion_length or 0, args.tokens_per_student_token
+            )
         self.similarity = similarity or similarity_named(args.similarity, args.power, args.embedding_model)
         self._audited: list[AuditedRollout] = []
         self._audited_before = False
@@ -103,9 +112,9 @@ class OmniOPDTrainer(OnPolicyTrainer):
             peft_config=peft_config,
         )
         measure(self.model)  # with its adapter, while the weights are whole
-        start = None if given is None else start_beside(self.model, given)
-        if start is not None:
-            self.teacher_model = self.accelerator.prepare_model(start, evaluation_mode=True)
+        beside = None if given is None else start_beside(self.model, given)
+        if beside is not None:
+            self.teacher_model = self.accelerator.prepare_model(beside, evaluation_mode=True)
         if args.redraws and self.accelerator.distributed_type in ("FSDP", "DEEPSPEED"):
             raise ConfigError(
                 f"redraws is {args.redraws} under {self.accelerator.distributed_type.value}: one process alone cannot "

@@ -16,16 +16,19 @@ from omniopd.tasks.stories import Stories
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
+LONGEST = 10  # tokens of an answer
 METHODS = {
     "labels": {"objective.target": "labels"},
     "posterior_kl": {"objective.target": "posterior_kl", "objective.concentration": 0.5},
-    "scan": {"audit.way": "scan", "audit.samples": 1, "objective.target": "posterior_kl"},
+    "scan": {
+        "audit.way": "scan", "audit.forks": 0, "audit.samples": 1, "audit.chunk_tokens": LONGEST,
+        "objective.target": "posterior_kl", "teacher.sees": "{question}\nWrite exactly this answer:\n{solution}",
+    },
     "paper": {"objective.target": "paper", "audit.chunk_tokens": 3, "audit.similarity": "characters"},
     "white_box": {"method": "white_box"},
     "sft": {"method": "sft"},
     "grpo": {"method": "grpo", "training.group": 2},
 }
-LONGEST = 10
 
 
 class Recorder:

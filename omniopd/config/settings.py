@@ -15,6 +15,8 @@ DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("constant", "cosine", "linear")
+STREAMS = ("auto", "always", "never")
+PARTED_COSTS = ("auto", "most", "written")
 WAYS = ("chunks", "scan")
 TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
@@ -50,6 +52,8 @@ class TeacherConfig:
     batch_tokens: int = 65536
     dtype: str = "float32"
     handover: str = "auto"
+    stream: str = "auto"
+    parted_costs: str = "auto"
     tokenizer: str = ""
     api_base: str = ""
     key_variable: str = ""

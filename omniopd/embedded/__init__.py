@@ -1,7 +1,8 @@
-"""The lab that ships with the package: a teacher, a student, their tokenizer and the stories they were taught.
+"""The labs that ship with the package: a teacher, a student, their tokenizer and the world they were taught.
 
-`lab()` loads it, and so does ``omniopd.embedded()``; README.md holds its figures; ``python -m omniopd.embedded.make``
-builds it from nothing. `recorded` opens the runs that ship beside it.
+`lab()` loads the first, of short stories, and so does ``omniopd.embedded()``; ``omniopd.embedded("ledgers")`` loads the
+long one. README.md holds their figures; ``python -m omniopd.embedded.make`` builds them from nothing. `recorded` opens
+the runs that ship beside them.
 """
 
 from __future__ import annotations
@@ -33,17 +34,22 @@ class Lab:
     task: Stories
 
 
-def lab() -> Lab:
-    """Load the shipped lab: fresh models at each call, so that a trained student harms no later one."""
+def lab(world: str = "stories") -> Lab:
+    """Load a shipped lab, `stories` or `ledgers`: fresh models at each call, so that a trained student harms no later
+    one. Raises ConfigError for another world."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from omniopd.tasks.stories import Stories
+    from omniopd.embedded.labs import LABS
+    from omniopd.errors import ConfigError
 
+    if world not in LABS:
+        raise ConfigError(f"no lab of {world!r} comes with this package: there are {', '.join(LABS)}")
+    plan = LABS[world]
     return Lab(
-        student=AutoModelForCausalLM.from_pretrained(STUDENT).eval(),
-        teacher=AutoModelForCausalLM.from_pretrained(TEACHER).eval(),
-        tokenizer=AutoTokenizer.from_pretrained(STUDENT),
-        task=Stories(),
+        student=AutoModelForCausalLM.from_pretrained(FOLDER / plan.student.folder).eval(),
+        teacher=AutoModelForCausalLM.from_pretrained(FOLDER / plan.teacher.folder).eval(),
+        tokenizer=AutoTokenizer.from_pretrained(FOLDER / plan.student.folder),
+        task=plan.task,
     )
 
 

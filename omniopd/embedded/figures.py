@@ -1,4 +1,4 @@
-"""What the lab promises, measured: is the teacher right, is the student wrong at its mode and yet able to be right?
+"""What a lab promises, measured: is the teacher right, is the student wrong at its mode and yet able to be right?
 
 Problems are the test split's, which neither model was trained on.
 """
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from omniopd.embedded.labs import LABS, Plan, Promises
 from omniopd.method.tensors import peak_forks
 from omniopd.models.architecture.reading import left_padded
 from omniopd.models.text.chat import prompt_ids
@@ -20,7 +21,6 @@ from omniopd.tasks.stories import Stories
 from omniopd.types import Prompt
 
 TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 1.0)
-ANSWER_TOKENS = 80
 FORKS, CHUNK_TOKENS, SAMPLES = 4, 12, 10
 
 
@@ -47,18 +47,23 @@ class Figures:
         """The student's accuracy at the temperature that suits it best."""
         return max(self.student_accuracy.values())
 
-    def unmet(self) -> list[str]:
+    def unmet(self, promised: Promises = LABS["stories"].promises) -> list[str]:
         """The promises that these figures break, one sentence each."""
+        least, most = promised.student_best
         promises = {
-            f"the teacher samples {self.teacher_accuracy['1']:.1%} right: 90% is promised":
-                self.teacher_accuracy["1"] >= 0.90,
-            f"the student's best accuracy is {self.student_best:.1%}: 15-40% is promised":
-                0.15 <= self.student_best <= 0.40,
-            f"the student's pass@16 is {self.student_pass_at_16:.1%}: 60% is promised":
-                self.student_pass_at_16 >= 0.60,
-            f"the teacher writes {self.texts_per_fork:.2f} texts at a fork: 3 are promised": self.texts_per_fork >= 3,
-            f"the folders take {sum(self.megabytes.values()):.1f} MB: 12 are allowed":
-                sum(self.megabytes.values()) <= 12,
+            f"the teacher samples {self.teacher_accuracy['1']:.1%} right: {promised.teacher_sampled:.0%} is promised":
+                self.teacher_accuracy["1"] >= promised.teacher_sampled,
+            f"the student's greedy accuracy is {self.student_accuracy['0']:.1%}: "
+            f"at most {promised.student_greedy:.0%} is promised":
+                self.student_accuracy["0"] <= promised.student_greedy,
+            f"the student's best accuracy is {self.student_best:.1%}: {least * 100:.0f}-{most:.0%} is promised":
+                least <= self.student_best <= most,
+            f"the student's pass@16 is {self.student_pass_at_16:.1%}: {promised.student_pass_at_16:.0%} is promised":
+                self.student_pass_at_16 >= promised.student_pass_at_16,
+            f"the teacher writes {self.texts_per_fork:.2f} texts at a fork: {promised.texts_per_fork:g} are promised":
+                self.texts_per_fork >= promised.texts_per_fork,
+            f"the folders take {sum(self.megabytes.values()):.1f} MB: {promised.megabytes:g} are allowed":
+                sum(self.megabytes.values()) <= promised.megabytes,
         }  # fmt: skip
         return [promise for promise, kept in promises.items() if not kept]
 
@@ -70,15 +75,16 @@ class Figures:
 def measure(
     teacher: PreTrainedModel, student: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     megabytes: dict[str, float], told_apart: dict[str, float], problems: int = 500, seed: int = 0,
+    plan: Plan = LABS["stories"],
 ) -> Figures:  # fmt: skip
     """All figures. Half of them wait for the student's 16 samples a problem."""
-    task = Stories()
+    task = plan.task
     prompts = task.prompts("test", problems, seed)
     rows = [prompt_ids(tokenizer, prompt.messages) for prompt in prompts]
 
     def right(model: PreTrainedModel, temperature: float, repeats: int = 1) -> Tensor:
         """Whether each sample of each problem is right, [problem, repeat]."""
-        written = generate(model, [row for row in rows for _ in range(repeats)], ANSWER_TOKENS, temperature, seed)
+        written = generate(model, [row for row in rows for _ in range(repeats)], plan.answer_tokens, temperature, seed)
         texts = tokenizer.batch_decode(written, skip_special_tokens=True)
         asked = [prompt for prompt in prompts for _ in range(repeats)]
         grades = [task.grade(prompt, text) for prompt, text in zip(asked, texts, strict=True)]
@@ -87,7 +93,7 @@ def measure(
     student_right = {f"{t:g}": right(student, t) for t in TEMPERATURES[:-1]}
     student_right["1"] = right(student, 1.0, 16)
     teacher_right = {f"{t:g}": right(teacher, t) for t in TEMPERATURES}
-    on_digits, entropy, texts, length = _at_forks(teacher, student, tokenizer, prompts[:64], seed)
+    on_digits, entropy, texts, length = _at_forks(teacher, student, tokenizer, prompts[:64], plan.answer_tokens, seed)
     return Figures(
         problems=problems,
         teacher_accuracy={t: round(grades.mean().item(), 4) for t, grades in teacher_right.items()},
@@ -126,11 +132,11 @@ def generate(
 
 def _at_forks(
     teacher: PreTrainedModel, student: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Prompt], seed: int,
+    prompts: Sequence[Prompt], answer_tokens: int, seed: int,
 ) -> tuple[float, float, float, float]:  # fmt: skip
     """Share of forks on digits, their mean entropy, different teacher texts a fork, tokens a rollout."""
     rows = [prompt_ids(tokenizer, prompt.messages) for prompt in prompts]
-    rollouts = generate(student, rows, ANSWER_TOKENS, 1.0, seed)
+    rollouts = generate(student, rows, answer_tokens, 1.0, seed)
     prefixes, entropies, digits = [], [], []
     for row, rollout in zip(rows, rollouts, strict=True):
         forks = peak_forks(_entropies(student, row, rollout), FORKS, CHUNK_TOKENS)

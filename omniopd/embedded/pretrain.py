@@ -1,9 +1,4 @@
-"""Pre-training of the lab's teacher and student: sums first, then worked stories.
-
-The teacher learns exact arithmetic. The student learns from answers whose author forgets most carries and borrows and
-goes on from the wrong total: it is wrong at its mode, by a gap and not by noise, and still able to be right. Both learn
-the same words.
-"""
+"""Pre-training of a lab's teacher and student: sums first, then worked stories, from a schoolbook of each one's own."""
 
 from __future__ import annotations
 
@@ -11,25 +6,32 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from omniopd.tasks.stories import (
-    ITEMS,
-    NAMES,
-    Compute,
-    Story,
-    exact,
-    in_world,
-    make_story,
-    random_sum,
-    without_carry,
-    worked_answer,
-)
+from omniopd.tasks.stories import Story
 
-FORGETS = 0.65  # how often the student's schoolbook forgets a carry or a borrow
+Row = tuple[list[int], list[bool]]  # token ids, and which of them are learnt
+Piece = tuple[str, bool]  # a stretch of an answer, and whether it is learnt
+
+
+class Schoolbook(Protocol):
+    """What a model is taught from; all of it is drawn from the generator that comes with the call."""
+
+    def sums(self, tokenizer: PreTrainedTokenizerFast, rows: int, rng: random.Random) -> list[Row]:
+        """Rows of sums that belong to no story."""
+        ...
+
+    def story(self, index: int, seed: int) -> Story:
+        """Story number `index` of those a model of this seed is taught."""
+        ...
+
+    def answer(self, story: Story, rng: random.Random) -> list[Piece] | None:
+        """How the book answers it, in pieces that begin and end where tokens do; None: it leaves this story out."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,13 @@ class Schooling:
     still_drilled: float = 0.12
     rows: int = 32
     pool: int = 64  # batches cut from one pool of stories sorted by length
+    told_rows: int = 0  # stories in a batch, where they are not as many as rows of sums
+    until: int = 0  # batches after which it is broken off, for another to go on
 
 
-TEACHER, STUDENT = Shape(128, 4, 384), Shape(96, 4, 320)
-
-
-def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
+def new_model(
+    shape: Shape, tokenizer: PreTrainedTokenizerFast, seed: int, positions: int = 512
+) -> Qwen3ForCausalLM:
     """A fresh Qwen3 whose generation_config samples as it was trained: temperature 1, neither top-k nor top-p."""
     torch.manual_seed(seed)
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
@@ -72,7 +75,7 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast, seed: int) -> Qw
             num_attention_heads=4,
             num_key_value_heads=2,
             head_dim=32,
-            max_position_embeddings=512,
+            max_position_embeddings=positions,
             tie_word_embeddings=True,
             use_cache=True,
             initializer_range=0.05,
@@ -87,11 +90,11 @@ def train(
     model: Qwen3ForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     schooling: Schooling,
-    forgets: float,
+    book: Schoolbook,
     seed: int,
     report_every: int = 200,
 ) -> None:
-    """Train in place on the model's device; `forgets` is the share of carries that the answers forget."""
+    """Train in place on the model's device."""
     device = next(model.parameters()).device
     decay = [p for p in model.parameters() if p.dim() > 1]
     rest = [p for p in model.parameters() if p.dim() <= 1]
@@ -102,7 +105,7 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, schooling))
     model.train()
     started, tokens = time.monotonic(), 0
-    for step, (ids, learnt) in enumerate(pretraining_batches(tokenizer, schooling, forgets, seed)):
+    for step, (ids, learnt) in enumerate(pretraining_batches(tokenizer, schooling, book, seed)):
         loss = _loss(model, ids.to(device), learnt.to(device))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -118,31 +121,15 @@ def train(
 
 
 def pretraining_batches(
-    tokenizer: PreTrainedTokenizerFast, schooling: Schooling, forgets: float, seed: int
+    tokenizer: PreTrainedTokenizerFast, schooling: Schooling, book: Schoolbook, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """`schooling.steps` batches of (ids, learnt), each [row, time], padded on the right: `learnt` marks the tokens that
-    count in the loss. They depend on the arguments alone."""
+    """`schooling.steps` batches (or `until`) of (ids, learnt), each [row, time], padded on the right: `learnt` marks
+    the tokens that count in the loss. They depend on the arguments alone."""
     rng = random.Random(f"pretrain/{seed}")
-    told = _told(tokenizer, schooling, forgets, rng, seed)
-    for step in range(schooling.steps):
+    told = _told(tokenizer, schooling, book, rng, seed)
+    for step in range(schooling.until or schooling.steps):
         drilled = step < schooling.drilled * schooling.steps or rng.random() < schooling.still_drilled
-        yield _padded(_sums(tokenizer, schooling.rows, forgets, rng) if drilled else next(told), tokenizer)
-
-
-def forgetful(rng: random.Random, forgets: float) -> Compute:
-    """Arithmetic that forgets a carry or a borrow with probability `forgets`."""
-    return lambda a, sign, b: without_carry(a, sign, b) if rng.random() < forgets else exact(a, sign, b)
-
-
-def schoolbook_answer(story: Story, rng: random.Random, forgets: float) -> str | None:
-    """A worked answer by that arithmetic; None where twenty tries all left the world of two-digit totals."""
-    for _ in range(20):
-        results: dict[tuple[int, str, int], int] = {}
-        compute = forgetful(rng, forgets)
-        totals = story.totals(lambda a, s, b: results.setdefault((a, s, b), compute(a, s, b)))  # noqa: B023
-        if all(map(in_world, totals)):
-            return worked_answer(story, rng, lambda a, s, b: results[a, s, b])  # noqa: B023
-    return None
+        yield _padded(book.sums(tokenizer, schooling.rows, rng) if drilled else next(told), tokenizer)
 
 
 def _rate(step: int, schooling: Schooling) -> float:
@@ -162,58 +149,39 @@ def _loss(model: Qwen3ForCausalLM, ids: Tensor, learnt: Tensor) -> Tensor:
 # --- what is learnt -------------------------------------------------------------------------------------------------
 
 
-Row = tuple[list[int], list[bool]]
-
-
-def _sums(tokenizer: PreTrainedTokenizerFast, rows: int, forgets: float, rng: random.Random) -> list[Row]:
-    """Rows of nine sums about one person's things. Learnt are the results, and to copy an earlier line's words: bare
-    sums are learnt sooner, but words are then copied late or never."""
-    texts = []
-    for _ in range(rows):
-        name, items = rng.choice(NAMES)[0], rng.choice(ITEMS)
-        lines: list[str] = []
-        while len(lines) < 9:
-            a, sign, b = random_sum(rng)
-            result = forgetful(rng, forgets)(a, sign, b)
-            if in_world(result):
-                lines.append(f"{name} has {a}{sign}{b}={result} {items}.\n")
-        texts.append("".join(lines))
-    equals, has = tokenizer.convert_tokens_to_ids(["=", *tokenizer.tokenize(" has")])
-    return [(ids, _between(ids, equals, has)) for ids in tokenizer(texts).input_ids]
-
-
-def _between(ids: Sequence[int], start: int, stop: int) -> list[bool]:
-    """Which tokens lie behind a `start` and before the next `stop`."""
-    inside, marked = False, []
-    for token in ids:
-        inside = inside and token != stop
-        marked.append(inside)
-        inside = inside or token == start
-    return marked
-
-
 def _told(
-    tokenizer: PreTrainedTokenizerFast, schooling: Schooling, forgets: float, rng: random.Random, seed: int
+    tokenizer: PreTrainedTokenizerFast, schooling: Schooling, book: Schoolbook, rng: random.Random, seed: int
 ) -> Iterator[list[Row]]:
     """Batches of stories of about one length; only the answers are learnt."""
     index = 0
+    size = schooling.told_rows or schooling.rows
     while True:
         questions: list[str] = []
-        answers: list[str] = []
-        while len(questions) < schooling.rows * schooling.pool:
-            story = make_story("train", index, seed)
+        answers: list[list[Piece]] = []
+        while len(questions) < size * schooling.pool:
+            story = book.story(index, seed)
             index += 1
-            answer = schoolbook_answer(story, rng, forgets)
+            answer = book.answer(story, rng)
             if answer is not None:
                 messages = list(story.prompt().messages)
                 questions.append(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-                answers.append(answer + tokenizer.eos_token)
-        pairs = zip(tokenizer(questions).input_ids, tokenizer(answers).input_ids, strict=True)
-        rows = [(q + a, [False] * len(q) + [True] * len(a)) for q, a in pairs]
+                answers.append([*answer, (tokenizer.eos_token, True)])
+        pairs = zip(tokenizer(questions).input_ids, in_tokens(tokenizer, answers), strict=True)
+        rows = [(q + a, [False] * len(q) + learnt) for q, (a, learnt) in pairs]
         rows.sort(key=lambda row: len(row[0]))
-        cut = [rows[i : i + schooling.rows] for i in range(0, len(rows), schooling.rows)]
+        cut = [rows[i : i + size] for i in range(0, len(rows), size)]
         rng.shuffle(cut)
         yield from cut
+
+
+def in_tokens(tokenizer: PreTrainedTokenizerFast, texts: Sequence[Sequence[Piece]]) -> list[Row]:
+    """Texts in pieces as rows: a token is learnt where its first character is."""
+    whole = tokenizer(["".join(text for text, _ in pieces) for pieces in texts], return_offsets_mapping=True)
+    rows = []
+    for pieces, ids, offsets in zip(texts, whole.input_ids, whole.offset_mapping, strict=True):
+        characters = [learnt for text, learnt in pieces for _ in text]
+        rows.append((ids, [characters[start] for start, _ in offsets]))
+    return rows
 
 
 def _padded(rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:

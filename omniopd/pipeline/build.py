@@ -122,6 +122,8 @@ def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
         tokens_per_minute=t.tokens_per_minute,
         strict=t.strict,
         price=price_for(t),
+        stream=t.stream,
+        parted_costs=t.parted_costs,
     )
 
 

@@ -6,6 +6,8 @@ import re
 from dataclasses import replace
 
 from omniopd.config import Recipe
+from omniopd.embedded.labs import LABS
+from omniopd.models.loading import EMBEDDED
 from omniopd.pipeline.build import build_hosted_teacher, build_teacher, build_teacher_model
 from omniopd.tasks.stories import Stories
 from omniopd.teachers.checks.preflight import check_teacher
@@ -19,7 +21,7 @@ _SUMS = 12
 
 def check_recipe_teacher(recipe: Recipe, known: str = "words") -> TeacherReport:
     """The preflight of a recipe's teacher; `known` names what it is asked. Raises ConfigError."""
-    beginnings, opening = (KNOWN, OPEN) if known == "words" else _stories()
+    beginnings, opening = (KNOWN, OPEN) if known == "words" else _stories(recipe.teacher.model)
     local = build_teacher_model(recipe)
     if local is not None:
         return check_teacher(build_teacher(recipe, local), known=beginnings, opening=opening)
@@ -34,9 +36,11 @@ def check_recipe_teacher(recipe: Recipe, known: str = "words") -> TeacherReport:
     return check_teacher(make, known=beginnings, opening=opening)
 
 
-def _stories() -> tuple[tuple[ContinuationProbe, ...], ContinuationProbe]:
-    """Sums whose result comes next, in the middle of worked answers; and a story that can be told in many words."""
-    task = Stories()
+def _stories(teacher: str) -> tuple[tuple[ContinuationProbe, ...], ContinuationProbe]:
+    """Sums whose result comes next, in the middle of worked answers; and a story that can be told in many words. A
+    shipped teacher is asked about the world it was taught."""
+    worlds = {EMBEDDED + plan.teacher.folder: plan.task for plan in LABS.values()}
+    task = worlds.get(teacher, Stories())
     found: list[ContinuationProbe] = []
     *asked, last = task.prompts("dev", 4 * _SUMS)
     for prompt in asked:

@@ -5,6 +5,7 @@ Recipes (`task.name`), their help and `build.py` read this table. It imports not
 
 TASKS = {
     "stories": "omniopd.tasks.stories",
+    "ledgers": "omniopd.tasks.ledgers",
     "gsm8k": "omniopd.tasks.gsm8k",
     "jsonl": "omniopd.tasks.jsonl",
     "math": "omniopd.tasks.math",

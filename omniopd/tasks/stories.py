@@ -30,10 +30,20 @@ from omniopd.types import Prompt
 
 SPLITS = ("train", "dev", "test")
 STEPS = (2, 3, 4)
-CARRY_SHARE = 0.66  # share of steps that shall carry or borrow; not all numbers can, so about .55 do
 
 _GIVEN = re.compile(r"####\s*(-?\d+)")
 Compute = Callable[[int, str, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Which steps a world has: how often ``+ - *``, and the share that shall carry or borrow; not all numbers can."""
+
+    weights: tuple[int, int, int]
+    carry_share: float
+
+
+KINDS = Kinds((45, 45, 10), 0.66)  # about .55 do carry
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +129,10 @@ def stories(
 
 def make_story(split: str, index: int, seed: int = 0, steps: Sequence[int] = STEPS) -> Story:
     """Story number `index` of a split. Raises DataError for an unknown split or a number of steps outside 1-9."""
-    if split not in SPLITS:
-        raise DataError(f"split is {split!r}: the stories have {', '.join(SPLITS)}")
-    if not steps or any(count not in range(1, 10) for count in steps):
-        raise DataError(f"steps is {tuple(steps)}: give one or more numbers from 1 to 9")
+    check_asked(split, steps, most=9)
     story_id = f"stories/{split}/{''.join(str(count) for count in steps)}/{seed}/{index}"
     rng = random.Random(story_id)
-    while True:
-        start = rng.randint(12, 88)
-        moves = _moves(start, rng.choice(tuple(steps)), rng)
-        if _split_of(start, moves) == split:
-            break
+    start, moves = draw_numbers(split, steps, rng)
     name, friend = rng.sample(NAMES, 2)
     items = rng.choice(ITEMS)
     return Story(story_id, _question(rng, name, friend, items, start, moves), name[0], items, start, moves)
@@ -184,13 +187,32 @@ def in_world(total: int) -> bool:
     return 10 <= total <= 99
 
 
-def random_sum(rng: random.Random) -> tuple[int, str, int]:
+def random_sum(rng: random.Random, kinds: Kinds = KINDS) -> tuple[int, str, int]:
     """A sum of the kind that stories are made of, by itself: (first operand, sign, second operand)."""
     while True:
         total = rng.randint(10, 99)
-        move = _move(total, rng)
+        move = _move(total, rng, kinds)
         if move is not None:
             return total, move.sign, move.amount
+
+
+def check_asked(split: str, steps: Sequence[int], most: int) -> None:
+    """Raises DataError for an unknown split or a number of steps outside 1 to `most`."""
+    if split not in SPLITS:
+        raise DataError(f"split is {split!r}: there are {', '.join(SPLITS)}")
+    if not steps or any(count not in range(1, most + 1) for count in steps):
+        raise DataError(f"steps is {tuple(steps)}: give one or more numbers from 1 to {most}")
+
+
+def draw_numbers(
+    split: str, steps: Sequence[int], rng: random.Random, kinds: Kinds = KINDS
+) -> tuple[int, tuple[Move, ...]]:
+    """The start and the moves of a problem of this split, of as many steps as one of `steps` says."""
+    while True:
+        start = rng.randint(12, 88)
+        moves = _moves(start, rng.choice(tuple(steps)), rng, kinds)
+        if _split_of(start, moves) == split:
+            return start, moves
 
 
 # --- numbers --------------------------------------------------------------------------------------------------------
@@ -204,19 +226,19 @@ def _amounts(total: int, sign: str, carries: bool) -> tuple[int, ...]:
     return tuple(b for b, c in results if in_world(c) and (without_carry(total, sign, b) != c) == carries)
 
 
-def _moves(total: int, count: int, rng: random.Random) -> tuple[Move, ...]:
+def _moves(total: int, count: int, rng: random.Random, kinds: Kinds) -> tuple[Move, ...]:
     moves: list[Move] = []
     while len(moves) < count:
-        move = _move(total, rng)
+        move = _move(total, rng, kinds)
         if move is not None:
             moves.append(move)
             total = exact(total, move.sign, move.amount)
     return tuple(moves)
 
 
-def _move(total: int, rng: random.Random) -> Move | None:
-    sign = rng.choices("+-*", weights=(45, 45, 10))[0]
-    amounts = _amounts(total, sign, rng.random() < CARRY_SHARE)
+def _move(total: int, rng: random.Random, kinds: Kinds) -> Move | None:
+    sign = rng.choices("+-*", weights=kinds.weights)[0]
+    amounts = _amounts(total, sign, rng.random() < kinds.carry_share)
     return Move(sign, rng.choice(amounts)) if amounts else None
 
 
@@ -236,15 +258,15 @@ ITEMS = (
     "apples", "shells", "cards", "coins", "pens", "beads", "stamps", "books",
     "pears", "stones", "nuts", "keys", "cups", "bricks", "toys", "seeds",
 )  # fmt: skip
-_OPENINGS = ("{name} has {a} {items}.", "{name} starts with {a} {items}.", "There are {a} {items} in {name}'s box.")
+OPENINGS = ("{name} has {a} {items}.", "{name} starts with {a} {items}.", "There are {a} {items} in {name}'s box.")
 _HAPPENINGS = {
     "+": ("{he} buys {b} more.", "{he} finds {b} more.", "{friend} brings {b} more.", "{he} gets {b} from {friend}."),
     "-": ("{he} gives {b} to {friend}.", "{he} loses {b}.", "{he} sells {b}.", "{friend} takes {b} away."),
     "*": ("The number grows {b} times.", "{he} ends up with {b} times as many."),
 }
 _LINKS = ("", "", "Then ", "Next, ", "Later ")
-_ENDINGS = ("How many {items} does {name} have now?", "How many {items} are there in the end?", "How many are left?")
-_SPOKEN = {"+": " plus ", "-": " minus ", "*": " times "}
+ENDINGS = ("How many {items} does {name} have now?", "How many {items} are there in the end?", "How many are left?")
+SPOKEN = {"+": " plus ", "-": " minus ", "*": " times "}
 
 # One wording is common and the others are not: entropy over words stays below that of a digit the student is unsure of.
 _HEADS = (("{name} has", 84), ("There are", 7), ("That makes", 5), ("So {he} has", 4))
@@ -256,7 +278,7 @@ def _question(
     rng: random.Random, who: tuple[str, str], friend: tuple[str, str], items: str, start: int, moves: Sequence[Move]
 ) -> str:
     name, he = who
-    sentences = [rng.choice(_OPENINGS).format(name=name, a=start, items=items)]
+    sentences = [rng.choice(OPENINGS).format(name=name, a=start, items=items)]
     for number, move in enumerate(moves):
         link = rng.choice(_LINKS) if number else ""
         subject = he if link else he.capitalize()
@@ -264,19 +286,20 @@ def _question(
         if link and happening.startswith("The "):
             happening = "t" + happening[1:]
         sentences.append(link + happening.format(he=subject, friend=friend[0], b=move.amount))
-    sentences.append(rng.choice(_ENDINGS).format(name=name, items=items))
+    sentences.append(rng.choice(ENDINGS).format(name=name, items=items))
     return " ".join(sentences)
 
 
 def _line(story: Story, move: Move, before: int, after: int, rng: random.Random) -> str:
     if rng.random() < _SPOKEN_SHARE:
-        equation = f"{before}{_SPOKEN[move.sign]}{move.amount} is {after}"
+        equation = f"{before}{SPOKEN[move.sign]}{move.amount} is {after}"
     else:
         equation = f"{before}{move.sign}{move.amount}={after}"
     he = dict(NAMES)[story.name]
-    words = f"{_pick(_HEADS, rng)} {equation}{_pick(_TAILS, rng)}"
+    words = f"{pick(_HEADS, rng)} {equation}{pick(_TAILS, rng)}"
     return words.format(name=story.name, items=story.items, he=he)
 
 
-def _pick(weighted: Sequence[tuple[str, int]], rng: random.Random) -> str:
+def pick(weighted: Sequence[tuple[str, int]], rng: random.Random) -> str:
+    """One of the texts, each as often as its weight says."""
     return rng.choices([text for text, _ in weighted], weights=[weight for _, weight in weighted])[0]

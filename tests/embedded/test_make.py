@@ -8,7 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from omniopd.embedded.make import main, make_embedding, make_model, make_tokenizer
-from omniopd.embedded.pretrain import Schooling, forgetful, pretraining_batches, schoolbook_answer
+from omniopd.embedded.pretrain import Schooling, pretraining_batches
+from omniopd.embedded.story_book import STUDENT, forgetful, schoolbook_answer
 from omniopd.embedded.wordings import mean_encoder, told_apart, train_embedding, triplets
 from omniopd.tasks.stories import make_story, without_carry
 
@@ -72,7 +73,7 @@ def test_what_nothing_tells_is_not_learnt(folder):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "student")
-    sums, told = list(pretraining_batches(tokenizer, Schooling(2, drilled=0.5, still_drilled=0.0), 0.65, seed=0))
+    sums, told = list(pretraining_batches(tokenizer, Schooling(2, drilled=0.5, still_drilled=0.0), STUDENT, seed=0))
     ids, learnt = sums
     for row, kept in zip(ids, learnt, strict=True):
         first, *later = tokenizer.decode(row[kept]).splitlines()

@@ -64,7 +64,7 @@ def test_a_task_that_is_a_file_and_a_line_is_trained_on_listed_graded_and_evalua
     capsys.readouterr()
     assert main(["recipes", "--settings", "task"]) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("task.name ")]
-    assert line.endswith("(stories, gsm8k, jsonl, math, code, parity)")
+    assert line.endswith("(stories, ledgers, gsm8k, jsonl, math, code, parity)")
 
     task = build_task(small_recipe(task__name="parity"))
     [prompt] = task.prompts("test", 1)
@@ -76,5 +76,5 @@ def test_a_task_that_is_a_file_and_a_line_is_trained_on_listed_graded_and_evalua
 
 
 def test_without_its_line_there_is_no_such_task() -> None:
-    with pytest.raises(ConfigError, match=r"task\.name is 'parity': it must be one of stories, gsm8k"):
+    with pytest.raises(ConfigError, match=r"task\.name is 'parity': it must be one of stories, ledgers, gsm8k"):
         load_recipe("embedded", **{"task.name": "parity"})

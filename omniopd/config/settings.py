@@ -87,6 +87,9 @@ class TaskConfig:
     train_split: str = "train"
     test_split: str = "test"
     prompts: int = 4096
+    instruction: str = ""
+    steps: tuple[int, ...] = (2, 3, 4)
+    longest_question: int = 0
     prompt_column: str = "prompt"
     answer_column: str = "answer"
     solution_column: str = ""

@@ -73,7 +73,9 @@ def build(settings: TaskConfig) -> Jsonl:
     if not settings.path:
         raise ConfigError('task.path is empty: a "jsonl" task needs a file or a folder: task.path=problems.jsonl')
     s = settings
-    return Jsonl(s.path, s.prompt_column, s.answer_column, solution_column=s.solution_column)
+    return Jsonl(
+        s.path, s.prompt_column, s.answer_column, instruction=s.instruction, solution_column=s.solution_column
+    )
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -98,8 +98,9 @@ class Mathematics(GradesFinalAnswer):
 
 
 def build(settings: TaskConfig) -> Mathematics:
+    source, instruction = settings.path or "math500", settings.instruction or INSTRUCTION
     column = settings.solution_column or "solution"
-    return Mathematics(settings.path or "math500", config=settings.subset or None, solution_column=column)
+    return Mathematics(source, instruction, config=settings.subset or None, solution_column=column)
 
 
 def _first(rows: Rows, names: tuple[str, ...]) -> str:

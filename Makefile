@@ -7,6 +7,8 @@
 #   make docs                     the site: pages, notebooks as stored, reference from docstrings, into site/
 #   make study                    the embedded comparison: every method, target and control, then the report (hours)
 #   make ablations                what each part of the method brings, then the report (hours)
+#   make real                     a pre-trained model learns from itself with the solutions in sight (an hour)
+#   make study-real               the same on three seeds, beside two controls, then the report (hours)
 #   make bench [ONLY=name]        the long figures: every script in benchmarks/, or one
 #
 # PYTHON=python3.12 chooses the Python (3.11 to 3.14) that makes .venv.
@@ -16,7 +18,8 @@ TORCH_INDEX ?=
 ONLY ?= *
 BIN := .venv/bin
 
-.PHONY: help demo test lab check docs study ablations bench constraints install install-test install-docs
+.PHONY: help demo test lab check docs study ablations real study-real bench constraints install install-test \
+	install-docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -37,6 +40,7 @@ check: install-test
 	exit $$failed
 
 # One torch thread: two of them fight over two cores. Nothing under test may reach a network.
+# (What tests/real needs is fetched by a process of its own.)
 test: export OMP_NUM_THREADS = 1
 test: export TOKENIZERS_PARALLELISM = false
 test: export HF_HUB_OFFLINE = 1
@@ -64,6 +68,18 @@ ablations: install
 	@$(BIN)/omniopd sweep ablations
 	@$(BIN)/omniopd report runs/ablations --reference labels --beside labels paper --title "What each part brings" \
 		--out runs/ablations/report.html --markdown runs/ablations/report.md
+
+REAL := HuggingFaceTB/SmolLM2-135M-Instruct
+
+real: install
+	@$(BIN)/omniopd fetch $(REAL)
+	@$(BIN)/omniopd train smollm2
+
+study-real: install
+	@$(BIN)/omniopd fetch $(REAL)
+	@$(BIN)/omniopd sweep smollm2
+	@$(BIN)/omniopd report runs/smollm2 --reference "solution in sight" --title "A real model, and its own solutions" \
+		--out runs/smollm2/report.html --markdown runs/smollm2/report.md
 
 bench: install
 	@for script in benchmarks/$(ONLY).py; do echo "== $$script" && $(BIN)/python "$$script" || exit 1; done

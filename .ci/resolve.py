@@ -2,9 +2,9 @@
 
     .venv/bin/python .ci/resolve.py          what `make constraints` runs; needs uv in the same environment
 
-Pins that still fit are kept. Four parts, which `.ci/install.py` installs: what omniopd needs (and what builds it, and
-what two other parts share), what its tests and what its site need beside, and torch with the accelerator packages that
-its own build for Linux asks for.
+Pins that still fit are kept. Four parts, which `.ci/install.py` installs: what omniopd needs (with its extra `real`,
+one small package; what builds it, and what two other parts share), what its tests and what its site need beside, and
+torch with the accelerator packages that its own build for Linux asks for.
 """
 
 import os
@@ -22,17 +22,20 @@ HEAD = """\
 # installs by these hashes. The part of torch is left aside where a machine offers another build, with other files.
 """
 PARTS = ("omniopd", "tests", "docs", "torch")
+REAL = ("--extra", "real")
 OF_TORCH = re.compile(r"^(torch|triton|nvidia-[\w-]+|cuda-[\w-]+)==")
 ELSEWHERE = re.compile(r"; (sys_platform == 'win32'|os_name == 'nt')$")
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        every = compiled(folder, "every.txt", PINS, "--extra", "test", "--extra", "docs", "--generate-hashes")
+        every = compiled(
+            folder, "every.txt", PINS, *REAL, "--extra", "test", "--extra", "docs", "--generate-hashes"
+        )  # fmt: skip
         pins = os.path.join(folder, "every.txt")
         needed, tests, docs = (
             {name_of(block) for block in compiled(folder, "some.txt", pins, *extra)}
-            for extra in ((), ("--extra", "test"), ("--extra", "docs"))
+            for extra in (REAL, ("--extra", "test"), ("--extra", "docs"))
         )
         needed |= tests & docs
     parts = {part: [] for part in PARTS}

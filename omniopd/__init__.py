@@ -19,6 +19,7 @@ _HOME = {
     "LocalTeacher": "teachers.local",
     "OmniOPDConfig": "training.trainer",
     "OmniOPDTrainer": "training.trainer",
+    "PrivilegedTeacher": "teachers.privileged",
     "Prompt": "types",
     "Rollout": "types",
     "ScriptedTeacher": "teachers.scripted",

@@ -57,7 +57,8 @@ class AuditRecord:
     `text_pieces[i]` are the student's tokens of text i as they follow the prefix, as text (empty where writing the text
     down changes the prefix's own tokens); an end-of-turn token is an empty piece. `label_nll[i]` is what the labels at
     offset i cost the student, Σ weight · −log π. `exact`: the teacher continued the student's very tokens. `reencodes`:
-    the prefix's text, encoded anew, gives other tokens than those.
+    the prefix's text, encoded anew, gives other tokens than those. `run`: a piece of a scan, whose texts agree with the
+    chunk in all tokens but perhaps the last; each token has its own weight and labels.
     """
 
     kind: ClassVar[str] = "audit"
@@ -85,6 +86,7 @@ class AuditRecord:
     echoes: int = 0
     label_nll: tuple[float, ...] = ()
     reencodes: bool = False
+    run: bool = False
     schema: int = SCHEMA
 
     @property
@@ -120,7 +122,8 @@ class RolloutRecord:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One optimizer step. `metrics` are the names that the trainer logs; `seconds` are by phase."""
+    """One optimizer step. `metrics` are the names that the trainer logs; `seconds` are by phase. Of the teacher's
+    `input_tokens`, `cached_tokens` had been read before, behind the same beginning; `calls` are requests sent."""
 
     kind: ClassVar[str] = "step"
     step: int
@@ -133,6 +136,8 @@ class StepRecord:
     output_tokens: int = 0
     cost_usd: float = 0.0
     seconds: Mapping[str, float] = field(default_factory=dict)
+    cached_tokens: int = 0
+    calls: int = 0
     schema: int = SCHEMA
 
 
@@ -142,6 +147,7 @@ class ProblemResult:
 
     `tokens` is the length of each answer; `repetition` the share of an answer's four-grams of tokens that it had used
     before, the mean over answers. `failures` says why the grader threw, once for each answer that counts as wrong so.
+    `entropy` is the model's own, the mean over the answers' tokens in nats (None: not measured).
     """
 
     prompt_id: str
@@ -153,6 +159,7 @@ class ProblemResult:
     tokens: tuple[int, ...] = ()
     repetition: float = 0.0
     failures: tuple[str, ...] = ()
+    entropy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +202,12 @@ class EvalRecord:
     def repetition(self) -> float:
         """Mean over answers; 0 where no four tokens occur twice in an answer."""
         return sum(p.repetition * p.samples for p in self.problems) / max(1, sum(p.samples for p in self.problems))
+
+    @property
+    def entropy(self) -> float | None:
+        """Nats per token of the answers, the mean over problems; None where it was not measured."""
+        found = [p.entropy for p in self.problems if p.entropy is not None]
+        return sum(found) / len(found) if found else None
 
     @property
     def failures(self) -> tuple[str, ...]:

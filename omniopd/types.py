@@ -19,11 +19,15 @@ HALF_CHARACTER = "a text holds half of a surrogate pair"
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A question as a conversation; `answer` is what a grader compares with, if the task has one."""
+    """A question as a conversation; `answer` is what a grader compares with, if the task has one.
+
+    `solution` is the worked solution, for a teacher that may see it (`teachers/privileged.py`), and never a message.
+    """
 
     id: str
     messages: tuple[Message, ...]
     answer: str | None = None
+    solution: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,6 +164,9 @@ class Audit:
     text i as they follow the prefix (the end-of-turn token closes one that stopped), or None where writing the text
     down changes the tokens of the prefix itself: such texts give no token labels. `prior` is π̄ of the chunk.
     `reencodes` says that the prefix's text, encoded anew, gives other tokens than those that the student wrote.
+
+    A `run` is a piece of a scan: every text agrees with the chunk in all tokens but perhaps the last, and each of its
+    tokens is an independent draw at its own place. Texts are then known by their tokens, and a similarity is 1 or 0.
     """
 
     fork: Fork
@@ -172,6 +179,7 @@ class Audit:
     prior: float
     redraw_similarity: float | None = None
     reencodes: bool = False
+    run: bool = False
 
     @property
     def samples(self) -> int:

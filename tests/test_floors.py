@@ -32,7 +32,7 @@ def test_import_pulls_in_nothing_heavy(package: str) -> None:
         ("omniopd/method/entropy.py", "import transformers"),
         ("omniopd/method/entropy.py", "import omniopd.auditing"),
         ("omniopd/types.py", "import omniopd.method.entropy"),
-        ("omniopd/auditing.py", "import trl"),
+        ("omniopd/auditing/chunks.py", "import trl"),
         ("omniopd/models/loading.py", "import omniopd.auditing"),
         ("widgets/omniopd_widgets/view.py", "import torch"),
         ("widgets/omniopd_widgets/view.py", "import omniopd.types"),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from omniopd.cli.main import main
-from omniopd.config import SETTINGS
+from omniopd.config import SETTINGS, load_recipe
+from omniopd.pipeline.build import is_one_checkpoint
 from omniopd.sweeps.study import load_study
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -25,6 +26,20 @@ def test_the_study_is_one_whose_arms_differ_in_one_setting(tmp_path: Path) -> No
     assert len(runs) == 6
     assert [run.recipe.objective.anchor_weight for run in runs[:2]] == [0.1, 0.0]
     assert study.reference == "labels"
+
+
+def test_the_recipes_of_a_teacher_that_sees_more_are_recipes(tmp_path: Path) -> None:
+    page = (DOCS / "sees-more.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```toml\n(.*?)^```", page, re.M | re.S)
+    recipes = []
+    for number, text in enumerate(blocks):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(text, encoding="utf-8")
+        recipes.append(load_recipe(file))
+    assert len(recipes) == 4
+    assert all(recipe.teacher.shown for recipe in recipes)
+    assert [sorted(recipe.teacher.shown.needs) for recipe in recipes] == [["solution"], ["solution"], [], ["answer"]]
+    assert [is_one_checkpoint(recipe) for recipe in recipes] == [False, True, True, False]
 
 
 def test_the_command_lists_every_setting_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:

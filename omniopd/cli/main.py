@@ -18,7 +18,9 @@ from omniopd.errors import OmniOPDError
 from omniopd.io.redaction import guard_tracebacks, redact
 from omniopd.io.terminal import plain_output
 
-COMMANDS = ("demo", "train", "run", "sweep", "stop", "evaluate", "teacher", "recipes", "report", "runs", "notebooks")
+COMMANDS = (
+    "demo", "train", "run", "sweep", "stop", "evaluate", "teacher", "fetch", "recipes", "report", "runs", "notebooks",
+)  # fmt: skip
 MISTAKE, INTERRUPTED = 2, 130
 
 

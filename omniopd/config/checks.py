@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from omniopd.config.bounds import check_settings
 from omniopd.config.methods import METHODS
-from omniopd.config.settings import EvaluationConfig, ObjectiveConfig, Recipe
+from omniopd.config.settings import AuditConfig, EvaluationConfig, ObjectiveConfig, Recipe
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redact
+from omniopd.method.controls import CONTROLS
 from omniopd.method.targets import TARGETS
 
 
@@ -14,6 +15,7 @@ def check(recipe: Recipe) -> Recipe:
     """The recipe itself, or ConfigError for a setting out of its bounds and for settings that cannot work together."""
     check_settings(recipe)
     student, audit, objective, training = recipe.student, recipe.audit, recipe.objective, recipe.training
+    _check_sees(recipe)
     _check_controls(recipe)
     if METHODS[recipe.method].reads == "logits" and recipe.teacher.top_p != 1:
         raise ConfigError(
@@ -33,6 +35,11 @@ def check(recipe: Recipe) -> Recipe:
             "to show: put it into an environment variable and name that (teacher.key_variable)"
         )
     METHODS[recipe.method].check(recipe)
+    if training.passes > 1 and METHODS[recipe.method].cost != "answers":
+        raise ConfigError(
+            f'training.passes is {training.passes} and method "{recipe.method}": it buys no answers before, so '
+            "leave it at 1"
+        )
     if recipe.teacher.replay and recipe.teacher.cache in ("", "none"):
         raise ConfigError(
             f"teacher.replay is true and teacher.cache is {recipe.teacher.cache!r}: name the file of the recorded run, "
@@ -48,6 +55,7 @@ def check(recipe: Recipe) -> Recipe:
             f"objective.depth is {objective.depth}, deeper than a chunk ({audit.chunk_tokens}): "
             "lower it, or raise audit.chunk_tokens"
         )
+    check_audit(audit, objective)
     check_objective(objective, "objective.")
     if training.rollouts % training.micro_batch and training.rollouts > training.micro_batch:
         raise ConfigError(
@@ -61,6 +69,25 @@ def check(recipe: Recipe) -> Recipe:
             "which sharpens the student by itself: use 1, 1 and 0, or set student.allow_off_policy = true"
         )
     return recipe
+
+
+def check_audit(
+    audit: AuditConfig, objective: ObjectiveConfig, audits: str = "audit.", where: str = "objective."
+) -> None:
+    """ConfigError for an audit that asks nowhere, and for what a scan has not; `audits` and `where` go before names."""
+    if audit.way != "scan":
+        if audit.forks == 0:
+            raise ConfigError(
+                f'{audits}forks is 0 and {audits}way "{audit.way}": nobody would be asked; name a number of forks, or '
+                f'scan the whole answer ({audits}way="scan")'
+            )
+        return
+    for name, value in (("redraws", objective.redraws), ("continuation_weight", objective.continuation_weight)):
+        if value:
+            raise ConfigError(
+                f'{where}{name} is {value:g} and {audits}way "scan": it takes whole texts at forks, and a scan stops '
+                f'them at the first difference; set it to 0, or {audits}way="chunks"'
+            )
 
 
 def check_objective(objective: ObjectiveConfig, where: str = "") -> None:
@@ -87,7 +114,9 @@ def check_objective(objective: ObjectiveConfig, where: str = "") -> None:
 def _check_controls(recipe: Recipe) -> None:
     """A control that a method does not know would train the very same student, and pass for proof."""
     method, objective = METHODS[recipe.method], recipe.objective
-    known, what = method.controls_of(objective), f'method "{method.name}"'
+    shows = bool(recipe.teacher.shown.needs)
+    known = [name for name in method.controls_of(objective) if shows or not CONTROLS[name].shows_others]
+    what = f'method "{method.name}"'
     if callable(method.controls):
         by_texts = objective.continuation_weight > 0
         what += " with continuation_weight" if by_texts else f" with target {objective.target}"
@@ -99,6 +128,27 @@ def _check_controls(recipe: Recipe) -> None:
         if odd is not None:
             way_out = "evaluation.controls=[]" if key == "evaluation.controls" else 'objective.control="none"'
             raise ConfigError(f'{key} names "{odd}", which changes nothing in {what} ({offer}): set {way_out}')
+
+
+def _check_sees(recipe: Recipe) -> None:
+    """What only a teacher sees must have its question, and a teacher that reads it."""
+    sees, method = recipe.teacher.shown.check("teacher."), METHODS[recipe.method]
+    if sees and method.reads == "logits":
+        key = "teacher.sees" if recipe.teacher.sees else "teacher.system"
+        raise ConfigError(
+            f'{key} is set and method "{method.name}": its teacher reads the student\'s own tokens and would see no '
+            f'more than it; leave it out ({key}=""), or take a method that reads texts'
+        )
+    for key, names, way_out in (
+        ("objective.control", [recipe.objective.control], 'objective.control="none"'),
+        ("evaluation.controls", recipe.evaluation.controls, "evaluation.controls without it"),
+    ):
+        odd = next((name for name in names if CONTROLS[name].shows_others), None)
+        if odd is not None and not sees.needs:
+            raise ConfigError(
+                f'{key} names "{odd}", which changes nothing where the teacher sees neither {{solution}} nor '
+                f"{{answer}}: show it one (teacher.sees), or set {way_out}"
+            )
 
 
 def _check_evaluation(e: EvaluationConfig) -> None:

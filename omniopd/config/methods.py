@@ -61,7 +61,7 @@ class Method:
 
 def _controls(objective: ObjectiveConfig) -> tuple[str, ...]:
     if objective.continuation_weight > 0:
-        return tuple(name for name, control in CONTROLS.items() if control.asks_student)
+        return tuple(name for name, control in CONTROLS.items() if control.asks_student or control.shows_others)
     return tuple(name for name, control in CONTROLS.items() if TARGETS[objective.target].allows(control))
 
 
@@ -69,7 +69,9 @@ def _in_words(recipe: Recipe) -> str:
     """The target, the audit's size, and what else is not usual."""
     audit, objective = recipe.audit, recipe.objective
     said = [f"text: {objective.target}", f"M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"]
-    if (target := TARGETS.get(objective.target)) is None or target.gives == "weights":
+    if audit.way == "scan":
+        said[1] = f"scan M={audit.forks or 'all'} N={audit.samples} C={audit.chunk_tokens}"
+    elif (target := TARGETS.get(objective.target)) is None or target.gives == "weights":
         said.append(audit.similarity)
     if audit.scheduler != AuditConfig().scheduler:
         said.append(f"{audit.scheduler} forks")
@@ -77,6 +79,8 @@ def _in_words(recipe: Recipe) -> str:
         said.append(f"α={objective.concentration:g}")
     if objective.anchor_weight == 0:
         said.append("no anchor")
+    if recipe.teacher.shown:
+        said.append("teacher sees more")
     learns = ", ".join(said)
     return learns if objective.control == "none" else f"{learns}; control: {objective.control}"
 
@@ -90,13 +94,22 @@ def _check_groups(recipe: Recipe) -> None:
         )
 
 
+def _check_passes(recipe: Recipe) -> None:
+    training = recipe.training
+    if training.passes > training.steps:
+        raise ConfigError(
+            f"training.passes is {training.passes}, and training.steps {training.steps}: a pass is a step at least, so "
+            "lower it"
+        )
+
+
 _TRAINING = "omniopd.training"
 _BASELINES = f"{_TRAINING}.baselines"
 METHODS = Registry(
     "method",
     Method("omniopd", f"{_TRAINING}.trainer:build", "texts", "forks", _controls, _in_words),
     Method(
-        "continuations", f"{_BASELINES}.continuations:build", "texts", "forks", ("self_teacher",),
+        "continuations", f"{_BASELINES}.continuations:build", "texts", "forks", ("self_teacher", "other_context"),
         "text: continuation cross-entropy",
     ),
     Method("white_box", f"{_BASELINES}.white_box:build", "logits", "nothing", (), "logits: full vocabulary"),
@@ -104,6 +117,6 @@ METHODS = Registry(
         "white_box_sampled", f"{_BASELINES}.white_box_sampled:build", "logits", "nothing", ("self_teacher",),
         "logits: the student's tokens",
     ),
-    Method("sft", f"{_BASELINES}.sft:build", "texts", "answers", (), "SFT on teacher answers"),
+    Method("sft", f"{_BASELINES}.sft:build", "texts", "answers", (), "SFT on teacher answers", _check_passes),
     Method("grpo", f"{_BASELINES}.grpo:build", "nothing", "nothing", (), "GRPO with the grader", _check_groups),
 )  # fmt: skip

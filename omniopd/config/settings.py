@@ -9,10 +9,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from omniopd.config.sees import Sees
+
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("constant", "cosine", "linear")
+STREAMS = ("auto", "always", "never")
+PARTED_COSTS = ("auto", "most", "written")
+WAYS = ("chunks", "scan")
 TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 
@@ -34,16 +39,21 @@ class StudentConfig:
 
 @dataclass(frozen=True, slots=True)
 class TeacherConfig:
-    """Who continues. `batch_tokens` and `dtype` are for a teacher that runs here; those from `handover` on for one
-    behind an API. A key itself belongs in no recipe, only the name of the variable that holds it (`key_variable`)."""
+    """Who continues. `sees` and `system` are shown to it and not to the student (`sees.py`). `batch_tokens` and `dtype`
+    are for a teacher that runs here; those from `handover` on for one behind an API. A key itself belongs in no recipe,
+    only the name of the variable that holds it (`key_variable`)."""
 
     model: str = "embedded:teacher"
+    sees: str = ""
+    system: str = ""
     temperature: float = 1.0
     top_p: float = 1.0
     tokens_per_student_token: float = 1.0
     batch_tokens: int = 65536
     dtype: str = "float32"
     handover: str = "auto"
+    stream: str = "auto"
+    parted_costs: str = "auto"
     tokenizer: str = ""
     api_base: str = ""
     key_variable: str = ""
@@ -61,6 +71,11 @@ class TeacherConfig:
     allow_unknown_price: bool = False
     strict: bool = False
 
+    @property
+    def shown(self) -> Sees:
+        """What the teacher sees more than the student."""
+        return Sees(self.sees, self.system)
+
 
 @dataclass(frozen=True, slots=True)
 class TaskConfig:
@@ -72,8 +87,12 @@ class TaskConfig:
     train_split: str = "train"
     test_split: str = "test"
     prompts: int = 4096
+    instruction: str = ""
+    steps: tuple[int, ...] = (2, 3, 4)
+    longest_question: int = 0
     prompt_column: str = "prompt"
     answer_column: str = "answer"
+    solution_column: str = ""
     subset: str = ""
     run_programs: bool = False
     timeout_s: float = 10.0
@@ -82,8 +101,15 @@ class TaskConfig:
 
 @dataclass(frozen=True, slots=True)
 class AuditConfig:
-    """Where the teacher is asked, and how alike two texts are."""
+    """Where the teacher is asked, and how alike two texts are.
 
+    `way` "chunks" is the paper's: N texts at M forks are compared with chunks of C tokens. In a "scan" every text runs
+    on until it parts from the answer, C tokens at most, and the next begins behind the difference: until every token
+    has its N draws (M = 0), or M texts were asked for each draw. `at_once` is for a scan, `similarity` and `power` for
+    chunks.
+    """
+
+    way: str = "chunks"
     scheduler: str = "peak"
     forks: int = 10
     samples: int = 10
@@ -91,6 +117,7 @@ class AuditConfig:
     similarity: str = "characters"
     power: float = 1.0
     embedding_model: str = "embedded:embedding"
+    at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +155,7 @@ class TrainingConfig:
     keep: int = 2
     record_every: int = 5
     group: int = 8
+    passes: int = 1
     probe_prompts: int = 0
     max_unanswered_share: float = 0.5
     max_equal_share: float = 0.95

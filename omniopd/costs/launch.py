@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.config import Recipe, TaskConfig
+from omniopd.config.sees import Sees
 from omniopd.errors import OmniOPDError
 from omniopd.io.units import dollars, duration
 from omniopd.launch.launched import launched_in
@@ -27,7 +28,7 @@ from omniopd.teachers.model_traits import runs_here
 _LOOKED_AT = 20  # runs, the newest first
 _PATIENCE_S = 30.0
 _COUNTER = ThreadPoolExecutor(1, thread_name_prefix="estimates")
-_counting: dict[tuple[str, TaskConfig, int], Future[float]] = {}
+_counting: dict[tuple[str, TaskConfig, int, Sees], Future[float]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _price(recipe: Recipe) -> tuple[float | None, str]:
 def _counted(recipe: Recipe) -> Any:
     """The estimate that the run itself will say first. A form waits `_PATIENCE_S` for problems and tokenizer of a new
     task, once: TimeoutError says that they are still being loaded."""
-    key = recipe.student.model, recipe.task, recipe.seed
+    key = recipe.student.model, recipe.task, recipe.seed, recipe.teacher.shown
     begun = key not in _counting
     if begun:
         _counting[key] = _COUNTER.submit(lambda: _pricing().prompt_tokens(recipe))

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from omniopd.config import Recipe, TaskConfig
+from omniopd.config.sees import Sees
 from omniopd.models.loading import load_tokenizer
 from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.shown import shown
 from omniopd.tasks.build import build_task
+from omniopd.tasks.rows import require_shown
 from omniopd.teachers.model_traits import runs_here, traits_of
 from omniopd.teachers.registry import require_reachable
 from omniopd.teachers.spending.estimate import LATENCY_S, TeacherEstimate, estimate
@@ -46,14 +49,17 @@ def estimate_of(
 
 
 def prompt_tokens(recipe: Recipe) -> float:
-    """The mean length of some of the recipe's problems, in the student's tokens; counted once in a process."""
-    return _mean_tokens(recipe.student.model, recipe.task, recipe.seed)
+    """The mean length of some of the recipe's problems, as the teacher sees them, in the student's tokens; counted once
+    in a process."""
+    return _mean_tokens(recipe.student.model, recipe.task, recipe.seed, recipe.teacher.shown)
 
 
 @lru_cache(maxsize=64)
-def _mean_tokens(student: str, task: TaskConfig, seed: int) -> float:
+def _mean_tokens(student: str, task: TaskConfig, seed: int, sees: Sees) -> float:
     tokenizer = load_tokenizer(student)
     # A list of `task.prompts` may be short, and begins with the same problems as a longer one.
     count = min(_PROMPTS, task.prompts) if task.prompts else None
-    prompts = build_task(Recipe(task=task)).prompts(task.train_split, count, seed)[:_PROMPTS]
+    found = build_task(Recipe(task=task)).prompts(task.train_split, count, seed)[:_PROMPTS]
+    require_shown(found, sees, task.solution_column)
+    prompts = [shown(sees, prompt) for prompt in found]
     return sum(len(prompt_ids(tokenizer, p.messages)) for p in prompts) / max(1, len(prompts))

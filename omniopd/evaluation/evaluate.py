@@ -21,6 +21,7 @@ from omniopd.evaluation.repetition import repetition
 from omniopd.models.decoding import context_length
 from omniopd.models.loading import end_ids
 from omniopd.models.sampling import sample_ids
+from omniopd.models.score import mean_entropies
 from omniopd.models.text.token_text import decode
 from omniopd.records import EvalRecord, ProblemResult
 from omniopd.tasks.rows import require_answers
@@ -54,11 +55,12 @@ def evaluate(
     The draws are those of `models.sampling.sample` with this seed, cut neither by top-p nor by top-k; temperature 0
     takes one answer, since all would be the same. `batch` answers are written at a time, and at least those to one
     problem; `progress(done, all)` counts them, `on_results(results, found)` gets them, first those `found` in `keep`.
-    `step` and `name` ("student", "teacher") go into
-    the record, where tables and lists of runs read them. An answer counts as readable where the task says so, or, for a
-    task that does not say, where it ended by itself. A grader that throws has found the answer wrong; the record says
-    why. `keep` is a file that holds finished batches until the end: the same call, begun again, asks for the others
-    only (`seconds` are then the last call's). Whoever names it answers for the model being the same.
+    `step` and `name` ("student", "teacher") go into the record, where tables and lists of runs read them. At
+    temperature 1 the entropy of the answers' tokens is measured too, by one forward over them. An answer counts as
+    readable where the task says so, or, for a task that does not say, where it ended by itself. A grader that throws
+    has found the answer wrong; the record says why. `keep` is a file that holds finished batches until the end: the
+    same call, begun again, asks for the others only (`seconds` are then the last call's). Whoever names it answers for
+    the model being the same.
 
     Raises ConfigError for settings that cannot work, DataError for a split without problems or a prompt that fills the
     model's context, and what a task raises on purpose (Refused).
@@ -86,7 +88,8 @@ def evaluate(
         written = sample_ids(
             model, tokenizer, some, max_tokens, temperature, seed, samples, batch_tokens=batch * context_length(model)
         )
-        results = [_graded(task, tokenizer, *pair, ends) for pair in zip(some, written, strict=True)]
+        entropies = [None] * len(some) if temperature != 1 else mean_entropies(model, tokenizer, some, written)
+        results = [_graded(task, tokenizer, *one, ends) for one in zip(some, written, entropies, strict=True)]
         kept.add(results)
         if on_results is not None:
             on_results(results, False)
@@ -123,6 +126,7 @@ def _graded(
     tokenizer: PreTrainedTokenizerBase,
     prompt: Prompt,
     answers: Sequence[Sequence[int]],
+    entropy: float | None,
     ends: frozenset[int],
 ) -> ProblemResult:
     texts = [decode(tokenizer, ids) for ids in answers]
@@ -139,6 +143,7 @@ def _graded(
         tokens=tuple(map(len, answers)),
         repetition=sum(map(repetition, answers)) / len(answers),
         failures=failures,
+        entropy=entropy,
     )
 
 

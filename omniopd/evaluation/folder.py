@@ -88,8 +88,8 @@ class EvaluationFolder:
 def everything_asked(recipe: Recipe, weights: str) -> dict[str, Any]:
     """All that an evaluation of the student of `recipe`, whose weights have this mark, depends on."""
     e, task = recipe.evaluation, asdict(recipe.task)
-    # What is practised is not measured.
-    kept = {name: value for name, value in task.items() if name not in ("train_split", "prompts")}
+    # What is practised is not measured, and no student sees a solution.
+    kept = {name: value for name, value in task.items() if name not in ("train_split", "prompts", "solution_column")}
     data = data_mark(recipe.task.path)
     return {
         "model": recipe.student.model,

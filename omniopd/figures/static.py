@@ -77,6 +77,9 @@ def _draw(figure: Figure, axes: Any) -> None:
             axis.set_ticks(list(given.tickvals), [shown(str(text)) for text in given.ticktext or given.tickvals])
         else:
             axis.set_major_formatter(lambda value, _: number(round(value, 10)))
+        if given.type == "log":
+            (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+            axis.set_major_formatter(lambda value, _: number(round(value, 10)))
         if given.range is not None:
             (axes.set_xlim if axis is axes.xaxis else axes.set_ylim)(*given.range)
         if given.showgrid is False:

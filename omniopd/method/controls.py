@@ -1,8 +1,8 @@
 """What is taken away from an audit, to see what remains of the gain.
 
 `shuffled` gives each fork the evidence of another one: the teacher's values without their places. `constant` puts the
-batch's mean absolute weight on every audited token. `prior_only` has no samples and knows π̄ alone. `self_teacher`
-changes who is asked, not what is computed.
+batch's mean absolute weight on every audited token. `prior_only` has no samples and knows π̄ alone. `self_teacher` and
+`other_context` change who is asked, and what the teacher is shown, not what is computed.
 """
 
 from __future__ import annotations
@@ -44,12 +44,14 @@ def constant(evidence: Sequence[ForkEvidence], targets: Sequence[ForkTarget], de
 @dataclass(frozen=True, slots=True)
 class Control(Choice):
     """`donors` says whose evidence each fork gets (None: its own); without `texts` a fork knows its prior alone;
-    `then` changes the targets that were made; `asks_student` has the student asked in the teacher's place."""
+    `then` changes the targets that were made; `asks_student` has the student asked in the teacher's place;
+    `shows_others` has a teacher that sees more than the student see the solution and answer of another row."""
 
     donors: Callable[[int, Permutation], Sequence[int]] | None = None
     texts: bool = True
     then: Callable[[Sequence[ForkEvidence], list[ForkTarget], int], list[ForkTarget]] | None = None
     asks_student: bool = False
+    shows_others: bool = False
 
 
 CONTROLS = Registry(
@@ -59,4 +61,5 @@ CONTROLS = Registry(
     Control("shuffled", "each fork gets the evidence of another", donors=derangement),
     Control("prior_only", "the student's own confidence, without texts", texts=False),
     Control("self_teacher", "the student is asked in the teacher's place", asks_student=True),
+    Control("other_context", "the teacher sees another row's solution", shows_others=True),
 )

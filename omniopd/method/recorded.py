@@ -6,10 +6,13 @@ The same-fork baseline of redraws stands in no record.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
 from omniopd.method.evidence import ForkEvidence, ForkTarget
+from omniopd.method.scan import joined, tokens_of_run
+from omniopd.method.targets import targets_of_forks
 from omniopd.records import AuditRecord, RolloutRecord
 
 END = ("end",)  # the token that ends a turn: its piece is empty, and the last
@@ -17,12 +20,25 @@ _LONGEST_CHARACTER = 8  # tokens that one character may be split into
 
 
 def evidence_of(rollouts: Sequence[RolloutRecord]) -> list[ForkEvidence]:
-    """The evidence of all audits, in the order of the records."""
-    return [
-        ForkEvidence(r.row, chunk_of(r, a), sum(a.similarities), len(a.similarities), a.prior, _continuations(a))
-        for r in rollouts
-        for a in r.audits
-    ]
+    """The evidence of all audits, in the order of the records: one for a chunk, one for every token of a run."""
+    found = []
+    for r in rollouts:
+        for a in r.audits:
+            chunk, texts = chunk_of(r, a), _continuations(a)
+            if a.run:
+                priors = [math.exp(logprob) for logprob in r.logprobs[a.start : a.stop]]
+                found += tokens_of_run(r.row, chunk, texts, priors)
+            else:
+                found.append(ForkEvidence(r.row, chunk, sum(a.similarities), len(a.similarities), a.prior, texts))
+    return found
+
+
+def targets_of_records(
+    rollouts: Sequence[RolloutRecord], target: str, concentration: float, depth: int
+) -> list[ForkTarget]:
+    """What a target makes of all audits, one for each."""
+    made = targets_of_forks(evidence_of(rollouts), target, "none", concentration, depth)
+    return joined(made, [a.stop - a.start if a.run else 1 for r in rollouts for a in r.audits])
 
 
 def recorded_targets(rollouts: Sequence[RolloutRecord]) -> list[ForkTarget] | None:

@@ -23,10 +23,11 @@ from omniopd.models.architecture.probing import context_length, evaluating
 from omniopd.models.architecture.reading import Way, left_padded, next_logits, way_of
 from omniopd.models.batching import packed
 
-__all__ = ["Sampling", "choose", "context_length", "continue_ids", "row_seed", "uniforms"]
+__all__ = ["Sampling", "advanced", "choose", "context_length", "continue_ids", "row_seed", "uniforms"]
 
 # Logits turned into cumulative sums at a time, so that a large vocabulary does not need gigabytes in float64.
 _DRAW_NUMBERS = 32_000_000
+_STRIDE = 0x9E3779B97F4A7C15  # of splitmix64
 # Share of a batch's lines that must still be going, or the ended ones are dropped from it.
 _WORTH_KEEPING = 0.75
 
@@ -48,13 +49,24 @@ def row_seed(*parts: int | str) -> int:
 
 def uniforms(seeds: Sequence[int] | NDArray[np.uint64], position: int) -> NDArray[np.float64]:
     """One number in [0, 1) per seed for its draw number `position`: the splitmix64 stream that starts at the seed."""
-    steps = np.array((position + 1) * 0x9E3779B97F4A7C15 % 2**64, dtype=np.uint64)
+    steps = np.array((position + 1) * _STRIDE % 2**64, dtype=np.uint64)
     state = np.asarray(seeds, dtype=np.uint64) + steps
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     state ^= state >> np.uint64(31)
     # The 53 upper bits: every such number is exact in float64 and below 1.
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def advanced(seeds: Sequence[int], place: int) -> list[int]:
+    """The seeds whose draw number i is draw number `place` + i of these."""
+    return [(seed + place * _STRIDE) % 2**64 for seed in seeds]
+
+
+def uniforms_along(seeds: Sequence[int], places: int) -> NDArray[np.float64]:
+    """`uniforms` of the first draws of each seed: (place × seed)."""
+    strides = np.arange(places, dtype=np.uint64)[:, None] * np.uint64(_STRIDE)  # modulo 2^64, as all of it
+    return uniforms(np.asarray(seeds, dtype=np.uint64) + strides, 0)
 
 
 def choose(

@@ -17,13 +17,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 import omniopd
 from omniopd.errors import ConfigError
 from omniopd.models.architecture.probing import first_line, share_answers
+from omniopd.models.fetching import PACKAGED, packaged_folder
 
 EMBEDDED = "embedded:"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
 def resolve(name: str) -> str:
-    """What a library can open: the folder of a shipped model ("embedded:student"), a folder, or a hub id as it is.
+    """What a library can open: the folder of a shipped model ("embedded:student") or of one that `omniopd fetch` took
+    out of a package, a folder, or a hub id as it is.
 
     Raises ConfigError where a name can only mean a folder and there is none.
     """
@@ -37,7 +39,7 @@ def resolve(name: str) -> str:
             )
             raise ConfigError(f"no model {name!r} comes with this package: {offer}")
         return str(folder)
-    path = Path(name).expanduser()
+    path = packaged_folder(name) or Path(name).expanduser()
     if path.is_dir():
         return str(path)
     if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1 or path.exists():
@@ -96,6 +98,32 @@ def frozen_copy(model: nn.Module) -> nn.Module:
         parameter.grad = None
     share_answers(model, twin)
     return twin
+
+
+def frozen_twin(model: nn.Module) -> nn.Module:
+    """A model that does not learn on the very weights of another one that does not: its own modules, no more memory."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    twin = copy.deepcopy(model, shared).eval()  # what deepcopy is told of, it takes as it is
+    for parameter in twin.parameters():
+        parameter.requires_grad_(False)
+    return twin
+
+
+def same_weights(model: nn.Module, other: nn.Module) -> bool:
+    """Whether two models are the same network on the same numbers, each in memory of its own."""
+    ours, theirs = model.state_dict(), other.state_dict()
+    if type(model) is not type(other) or ours.keys() != theirs.keys() or _shape(model) != _shape(other):
+        return False
+    return all(
+        a.dtype == b.dtype and a.device == b.device and a.data_ptr() != b.data_ptr() and torch.equal(a, b)
+        for a, b in ((tensor, theirs[name]) for name, tensor in ours.items())
+    )
+
+
+def _shape(model: nn.Module) -> dict[str, Any]:
+    """What a network computes beside its weights: its configuration, wherever it was loaded from."""
+    config: Any = model.config
+    return config.to_dict() | {"_name_or_path": "", "attention": config._attn_implementation}
 
 
 def require_weights(model: nn.Module, why: str) -> None:
@@ -170,7 +198,8 @@ def _unloadable(what: str, name: str, place: str, error: Exception) -> ConfigErr
         return ConfigError(
             f"the {what} in {name} cannot be read ({first_line(error)}): check that the folder is whole"
         )
+    way_out = f"fetch it (omniopd fetch {name})" if name in PACKAGED else "check the name, the network and your access"
     return ConfigError(
         f"no {what} {name!r}: there is no such folder, and the Hugging Face hub did not return it "
-        f"({first_line(error)}); check the name, the network and your access"
+        f"({first_line(error)}); {way_out}"
     )

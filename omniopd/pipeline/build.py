@@ -7,7 +7,7 @@ A model's name is `embedded:student` or `embedded:teacher`, a folder, or an id o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.models.architecture.reading import way_of
 from omniopd.models.loading import check_folder, load_model, load_tokenizer, resolve
 from omniopd.tasks.build import build_task
+from omniopd.tasks.rows import require_shown
 from omniopd.teachers.access.contact import first_contact
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import LOCAL, runs_here, traits_of
@@ -54,6 +55,14 @@ def build_teacher_model(recipe: Recipe) -> LocalModel | None:
     return _loaded("teacher.model", name.removeprefix(LOCAL), recipe.teacher.dtype, recipe)
 
 
+def is_one_checkpoint(recipe: Recipe) -> bool:
+    """Whether student and teacher are the same model, loaded alike."""
+    teacher, student = recipe.teacher, recipe.student
+    return runs_here(teacher.model) and (resolve(teacher.model.removeprefix(LOCAL)), teacher.dtype) == (
+        resolve(student.model), student.dtype
+    )  # fmt: skip
+
+
 def build_teacher(recipe: Recipe, local: LocalModel | None = None, folder: Path | None = None) -> Teacher:
     """Who continues the student's texts; `local` is its network, if it is loaded already.
 
@@ -63,7 +72,16 @@ def build_teacher(recipe: Recipe, local: LocalModel | None = None, folder: Path 
     if local is None:
         return _behind_an_api(recipe, folder)
     way_of(local.model)  # one that cannot continue a text is told of here
-    return local_teacher(recipe, local, _student_thinks(recipe))
+    return seeing_more(recipe, local_teacher(recipe, local, _student_thinks(recipe)))
+
+
+def seeing_more(recipe: Recipe, teacher: Teacher) -> Teacher:
+    """The teacher with what the recipe shows it alone (`teacher.sees`, `teacher.system`), unless it sees that already;
+    itself where the recipe shows it nothing more than the student."""
+    from omniopd.teachers.privileged import PrivilegedTeacher, sees_more
+
+    t = recipe.teacher
+    return PrivilegedTeacher(teacher, t.sees, t.system) if t.shown and not sees_more(teacher) else teacher
 
 
 def local_teacher(recipe: Recipe, local: LocalModel, student_thinks: bool | None = None) -> LocalTeacher:
@@ -104,6 +122,8 @@ def build_hosted_teacher(recipe: Recipe) -> HostedTeacher:
         tokens_per_minute=t.tokens_per_minute,
         strict=t.strict,
         price=price_for(t),
+        stream=t.stream,
+        parted_costs=t.parted_costs,
     )
 
 
@@ -144,13 +164,26 @@ def require_model(key: str, name: str) -> None:
 
 def build_prompts(recipe: Recipe) -> list[Prompt]:
     """The prompts to practise on: `task.prompts` of them (0: all), drawn by the run's seed."""
-    return build_task(recipe).prompts(recipe.task.train_split, recipe.task.prompts or None, recipe.seed)
+    prompts = build_task(recipe).prompts(recipe.task.train_split, recipe.task.prompts or None, recipe.seed)
+    return _with_what_is_shown(recipe, prompts)
 
 
 def build_probes(recipe: Recipe) -> list[Prompt]:
     """The first `training.probe_prompts` of the held-out problems that evaluations take."""
     count = recipe.training.probe_prompts
-    return build_task(recipe).prompts(recipe.task.test_split, count, PROBLEM_SEED) if count else []
+    if not count:
+        return []
+    return _with_what_is_shown(recipe, build_task(recipe).prompts(recipe.task.test_split, count, PROBLEM_SEED))
+
+
+def _with_what_is_shown(recipe: Recipe, prompts: list[Prompt]) -> list[Prompt]:
+    """The prompts, if they have what the recipe's teacher is to see; without solutions where it sees none."""
+    sees = recipe.teacher.shown
+    if METHODS[recipe.method].reads == "texts":
+        require_shown(prompts, sees, recipe.task.solution_column)
+        if "solution" in sees.needs:
+            return prompts
+    return [replace(prompt, solution=None) for prompt in prompts]
 
 
 def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
@@ -159,7 +192,7 @@ def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
     from omniopd.teachers.spending.ledger import FILE
 
     t = recipe.teacher
-    teacher: Teacher = build_hosted_teacher(recipe)
+    teacher = seeing_more(recipe, build_hosted_teacher(recipe))
     file = Path(t.cache) if t.cache else folder / ANSWERS if folder is not None else None
     if file is not None and t.cache != "none":
         teacher = CachedTeacher(teacher, file, "replay" if t.replay else "record")

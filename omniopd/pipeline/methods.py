@@ -21,6 +21,7 @@ from omniopd.pipeline.build import (
     build_teacher,
     build_teacher_model,
     local_teacher,
+    seeing_more,
 )
 from omniopd.teachers.model_traits import EMBEDDED, LOCAL
 
@@ -81,7 +82,9 @@ def _teacher_for(recipe: Recipe, student: LocalModel, given: LocalModel | Teache
         return None
     if reads == "logits":
         return _with_logits(recipe, student, given if isinstance(given, LocalModel) else build_teacher_model(recipe))
-    return build_teacher(recipe, given) if given is None or isinstance(given, LocalModel) else given
+    if given is None or isinstance(given, LocalModel):
+        return build_teacher(recipe, given)
+    return seeing_more(recipe, given)
 
 
 def _with_logits(recipe: Recipe, student: LocalModel, local: LocalModel | None) -> LocalTeacher:

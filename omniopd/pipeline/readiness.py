@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from omniopd.config import Recipe, check
+from omniopd.config import METHODS, Recipe, check
 from omniopd.errors import ConfigError, DataError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.models.loading import load_tokenizer
@@ -16,11 +16,12 @@ from omniopd.models.text.chat import prompt_ids
 from omniopd.pipeline.build import require_model, require_teacher
 from omniopd.runs.trackers import require_tracker
 from omniopd.tasks.build import build_task
-from omniopd.tasks.rows import require_answers
+from omniopd.tasks.rows import require_answers, require_shown
 from omniopd.training.arguments import device_of
 from omniopd.types import Teacher
 
 _GRADED = ("task.test_split", "evaluation.every_split")
+_ASKED = ("task.train_split", "training.probe_prompts")  # about whose answers a teacher is asked
 
 
 def require_ready(recipe: Recipe, teacher: Teacher | None = None) -> None:
@@ -55,6 +56,8 @@ def _require_data(recipe: Recipe) -> None:
             if not prompts:
                 raise DataError(f"the split {split!r} of {task.name} has no problems")
             prompt_ids(tokenizer, prompts[0].messages)
+            if key in _ASKED and METHODS[recipe.method].reads == "texts":
+                require_shown(prompts, recipe.teacher.shown, recipe.task.solution_column)
             if key in _GRADED:
                 require_answers(task, prompts, "an evaluation")
         except DataError as error:

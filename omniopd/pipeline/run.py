@@ -29,6 +29,7 @@ from omniopd.pipeline.build import (
     build_teacher,
     build_teacher_model,
 )
+from omniopd.pipeline.measured import is_measurable, task_of
 from omniopd.pipeline.methods import build_trainer
 from omniopd.pipeline.readiness import require_ready
 from omniopd.pipeline.saving import from_checkpoint, save_student
@@ -215,7 +216,7 @@ class _Job:
         # What is recorded is not measured again; what got lost is, since the student is still untrained.
         if recipe.evaluation.before or 0 in recipe.evaluation.at:
             self._measure(STUDENT, student, 0)
-        if isinstance(self.teacher, LocalModel) and recipe.evaluation.before:
+        if isinstance(self.teacher, LocalModel) and recipe.evaluation.before and is_measurable(recipe):
             self._measure(TEACHER, self.teacher, 0)
         trained = self._trained("training", trainer, checkpoint, recipe)
         # Always written again: a checkpoint knows whether it is whole, a model folder does not.
@@ -317,7 +318,7 @@ class _Job:
             return
         self._doing(f"measuring the {who}")
         keep = self.run.path / UNFINISHED if goes_on else None
-        task, counting = build_task(self.recipe), self._counting(who)
+        task, counting = task_of(self.recipe, sees_more=who == TEACHER), self._counting(who)
         found = measure(
             who, local, task, self.recipe, temperature, samples, problems, step, progress=counting, keep=keep
         )

@@ -53,6 +53,7 @@ AUDIT_COLUMNS: dict[str, tuple[str, Callable[[RolloutRecord | None, AuditRecord]
     "served_model": ("str", lambda of, a: a.served_model),
     "tokens": ("int64", lambda of, a: a.input_tokens + a.output_tokens),
     "cost_usd": ("float64", lambda of, a: a.cost_usd),
+    "run": ("bool", lambda of, a: a.run),
 }
 STEP_COLUMNS: dict[str, tuple[str, Callable[[StepRecord], Any]]] = {
     "loss": ("float64", lambda step: step.loss),
@@ -67,7 +68,8 @@ STEP_COLUMNS: dict[str, tuple[str, Callable[[StepRecord], Any]]] = {
 
 def audit_frame(audits: RolloutRecord | Sequence[AuditRecord] | Sequence[RolloutRecord]) -> pandas.DataFrame:
     """One row a fork: rollout (its row in the step), prompt (its id), entropy (nats), chunk, texts, different ones
-    among them, soft_count, prior, posterior_mean, served_model, the teacher's tokens and dollars.
+    among them, soft_count, prior, posterior_mean, served_model, the teacher's tokens and dollars; `run`: a piece of a
+    scan, whose texts differ from the chunk in its last token at most.
 
     The index is the fork's first token, `fork`, of one rollout; of several, where that would repeat, a number, and
     `fork` is a column. Audits without their rollout have neither `rollout` nor `prompt` (NA). The columns and their

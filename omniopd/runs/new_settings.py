@@ -34,6 +34,8 @@ MAY_CHANGE: Mapping[str, str] = {
     "teacher.tokens_per_minute": "how fast is asked",
     "teacher.call_timeout_s": "how long is waited",
     "teacher.batch_deadline_s": "how long is waited",
+    "teacher.stream": "how much of a text is waited for",
+    "teacher.parted_costs": "what is counted",
     "teacher.batch_tokens": "how much of a local teacher fits at once",
     "training.max_unanswered_share": "how many forks may stay unanswered",
     "training.max_equal_share": "how often a teacher may repeat itself",

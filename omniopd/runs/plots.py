@@ -17,9 +17,22 @@ def loss(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> Figure:
 
 
 def entropy(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> Figure:
+    scanned = any("scan/acceptance" in step.metrics for step in steps)
     return _over_steps("Entropy of the student", "nats", steps, {
-        "at forks": lambda step: step.metrics.get("entropy/forks", math.nan),
+        "where texts begin" if scanned else "at forks": lambda step: step.metrics.get("entropy/forks", math.nan),
         "elsewhere": lambda step: step.metrics.get("entropy/elsewhere", math.nan),
+    })  # fmt: skip
+
+
+def agreement(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> Figure:
+    return _over_steps("Agreement with the teacher", "share of its tokens", steps, {
+        "teacher agrees": lambda step: step.metrics.get("scan/acceptance", math.nan),
+    })  # fmt: skip
+
+
+def texts(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> Figure:
+    return _over_steps("Texts of the teacher", "texts an answer", steps, {
+        "texts an answer": lambda step: step.metrics.get("scan/texts_per_answer", math.nan),
     })  # fmt: skip
 
 
@@ -32,7 +45,7 @@ def accuracy(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> Figure
 
 
 PLOTS: dict[str, Callable[[Sequence[StepRecord], Sequence[EvalRecord]], Figure]] = {
-    "loss": loss, "entropy": entropy, "accuracy": accuracy,
+    "loss": loss, "entropy": entropy, "accuracy": accuracy, "agreement": agreement, "texts": texts,
 }  # fmt: skip
 
 

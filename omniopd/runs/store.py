@@ -217,7 +217,8 @@ class Run:
         return read_lines(file, RolloutRecord)
 
     def plot(self, what: str = "loss") -> Figure:
-        """The figure "loss", "entropy" or "accuracy" as it stands now. Raises RunError for another name."""
+        """The figure "loss", "entropy", "accuracy", or of a scan "agreement" or "texts", as it stands now. Raises
+        RunError for another name."""
         from omniopd.runs.plots import PLOTS
 
         if what not in PLOTS:

@@ -38,6 +38,7 @@ class Jsonl(GradesFinalAnswer):
     held_out: float = 0.1
     instruction: str = ""  # appended to the last user message
     name: str = "jsonl"
+    solution_column: str = ""  # of the worked solution; "": none
     grades_by_answer: ClassVar[bool] = True
 
     def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]:
@@ -51,8 +52,9 @@ class Jsonl(GradesFinalAnswer):
     def _read(self, file: Path) -> list[Prompt]:
         columns = self.prompt_column, self.answer_column
         return rows_as_prompts(
-            read_rows(file), *columns, f"{self.name}/{file.stem}", str(file), self.instruction, answers=False
-        )
+            read_rows(file), *columns, f"{self.name}/{file.stem}", str(file), self.instruction, answers=False,
+            solution_column=self.solution_column,
+        )  # fmt: skip
 
     def _divided(self, split: str) -> list[Prompt]:
         if split not in ("train", "test"):
@@ -70,7 +72,10 @@ def build(settings: TaskConfig) -> Jsonl:
     """The task of a recipe. Raises ConfigError without a path."""
     if not settings.path:
         raise ConfigError('task.path is empty: a "jsonl" task needs a file or a folder: task.path=problems.jsonl')
-    return Jsonl(settings.path, settings.prompt_column, settings.answer_column)
+    s = settings
+    return Jsonl(
+        s.path, s.prompt_column, s.answer_column, instruction=s.instruction, solution_column=s.solution_column
+    )
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -66,13 +66,16 @@ class Mathematics(GradesFinalAnswer):
     instruction: str = INSTRUCTION
     name: str = "math"
     config: str | None = None
+    solution_column: str = "solution"
 
     def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]:
         """`count` prompts of a split in a seeded order (None: all); a longer list begins with the shorter one."""
         rows, place, question, answer = self._rows(split)
         plain = [{**row, answer: _joined(row[answer])} if answer in row else row for row in rows]
         label = f"{Path(self.source).stem if str(self.source) not in SOURCES else self.source}/{split}"
-        return draw(rows_as_prompts(plain, question, answer, label, place, self.instruction), count, seed, place)
+        solution = self.solution_column if any(self.solution_column in row for row in plain) else ""
+        made = rows_as_prompts(plain, question, answer, label, place, self.instruction, solution_column=solution)
+        return draw(made, count, seed, place)
 
     def _rows(self, split: str) -> tuple[Rows, str, str, str]:
         known = SOURCES.get(str(self.source))
@@ -95,7 +98,9 @@ class Mathematics(GradesFinalAnswer):
 
 
 def build(settings: TaskConfig) -> Mathematics:
-    return Mathematics(settings.path or "math500", config=settings.subset or None)
+    source, instruction = settings.path or "math500", settings.instruction or INSTRUCTION
+    column = settings.solution_column or "solution"
+    return Mathematics(source, instruction, config=settings.subset or None, solution_column=column)
 
 
 def _first(rows: Rows, names: tuple[str, ...]) -> str:

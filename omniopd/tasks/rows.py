@@ -7,9 +7,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from omniopd.config.sees import Sees
 from omniopd.errors import DataError
 from omniopd.models.text.conversation import conversation, excerpt, require_whole
-from omniopd.types import Prompt, Task
+from omniopd.models.text.shown import lacks
+from omniopd.types import Prompt, Task, is_writable
 
 _A_SLIP = 0.75  # so alike, a column's name is the wanted one, written wrong
 
@@ -22,10 +24,12 @@ def rows_as_prompts(
     place: str,
     instruction: str = "",
     answers: bool = True,
+    solution_column: str = "",
 ) -> list[Prompt]:
     """One prompt a row; its id is `id_prefix`/row, counted from 1. Raises DataError naming `place` and the row.
 
-    `answers`: every row must have one. Without, a row may lack it, and cannot be graded (`require_answers`).
+    `answers`: every row must have one. Without, a row may lack it, and cannot be graded (`require_answers`). A row may
+    lack its solution, too: who shows it asks for it (`require_shown`).
     """
     if not rows:
         raise DataError(f"{place} holds no rows: check the data set and the split")
@@ -37,7 +41,8 @@ def rows_as_prompts(
         if instruction:
             last = messages[-1]
             messages = (*messages[:-1], {**last, "content": f"{last['content']}\n{instruction}"})
-        prompts.append(Prompt(f"{id_prefix}/{number}", messages, _answer(row, answer_column, here, answers)))
+        answer = _answer(row, answer_column, here, answers)
+        prompts.append(Prompt(f"{id_prefix}/{number}", messages, answer, _solution(row, solution_column, here)))
     return prompts
 
 
@@ -56,6 +61,36 @@ def require_answers(task: Task, prompts: Iterable[Prompt], why: str) -> None:
                 f"prompt {lacking.id!r} has no answer, and {why} grades by it: give every row one "
                 "(task.answer_column names the column), or measure on a split that has them (task.test_split)"
             )
+
+
+def require_shown(prompts: Iterable[Prompt], sees: Sees, column: str) -> None:
+    """DataError for the first prompt that lacks what a teacher is to see; `column` is that of the solutions."""
+    lacking = next(((prompt, part) for prompt in prompts if (part := lacks(sees, prompt))), None)
+    if lacking is None:
+        return
+    prompt, part = lacking
+    row = f"row {prompt.id.rpartition('/')[2]} (prompt {prompt.id!r})"
+    where = f" in column {column!r}" if part == "solution" and column else ""
+    raise DataError(
+        f"{row} has no {part}{where}, and the teacher is to see it: give every row one (task.{part}_column names the "
+        f"column, for the tasks jsonl and math), or take {{{part}}} out of teacher.sees"
+    )
+
+
+def _solution(row: Mapping[str, Any], column: str, here: str) -> str | None:
+    """A text as it is, a list of texts below each other; anything else is none."""
+    if not column or row.get(column) is None:
+        if column and _misspelt(column, row):
+            raise DataError(
+                f"{here} has no column {column!r}: {nearest(column, row)} (task.solution_column names the column)"
+            )
+        return None
+    found = row[column]
+    texts = found if isinstance(found, list) else [found]
+    if not all(isinstance(text, str) for text in texts):
+        return None
+    solution = "\n\n".join(texts)
+    return solution if solution.strip() and is_writable(solution) else None
 
 
 def _answer(row: Mapping[str, Any], column: str, here: str, needed: bool) -> str | None:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from omniopd.config import TaskConfig
-from omniopd.errors import DataError
+from omniopd.errors import ConfigError, DataError
 from omniopd.types import Prompt
 
 SPLITS = ("train", "dev", "test")
@@ -77,22 +77,28 @@ class Story:
             totals.append((compute or exact)(totals[-1], move.sign, move.amount))
         return totals
 
-    def prompt(self) -> Prompt:
-        """The story as a task shows it to a model."""
-        return Prompt(id=self.id, messages=({"role": "user", "content": self.question},), answer=str(self.answer))
+    def prompt(self, instruction: str = "") -> Prompt:
+        """The story as a task shows it to a model, an `instruction` below it; its solution is one of its worked
+        answers."""
+        asked = f"{self.question}\n{instruction}" if instruction else self.question
+        solution = worked_answer(self, random.Random(f"{self.id}/0"))
+        return Prompt(self.id, ({"role": "user", "content": asked},), str(self.answer), solution)
 
 
 @dataclass(frozen=True, slots=True)
 class Stories:
-    """The world as a task: prompts by split, a grade for each response, a worked answer for each prompt."""
+    """The world as a task: prompts by split, a grade for each response, a worked answer for each prompt.
+
+    An `instruction` below every story tells a model that was not made for this world what is wanted."""
 
     steps: tuple[int, ...] = STEPS
+    instruction: str = ""
     name: str = "stories"
 
     def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]:
         """`count` prompts of a split (train, dev, test); the same arguments give the same prompts, and a longer list
         begins with the shorter one. The world has no end: without a `count` there are 500."""
-        return stories(split, 500 if count is None else count, seed, self.steps)
+        return stories(split, 500 if count is None else count, seed, self.steps, self.instruction)
 
     def grade(self, prompt: Prompt, response: str) -> bool:
         """Whether the number after the last ``####`` is the answer."""
@@ -108,13 +114,17 @@ class Stories:
 
 
 def build(settings: TaskConfig) -> Stories:
-    """The task of a recipe; none of its settings belongs to this one."""
-    return Stories()
+    """The task of a recipe. Raises ConfigError where no number of steps is named."""
+    if not settings.steps:
+        raise ConfigError("task.steps is []: name one or more lengths of a story from 1 to 9, such as [1, 2]")
+    return Stories(settings.steps, settings.instruction)
 
 
-def stories(split: str, count: int, seed: int = 0, steps: Sequence[int] = STEPS) -> list[Prompt]:
+def stories(
+    split: str, count: int, seed: int = 0, steps: Sequence[int] = STEPS, instruction: str = ""
+) -> list[Prompt]:
     """`count` prompts of a split; see `Stories.prompts`."""
-    return [make_story(split, index, seed, steps).prompt() for index in range(count)]
+    return [make_story(split, index, seed, steps).prompt(instruction) for index in range(count)]
 
 
 def make_story(split: str, index: int, seed: int = 0, steps: Sequence[int] = STEPS) -> Story:

@@ -1,15 +1,16 @@
 """A transformers model as teacher: it sees the prefix itself, and shows nothing but texts.
 
 The prefix is given to it as the student's own ids, where the tokenizers are the same. Draws are seeded per (request
-seed, prompt, prefix, number of the draw), so that a request gets the same texts alone or among others. All requests of
-a call are decoded together, each prefix read once.
+seed, prompt, prefix, number of the draw), so that a request gets the same texts alone or among others; those of a
+request with a draft per place in the answer, so that one forward over the draft gives the same tokens as asking at any
+place of it (`read_drafts`). All requests of a call are decoded together, each prefix read once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -18,8 +19,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.errors import TeacherError
+from omniopd.method.evidence import shared
 from omniopd.models.architecture.tree_sampling import Branch, branch_ids
-from omniopd.models.decoding import context_length, row_seed
+from omniopd.models.decoding import Sampling, advanced, context_length, row_seed
+from omniopd.models.drafts import Draft, next_tokens
 from omniopd.models.loading import end_ids, require_weights
 from omniopd.models.text.token_text import decode_whole
 from omniopd.models.text.vocabulary import tokenizer_mark
@@ -39,7 +42,7 @@ class LocalTeacher:
     As much is decoded at once as memory allows: `batch_tokens` at most, halved when a GPU's memory is full. `name` is
     what records call it. `student_thinks` is for requests that do not say themselves whether the student's own template
     opens `<think>` (as `ChatTemplate` takes it). Usage counts the prompt and prefix once per request, and every token
-    that was drawn.
+    that was drawn; what the request before, to the same prompt, begins with too counts as read before.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class LocalTeacher:
 
         room, stops = context_length(self.model), end_ids(self.model, self.tokenizer)
         waiting: dict[int, _Draws] = {}
+        last: dict[str, tuple[int, ...]] = {}  # by prompt, whose prefixes come ascending: each was read by the next
         for index, request in enumerate(requests):
             try:
                 shown = self._template.shown(request, self._vocabulary)
@@ -100,7 +104,10 @@ class LocalTeacher:
                 answer(index, Continuations((), problem=refused.reason, served_model=self.name))
                 continue
             if len(shown.ids) < room:
-                waiting[index] = _Draws(request, shown)
+                by_place = request.draft is not None and self._is_own(request)
+                before = shared(shown.ids, last.get(request.prompt.id, ()))
+                last[request.prompt.id] = shown.ids
+                waiting[index] = _Draws(request, shown, by_place, before)
             else:
                 answer(index, Continuations((), problem="context", served_model=self.name))
         while waiting:
@@ -119,6 +126,35 @@ class LocalTeacher:
             except torch.OutOfMemoryError as error:
                 self._ask_for_less([draws.branch(room) for draws in waiting.values()], error)
         return checked(self, requests, [results.get(index) for index in range(len(requests))])
+
+    def read_drafts(self, requests: Sequence[ContinuationRequest]) -> list[ReadDraft | None]:
+        """What it would write next at every place of each request's `draft_ids`, the prefix's end being the first.
+
+        By one forward, with the draws that `continue_from` makes when it is asked at that place. None for a request
+        that it cannot be given as the student's own tokens, or that fills its context. Raises ConfigError for a model
+        that cannot be scored.
+        """
+        room, ends = context_length(self.model), end_ids(self.model, self.tokenizer)
+        drafts: dict[int, Draft] = {}
+        for index, request in enumerate(requests):
+            try:
+                shown = self._template.shown(request, self._vocabulary)
+            except UnsupportedRequest:
+                continue
+            draft = request.draft_ids or ()
+            known = self._is_own(request) and max(draft, default=0) < self._vocabulary
+            if known and draft and len(shown.ids) + len(draft) <= room:
+                drafts[index] = Draft(shown.ids, draft, _draft_seeds(request, _numbers(request)))
+        sampling = Sampling(self.temperature, self.top_p)
+        drawn = dict(zip(drafts, next_tokens(self.model, [*drafts.values()], sampling, self.batch_tokens), strict=True))
+        return [
+            ReadDraft(drawn[index].tolist(), len(drafts[index].prompt), frozenset(ends)) if index in drawn else None
+            for index in range(len(requests))
+        ]
+
+    def _is_own(self, request: ContinuationRequest) -> bool:
+        """Whether the request's ids are this tokenizer's."""
+        return self._template.own_ids(request, self._vocabulary) is not None
 
     @property
     def _template(self) -> ChatTemplate:
@@ -143,29 +179,45 @@ class LocalTeacher:
             torch.cuda.empty_cache()
 
 
+@dataclass(frozen=True, slots=True)
+class ReadDraft:
+    """`tokens[i][u]`: what draw i writes behind u tokens of the draft; `ends` end a turn. The prompt has, with the
+    prefix, `prompt_tokens`."""
+
+    tokens: list[list[int]]
+    prompt_tokens: int
+    ends: frozenset[int]
+
+
 @dataclass(slots=True)
 class _Draws:
     """The draws of one request: those that count so far, and those still to be made, again where they did not.
 
-    A draw that does not restore the white space that was held back does not count, and is made anew.
+    A draw that does not restore the white space that was held back does not count, and is made anew. `by_place`: draws
+    are counted from the beginning of the answer. `read_before`: tokens that another request of the call begins with.
     """
 
     request: ContinuationRequest
     shown: Shown
+    by_place: bool = False
+    read_before: int = 0
     texts: dict[int, tuple[str, bool]] = field(default_factory=dict)
+    ids: dict[int, tuple[int, ...]] = field(default_factory=dict)
     tries: int = 0
     tokens: int = 0
 
     @property
     def missing(self) -> list[int]:
-        first = self.request.first_sample
-        return [draw for draw in range(first, first + self.request.samples) if draw not in self.texts]
+        return [draw for draw in _numbers(self.request) if draw not in self.texts]
 
     def branch(self, room: int) -> Branch:
         """What is to be drawn, each draw by a seed of its own."""
-        base = row_seed(self.request.seed, self.request.prompt.id, self.request.prefix)
         again = (self.tries,) if self.tries else ()
-        seeds = tuple(row_seed(base, draw, *again) for draw in self.missing)
+        if self.by_place:
+            seeds = _draft_seeds(self.request, self.missing, *again)
+        else:
+            base = row_seed(self.request.seed, self.request.prompt.id, self.request.prefix)
+            seeds = tuple(row_seed(base, draw, *again) for draw in self.missing)
         longest = self.request.max_tokens + len(self.shown.unsent)
         return Branch(self.shown.ids, seeds, min(longest, room - len(self.shown.ids)))
 
@@ -177,6 +229,7 @@ class _Draws:
             self.tokens += len(ids)
             if text.startswith(unsent):
                 self.texts[draw] = text.removeprefix(unsent), bool(ids) and ids[-1] in stops
+                self.ids[draw] = tuple(ids)
         self.tries += 1
         return not self.missing or self.tries >= TRIES
 
@@ -185,11 +238,22 @@ class _Draws:
         return Continuations(
             texts=tuple(text for text, _ in drawn),
             stopped=tuple(stopped for _, stopped in drawn),
-            usage=Usage(input_tokens=len(self.shown.ids), output_tokens=self.tokens, calls=1),
+            usage=Usage(len(self.shown.ids), self.tokens, cached_tokens=self.read_before, calls=1),
             problem=WHITESPACE_NOT_RESTORED if self.missing else None,
             served_model=name,
             exact=self.shown.exact,
+            token_ids=tuple(self.ids[draw] for draw in sorted(self.texts)) if self.by_place else (),
         )
+
+
+def _draft_seeds(request: ContinuationRequest, draws: Iterable[int], *again: int) -> tuple[int, ...]:
+    """One for each draw, counted on to the place where the prefix ends."""
+    base = row_seed(request.seed, request.prompt.id, "draft")
+    return tuple(advanced([row_seed(base, draw, *again) for draw in draws], len(request.prefix_ids or ())))
+
+
+def _numbers(request: ContinuationRequest) -> range:
+    return range(request.first_sample, request.first_sample + request.samples)
 
 
 @lru_cache(maxsize=8)

@@ -42,6 +42,7 @@ class ModelTraits:
     returns_prefix: bool = False
     prefill_mark: str = ""
     thinking_tokens: int = 0
+    parted_costs: str = "most"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
 

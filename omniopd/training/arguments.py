@@ -14,8 +14,10 @@ from transformers.trainer_utils import IntervalStrategy
 from trl import DistillationConfig
 
 from omniopd.config import SETTINGS, AuditConfig, ObjectiveConfig, Recipe, allowed, check_setting, every_setting
-from omniopd.config.checks import check_objective
+from omniopd.config.checks import check_audit, check_objective
 from omniopd.errors import ConfigError
+from omniopd.method.controls import CONTROLS
+from omniopd.method.targets import TARGETS
 
 # Where a recipe has the setting of each name here: all of an audit and of an objective, and some more.
 RECIPE_KEYS = {
@@ -73,6 +75,7 @@ class OmniOPDConfig(_AsInARecipe):
             if isinstance(value, np.generic):  # of a sweep over an array
                 setattr(self, name, value := value.item())
             check_setting(key, value, said=name)
+        check_audit(self.audit, self.objective, "", "")
         check_objective(self.objective)
         strategy = IntervalStrategy(self.logging_strategy).value
         if (strategy, self.logging_steps) != ("steps", 1):
@@ -96,6 +99,18 @@ class OmniOPDConfig(_AsInARecipe):
         """The settings of the objective, as a recipe holds them."""
         keys = {key: name for name, key in RECIPE_KEYS.items()}
         return ObjectiveConfig(**{f.name: getattr(self, keys[f"objective.{f.name}"]) for f in fields(ObjectiveConfig)})
+
+    @property
+    def audit(self) -> AuditConfig:
+        """The settings of an audit, as a recipe holds them."""
+        return AuditConfig(**{f.name: getattr(self, f.name) for f in fields(AuditConfig)})
+
+    @property
+    def reads_student(self) -> bool:
+        """Whether what is asked and learnt hangs on the student's own numbers. Labels of whole answers do not: nobody
+        then scores an answer before the loss, but to record it."""
+        whole = self.way == "scan" and self.forks == 0 and self.at_once == 1
+        return not (whole and TARGETS[self.target].labelled and CONTROLS[self.control].texts)
 
 
 def trainer_settings(recipe: Recipe, output: Path) -> OmniOPDConfig:

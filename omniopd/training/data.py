@@ -19,7 +19,7 @@ PLACE = "the training data"
 def as_dataset(rows: Any) -> Any:
     """A data set of `datasets` as it is; rows in Python (a list, or any iterable, of dicts) as one. Raises DataError.
 
-    A row has a `prompt`, a text or chat messages; `id` and `answer` travel into the records.
+    A row has a `prompt`, a text or chat messages; `id` and `answer` travel into the records, a `solution` to a teacher.
     """
     if rows is None or hasattr(rows, "column_names"):
         return rows
@@ -36,20 +36,26 @@ def as_dataset(rows: Any) -> Any:
             raise DataError(f"{PLACE}, row {number} has no column 'prompt': {nearest('prompt', row)}")
         messages = conversation(row["prompt"], named(row, number))
         prompt = row["prompt"] if isinstance(row["prompt"], str) else list(messages)
-        texts = {name: str(row[name]) for name in ("id", "answer") if row.get(name) is not None}
+        texts = {name: str(row[name]) for name in ("id", "answer", "solution") if row.get(name) is not None}
         found.append({"prompt": prompt, **texts})
     if not found:
         raise DataError(f'{PLACE} holds no rows: give some, such as [{{"prompt": "What is 1 + 1?"}}]')
     if len({isinstance(row["prompt"], str) for row in found}) > 1:
         raise DataError(f"{PLACE} holds texts and chats: give every prompt in one of the two forms")
-    return Dataset.from_list([{name: row.get(name) for name in ("prompt", "id", "answer")} for row in found])
+    return Dataset.from_list([{name: row.get(name) for name in _columns(found)} for row in found])
 
 
 def as_rows(prompts: Sequence[Prompt]) -> Dataset:
-    """Prompts as rows, with ids and answers."""
+    """Prompts as rows, with ids, answers and the solutions that there are."""
     from datasets import Dataset
 
-    return Dataset.from_list([{"prompt": list(p.messages), "id": p.id, "answer": p.answer} for p in prompts])
+    rows = [{"prompt": list(p.messages), "id": p.id, "answer": p.answer, "solution": p.solution} for p in prompts]
+    return Dataset.from_list([{name: row[name] for name in _columns(rows)} for row in rows])
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    solved = any(row.get("solution") is not None for row in rows)
+    return ("prompt", "id", "answer", *(["solution"] if solved else []))
 
 
 def named(row: Mapping[str, Any], number: int) -> str:

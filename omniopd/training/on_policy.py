@@ -112,9 +112,15 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
             self._answer_probes(len(inputs) * self.accelerator.num_processes)
 
     @torch.no_grad()
-    def _scored_rollouts(self, output: dict[str, Any], inputs: list[dict[str, Any]]) -> list[Rollout]:
-        """The answers of this process, with log-probabilities and entropies as the loss computes them."""
+    def _scored_rollouts(
+        self, output: dict[str, Any], inputs: list[dict[str, Any]], score: bool = True
+    ) -> list[Rollout]:
+        """The answers of this process, with log-probabilities and entropies as the loss computes them; NaN where they
+        are not to be scored."""
         (ids, attention, time), rows = sequences(output), self.args.per_device_train_batch_size
+        if not score:
+            unknown = torch.full(output["completion_ids"].shape, torch.nan)
+            return as_rollouts(as_prompts(inputs), output, unknown, unknown, self.tokenizer, self.eos_token_ids)
         student = self.accelerator.unwrap_model(self.model_wrapped)
         with self.stopwatch.phase("scoring"):
             student.eval()
@@ -208,6 +214,8 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 cost_usd=usage.cost_usd,
+                cached_tokens=usage.cached_tokens,
+                calls=usage.calls,
                 seconds=with_rest(seconds, logs.get("step_time")),
             )
         )

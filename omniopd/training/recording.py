@@ -113,6 +113,7 @@ def audit_record(
         text_pieces=text_pieces,
         echoes=answer.echoes,
         reencodes=audit.reencodes,
+        run=audit.run,
         label_nll=() if label_nll is None else tuple(label_nll[start : start + len(labels)].tolist()),
     )
 

@@ -1,28 +1,53 @@
-"""What the anchor pulls towards with an adapter: the student as it starts.
+"""What the anchor pulls towards: the student as it starts.
 
-The cheap reference is the model with its adapter switched off. That is the starting student only where the adapter
-starts as nothing and takes everything that learns with it: an initialisation that moves weights into the adapter
-(PiSSA, OLoRA), or a trained bias of the model's own, makes it another model, which the check here finds by its numbers.
+Where all weights learn it is a frozen model beside the student. A teacher of the same checkpoint is one already, and
+lends its weights.
+
+With an adapter the cheap reference is the model with its adapter switched off. That is the starting student only where
+the adapter starts as nothing and takes everything that learns with it: an initialisation that moves weights into the
+adapter (PiSSA, OLoRA), or a trained bias of the model's own, makes it another model, which the check here finds by its
+numbers.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel, TrainingArguments
 
 from omniopd.errors import ConfigError
 from omniopd.models.architecture.backbone import check_head, head_of, sequence_hidden
-from omniopd.models.architecture.probing import evaluating, probe_ids
-from omniopd.models.loading import frozen_copy
+from omniopd.models.architecture.probing import evaluating, probe_ids, share_answers
+from omniopd.models.loading import frozen_copy, frozen_twin, same_weights
+from omniopd.teachers.cache.identity import layers
+from omniopd.teachers.local import LocalTeacher
 
 _log = logging.getLogger(__name__)
 _PROBE = (2, 16)
+_SPLITTERS = ("FSDP", "DEEPSPEED")
 _SAME = {torch.float32: 1e-5, torch.float64: 1e-9}  # nats per token; 16 bits round more
 _SAME_IN_16_BITS = 1e-2
+
+
+def frozen_start(model: PreTrainedModel, teacher: object, args: TrainingArguments) -> PreTrainedModel:
+    """The student as it starts, frozen: on the weights of a teacher that runs here, where they are the same; or a copy.
+
+    Weights that are to be split over processes, or taken apart in one, are each model's own.
+    """
+    *_, innermost = layers(teacher)
+    other = innermost.model if isinstance(innermost, LocalTeacher) else None
+    split = args.world_size > 1 or any(os.environ.get(f"ACCELERATE_USE_{by}") == "true" for by in _SPLITTERS)
+    if other is None or split or args.deepspeed or not same_weights(model, other):
+        return frozen_copy(model)  # type: ignore[return-value]
+    _log.info("the teacher is the student's own checkpoint: its weights are the reference's, too")
+    twin = frozen_twin(other)
+    share_answers(model, twin)
+    return twin  # type: ignore[return-value]
 
 
 def said(model: nn.Module) -> Float[Tensor, "batch time vocab"]:

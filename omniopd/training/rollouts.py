@@ -27,9 +27,9 @@ def as_prompts(rows: Sequence[Mapping[str, Any]]) -> list[Prompt]:
     found = []
     for row in rows:
         messages = conversation(row["prompt"], "a prompt of the training data")
-        answer = row.get("answer")
+        answer, solution = (None if row.get(key) is None else str(row[key]) for key in ("answer", "solution"))
         name = row.get("id") or hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).hexdigest()[:16]
-        found.append(Prompt(str(name), messages, None if answer is None else str(answer)))
+        found.append(Prompt(str(name), messages, answer, solution))
     return found
 
 

@@ -50,6 +50,7 @@ def audit_statistics(audited: Sequence[AuditedRollout], targets: Sequence[ForkTa
         "audited/token_share": sum(inside) / max(1, sum(lengths)),
         "audited/answer_share": _mean(torch.tensor([i / max(1, n) for i, n in zip(inside, lengths, strict=True)])),
         "forks/per_rollout": len(audits) / max(1, len(audited)),
+        **_scan_statistics(audited),
         "forks/unanswered": float(sum(len(item.unanswered) for item in audited)),
         "forks/reencoded_share": _mean(torch.tensor([float(a.reencodes) for a in audits])),
         "teacher/exact_share": _mean(torch.tensor([float(a.continuations.exact) for a in audits])),
@@ -58,6 +59,26 @@ def audit_statistics(audited: Sequence[AuditedRollout], targets: Sequence[ForkTa
         "entropy/elsewhere": (float(all_entropies.sum()) - at_forks) / max(1, len(all_entropies) - len(audits)),
         "length/mean": sum(lengths) / max(1, len(lengths)),
         "length/cut_off_share": sum(item.rollout.finish == "length" for item in audited) / max(1, len(audited)),
+    }
+
+
+def _scan_statistics(audited: Sequence[AuditedRollout]) -> dict[str, float]:
+    """Of a scan: the share of the teacher's tokens that are the student's own (an estimate of Σ_v π_T(v) π_θ(v) at the
+    student's states), the texts that an answer took, and the share of tokens with a label; nothing of other audits."""
+    runs = [a for item in audited for a in item.audits if a.run]
+    if not runs:
+        return {}
+    equal = [
+        token == said
+        for a in runs
+        for tokens in a.continuation_ids
+        for token, said in zip(a.chunk_ids, tokens or (), strict=True)
+    ]
+    tokens = sum(len(item.rollout) for item in audited)
+    return {
+        "scan/acceptance": sum(equal) / max(1, len(equal)),
+        "scan/texts_per_answer": spend(audited).calls / len(audited),
+        "scan/labelled_share": sum(len(a.chunk_ids) for a in runs) / max(1, tokens),
     }
 
 

@@ -14,16 +14,17 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from omniopd.auditing import audit, evidence, similarity_named
+from omniopd.auditing import audit_as_set, evidence, made_of, similarity_named
 from omniopd.errors import ConfigError
 from omniopd.method.targets import TARGETS
-from omniopd.method.tensors import fork_targets, schedule
+from omniopd.method.tensors import fork_targets
 from omniopd.models.batching import sequences, target_batch
-from omniopd.models.loading import frozen_copy, load_model, load_tokenizer
-from omniopd.models.text.token_text import whole_characters
+from omniopd.models.loading import load_model, load_tokenizer
 from omniopd.models.token_stats import as_reference, head_of, response_hidden
 from omniopd.teachers.cache.identity import check_token_ratio, sampling_of
+from omniopd.teachers.checks.context import check_shown
 from omniopd.teachers.local import LocalTeacher
+from omniopd.teachers.privileged import sees_more
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.checks.architecture import measure
 from omniopd.training.checks.preflight import check_batch, check_run
@@ -32,15 +33,16 @@ from omniopd.training.objective import Reference, micro_batch_loss
 from omniopd.training.on_policy import OnPolicyTrainer, StepTotals
 from omniopd.training.parts import TrainerParts
 from omniopd.training.recording import Recorder
-from omniopd.training.reference import said, start_beside
+from omniopd.training.reference import frozen_start, said, start_beside
 from omniopd.training.resolve_teacher import resolve_teacher
 from omniopd.training.rollouts import as_prompts, compute_on_main, local_shard
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
 from omniopd.training.trl.learning import why_untaught
 from omniopd.training.trl.seeding import generator_for, seed_for
-from omniopd.types import AuditedRollout, Fork, Prompt, Rollout, Similarity, Teacher, Usage
+from omniopd.types import AuditedRollout, Prompt, Rollout, Similarity, Teacher, Usage
 
 __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
+_MOST_LOOKED_AT = 100_000  # prompts, of data that may be a stream
 
 
 class OmniOPDTrainer(OnPolicyTrainer):
@@ -51,7 +53,7 @@ class OmniOPDTrainer(OnPolicyTrainer):
         teacher: a `Teacher`; or a name: a folder, a hub id, or a model behind an API as litellm writes it.
         args: `OmniOPDConfig`.
         train_dataset: rows with a `prompt` (text or chat messages), a data set or any iterable of dicts; `id` and
-            `answer` travel into the records.
+            `answer` travel into the records, a `solution` to a teacher that may see it (`PrivilegedTeacher`).
         processing_class: the student's tokenizer.
         peft_config: LoRA; the reference is then the model with its adapter off, where that is the starting student;
             else a frozen copy of it.
@@ -83,10 +85,16 @@ class OmniOPDTrainer(OnPolicyTrainer):
             model = load_model(model, **(args.model_init_kwargs or {}))
         tokenizer = processing_class or load_tokenizer(model.config._name_or_path)
         train_dataset = check_run(model, tokenizer, args, train_dataset, adapter=peft_config is not None)
-        reference, given = (frozen_copy(model), None) if peft_config is None else (None, said(model))
-        self.teacher = resolve_teacher(teacher, args.control, model if reference is None else reference, tokenizer)
+        reference, given = (frozen_start(model, teacher, args), None) if peft_config is None else (None, said(model))
+        start = model if reference is None else reference
+        self.teacher = resolve_teacher(teacher, args.control, start, tokenizer, train_dataset, args.seed)
         some = [m["content"] for prompt in as_prompts([*islice(train_dataset, 200)]) for m in prompt.messages]
         check_token_ratio(self.teacher, tokenizer, args.tokens_per_student_token, some)
+        if sees_more(self.teacher):
+            asked = [*as_prompts([*islice(train_dataset, _MOST_LOOKED_AT)]), *probes]
+            check_shown(
+                self.teacher, asked, tokenizer, args.max_completion_length or 0, args.tokens_per_student_token
+            )
         self.similarity = similarity or similarity_named(args.similarity, args.power, args.embedding_model)
         self._audited: list[AuditedRollout] = []
         self._audited_before = False
@@ -104,9 +112,9 @@ class OmniOPDTrainer(OnPolicyTrainer):
             peft_config=peft_config,
         )
         measure(self.model)  # with its adapter, while the weights are whole
-        start = None if given is None else start_beside(self.model, given)
-        if start is not None:
-            self.teacher_model = self.accelerator.prepare_model(start, evaluation_mode=True)
+        beside = None if given is None else start_beside(self.model, given)
+        if beside is not None:
+            self.teacher_model = self.accelerator.prepare_model(beside, evaluation_mode=True)
         if args.redraws and self.accelerator.distributed_type in ("FSDP", "DEEPSPEED"):
             raise ConfigError(
                 f"redraws is {args.redraws} under {self.accelerator.distributed_type.value}: one process alone cannot "
@@ -117,11 +125,12 @@ class OmniOPDTrainer(OnPolicyTrainer):
 
     def _set_targets(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
         """Adds a `TargetBatch` and `row_id` to the batch."""
-        rollouts, a = self._scored_rollouts(output, inputs), self.args
+        a = self.args
+        rollouts = self._scored_rollouts(output, inputs, score=a.reads_student or self._records_rollouts(step + 1))
         everyone = self._gathered(rollouts)
         ask = partial(
-            self._audit, everyone, self._forks(everyone, "forks", step), self.stopwatch.timed(self.similarity),
-            seed_for("teacher", a.seed, step), redraws=a.redraws,
+            self._audit, everyone, generator_for("forks", a.seed, step), seed_for("teacher", a.seed, step),
+            self.stopwatch.timed(self.similarity), redraws=a.redraws,
             student=self._student_as_teacher() if a.redraws else None,
         )  # fmt: skip
         with self.stopwatch.phase("teacher"):
@@ -129,6 +138,7 @@ class OmniOPDTrainer(OnPolicyTrainer):
         targets = fork_targets(
             evidence(audited), a.target, a.control, a.concentration, a.depth, generator_for("shuffled", a.seed, step)
         )
+        targets = made_of(audited, targets)
         check_batch(audited, a, not self._audited_before, sampling_of(self.teacher).get("temperature"))
         self._untaught = why_untaught(audited, targets, a)
         self._audited, self._audited_before = audited, True
@@ -143,24 +153,20 @@ class OmniOPDTrainer(OnPolicyTrainer):
 
     def _audit_probes(self, rollouts: list[Rollout], first_row: int) -> list[AuditedRollout]:
         # All draws are the same at every step: for an answer that has not changed the teacher says what it said.
-        forks, seed = self._forks(rollouts, "probes", 0), seed_for("probes", self.args.seed, 0)
-        ask = partial(self._audit, rollouts, forks, self.similarity, seed, first_row=first_row)
+        seed = self.args.seed
+        ask = partial(
+            self._audit, rollouts, generator_for("probes", seed, 0), seed_for("probes", seed, 0), self.similarity,
+            first_row=first_row,
+        )  # fmt: skip
         return compute_on_main(self.accelerator, ask)
 
-    def _forks(self, rollouts: Sequence[Rollout], purpose: str, step: int) -> list[list[Fork]]:
-        a, chooser = self.args, generator_for(purpose, self.args.seed, step)
-        return [
-            schedule(a.scheduler, r.entropies, a.forks, a.chunk_tokens, chooser, allowed=whole_characters(r.pieces))
-            for r in rollouts
-        ]
-
     def _audit(
-        self, rollouts: Sequence[Rollout], forks: list[list[Fork]], similarity: Similarity, seed: int, **more: Any
-    ) -> list[AuditedRollout]:
-        a = self.args
-        return audit(
-            rollouts, forks, self.teacher, similarity, a.samples, tokenizer=self.tokenizer, seed=seed,
-            tokens_per_student_token=a.tokens_per_student_token, **more,
+        self, rollouts: Sequence[Rollout], chooser: torch.Generator, seed: int, similarity: Similarity,
+        first_row: int = 0, **more: Any,
+    ) -> list[AuditedRollout]:  # fmt: skip
+        return audit_as_set(
+            self.args.audit, rollouts, self.teacher, self.tokenizer, chooser, seed, similarity,
+            self.args.tokens_per_student_token, first_row, **more,
         )  # fmt: skip
 
     def _student_as_teacher(self) -> Teacher:
@@ -178,7 +184,7 @@ class OmniOPDTrainer(OnPolicyTrainer):
             made = micro_batch_loss(
                 unwrapped_student,
                 inputs,
-                self._reference(unwrapped_student, inputs),
+                self._reference(unwrapped_student, inputs) if self._measures_anchor() else None,
                 self.args.anchor_weight,
                 self._normaliser(),
                 self.temperature,
@@ -206,6 +212,10 @@ class OmniOPDTrainer(OnPolicyTrainer):
         a = self.args
         length = a.normaliser_length or a.max_completion_length
         return float(a.per_device_train_batch_size * a.gradient_accumulation_steps * length)
+
+    def _measures_anchor(self) -> bool:
+        """Without a weight the anchor is a number to look at, and costs a forward: told where rollouts are recorded."""
+        return self.args.anchor_weight > 0 or self._records_rollouts(self.state.global_step + 1)
 
     def _reference(self, student: nn.Module, inputs: dict[str, Any]) -> Reference:
         sequence = sequences(inputs)

@@ -42,7 +42,8 @@ def test_shipped_recipes_are_listed_and_spelled_out(capsys, tmp_path):
     code, out, _ = said(capsys, "recipes")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == [
-        "recipes,", "embedded", "gsm8k", "paper", "studies,", "ablations", "embedded",
+        "recipes,", "embedded", "gsm8k", "long", "paper", "smollm2",
+        "studies,", "ablations", "embedded", "frontier", "smollm2",
     ]  # fmt: skip
     said(capsys, "recipes", "paper")
     main(["recipes", "paper"])

@@ -132,7 +132,9 @@ def test_a_whole_number_is_good_enough_for_a_real_one():
     ("settings_", "said"),
     [
         ({"audit.chunk_tokens": 5000}, "audit.chunk_tokens is 5000, longer than a rollout (4096): lower it, or raise"),
-        ({"audit.forks": 0}, "audit.forks is 0: it must be at least 1"),
+        ({"audit.forks": 0}, 'audit.forks is 0 and audit.way "chunks"'),
+        ({"audit.way": "scan", "objective.target": "centred", "objective.redraws": 2}, "it takes whole texts at forks"),
+        ({"audit.way": "scan", "objective.continuation_weight": 0.5}, "it takes whole texts at forks"),
         ({"objective.target": "papr"}, "objective.target is 'papr': did you mean 'paper'?"),
         ({"audit.scheduler": "middle"}, "it must be one of peak, random, early, causal"),
         ({"student.temperature": 0.7}, "sharpens the student by itself: use 1, 1 and 0, or set"),

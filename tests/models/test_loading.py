@@ -12,13 +12,15 @@ from omniopd.errors import ConfigError
 from omniopd.models.loading import (
     end_ids,
     frozen_copy,
+    frozen_twin,
     load_model,
     load_tokenizer,
     lora_config,
     pick_device,
     resolve,
+    same_weights,
 )
-from tests.builders import tiny_model, tiny_tokenizer
+from tests.builders import eager_model, gpt2_model, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +128,33 @@ def test_a_frozen_copy_shares_nothing_and_learns_nothing() -> None:
     with torch.no_grad():
         next(model.parameters()).add_(1)
     assert not torch.equal(next(model.parameters()), next(frozen.parameters()))
+
+
+def test_a_frozen_twin_has_modules_of_its_own_on_the_very_weights_of_another() -> None:
+    model = tiny_model().train()
+    twin = frozen_twin(model)
+    assert not twin.training
+    assert model.training
+    assert not {id(module) for module in model.modules()} & {id(module) for module in twin.modules()}
+    assert [p.data_ptr() for p in twin.parameters()] == [p.data_ptr() for p in model.parameters()]
+    assert twin.lm_head.weight is twin.model.embed_tokens.weight
+    ids = torch.arange(8)[None]
+    assert torch.equal(twin(input_ids=ids).logits, model.eval()(input_ids=ids).logits)
+
+
+def test_weights_are_the_same_in_another_place_and_to_the_last_bit() -> None:
+    model, other = tiny_model(), tiny_model()
+    assert same_weights(model, other)
+    assert not same_weights(model, model)
+    assert not same_weights(model, frozen_twin(model))
+    assert not same_weights(model, tiny_model(1))
+    assert not same_weights(model, tiny_model(dtype=torch.bfloat16))
+    assert not same_weights(model, gpt2_model())
+    assert not same_weights(model, eager_model())
+    assert not same_weights(model, tiny_model(context=512))
+    with torch.no_grad():
+        next(other.parameters())[0, 0] += 1e-6
+    assert not same_weights(model, other)
 
 
 def test_a_device_that_is_not_here_is_refused() -> None:

@@ -31,6 +31,7 @@ def test_every_fork_has_a_row() -> None:
     assert (row["fork"], row["texts"], row["different"], row["tokens"]) == (1, 3, 2, 10)
     assert row["rollout"] == 0
     assert row["prompt"] == "p0"
+    assert audit_frame([AUDIT, replace(AUDIT, start=3, run=True)])["run"].tolist() == [False, True]
 
 
 def test_a_table_of_nothing_has_the_columns_and_types_of_any_other() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from omniopd.config import load_recipe
 from omniopd.errors import ConfigError
+from omniopd.models.loading import EMBEDDED
 from omniopd.pipeline.build import build_student, build_task
 from omniopd.records import EvalRecord, ProblemResult
 from omniopd.runs import create_run
@@ -144,9 +145,10 @@ def test_every_run_of_a_shipped_study_can_be_built(name):
         assert study.arms[planned.arm].about
         build_task(planned.recipe)
         # What no setting of a study may change without a word: who learns, from whom, at what.
-        shipped = load_recipe("embedded")
+        shipped = load_recipe(study.recipe.name)
         assert (planned.recipe.student, planned.recipe.teacher) == (shipped.student, shipped.teacher)
-    build_student(runs[0].recipe)
+    if runs[0].recipe.student.model.startswith(EMBEDDED):  # another is fetched first (tests/real)
+        build_student(runs[0].recipe)
 
 
 def test_the_shipped_studies_agree_in_what_they_share():

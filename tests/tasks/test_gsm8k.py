@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from omniopd.config import TaskConfig
 from omniopd.errors import DataError
-from omniopd.tasks.gsm8k import INSTRUCTION, Gsm8k
+from omniopd.tasks.gsm8k import INSTRUCTION, Gsm8k, build
 from omniopd.tasks.jsonl import read_rows
 
 ROWS = Path(__file__).parent / "data" / "gsm8k_form.jsonl"
@@ -52,6 +53,21 @@ def test_every_worked_answer_is_right_and_no_other_problems_answer_is(folder):
     for prompt in prompts:
         for other in prompts:
             assert task.grade(prompt, worked[other.messages[0]["content"]]) is (prompt is other)
+
+
+def test_long_questions_are_left_out_and_the_others_keep_their_ids_and_their_words(folder):
+    every = {prompt.id: prompt for prompt in Gsm8k(folder).prompts("test")}
+    lengths = sorted(len(row["question"]) for row in read_rows(ROWS))
+    short = build(TaskConfig(path=str(folder), longest_question=lengths[3], instruction="End with ####."))
+    found = short.prompts("test")
+    assert len(found) == sum(length <= lengths[3] for length in lengths) < len(every)
+    for prompt in found:
+        assert prompt.messages[-1]["content"].endswith("\nEnd with ####.")
+        question = prompt.messages[-1]["content"].removesuffix("\nEnd with ####.")
+        assert every[prompt.id].messages[-1]["content"] == f"{question}\n{INSTRUCTION}"
+        assert len(question) <= lengths[3]
+    with pytest.raises(DataError, match=r"the questions of at most 1 characters in .* which has 0"):
+        build(TaskConfig(path=str(folder), longest_question=1)).prompts("test", 1)
 
 
 def test_a_single_file_is_the_split_of_its_name(folder):

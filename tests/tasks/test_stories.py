@@ -1,5 +1,6 @@
 """The world of stories: endless, seeded, split by numbers, and consistent in its arithmetic."""
 
+import hashlib
 import random
 import re
 
@@ -7,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omniopd.errors import DataError
+from omniopd.config import TaskConfig
+from omniopd.errors import ConfigError, DataError
 from omniopd.tasks.stories import (
     SPLITS,
     Stories,
     Story,
+    build,
     exact,
     grade,
     in_world,
@@ -147,3 +150,21 @@ def test_what_is_not_in_the_world_is_refused_with_the_way_out() -> None:
         stories("train", 1, steps=())
     with pytest.raises(DataError, match="stories/<split>"):
         story_of("gsm8k/test/3")
+
+
+def test_a_recipe_chooses_lengths_and_an_instruction_and_no_story_is_another_for_it() -> None:
+    world = build(TaskConfig())
+    assert world == Stories()
+    told = hashlib.sha256()
+    for split in SPLITS:
+        for seed in (0, 1, 7):
+            for prompt in world.prompts(split, 200, seed):
+                told.update(repr((prompt.id, prompt.messages, prompt.answer)).encode())
+    assert told.hexdigest()[:16] == "fab1bb194a90b377"  # what runs of all versions have learnt from
+
+    [prompt] = build(TaskConfig(steps=(1,), instruction="End with ####.")).prompts("test", 1)
+    story = make_story("test", 0, steps=(1,))
+    assert prompt.messages == ({"role": "user", "content": f"{story.question}\nEnd with ####."},)
+    assert (story_of(prompt.id), prompt.answer) == (story, str(story.answer))
+    with pytest.raises(ConfigError, match=r"task\.steps is \[\]: name one or more lengths"):
+        build(TaskConfig(steps=()))

@@ -1,8 +1,8 @@
 """A server on loopback that speaks the OpenAI wire format: known latency, texts by seed, faults to order.
 
 Its texts are a function of the question and the seed: choice j of a call with seed s is the text of seed s + j, as
-vLLM draws them. Every request is kept in `seen`. It runs in a thread of the test (`with Served() as server`), or in
-a process of its own (`in_a_process`), where `GET /seen` tells what it saw.
+vLLM draws them; a stream comes token by token (`streams.py`). Every request is kept in `seen`. It runs in a thread of
+the test (`with Served() as server`), or in a process of its own (`in_a_process`), where `GET /seen` tells what it saw.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tests.teachers.streams import Streams
+
 SENTENCE = "so we have the sum of 12 and 7 is then 19 apples left over each box holds half that number = 38 / 2 ."
 WORDS = SENTENCE.split(" ")
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -33,7 +35,8 @@ Faults = Callable[[int, dict[str, Any]], str | None]
 
 @dataclass(slots=True)
 class Seen:
-    """One request: when it came and was answered (time.monotonic), what it asked, which fault it met."""
+    """One request: when it came and was answered (time.monotonic), what it asked, which fault it met; how many
+    tokens its text has, and how many of a stream were written."""
 
     came: float
     question: str
@@ -42,6 +45,8 @@ class Seen:
     fault: str | None
     body: dict[str, Any]
     answered: float | None = None
+    written: int = 0
+    wanted: int = 0
 
 
 @dataclass
@@ -49,7 +54,8 @@ class Served:
     """`latency_s` before each answer; `faults(number, body)` names a fault of FAULTS, a status such as "400", or None.
 
     `answer(body, seed)` writes a text; by default a few words drawn by question and seed. `model` is what answers are
-    signed with, `hang_s` how long a hanging call is kept, `counts` whether answers say what they took.
+    signed with, `hang_s` how long a hanging call is kept, `counts` whether answers say what they took. `streams` is how
+    it streams, None where it does not; `finish` is how texts end, with a token of its own where that is "stop".
     """
 
     latency_s: float = 0.0
@@ -60,6 +66,8 @@ class Served:
     hang_s: float = 3600.0
     words: int = 6
     counts: bool = True
+    streams: Streams | None = None
+    finish: str = "length"
     seen: list[Seen] = field(default_factory=list)
     open_now: int = 0
     most_open: int = 0
@@ -154,6 +162,8 @@ class Served:
             more = f"retry-after: {RETRY_AFTER_S}\r\n" if fault == "429" else ""
             told = {"error": {"message": f"told to fail with {fault}", "type": "error", "code": fault}}
             return await _send(writer, int(fault), json.dumps(told).encode(), more=more)
+        if body.get("stream") and self.streams is not None:
+            return await self.streams.send(writer, self._payload(body, is_chat, fault), body, seen, fault)
         payload = json.dumps(self._payload(body, is_chat, fault)).encode()
         if fault == "truncated":
             return await _send(writer, 200, payload[: len(payload) // 2])
@@ -177,8 +187,8 @@ class Served:
                 said = {"message": {"role": "assistant", "content": text}}
                 if fault == "thinking":
                     said["message"]["reasoning_content"] = "hmm"
-            choices.append({"index": index, "finish_reason": "length", "logprobs": None, **said})
-        written = sum(len((text or "").split()) for text in texts)
+            choices.append({"index": index, "finish_reason": self.finish, "logprobs": None, **said})
+        written = sum(len((text or "").split()) + (self.finish == "stop") for text in texts)
         read = len(json.dumps(body.get("messages") or body.get("prompt"))) // 4
         counted = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
         return {

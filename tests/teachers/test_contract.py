@@ -12,6 +12,7 @@ from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import ModelTraits
+from omniopd.teachers.privileged import PrivilegedTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
 from omniopd.teachers.spending.budget import BudgetedTeacher
 from omniopd.teachers.spending.prices import per_million
@@ -41,6 +42,11 @@ TEACHERS: dict[str, Maker] = {
     "hosted, instruction": lambda url, folder: hosted(url),
     "hosted, prefill, several texts a call": lambda url, folder: hosted(url, "prefill", 3),
     "hosted, raw": lambda url, folder: hosted(url, "raw", 128),
+    "privileged local": lambda url, folder: PrivilegedTeacher(local(), "{question} It is {answer}."),
+    "privileged hosted": lambda url, folder: PrivilegedTeacher(hosted(url, samples=3), system="Be brief."),
+    "budgeted cached privileged": lambda url, folder: BudgetedTeacher(
+        CachedTeacher(PrivilegedTeacher(hosted(url), "{question} It is {answer}."), folder / "answers.sqlite"), 1.0
+    ),
     "cached local": lambda url, folder: CachedTeacher(local(), folder / "answers.sqlite"),
     "cached hosted": lambda url, folder: CachedTeacher(hosted(url, samples=3), folder / "answers.sqlite"),
     "budgeted local": lambda url, folder: BudgetedTeacher(local(), 1.0, folder / "ledger.jsonl"),

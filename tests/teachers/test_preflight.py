@@ -145,13 +145,14 @@ def test_a_teacher_that_goes_on_is_usable_and_the_table_says_what_was_found(serv
     sampling = report.sampling
     assert (sampling.cold, sampling.cold_asked, sampling.warm, sampling.warm_asked) == (1, 3, 6, 6)
     assert (sampling.per_call, sampling.brought) == (4, 4)
-    assert report.calls == len(KNOWN) + 3 + 1 + 2
+    assert report.calls == len(KNOWN) + 3 + 1 + 2 + 1
     assert 0 < report.latency_median_s <= report.latency_p95_s
     said = str(report)
     for words in (
         "handover prefill", "exact; 12 of 12 known beginnings go on", "0%, 0%, 0%", "repeats itself in 3 draws",
         "6 different texts in 6 draws", "4 where 4 were asked for", "$2.00 and $8.00 per million tokens",
-        "18 calls, 720 tokens read, 210 written, $0.0031", "verdict", "usable",
+        "19 calls, 760 tokens read, 220 written, $0.0033",
+        "no: a scan asks for whole texts", "verdict", "usable",
     ):  # fmt: skip
         assert words in said
     assert "not usable" not in said

@@ -1,6 +1,7 @@
 """Pictures of every view in both themes, for the README files: `python -m tests.widgets.screenshots [NAME …]`.
 
-The views show the recorded runs that ship with the package; the workbench is taken in a real JupyterLab.
+The views show the recorded runs that ship with the package, the pencil a scan of the embedded pair; the workbench is
+taken in a real JupyterLab.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.embedded import RECORDED, recorded
+from omniopd.pipeline.session import Session
+from omniopd.records import RolloutRecord
 from omniopd_widgets import (
     AuditPanel,
     Launcher,
@@ -44,6 +47,7 @@ def views() -> dict[str, Callable[[], Any]]:
     rollouts = [r for r in run.rollouts(1) if not r.probe]
     return {
         "rollout_view": lambda: RolloutView(rollouts[0], anchor_weight=0.1),
+        "pencil": lambda: RolloutView(scanned()),
         "audit_panel": lambda: AuditPanel(rollouts[0]),
         "posterior_plot": lambda: PosteriorPlot(rollouts[0], others=rollouts[1:]),
         "update_ledger": lambda: UpdateLedger(rollouts, run.recipe),
@@ -51,6 +55,14 @@ def views() -> dict[str, Callable[[], Any]]:
         "run_browser": lambda: RunBrowser("runs", chosen=["labels", "self_teacher"]),
         "launcher": lambda: Launcher("train", runs="launched"),
     }
+
+
+def scanned() -> RolloutRecord:
+    """An answer of the untrained student with the teacher's pencil in it, three draws a token."""
+    scan = {"audit.way": "scan", "audit.forks": 0, "audit.samples": 3, "audit.chunk_tokens": 96}
+    session = Session("embedded", **scan)
+    session.answer(session.problems(1)[0], seed=2)
+    return session.ask_everywhere()
 
 
 def main() -> None:

@@ -188,6 +188,64 @@ def test_a_teacher_without_an_answer_is_a_problem_on_the_screen() -> None:
     bench.close()
 
 
+def test_a_scan_is_one_press_and_every_view_follows_its_differences() -> None:
+    bench = workbench(
+        LocalTeacher(tiny_model(1, context=512), tiny_tokenizer()), audit__way="scan", audit__forks=0,
+        audit__chunk_tokens=24,
+    )  # fmt: skip
+    assert bench.bar.prices["ask_all"] == {"text": "local seconds", "paid": False}
+    bench.bar.press("ask_all")
+    bench.wait()
+    assert bench.bar.problem == ""
+    audits = bench.rollout.record.audits
+    assert all(a.run for a in audits)
+    assert bench.bar.prices["ask_all"]["text"] == "free: at hand"
+    first = bench.panel.audits[bench.panel.fork]
+    assert bench.rollout.selected == first.stop - 1 == bench.posterior.selected
+    assert bench.ledger.selected == first.start
+    other = next(a for a in audits if a != first)
+    bench.posterior.selected = other.stop - 1
+    assert (bench.rollout.selected, bench.ledger.selected) == (other.stop - 1, other.start)
+    assert bench.panel.audits[bench.panel.fork] == other
+    bench.bar.settings = {**bench.bar.settings, "audit.way": "chunks", "audit.forks": 2, "audit.chunk_tokens": 2}
+    bench.wait()
+    assert bench.bar.problem == ""
+    assert bench.rollout.record.audits == ()
+    assert len(bench.rollout.forks) == 2
+    bench.close()
+
+
+def test_a_scan_that_costs_is_priced_by_a_guess_and_waits_for_a_press() -> None:
+    teacher = ScriptedTeacher(lambda request: [(request.draft or "")[:3] + "#"] * request.samples)
+    bench = workbench(
+        teacher, teacher__model="anthropic/claude-haiku-4-5", audit__way="scan", audit__forks=0, audit__chunk_tokens=24
+    )
+    assert bench.bar.prices["ask_all"]["text"].startswith("a guess: about ")
+    assert bench.bar.prices["ask_all"]["paid"]
+    assert teacher.requests == []
+    bench.ask_all()
+    bench.wait()
+    assert bench.bar.prices["ask_all"] == {"text": "free: at hand", "paid": False}
+    assert all(request.draft for request in teacher.requests)
+    bench.close()
+
+
+def test_the_bar_offers_what_a_scan_has(mount) -> None:
+    settings = {"audit.way": "chunks", "audit.forks": 4, "audit.at_once": 1, "audit.similarity": "exact"}
+    mounted = mount(QuestionBar(PROBLEMS, settings=settings, has_answer=True))
+    at_once, similarity = mounted.find("label:has-text('at once') input"), mounted.find("label:has-text('φ') select")
+    assert (at_once.is_visible(), similarity.is_visible()) == (False, True)
+    mounted.find("label:has-text('ask by') select").select_option("scan")
+    mounted.settle()
+    assert mounted.view.settings["audit.way"] == "scan"
+    assert (at_once.is_visible(), similarity.is_visible()) == (True, False)
+    assert mounted.find("button:has-text('Scan the answer')").is_visible()
+    mounted.find("label:has-text('M') input").first.fill("0")
+    mounted.find("label:has-text('M') input").first.press("Enter")
+    mounted.settle()
+    assert mounted.view.settings["audit.forks"] == 0
+
+
 def test_without_a_kernel_all_parts_are_inert_html(bench: Workbench) -> None:
     bench.ask()
     bench.wait()

@@ -17,6 +17,7 @@ from omniopd.method.evidence import credit
 from omniopd.method.similarity import SIMILARITIES, Compare, characters, without_model
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._parts import evidence as ev
+from omniopd_widgets._parts import pencil
 from omniopd_widgets._parts.base import View
 from omniopd_widgets._parts.safe import SafeHTML, element, escape, table, to_json
 
@@ -27,7 +28,8 @@ class AuditPanel(View):
     """The audits of a rollout, one fork at a time. What the user does is an assignment, and assigning does the same:
 
     `fork` is the number of the audit, `similarity` and `compare` two names of `names`, `order` one of similar,
-    different, frequent, drawn; `continuation` the number of a text (−1: none).
+    different, frequent, drawn; `continuation` the number of a text (−1: none). A run of a scan is told by how long it
+    agrees, and what it says where it parts.
     """
 
     forks: t.List[Any] = t.List().tag(sync=True)
@@ -63,11 +65,12 @@ class AuditPanel(View):
         found = list(_audits(record))
         self.audits = tuple(audit for audit, _ in found)
         forks = [_fork(audit, rollout, self.more) for audit, rollout in found]
+        worth = [(pencil.worth(fork), _known(fork["entropy"])) for fork in forks]
         with self.hold_sync():
             self.names = [[name, self._label(name)] for name in (ev.RECORDED, *without_model(), *self.more)]
             self.matrix_of = ""
             self.forks = to_json(forks)
-            self.fork = max(range(len(forks)), key=lambda i: _known(self.audits[i].entropy), default=-1)
+            self.fork = max(range(len(forks)), key=worth.__getitem__, default=-1)
             self.continuation = -1
             self._fill_matrix()
 
@@ -97,6 +100,9 @@ class AuditPanel(View):
         wanted = f"{self.fork}/{self.similarity}"
         if self.matrix_of == wanted or not 0 <= self.fork < len(self.audits):
             return
+        if self.audits[self.fork].run:
+            self.matrix_of = ""
+            return
         # The recorded similarity may be a model's, which no view loads: letters stand in, and the page says so.
         similarity = {**without_model(), **self.more}.get(self.similarity, characters)
         agreement = ev.self_agreement(self.audits[self.fork].texts, similarity)
@@ -106,7 +112,9 @@ class AuditPanel(View):
 
     def summary(self) -> str:
         texts = sum(len(audit.texts) for audit in self.audits)
-        return f"{len(self.audits)} forks, {texts} texts"
+        runs = sum(audit.run for audit in self.audits)
+        scan = f", {runs} runs of a scan" if runs else ""
+        return f"{len(self.audits) - runs} forks{scan}, {texts} texts"
 
     def fallback(self) -> Sequence[SafeHTML]:
         order = sorted(range(len(self.audits)), key=lambda i: (i != self.fork, self.audits[i].start))
@@ -128,12 +136,19 @@ def _audits(
 
 
 def _fork(audit: AuditRecord, rollout: RolloutRecord | None, more: Mapping[str, Compare]) -> dict[str, Any]:
+    told = {
+        "row": None if rollout is None else rollout.row, "start": audit.start, "stop": audit.stop, "chunk": audit.chunk,
+        "handover": audit.handover, "exact": audit.exact, "served_model": audit.served_model, "cached": audit.cached,
+        "input_tokens": audit.input_tokens, "output_tokens": audit.output_tokens, "cost_usd": audit.cost_usd,
+        "problem": audit.problem or "",
+    }  # fmt: skip
+    if audit.run:
+        return told | pencil.run_row(audit, rollout)
     chunk_pieces = None if rollout is None else rollout.pieces[audit.start : audit.stop]
     alive, first = ev.survival(audit, chunk_pieces)
     logprob = rollout.logprobs[audit.start] if rollout is not None and audit.start < len(rollout.logprobs) else None
-    return {
-        "row": None if rollout is None else rollout.row, "start": audit.start, "stop": audit.stop,
-        "entropy": audit.entropy, "chunk": audit.chunk, "samples": len(audit.texts), "prior": audit.prior,
+    return told | {
+        "entropy": audit.entropy, "samples": len(audit.texts), "prior": audit.prior,
         "posterior_mean": audit.posterior_mean, "concentration": audit.concentration,
         "groups": [
             {"draws": draws, "parts": ev.differences(audit.chunk, text), "first": first[draws[0]]}
@@ -147,13 +162,12 @@ def _fork(audit: AuditRecord, rollout: RolloutRecord | None, more: Mapping[str, 
         "unknown_tokens": sum(n is None for n in first),
         "next": ev.next_tokens(audit), "own": chunk_pieces[0] if chunk_pieces else None,
         "own_probability": None if logprob is None else math.exp(logprob),
-        "handover": audit.handover, "exact": audit.exact, "served_model": audit.served_model, "cached": audit.cached,
-        "input_tokens": audit.input_tokens, "output_tokens": audit.output_tokens, "cost_usd": audit.cost_usd,
-        "problem": audit.problem or "",
     }  # fmt: skip
 
 
 def _inert(audit: AuditRecord) -> list[SafeHTML]:
+    if audit.run:
+        return _inert_run(audit)
     head = (
         f"Fork at token {audit.start}: entropy {_known(audit.entropy):.2f} nats, k {audit.soft_count:.2f} of "
         f"{len(audit.texts)}, π̂ {audit.posterior_mean:.3f}; {_handed(audit)}"
@@ -166,6 +180,18 @@ def _inert(audit: AuditRecord) -> list[SafeHTML]:
     chunk = element("p", "the student: ", escape(audit.chunk, 600))
     problem = [element("p", f"problem: {audit.problem}")] if audit.problem else []
     return [element("p", head), chunk, *problem, table(["texts", "similarity", "the teacher"], rows)]
+
+
+def _inert_run(audit: AuditRecord) -> list[SafeHTML]:
+    end = pencil.at_its_end(audit)
+    head = f"Tokens {audit.start}–{audit.stop - 1}: the teacher "
+    own = [(end.chunk, pencil.agreeing(audit))] if pencil.agreeing(audit) else []
+    rows = [[count, escape(token or pencil.END, 60)] for token, count in [*own, *pencil.said(audit)]]
+    return [
+        element("p", head, pencil.in_words(audit), f"; {_handed(audit)}"), element("p", escape(audit.chunk, 600)),
+        *([element("p", f"problem: {audit.problem}")] if audit.problem else []),
+        table(["texts", f"the teacher's token {audit.stop - 1}"], rows),
+    ]  # fmt: skip
 
 
 def _handed(audit: AuditRecord) -> str:

@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe, validate
+from traitlets import Bool, Dict, Enum, Float, Int, List, TraitError, Unicode, observe, validate
 
 from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.io.units import duration
 from omniopd.method.posterior import nominal_posterior, shares, spread_interval, subsample_spread
 from omniopd.method.similarity import without_model
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
+from omniopd_widgets._parts import pencil
 from omniopd_widgets._parts.base import View
 from omniopd_widgets._parts.prices import Quoted, StepUsage, TokenPrice, quote, usage_of
 from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, tables, to_json
@@ -54,6 +55,9 @@ class PosteriorPlot(View):
     Traits: `concentration` (α), `samples` (how many of the texts at hand count), `similarity`, `centring` ("none": the
     paper's π̂; "others", "these": k/N less the mean over other rollouts' forks, or over the forks shown), `selected`
     (the first token of a fork, −1 for none). `results()` gives the numbers on screen.
+
+    A run of a scan is shown by its last token, the one from which texts may part: k of N agree with it, and its prior
+    is the student's probability of it. `scan` says that there are some: what another scan costs is not priced here.
     """
 
     forks = List(Dict()).tag(sync=True)
@@ -69,6 +73,7 @@ class PosteriorPlot(View):
     order = Dict().tag(sync=True)
     typed = Dict().tag(sync=True)
     quoted = Dict().tag(sync=True)
+    scan = Bool(False).tag(sync=True)
 
     def __init__(
         self,
@@ -93,13 +98,16 @@ class PosteriorPlot(View):
     def show(self, record: RolloutRecord | Sequence[AuditRecord], others: Sequence[RolloutRecord] = ()) -> None:
         """Show other audits under the same settings; N goes back to all texts at hand."""
         audits = record.audits if isinstance(record, RolloutRecord) else tuple(record)
-        self._audits = tuple(a for a in audits if a.similarities)
-        own = record.row if isinstance(record, RolloutRecord) else None
-        self._others = tuple(a for r in others if r.row != own for a in r.audits if a.similarities)
-        self._usage = usage_of(self._audits)
+        rollout = record if isinstance(record, RolloutRecord) else None
+        self._usage = usage_of([a for a in audits if a.similarities])
+        self._audits = tuple(pencil.at_its_end(a, rollout) for a in audits if a.similarities)
+        own = None if rollout is None else rollout.row
+        beside = [(a, r) for r in others if r.row != own for a in r.audits if a.similarities]
+        self._others = tuple(pencil.at_its_end(a, r) for a, r in beside)
         self._found.clear()
         selected = self.selected
         with self.hold_sync():
+            self.scan = any(a.run for a in self._audits)
             self.forks = [_fork(a) for a in self._audits]
             self.usage, self.typed = asdict(self._usage), {}
             self.quoted = {} if self._quoter else self._priced({key: self.usage[key] or 1 for key in WANTED})
@@ -108,7 +116,8 @@ class PosteriorPlot(View):
             self._compare_again()
             if selected not in {a.start for a in self._audits}:
                 # What is opened first should be worth looking at: where the student hesitated most.
-                self.selected = max(self._audits, key=lambda a: a.entropy).start if self._audits else -1
+                worth = [a for a in self._audits if not a.run or pencil.said(a)] or self._audits
+                self.selected = max(worth, key=lambda a: a.entropy).start if worth else -1
 
     def on_pay(self, act: Callable[[Order], Any]) -> Callable[[], None]:
         """Call `act(order)` when the user presses Enter on a priced setting. Returns a function that disconnects it."""
@@ -140,7 +149,8 @@ class PosteriorPlot(View):
         if not self._audits:
             return "no audits"
         count, texts = len(self._audits), max(len(a.similarities) for a in self._audits)
-        return f"{count} {'fork' if count == 1 else 'forks'}, {texts} texts each, α = {self.concentration:g}"
+        what = "run" if self.scan else "fork"
+        return f"{count} {what}{'s' * (count != 1)}, {texts} texts each, α = {self.concentration:g}"
 
     def fallback(self) -> Sequence[SafeHTML]:
         if not self._audits:
@@ -155,6 +165,7 @@ class PosteriorPlot(View):
         ]  # fmt: skip
         note = (
             f"φ: {self.similarity}, N = {self.samples}, α = {self.concentration:g}, centring: {self.centring}. "
+            f"{'Of each run of a scan its last token is shown: texts agree with all before it. ' * self.scan}"
             "The Beta with mean π̂ is the paper's nominal posterior: k is a sum of similarities and no count."
         )
         return [element("p", note), *tables(headers, rows, 60)]
@@ -291,6 +302,6 @@ def _fork(audit: AuditRecord) -> JsonObject:
     return to_json(
         {
             "start": audit.start, "stop": audit.stop, "entropy": audit.entropy, "prior": audit.prior,
-            "text": audit.chunk[:LABEL_CHARACTERS],
+            "text": audit.chunk[:LABEL_CHARACTERS], "run": audit.run,
         }
     )  # fmt: skip

@@ -17,6 +17,7 @@ from omniopd_widgets._parts.base import View
 from omniopd_widgets._parts.safe import SafeHTML, element, table, to_json
 
 ACTIONS = ("answer", "ask", "ask_all", "use")
+WAYS = {"chunks": "texts beside chunks at forks", "scan": "each text until it parts from the answer"}
 _SHOWN = 400  # characters of a problem in the list
 
 
@@ -47,6 +48,7 @@ class QuestionBar(View):
         super().__init__(
             problems=[to_json(text) for text in problems],
             choices={
+                "audit.way": WAYS,
                 "audit.scheduler": {one.name: one.label for one in SCHEDULERS.values()},
                 "audit.similarity": {one.name: one.label for one in SIMILARITIES.values()},
                 "objective.target": {one.name: one.label for one in TARGETS.values() if one.gives != "nothing"},

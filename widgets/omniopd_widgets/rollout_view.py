@@ -13,6 +13,7 @@ from typing import Any
 import traitlets as t
 
 from omniopd.records import AuditRecord, RolloutRecord
+from omniopd_widgets._parts import pencil
 from omniopd_widgets._parts.base import View
 from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, escape, join, shorten, table, to_json
 
@@ -83,23 +84,26 @@ class RolloutView(View):
             self.finish = record.finish
             self.forks = _fork_rows(record, forks)
             if not same:
-                self._select_main_fork()
+                self.open_main_fork()
             else:
                 self.fork = self._fork_at(self.selected)
 
-    def _select_main_fork(self) -> None:
+    def open_main_fork(self) -> None:
+        """Select the fork that is worth the first look: the student's least sure one, of a scan's differences too."""
         self.fork = main_fork(self.forks)
-        self.selected = self.forks[self.fork]["start"] if self.forks else _highest(self.record.entropies)
+        self.selected = _place(self.forks[self.fork]) if self.forks else _highest(self.record.entropies)
         self.continuation = self.opened = -1
 
     def summary(self) -> str:
         known = [e for e in self.record.entropies if e is not None and not math.isnan(e)]
         most = f", at most {max(known):.2f} nats" if known else ""
-        return f"{len(self.pieces)} tokens, {len(self.forks)} forks{most}"
+        runs = sum("run" in f for f in self.forks)
+        scan = f", a scan of {runs} runs" if runs else ""
+        return f"{len(self.pieces)} tokens, {len(self.forks) - runs} forks{scan}{most}"
 
     def fallback(self) -> Sequence[SafeHTML]:
         rows = [
-            [i + 1, f["start"] + 1, _short(f["entropy"]), _short(f["posterior_mean"]), f["chunk"], _teacher_at(f)]
+            [i + 1, _place(f) + 1, _short(f["entropy"]), _short(f["posterior_mean"]), f["chunk"], _teacher_at(f)]
             for i, f in enumerate(self.forks)
         ]
         heads = ["fork", "token", "entropy", "π̂", "the student's chunk", "what the teacher did"]
@@ -108,8 +112,10 @@ class RolloutView(View):
         return [*prompt, self._tinted_text(), *forks]
 
     def _tinted_text(self) -> SafeHTML:
-        """The first tokens on a tint of their entropy, runs of one tint together; forks carry their number."""
-        starts = {f["start"]: i + 1 for i, f in enumerate(self.forks)}
+        """The first tokens on a tint of their entropy, runs of one tint together; forks carry their number, and what a
+        scan would have written instead stands behind the token."""
+        starts = {f["start"]: i + 1 for i, f in enumerate(self.forks) if "run" not in f}
+        instead = {_place(f): f["said"][0][0] or "■" for f in self.forks if f.get("said")}
         entropies = self.record.entropies
         known = sorted(e for e in entropies if e is not None and math.isfinite(e))
         high = known[math.ceil(0.99 * (len(known) - 1))] if known else 0.0
@@ -118,6 +124,8 @@ class RolloutView(View):
             entropy = (entropies[i] if i < len(entropies) else None) or 0.0
             level = min(4, math.ceil(4 * entropy / high)) if entropy >= 0.1 and high >= 0.1 else 0
             mark = f"[{starts[i]}▸" if i in starts else ""
+            if i in instead:
+                piece = f"{piece}[→{instead[i]}]"
             if runs and not mark and runs[-1][0] == level:
                 runs[-1] = (level, runs[-1][1] + piece)
             else:
@@ -148,7 +156,7 @@ class RolloutView(View):
     @t.observe("fork")
     def _follow_fork(self, change: Any) -> None:
         if 0 <= change["new"] < len(self.forks) and self._fork_at(self.selected) != change["new"]:
-            self.selected = self.forks[change["new"]]["start"]
+            self.selected = _place(self.forks[change["new"]])
 
     def _fork_at(self, token: int) -> int:
         """The fork that starts at the token, else the last one whose chunk holds it, else −1."""
@@ -159,12 +167,12 @@ class RolloutView(View):
 def main_fork(forks: Sequence[Mapping[str, Any]]) -> int:
     """The fork to open on: of those with an answer the one with the highest entropy, else of all; −1 without forks."""
     answered = [i for i, f in enumerate(forks) if f["texts"]] or list(range(len(forks)))
-    return max(answered, key=lambda i: forks[i]["entropy"] or 0.0, default=-1)
+    return max(answered, key=lambda i: (pencil.worth(forks[i]), forks[i]["entropy"] or 0.0), default=-1)
 
 
 def _fork_rows(record: RolloutRecord, planned: Iterable[Any]) -> list[JsonObject]:
     """Audited, unanswered and planned forks as one list, ascending by start, each start once."""
-    rows = {audit.start: _audited(audit) for audit in record.audits}
+    rows = {audit.start: _audited(audit, record) for audit in record.audits}
     for start, problem in record.unanswered:
         rows.setdefault(start, _unaudited(record, start, start + 1, problem=problem))
     for place in planned:
@@ -172,14 +180,23 @@ def _fork_rows(record: RolloutRecord, planned: Iterable[Any]) -> list[JsonObject
     return [to_json(rows[start]) for start in sorted(rows)]
 
 
-def _audited(audit: AuditRecord) -> dict[str, Any]:
-    return {
+def _place(fork: Mapping[str, Any]) -> int:
+    """The token that a fork is about: the last one of a run."""
+    return int(fork["stop"] - 1 if "run" in fork else fork["start"])
+
+
+def _audited(audit: AuditRecord, record: RolloutRecord) -> dict[str, Any]:
+    row = {
         "start": audit.start, "stop": audit.stop, "entropy": _rounded(audit.entropy), "chunk": audit.chunk,
         "texts": audit.texts, "similarities": [_rounded(s) for s in audit.similarities],
         "posterior_mean": _rounded(audit.posterior_mean), "prior": _rounded(audit.prior),
         "soft_count": _rounded(audit.soft_count), "weights": [_rounded(w) for w in audit.weights],
         "exact": audit.exact, "problem": audit.problem or "",
     }  # fmt: skip
+    if not audit.run:
+        return row
+    known = pencil.run_row(audit, record)
+    return {**row, **{name: _rounded(v) if isinstance(v, float) else v for name, v in known.items()}}
 
 
 def _unaudited(record: RolloutRecord, start: int, stop: int, problem: str = "") -> dict[str, Any]:
@@ -225,4 +242,6 @@ def _teacher_at(fork: Mapping[str, Any]) -> str:
         return "no answer: " + shorten(fork["problem"], 120)
     if not fork["texts"]:
         return "not asked"
+    if "run" in fork:
+        return str(fork["words"])
     return f"{len(fork['texts'])} texts, mean similarity {fork['soft_count'] / len(fork['texts']):.2f}"

@@ -16,10 +16,11 @@ from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe
 from omniopd.config.settings import ObjectiveConfig, Recipe
 from omniopd.method.evidence import ForkTarget
 from omniopd.method.loss_breakdown import ForkContribution, LossBreakdown, break_down
-from omniopd.method.recorded import evidence_of, recorded_targets
+from omniopd.method.recorded import recorded_targets, targets_of_records
 from omniopd.method.similarity import SIMILARITIES, mean_self_agreement, without_model
-from omniopd.method.targets import TARGETS, targets_of_forks
+from omniopd.method.targets import TARGETS
 from omniopd.records import AuditRecord, RolloutRecord
+from omniopd_widgets._parts import pencil
 from omniopd_widgets._parts.base import View
 from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, shorten, tables, to_json
 from omniopd_widgets._parts.savings import audit_kind, savings
@@ -184,10 +185,11 @@ class UpdateLedger(View):
         objective = self._objective()
         made = self._ledger = break_down(self._rollouts, self._targets(objective), objective, self._normaliser())
         audits = [a for r in self._rollouts for a in r.audits]
-        parts = sorted(zip(made.forks, audits, self._agreement, strict=True), key=lambda part: -part[0].size)
+        ends = [pencil.at_its_end(a, r) for r in self._rollouts for a in r.audits]
+        parts = sorted(zip(made.forks, audits, ends, self._agreement, strict=True), key=lambda part: -part[0].size)
         size = made.size or 1.0
         with self.hold_sync():
-            self.rows = [self._row(part, audit, agreement, size) for part, audit, agreement in parts]
+            self.rows = [self._row(part, audit, end.entropy, agreement, size) for part, audit, end, agreement in parts]
             self.totals = {
                 "chunk": made.chunk_loss, "anchor": made.anchor_loss, "anchor_beside": made.anchor,
                 "anchor_share": abs(made.anchor) / size, "anchored_tokens": made.anchored_tokens,
@@ -198,23 +200,26 @@ class UpdateLedger(View):
     @observe("similarity")
     def _compare_texts(self, _: Any = None) -> None:
         similarity = without_model()[self.similarity]
-        self._agreement = [mean_self_agreement(a.texts, similarity) for r in self._rollouts for a in r.audits]
+        # Texts of a run are the same but for their last tokens: those are compared.
+        ends = [pencil.at_its_end(a, r) for r in self._rollouts for a in r.audits]
+        self._agreement = [mean_self_agreement(a.texts, similarity) for a in ends]
         self._take_apart()
 
     def _targets(self, objective: ObjectiveConfig) -> list[ForkTarget]:
         if self.target == RECORDED:
             return recorded_targets(self._rollouts) or []
-        evidence = evidence_of(self._rollouts)
-        return targets_of_forks(evidence, self.target, "none", objective.concentration, objective.depth)
+        return targets_of_records(self._rollouts, self.target, objective.concentration, objective.depth)
 
-    def _row(self, part: ForkContribution, audit: AuditRecord, agreement: float, size: float) -> JsonObject:
+    def _row(
+        self, part: ForkContribution, audit: AuditRecord, entropy: float, agreement: float, size: float
+    ) -> JsonObject:
         return to_json(
             {
-                "row": part.row, "start": part.start, "stop": part.stop, "tokens": part.tokens, "entropy": part.entropy,
+                "row": part.row, "start": part.start, "stop": part.stop, "tokens": part.tokens, "entropy": entropy,
                 "agreement": agreement, "weight": part.weight, "label_mass": part.label_mass, "nll": part.nll,
-                "quadrant": self.quadrant(part.entropy, agreement) if not math.isnan(agreement) else "",
+                "quadrant": self.quadrant(entropy, agreement) if not math.isnan(agreement) else "",
                 "chunk": part.chunk + part.labels, "unknown": part.label_mass_unknown > 0, "kl": part.kl,
-                "anchor": part.anchor, "share": part.size / size, "kind": audit_kind(audit),
+                "anchor": part.anchor, "share": part.size / size, "kind": audit_kind(audit), "run": audit.run,
                 "text": shorten(audit.chunk, LABEL_CHARACTERS),
             }
         )  # fmt: skip

@@ -13,12 +13,13 @@ from typing import Any
 
 import ipywidgets
 
-from omniopd.config import Recipe
+from omniopd.config import Recipe, load_recipe
 from omniopd.costs.request import CostEstimate
 from omniopd.errors import OmniOPDError
 from omniopd.pipeline.session import Session
-from omniopd.records import RolloutRecord
+from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.pencil import place_of
 from omniopd_widgets._parts.worker import Worker
 from omniopd_widgets.audit_panel import AuditPanel
 from omniopd_widgets.launcher import Launcher
@@ -28,9 +29,10 @@ from omniopd_widgets.rollout_view import RolloutView
 from omniopd_widgets.update_ledger import UpdateLedger
 
 SHOWN_SETTINGS = (
-    "audit.forks", "audit.chunk_tokens", "audit.samples", "audit.scheduler", "audit.similarity", "objective.target",
+    "audit.way", "audit.forks", "audit.chunk_tokens", "audit.samples", "audit.at_once", "audit.scheduler",
+    "audit.similarity", "objective.target",
 )  # fmt: skip
-# The embedded recipe audits single tokens, which train well and read badly.
+# The embedded recipe audits single tokens, which train well and read badly. (A scan reads well as it is.)
 READABLE = {"audit.forks": 4, "audit.chunk_tokens": 6, "audit.similarity": "characters", "objective.target": "paper"}
 
 
@@ -59,7 +61,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._named = named
         # What a run of its own can be made of: an exploration's student and task have no name to tell it.
         self._recipe = recipe if exploration is None and isinstance(recipe, str) else None
-        start = READABLE if recipe == "embedded" else {}
+        start = READABLE if recipe == "embedded" and load_recipe(recipe, **named).audit.way != "scan" else {}
         self.session = exploration or Session(recipe, **{**start, **named})
         self._problems = self.session.problems(problems)
         self._showing = False
@@ -106,11 +108,15 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._worker.do(f"the teacher continues at token {at} …", work)
 
     def ask_all(self) -> None:
-        """Ask the teacher at every fork that training would audit."""
-        self._worker.do(
-            "the teacher continues at all forks …",
-            lambda: self._show(self.session.ask(self.session.forks()), self.rollout.selected),
-        )
+        """Ask the teacher about the answer as training would: at every fork, or in a scan."""
+
+        def work() -> None:
+            self._show(self.session.ask_everywhere(), self.rollout.selected)
+            if scans:
+                self.rollout.open_main_fork()
+
+        scans = self.session.recipe.audit.way == "scan"
+        self._worker.do("the teacher reads the answer …" if scans else "the teacher continues at all forks …", work)
 
     def wait(self, timeout_s: float = 120.0) -> Workbench:
         """Return when the last thing asked for is done; its error, if any, is in `bar.problem`."""
@@ -172,7 +178,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             self.session.with_settings(**wanted)
             self._show_settings({**self.bar.settings, **wanted})
             self._show(self.session.record(), self.rollout.selected)
-            self._show(self.session.ask(self.session.forks()), self.rollout.selected)
+            self._show(self.session.ask_everywhere(), self.rollout.selected)
 
         self._worker.do("the teacher continues at all forks …", work)
 
@@ -207,7 +213,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def _selected(self, position: int) -> None:
         """The views below follow the token that is selected in the answer."""
         self._priced()
-        holding = [a.start for a in self.rollout.record.audits if a.start <= position < a.stop]
+        holding = [a for a in self.rollout.record.audits if a.start <= position < a.stop]
         if holding:
             self._follow(holding[0])
 
@@ -220,9 +226,9 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         if not self._showing and start >= 0 and at != start:
             self.rollout.selected = start
 
-    def _follow(self, start: int) -> None:
-        self.panel.go_to(start)
-        for view in (self.posterior, self.ledger):
+    def _follow(self, audit: AuditRecord) -> None:
+        self.panel.go_to(audit.start)
+        for view, start in ((self.posterior, place_of(audit)), (self.ledger, audit.start)):
             if view.selected != start:
                 view.selected = start
 
@@ -262,8 +268,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         if explore.rollout is not None and 0 <= self.rollout.selected < len(explore.rollout):
             here = explore.fork_at(self.rollout.selected)
             self.bar.place = f"at token {here.start}"
-            for action, forks in (("ask", [here]), ("ask_all", explore.forks())):
-                price = explore.price(forks)
+            for action, price in (("ask", explore.price([here])), ("ask_all", explore.price_everywhere())):
                 prices[action] = {"text": str(price), "paid": price.is_paid}
         prices["use"] = {"text": "free", "paid": False}
         self.bar.prices = prices

@@ -20,7 +20,7 @@ _NOT_THE_ARM = (
     "seed", "name", "training.save_every", "training.record_every", "training.keep", "training.threads",
     "training.report_to", "teacher.cache", "teacher.replay", "teacher.budget_usd", "teacher.ask_above_usd",
     "teacher.concurrency", "teacher.call_timeout_s", "teacher.batch_deadline_s", "teacher.requests_per_minute",
-    "teacher.tokens_per_minute",
+    "teacher.tokens_per_minute", "teacher.stream", "teacher.parted_costs",
 )  # fmt: skip
 _MEASURING = "evaluation."  # what was measured must be alike, which is looked up in the records
 

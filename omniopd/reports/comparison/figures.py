@@ -13,9 +13,11 @@ from statistics import mean
 from omniopd.evaluation.compare import MARGIN, Interval, shows
 from omniopd.figures import COLOURS, Figure, inert, lines, shortened
 from omniopd.reports.comparison.arms import Arm
+from omniopd.reports.comparison.frontier import points as points_of
+from omniopd.reports.comparison.frontier import sheets
 from omniopd.reports.comparison.results import Results
 
-RIGHT = "right, percent"
+RIGHT, TOKENS = "right, percent", "teacher tokens, read and written"
 BANDS = 6  # more of them cover each other: the reference's alone is left
 REACH = 20.0  # points: the axis of differences goes no farther, so that −3 and 0 stay apart; an arrow says "beyond"
 _SHOWN = {"better": (COLOURS[0], "circle"), "worse": (COLOURS[1], "circle")}
@@ -102,16 +104,31 @@ def differences(results: Results, budget: int | None = None) -> Figure:
     )
 
 
+def by_tokens(results: Results) -> Figure:
+    """Accuracy at the best temperature against everything that the teacher read and wrote."""
+    found = [(p.arm, p.tokens, p.best) for p in points_of(results) if p.tokens]
+    return _lines(results, "What accuracy costs in the teacher's tokens", found, TOKENS, log=True)
+
+
+def by_dollars(results: Results) -> Figure:
+    """The same against dollars, by the first of the price sheets."""
+    sheet, price = sheets()[0]
+    found = [(p.arm, p.usd(price), p.best) for p in points_of(results) if p.tokens]
+    return _lines(results, f"What accuracy costs, at the prices of {sheet}", found, "dollars", log=True)
+
+
 FIGURES: dict[str, Callable[[Results], Figure]] = {
     "learning": learning_curves, "differences": differences, "temperatures": temperatures, "training": while_training,
+    "tokens": by_tokens, "dollars": by_dollars,
 }  # fmt: skip
 
 
 def figures(results: Results) -> list[Figure]:
-    """All that have something to show; learning curves where something was measured on the way."""
+    """All that have something to show; curves of budgets where something was measured on the way."""
     made = {name: draw(results) for name, draw in FIGURES.items()}
-    if all(len(trace.x) < 2 for trace in made["learning"].data):
-        del made["learning"]
+    for name in ("learning", "tokens", "dollars"):
+        if all(len(trace.x) < 2 for trace in made[name].data):
+            del made[name]
     return [figure for figure in made.values() if figure.data]
 
 
@@ -125,7 +142,9 @@ def _between(arm: Arm) -> tuple[list[float], list[float]]:
     return [float(samples) for samples in sorted(found)], [mean(found[samples]) for samples in sorted(found)]
 
 
-def _lines(results: Results, title: str, points: Sequence[tuple[str, float, Interval]], x_label: str) -> Figure:
+def _lines(
+    results: Results, title: str, points: Sequence[tuple[str, float, Interval]], x_label: str, log: bool = False
+) -> Figure:
     """One line an arm. The strong ones first: they get the colours that are told apart best, and no dashes."""
     faint = _faint(results.arms)
     strong = [arm.name for arm in results.arms if arm.name not in faint]
@@ -135,9 +154,10 @@ def _lines(results: Results, title: str, points: Sequence[tuple[str, float, Inte
         name: ([100 * found.low for _, found in own[name]], [100 * found.high for _, found in own[name]])
         for name in (strong if len(strong) <= BANDS else strong[:1])
     }
-    marks = sorted({x for _, x, _ in points})
+    marks = [] if log else sorted({x for _, x, _ in points})
     height = max(340, 130 + 15 * len(series))
-    return lines(title, series, x_label, RIGHT, spread, faint, marks if len(marks) <= 8 else (), height)
+    figure = lines(title, series, x_label, RIGHT, spread, faint, marks if len(marks) <= 8 else (), height)
+    return figure.update_xaxes(type="log") if log else figure
 
 
 def _faint(arms: Sequence[Arm]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ STUDENT = "student"
 @dataclass(frozen=True, eq=False)
 class Measurement:
     """A student on held-out problems at one temperature. `shares[i]`: how many of the answers to `problems[i]` were
-    right; problems are in the order of their names."""
+    right; problems are in the order of their names. `entropy`: nats per token of the answers, where it was measured."""
 
     step: int
     temperature: float
@@ -36,6 +36,7 @@ class Measurement:
     seed: int
     problems: tuple[str, ...]
     shares: np.ndarray
+    entropy: float | None = None
 
     @classmethod
     def of(cls, record: EvalRecord) -> Measurement:
@@ -43,7 +44,7 @@ class Measurement:
         names = sorted(shares)
         return cls(
             record.step, record.temperature, record.task, record.split, record.samples, record.max_tokens, record.seed,
-            tuple(names), np.array([shares[name] for name in names]),
+            tuple(names), np.array([shares[name] for name in names]), record.entropy,
         )  # fmt: skip
 
     @cached_property

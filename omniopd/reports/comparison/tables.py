@@ -17,13 +17,15 @@ import pandas
 from omniopd.config import METHODS, Recipe
 from omniopd.evaluation.compare import Interval, pooled_interval, shows
 from omniopd.evaluation.tables import NOTHING
+from omniopd.io.units import dollars
 from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.cost import cost_of
+from omniopd.reports.comparison.frontier import frontier, sheets
 from omniopd.reports.comparison.results import Results
 
 TOTALS = {
-    "updates": "updates", "student tokens": "student_tokens", "teacher read": "teacher_read",
-    "teacher written": "teacher_written", "usd": "usd", "seconds": "seconds",
+    "updates": "updates", "student tokens": "student_tokens", "teacher calls": "calls", "teacher read": "teacher_read",
+    "of it cached": "teacher_cached", "teacher written": "teacher_written", "usd": "usd", "seconds": "seconds",
 }  # fmt: skip
 PAPER = "cost by the paper"
 COSTS = (*TOTALS, PAPER)
@@ -89,6 +91,7 @@ def summary(comparison: Results, beside: Sequence[str] = ()) -> pandas.DataFrame
             "seeds": str(len(arm.seeds)),
             **{f"{budget:,} samples": _shown(comparison.accuracy(arm, budget)) for budget in comparison.budgets},
             "at T = 1": _shown(comparison.accuracy(arm, arm.budgets[-1], 1.0)),
+            **_entropy(arm),
             **shown_differences(arm),
             "teacher tokens": short_number(took["teacher read"] + took["teacher written"]),
         }
@@ -118,7 +121,25 @@ def markdown(comparison: Results, beside: Sequence[str] = ()) -> str:
         lines += ["", *(f"- {_plain(sentence)}" for sentence in comparison.verdicts(name))]
     if comparison.problems:
         lines += ["", "Left out, or missing:", "", *(f"- {_plain(sentence)}" for sentence in comparison.problems)]
+    lines += ["", *_frontier(comparison)]
     return "\n".join(lines) + "\n"
+
+
+def _frontier(comparison: Results) -> list[str]:
+    """What accuracy costs, as Markdown, and the price sheets it says."""
+    frame = frontier(comparison)
+    if frame.empty:
+        return []
+    shown = frame.drop(columns=["low", "high"]).map(lambda value: short_number(value) if value == value else NOTHING)
+    rows = [[*map(_cell, shown.columns)], ["---", *["---:"] * (len(shown.columns) - 1)]]
+    rows += [[_code(row[0]), *map(_cell, row[1:])] for row in shown.itertuples(index=False)]
+    million = [
+        f"{name} reads a million tokens for {dollars(1e6 * price.input_usd)}, cached ones for "
+        f"{dollars(1e6 * (price.cached_usd or price.input_usd))}, and writes them for {dollars(1e6 * price.output_usd)}"
+        for name, price in sheets()
+    ]
+    prices = f"Prices: {'; '.join(million)}."
+    return [f"What accuracy costs, means over seeds. {_plain(prices)}", "", *(f"| {' | '.join(r)} |" for r in rows)]
 
 
 def learns_from(recipe: Recipe) -> str:
@@ -151,6 +172,7 @@ def _row(comparison: Results, arm: Arm) -> dict[str, Any]:
         "rise, points": pooled_interval(np.stack(rises)) if rises else None,
         "greedy, %": comparison.accuracy(arm, last, 0.0),
         "T=1, %": comparison.accuracy(arm, last, 1.0),
+        **_entropy(arm),
         f"{comparison.reference.name} minus this": difference,
         "verdict": "" if own else short_verdict(difference),
         **_mean_totals(arm),
@@ -174,6 +196,13 @@ def _points(interval: Interval | None) -> tuple[float, float, float]:
     if interval is None:
         return math.nan, math.nan, math.nan
     return 100 * interval.mean, 100 * interval.low, 100 * interval.high
+
+
+def _entropy(arm: Arm) -> dict[str, str]:
+    """Nats per token of the trained students' answers at T = 1, which are right more often the fewer they are unsure
+    of; nothing where an arm was not asked."""
+    found = [m.entropy for one in arm.seeds if (m := one.after.get(1.0)) is not None and m.entropy is not None]
+    return {"nats at T = 1": f"{sum(found) / len(found):.3f}"} if found else {}
 
 
 def _mean_totals(arm: Arm) -> dict[str, float]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from omniopd.errors import ConfigError
 
@@ -23,17 +23,30 @@ ERROR_BYTES = 64 * 1024  # of an error page; the rest is not read
 _SHOWN_BYTES = 1024
 _ENCODINGS = "gzip, deflate"  # those that can be unpacked piece by piece, up to a limit
 _REWRITTEN = ("content-encoding", "content-length", "transfer-encoding")
+_STREAM, _NO_MORE = "text/event-stream", b"data: [DONE]\n\n"
 
 
 class Stopped(Exception):
     """Raised through litellm where a call must not go on; `Traffic` says why."""
 
 
+class StreamReader(Protocol):
+    """Takes a streamed body while it comes. Both methods raise ValueError with what is wrong."""
+
+    parted: bool
+
+    def feed(self, data: bytes) -> bool:
+        """Whether more is wanted: if not, the connection is closed."""
+        ...
+
+    def answer(self) -> Any: ...
+
+
 @dataclass(slots=True)
 class Traffic:
     """One call as the network saw it. `read` makes of a body the `answer` in it and what litellm is to see of it, or
-    raises ValueError with what is wrong. `host`, where it is given, is the only one that may be asked: what litellm
-    makes of an address and a model's name may be another.
+    raises ValueError with what is wrong; `stream`, where it is given, does so of a streamed one. `host`, where it is
+    given, is the only one that may be asked: what litellm makes of an address and a model's name may be another.
 
     `status`, `headers` and `body` (unpacked) are those of the last response, 0 where none came. `redirected` is where a
     response pointed to, `broken` why one could not be read, `lost` what became of the connection, `unsent` why a
@@ -42,6 +55,7 @@ class Traffic:
     most_bytes: int
     read: Callable[[bytes], tuple[Any, bytes]]
     host: str = ""
+    stream: StreamReader | None = None
     answer: Any = None
     origin: str = ""
     requests: int = 0
@@ -115,14 +129,15 @@ def _guarded(send: Any) -> Any:
         if traffic is None:
             return await send(self, request)
         _may_go(traffic, request)
-        request.headers["accept-encoding"] = _ENCODINGS
+        # What is packed may be held back on the way until there is enough of it.
+        request.headers["accept-encoding"] = _ENCODINGS if traffic.stream is None else "identity"
         try:
             response = await send(self, request)
             try:
-                body = _begun(traffic, response)
+                body, stream = _begun(traffic, response), _stream_in(traffic, response)
                 async with aclosing(response.aiter_raw()) as chunks:
                     async for chunk in chunks:
-                        if not body.add(chunk):
+                        if not body.add(chunk) or not (stream is None or _feed(traffic, stream, body)):
                             break
             finally:
                 await response.aclose()
@@ -131,7 +146,7 @@ def _guarded(send: Any) -> Any:
         except Exception as error:
             traffic.lost = str(error) or type(error).__name__
             raise
-        return _whole(traffic, response, body, request)
+        return _whole(traffic, response, body, request, stream)
 
     return handle_async_request
 
@@ -199,8 +214,24 @@ def _begun(traffic: Traffic, response: Any) -> _Body:
         raise Stopped("an unreadable answer") from None
 
 
-def _whole(traffic: Traffic, response: Any, body: _Body, request: Any) -> Any:
-    """The response anew, plain, with the body that was read. Of an error page its beginning is enough."""
+def _stream_in(traffic: Traffic, response: Any) -> StreamReader | None:
+    """Who reads this body as it comes; None where it is to be read whole, as an error is, and an answer of a server
+    that does not stream."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return traffic.stream if 200 <= response.status_code < 300 and kind == _STREAM else None
+
+
+def _feed(traffic: Traffic, stream: StreamReader, body: _Body) -> bool:
+    try:
+        return stream.feed(body.fresh())
+    except ValueError as error:
+        traffic.broken = str(error)
+        raise Stopped("an unreadable answer") from None
+
+
+def _whole(traffic: Traffic, response: Any, body: _Body, request: Any, stream: StreamReader | None = None) -> Any:
+    """The response anew, plain, with the body that was read. Of an error page its beginning is enough, and of a stream
+    nothing: it has been read."""
     import httpx
 
     traffic.body = shown = bytes(body.data)
@@ -208,8 +239,13 @@ def _whole(traffic: Traffic, response: Any, body: _Body, request: Any) -> Any:
         shown = shown[:_SHOWN_BYTES]
     else:
         try:
-            body.check()
-            traffic.answer, shown = traffic.read(shown)
+            if stream is None:
+                body.check()
+                traffic.answer, shown = traffic.read(shown)
+            else:
+                if not stream.parted:
+                    body.check()
+                traffic.answer, shown = stream.answer(), _NO_MORE
         except ValueError as error:
             traffic.broken = str(error)
             raise Stopped("an unreadable answer") from None
@@ -225,7 +261,7 @@ class _Body:
 
     def __init__(self, limit: int, encoding: str) -> None:
         self.data = bytearray()
-        self._limit, self._received = limit, 0
+        self._limit, self._received, self._seen = limit, 0, 0
         self._unpack: Any = None
         self._is_damaged = False
         packed = [name for part in encoding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
@@ -249,6 +285,11 @@ class _Body:
         self._received += len(chunk)
         self.data += plain[:left]
         return max(len(self.data), self._received) <= self._limit
+
+    def fresh(self) -> bytes:
+        """What has come since this was asked before."""
+        since, self._seen = self._seen, len(self.data)
+        return bytes(self.data[since:])
 
     def check(self) -> None:
         """Raises ValueError for a body that is too long, or no whole one."""

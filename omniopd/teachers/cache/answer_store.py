@@ -42,7 +42,7 @@ WHERE NOT is_named(teacher, CAST(served_model AS BLOB), CAST(checksum AS BLOB))
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """One text as it was answered."""
+    """One text as it was answered; `token_ids` where the teacher told the student's tokens in it."""
 
     text: str
     stopped: bool
@@ -50,6 +50,7 @@ class StoredAnswer:
     handover: str
     exact: bool
     echoes: int = 0
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,7 +209,8 @@ def _add(db: sqlite3.Connection, entry: _Entry) -> bool:
 
 def _rows(entry: _Entry) -> Iterable[tuple[str, int, str, str]]:
     for number, draw in entry.draws.items():
-        answer = json.dumps(asdict(draw))
+        said = {name: value for name, value in asdict(draw).items() if name != "token_ids" or value}
+        answer = json.dumps(said)
         yield entry.question, number, answer, _checksum(entry.question, number, answer)
 
 
@@ -225,11 +227,14 @@ def _stored(answer: object) -> StoredAnswer | None:
         said = json.loads(answer) if isinstance(answer, bytes) and answer.startswith(b"{") else None
     except (ValueError, RecursionError):
         return None
+    ids = said.pop("token_ids", []) if isinstance(said, dict) else []
+    if not isinstance(ids, list) or any(type(token) is not int for token in ids):
+        return None
     if not isinstance(said, dict) or any(type(value) is not _TYPES.get(name) for name, value in said.items()):
         return None
     if said.keys() | {"echoes"} != _TYPES.keys() or not is_writable(said["text"]):
         return None
-    return StoredAnswer(**said)
+    return StoredAnswer(**said, token_ids=tuple(ids))
 
 
 def _checksum(*parts: object) -> str:

@@ -74,13 +74,17 @@ class CachedTeacher(ObservableTeacher):
         ]  # fmt: skip
         if (more := beyond_text(self.teacher, request)) is not None:
             parts.append(more)
+        if request.draft is not None:
+            # Where a text ends may depend on it: what was left at one draft's difference may be too short for another.
+            parts.append({"draft": request.draft, "draft_ids": request.draft_ids})
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def store(self, question: str, outcome: Outcome) -> Future[None]:
         """Writes a call's texts; done when they are on the disk."""
         drawn = {
             draw.number: StoredAnswer(
-                draw.text, draw.stopped, outcome.served_name, outcome.handover, outcome.exact, draw.echoes
+                draw.text, draw.stopped, outcome.served_name, outcome.handover, outcome.exact, draw.echoes,
+                draw.token_ids,
             )
             for draw in outcome.draws
         }
@@ -150,6 +154,7 @@ class _Lookup:
             if len(known) < request.samples:
                 missing = DAMAGED if question in self.cached.answers.damaged else NOT_RECORDED
                 problem = self.problems.get(question, missing)
+            ids = tuple(draw.token_ids for draw in known)
             some = known[0] if known else StoredAnswer("", False, "", "", True)
             answer = Continuations(
                 texts=tuple(draw.text for draw in known),
@@ -161,6 +166,7 @@ class _Lookup:
                 exact=all(draw.exact for draw in known),
                 cached=not is_new,
                 echoes=sum(draw.echoes for draw in known),
+                token_ids=ids if all(ids) else (),
             )
             usage = Usage()  # paid once, whoever else asked
             self.results[index] = answer

@@ -19,21 +19,23 @@ from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers.access.guard import prepare
 from omniopd.teachers.cache.identity import sampling_of
 from omniopd.teachers.checks.probes import KNOWN, OPEN, THINKS, UNANSWERED, ContinuationProbe, classified
-from omniopd.teachers.checks.report import SamplingCheck, TeacherReport, Trial
+from omniopd.teachers.checks.report import SamplingCheck, StreamCheck, TeacherReport, Trial
 from omniopd.teachers.handover.base import UnsupportedRequest
 from omniopd.teachers.hosted.background import run
 from omniopd.teachers.hosted.choices import parsed_choice
 from omniopd.teachers.hosted.endpoint import Endpoint
 from omniopd.teachers.hosted.failures import FOR_ALL, Failure
 from omniopd.teachers.hosted.retry import RetryPolicy
+from omniopd.teachers.hosted.streaming import ALWAYS
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.hosted.transport import Reply
-from omniopd.teachers.spending.usage import UNTOLD, billed
+from omniopd.teachers.spending.usage import UNTOLD, Taken, billed
 from omniopd.types import ContinuationRequest, Continuations, Teacher, Usage
 
 Maker = Callable[[str, float], HostedTeacher]  # (handover, temperature); "" is the table's
 LONGEST_WAIT_S = 60.0  # that this check, which has no deadline, waits because a provider says so
 AT_ONCE, OPEN_TOKENS, COLD_DRAWS, WARM_DRAWS, TRIES = 4, 24, 3, 6, 3
+STREAM_TOKENS, NOBODYS_DRAFT = 64, "\u2603"  # what no text begins with: it parts from it at once
 
 
 def check_teacher(
@@ -73,6 +75,8 @@ class _CallResult:
     served_model: str = ""
     usage: Usage = field(default_factory=Usage)
     failure: Failure | None = None
+    streamed: bool = False
+    taken: Taken = UNTOLD
 
 
 class _Check:
@@ -108,7 +112,9 @@ class _Check:
             return self._report(first, _why_not(best), trials)
         chosen = "" if best.handover == claimed else best.handover
         sampling = self._sampling(chosen, taken)
-        return self._report(first, _why_not_sampled(sampling), trials, best.handover, sampling)
+        stream = self._stream(chosen)
+        problem = _why_not_sampled(sampling) or _why_not_streamed(first, stream)
+        return self._report(first, problem, trials, best.handover, sampling, stream)
 
     def _try(self, teacher: HostedTeacher) -> tuple[Trial, str]:
         """The known beginnings by one handover; and why there is no answer, if there is none."""
@@ -144,6 +150,17 @@ class _Check:
         brought = len(together[0].texts)
         return SamplingCheck(len(set(cold)), len(cold), len(set(warm)), len(warm), per_call, brought, taken)
 
+    def _stream(self, handover: str) -> StreamCheck:
+        """Whether a call can be left where its text parts from a draft, and what is known of what it costs then."""
+        teacher = self.make(handover, 1.0)
+        request = replace(self.opening.request(STREAM_TOKENS), samples=1, draft=NOBODYS_DRAFT)
+        [heard] = self._ask(teacher, [request])
+        taken, costs = heard.taken, teacher.endpoint.parted_costs
+        problem = "" if heard.failure is None else str(heard.failure)
+        return StreamCheck(
+            heard.streamed, taken.is_parted, STREAM_TOKENS, taken.written, taken.is_told, costs, problem
+        )
+
     def _ask(self, teacher: HostedTeacher, requests: Sequence[ContinuationRequest]) -> list[_CallResult]:
         async def all_of_them(desk: object) -> list[_CallResult]:
             slots = asyncio.Semaphore(AT_ONCE)
@@ -160,6 +177,7 @@ class _Check:
         trials: Sequence[Trial],
         handover: str = "",
         sampling: SamplingCheck | None = None,
+        stream: StreamCheck | None = None,
     ) -> TeacherReport:
         answered = [h for h in self.heard if h.texts]
         served = tuple(dict.fromkeys(h.served_model for h in answered))
@@ -167,7 +185,7 @@ class _Check:
             problem = f"its answers came from {' and '.join(served)}: name a model that is pinned to a version"
         return _timed(
             TeacherReport(
-                teacher.model, problem, teacher.handover.name, handover, tuple(trials), sampling, served,
+                teacher.model, problem, teacher.handover.name, handover, tuple(trials), sampling, stream, served,
                 usage=sum((h.usage for h in self.heard), Usage()), price=teacher.price,
             ),
             [h.seconds for h in answered],
@@ -188,10 +206,11 @@ async def _one_call(endpoint: Endpoint, request: ContinuationRequest, slots: asy
             since = time.monotonic()
             reply = await endpoint.send(batch, batch.seed % 2**31, request.samples)
             if isinstance(reply, Reply):
-                paid += billed(reply.taken, endpoint.price, call)[0]
+                paid += billed(reply.taken, endpoint.price, call, endpoint.parted_costs)[0]
                 parsed = [parsed_choice(choice, reply, batch.rendered, endpoint.handover) for choice in reply.choices]
                 texts = tuple((one.text, one.problem, one.echoed) for one in parsed) or ((None, None, False),)
-                return _CallResult(texts, time.monotonic() - since, reply.served_model, paid)
+                seconds = time.monotonic() - since
+                return _CallResult(texts, seconds, reply.served_model, paid, None, reply.streamed, reply.taken)
             paid += billed(UNTOLD, endpoint.price, call)[0] if reply.unsure else Usage(calls=1)
             if reply.is_final or attempt == TRIES or (reply.retry_after_s or 0) > LONGEST_WAIT_S:
                 return _CallResult(failure=reply, usage=paid)
@@ -236,7 +255,7 @@ def _check_as_it_is(teacher: Teacher, known: Sequence[ContinuationProbe], openin
     usage = sum((answer.usage for answer in answers), Usage())
     problem = (_why_not(trial) if not trial.works else "") or _why_not_sampled(sampling)
     report = TeacherReport(
-        name, problem, trial.handover, trial.handover if trial.works else "", (trial,), sampling,
+        name, problem, trial.handover, trial.handover if trial.works else "", (trial,), sampling, None,
         tuple(dict.fromkeys(a.served_model for a in answers)), usage=usage, is_hosted=bool(usage.cost_usd),
     )  # fmt: skip
     return _timed(report, seconds)
@@ -263,6 +282,12 @@ def _why_not(best: Trial) -> str:
             "switch thinking off where it is served"
         )
     return f"it does not go on from where a text stops, by {best.handover} at best: {best}"
+
+
+def _why_not_streamed(teacher: HostedTeacher, stream: StreamCheck) -> str:
+    if teacher.endpoint.streaming.mode != ALWAYS or stream.streamed:
+        return ""
+    return 'teacher.stream is "always", and it does not stream: set it to "auto", which asks for whole texts'
 
 
 def _why_not_sampled(sampling: SamplingCheck) -> str:

@@ -20,6 +20,7 @@ from omniopd.teachers.checks.probes import (
     share,
 )
 from omniopd.teachers.spending.prices import Price
+from omniopd.teachers.spending.usage import COSTS_MOST, COSTS_WRITTEN
 from omniopd.types import Usage
 
 # The share of known beginnings that must be continued. A raw prompt leaves no room for a restart that would not show as
@@ -90,6 +91,43 @@ class SamplingCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamCheck:
+    """One call with a draft that no text agrees with, of `asked` tokens.
+
+    `streamed`: it came piece by piece; `parted`: it was left before its end, when `written` tokens had been written,
+    by the teacher's own count if `told`. `costs`: what such a call is entered with. `problem`: why no answer came.
+    """
+
+    streamed: bool = False
+    parted: bool = False
+    asked: int = 0
+    written: int = 0
+    told: bool = False
+    costs: str = COSTS_MOST
+    problem: str = ""
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"not known: {self.problem}"
+        if not self.streamed:
+            return "no: a scan asks for whole texts, and what is written behind a difference is wasted and paid"
+        if not self.parted:
+            return f"yes; its {self.written} tokens came so fast that none was left to be saved"
+        count = "by its own count" if self.told else "counted here, since it tells no count until a text has ended"
+        return f"yes; left where the text parted, after {self.written} of {self.asked} tokens ({count})"
+
+    @property
+    def cost(self) -> str:
+        """What is known of the bill for the rest: no answer says whether a provider wrote on."""
+        if self.costs == COSTS_WRITTEN:
+            return "what was written until then (teacher.parted_costs): the teacher is known to stop there"
+        return (
+            "the most that it can, unsure: whether it writes on and bills that cannot be seen from here; if it is "
+            'known to stop, set teacher.parted_costs = "written"'
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TeacherReport:
     """What is known of a teacher after a few calls. `problem` says in one sentence why it cannot be used ("": it can).
 
@@ -103,6 +141,7 @@ class TeacherReport:
     handover: str = ""
     trials: tuple[Trial, ...] = ()
     sampling: SamplingCheck | None = None
+    stream: StreamCheck | None = None
     served_models: tuple[str, ...] = ()
     calls: int = 0
     latency_median_s: float = 0.0
@@ -140,6 +179,10 @@ class TeacherReport:
         if self.chosen is not None and self.chosen.findings:
             rows.append(("echo, preamble, refusal", ", ".join(f"{rate:.0%}" for rate in self.rates)))
         rows += _sampling_rows(self.sampling)
+        if self.stream is not None:
+            rows.append(("streams", str(self.stream)))
+            if self.stream.parted:
+                rows.append(("a text that is left", f"costs {self.stream.cost}"))
         if self.calls:
             rows.append(
                 ("latency", f"median {duration(self.latency_median_s)}, 95th percentile {duration(self.latency_p95_s)}")

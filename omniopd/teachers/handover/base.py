@@ -92,9 +92,19 @@ class Handover:
         """
         raise NotImplementedError
 
+    def is_open(self, rendered: ProviderRequest, text: str) -> bool:
+        """Whether more of a text that is being written may change what `parse` makes of what is there by now. Where
+        that is not known, as here, a stream is read to its end."""
+        return True
+
     def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
         """What else than prompt and prefix, as texts, changes what is sent. Part of a cache's key."""
         return None
+
+
+def is_begun(expected: str, text: str) -> bool:
+    """Whether a text that is being written is a beginning of what it has to begin with."""
+    return len(text) < len(expected) and expected.startswith(text)
 
 
 def check_text(request: ContinuationRequest) -> None:

@@ -32,6 +32,14 @@ _REFUSAL = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+# What the two patterns open with, by its first word, and the longest line that they match.
+_OPENERS = (
+    "sure", "certainly", "of", "absolutely", "okay", "ok", "alright", "understood", "got", "great", "here", "here's",
+    "below", "this", "continuing", "i", "i'll", "let", "the", "i'm", "im", "sorry", "as",
+)  # fmt: skip
+_WORD = re.compile(r"[a-z']+")
+_LONGEST_REMARK = 320
+
 
 def how_texts_are_cleaned() -> str:
     """What changes with the rules of this file. Part of a cache's key, where cleaned texts are kept."""
@@ -59,6 +67,22 @@ def has_preamble(text: str) -> bool:
 def is_refusal(text: str) -> bool:
     """Whether the text declines the request."""
     return _REFUSAL.match(text) is not None
+
+
+def may_become_remark(text: str) -> bool:
+    """Whether a text that is being written may turn out to be a preamble or a refusal: it has opened with a word that
+    one opens with, or with a part of it, and its first line is neither over nor too long for one."""
+    line = text.lstrip().lower().replace("’", "'")
+    if "\n" in line or len(line) > _LONGEST_REMARK:
+        return False
+    word = _WORD.match(line)
+    begun = word[0] if word else ""
+    return begun in _OPENERS or (begun == line and any(opener.startswith(begun) for opener in _OPENERS))
+
+
+def may_become_echo(prefix: str, text: str) -> bool:
+    """Whether a text that is being written may turn out to repeat the end of the prefix: it is in it until now."""
+    return text in prefix or text.lstrip() in prefix
 
 
 def _overlap(prefix: str, text: str) -> int:

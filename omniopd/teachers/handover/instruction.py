@@ -10,9 +10,16 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from omniopd.teachers.handover.base import PREAMBLE, REFUSAL, ParsedText, ProviderRequest
+from omniopd.teachers.handover.base import PREAMBLE, REFUSAL, ParsedText, ProviderRequest, is_begun
 from omniopd.teachers.handover.chat import ChatHandover
-from omniopd.teachers.handover.cleaning import has_preamble, how_texts_are_cleaned, is_refusal, without_echo
+from omniopd.teachers.handover.cleaning import (
+    has_preamble,
+    how_texts_are_cleaned,
+    is_refusal,
+    may_become_echo,
+    may_become_remark,
+    without_echo,
+)
 from omniopd.types import ContinuationRequest
 
 _INSTRUCTION = """
@@ -67,6 +74,17 @@ class Instruction(ChatHandover):
             return ParsedText(text, PREAMBLE)
         clean = without_echo(rendered.prefix, text)
         return ParsedText(clean, echoed=clean != text)
+
+    def is_open(self, rendered: ProviderRequest, text: str) -> bool:
+        """While it may be a remark, a repetition or a tag still, of which the beginning looks like an answer."""
+        if may_become_remark(text):
+            return True
+        if not rendered.quoted:
+            return False
+        opening, closing = f"<{rendered.quoted}>", f"</{rendered.quoted}>"
+        if is_begun(opening, text) or any(text.endswith(closing[:length]) for length in range(1, len(closing) + 1)):
+            return True
+        return may_become_echo(rendered.prefix, text.removeprefix(opening))
 
 
 def _tag(request: ContinuationRequest) -> str:

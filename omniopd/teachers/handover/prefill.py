@@ -15,6 +15,7 @@ from omniopd.teachers.handover.base import (
     ParsedText,
     ProviderRequest,
     held_back,
+    is_begun,
 )
 from omniopd.teachers.handover.chat import ChatHandover
 from omniopd.types import ContinuationRequest
@@ -55,6 +56,9 @@ class Prefill(ChatHandover):
         if not text.startswith(rendered.unsent):
             return ParsedText(text, WHITESPACE_NOT_RESTORED)
         return ParsedText(text.removeprefix(rendered.unsent))
+
+    def is_open(self, rendered: ProviderRequest, text: str) -> bool:
+        return is_begun(rendered.prefix if self.traits.returns_prefix else rendered.unsent, text)
 
     def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
         """White space that is held back though the provider takes it."""

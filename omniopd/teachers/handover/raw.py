@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from omniopd.teachers.handover.base import WHITESPACE_NOT_RESTORED, Handover, ParsedText, ProviderRequest
+from omniopd.teachers.handover.base import WHITESPACE_NOT_RESTORED, Handover, ParsedText, ProviderRequest, is_begun
 from omniopd.teachers.handover.template import ChatTemplate
 from omniopd.teachers.model_traits import ModelTraits
 from omniopd.types import ContinuationRequest
@@ -43,6 +43,9 @@ class RawCompletion(Handover):
         if not text.startswith(rendered.unsent):
             return ParsedText(text, WHITESPACE_NOT_RESTORED)
         return ParsedText(text.removeprefix(rendered.unsent).rstrip("\ufffd"))
+
+    def is_open(self, rendered: ProviderRequest, text: str) -> bool:
+        return is_begun(rendered.unsent, text)
 
     def beyond_text(self, request: ContinuationRequest) -> Mapping[str, Any] | None:
         return self.template.beyond_text(request, self.traits.takes_ids)

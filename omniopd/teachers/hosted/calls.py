@@ -35,12 +35,14 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One text that counts, with its number among the draws of its request. `echoes` counts answers for it that
-    repeated the end of the prefix: its own, whose repetition is cut off, and those that were drawn again."""
+    repeated the end of the prefix: its own, whose repetition is cut off, and those that were drawn again. `token_ids`
+    are the student's tokens that it was drawn as, where the teacher tells them."""
 
     number: int
     text: str
     stopped: bool
     echoes: int = 0
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,10 @@ def whole(request: ContinuationRequest, answer: Continuations) -> Outcome:
     """A teacher's answer as the outcome of one call; one with a problem, or with too few texts, has no draws."""
     draws: tuple[Sample, ...] = ()
     if answer.problem is None and len(answer.texts) >= request.samples:
+        ids = answer.token_ids or ((),) * len(answer.texts)
         draws = tuple(
-            Sample(request.first_sample + n, text, ended, 0 if n else answer.echoes)
-            for n, (text, ended) in enumerate(zip(answer.texts, answer.ended, strict=True))
+            Sample(request.first_sample + n, text, ended, 0 if n else answer.echoes, own)
+            for n, (text, ended, own) in enumerate(zip(answer.texts, answer.ended, ids, strict=True))
         )
     return Outcome(draws, answer.usage, answer.served_model, handover=answer.handover, exact=answer.exact)
 

@@ -23,7 +23,8 @@ NO_ANSWER, UNREADABLE, OUT_OF_QUOTA = "no answer in time", "unreadable answer", 
 # Nothing that is sent again helps here: the first three concern this request, the others every request.
 REFUSED_REQUEST, FORBIDDEN, TOO_LONG = "bad request", "forbidden", "context"
 UNAUTHORISED, UNKNOWN_MODEL, REDIRECTED, UNGUARDED = "unauthorised", "unknown model", "a redirect", "unguarded"
-FOR_ALL = (UNAUTHORISED, UNKNOWN_MODEL, OUT_OF_QUOTA, REDIRECTED, UNGUARDED)
+UNSTREAMED = "not as a stream"
+FOR_ALL = (UNAUTHORISED, UNKNOWN_MODEL, OUT_OF_QUOTA, REDIRECTED, UNGUARDED, UNSTREAMED)
 
 # An account without money, in codes (OpenAI, Azure, Moonshot, DashScope) and in sentences (Anthropic, DeepSeek).
 _NO_MONEY = {"insufficient_quota", "insufficient_user_quota", "billing_hard_limit_reached", "billing_not_active",

@@ -19,7 +19,7 @@ from omniopd.teachers.hosted.calls import BUDGET, Admission, Call, CallObserver,
 from omniopd.teachers.hosted.choices import ECHO, NO_TEXT, OTHER_MODEL, by_number, parsed_choice
 from omniopd.teachers.hosted.endpoint import Endpoint, SampleBatch
 from omniopd.teachers.hosted.failures import FOR_ALL, Failure
-from omniopd.teachers.hosted.finish import STOP
+from omniopd.teachers.hosted.finish import PARTED, STOP
 from omniopd.teachers.hosted.retry import Attempts, RetryPolicy
 from omniopd.teachers.hosted.transport import Reply
 from omniopd.teachers.spending.usage import billed
@@ -121,7 +121,7 @@ class Fetch:
         while numbers := attempts.next_call(state.draws, batch.most_samples):
             if state.problem is not None:
                 return  # another batch of the request has failed for good
-            async with self.endpoint.slots():
+            async with self.endpoint.slots().place(batch.draft):
                 call = self.endpoint.call_for(batch, len(numbers))
                 if not await self._is_admitted(call):
                     state.problem = BUDGET
@@ -177,7 +177,7 @@ class Fetch:
             parsed = parsed_choice(choice, reply, batch.rendered, self.endpoint.handover)
             if parsed.echoed:
                 state.echoes[number] = state.echoes.get(number, 0) + 1
-            if parsed.echoed and choice.finish != STOP:
+            if parsed.echoed and choice.finish not in (STOP, PARTED):
                 # The repetition took tokens of the limit: the rest may be shorter than the chunk, and would count as
                 # different.
                 problems[number] = ECHO
@@ -195,7 +195,7 @@ class Fetch:
         return problems
 
     def _outcome(self, batch: SampleBatch, call: Call, reply: Reply, samples: tuple[Sample, ...] = ()) -> Outcome:
-        usage, unsure = billed(reply.taken, self.endpoint.price, call)
+        usage, unsure = billed(reply.taken, self.endpoint.price, call, self.endpoint.parted_costs)
         return Outcome(
             samples, usage, reply.served_model, reply.fingerprint, self.endpoint.handover.name, batch.rendered.exact,
             unsure,

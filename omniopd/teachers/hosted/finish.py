@@ -15,6 +15,7 @@ from typing import Any
 STOP, LENGTH = "stop", "length"
 # It is not if a filter stopped it, if the provider broke it off, or if its end is not stated.
 REFUSED, BROKEN, UNSAID = "refused", "broken off", "no finish reason"
+PARTED = "parted from the draft"  # a streamed text that was left here, since no more of it is of use
 
 
 def _words(stop: str, length: str, refused: str, broken: str) -> dict[str, str]:
@@ -77,7 +78,7 @@ def read(body: bytes) -> tuple[Mapping[str, Any], bytes]:
         raise ValueError("it is no JSON object")
     if endings(answer) is None:
         raise ValueError(words(answer) or "its form does not say how a text ended")
-    if not _counts(answer.get("usage", answer.get("usageMetadata"))):
+    if not counts(answer.get("usage", answer.get("usageMetadata"))):
         raise ValueError("its usage is not a count of tokens")
     return answer, _plain(answer) if "choices" in answer else body
 
@@ -101,7 +102,7 @@ def _plain(answer: Mapping[str, Any]) -> bytes:
     return json.dumps({"created": 0, **names, "choices": choices, **usage}).encode()
 
 
-def _counts(usage: Any) -> bool:
+def counts(usage: Any) -> bool:
     """Whether what an answer says of its tokens, if anything, are numbers."""
     if not isinstance(usage, Mapping | None):
         return False
@@ -112,7 +113,7 @@ def _is_count(name: str, value: Any) -> bool:
     if name.endswith("details"):
         return isinstance(value, Mapping | list | None)
     if name == "tokens" and isinstance(value, Mapping):  # Cohere's counts
-        return _counts(value)
+        return counts(value)
     is_number = isinstance(value, int | str | None) or (isinstance(value, float) and value.is_integer())
     return is_number or not name.endswith(("tokens", "tokencount"))  # seconds to a token are no count
 

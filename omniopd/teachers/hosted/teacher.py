@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
+from omniopd.config.settings import PARTED_COSTS
 from omniopd.errors import ConfigError
 from omniopd.teachers.access.guard import prepare
 from omniopd.teachers.access.keys import require_leave, sent_by
@@ -23,6 +24,7 @@ from omniopd.teachers.hosted.endpoint import Endpoint
 from omniopd.teachers.hosted.fetch import Fetch
 from omniopd.teachers.hosted.pacing import Limits, pacer_for
 from omniopd.teachers.hosted.retry import RetryPolicy
+from omniopd.teachers.hosted.streaming import AUTO, Streaming
 from omniopd.teachers.hosted.wire import base_of, merged, sampling, server_address
 from omniopd.teachers.model_traits import ModelTraits, traits_of
 from omniopd.teachers.spending.prices import Price, price_of
@@ -39,6 +41,11 @@ class HostedTeacher(ObservableTeacher):
     to this model at this address, of several teachers' the lowest. `price` replaces that of the table; `parameters` go
     into every call; `key_variable` names the environment's variable that holds the key, if litellm's own is not meant.
     `strict` stops at a changed fingerprint of the served system, too.
+
+    A request with a draft is streamed, and its call left once the text has parted from the draft: with `stream` "auto"
+    where the provider streams, with "always" or not at all (TeacherError), with "never" whole texts are asked for, of
+    which the rest is wasted and paid. `parted_costs` says what a call that was left costs: "most", the most that it
+    can, since providers may write on, or "written", where it is known that they do not ("auto": as the table says).
     """
 
     def __init__(
@@ -62,12 +69,16 @@ class HostedTeacher(ObservableTeacher):
         price: Price | None = None,
         traits: ModelTraits | None = None,
         parameters: Mapping[str, Any] | None = None,
+        stream: str = AUTO,
+        parted_costs: str = AUTO,
     ) -> None:
         if concurrency < 1 or call_timeout_s <= 0 or batch_deadline_s <= 0:
             raise ConfigError(
                 f"the teacher {model!r} has concurrency {concurrency}, call_timeout_s {call_timeout_s} and "
                 f"batch_deadline_s {batch_deadline_s}: all must be above 0"
             )
+        if parted_costs not in PARTED_COSTS:
+            raise ConfigError(f"teacher.parted_costs is {parted_costs!r}: it must be one of {', '.join(PARTED_COSTS)}")
         self.model = model
         self.traits = traits or traits_of(model)
         self.handover = handover_named(handover, self.traits, template, student_thinks)
@@ -85,7 +96,8 @@ class HostedTeacher(ObservableTeacher):
         self.endpoint = Endpoint(
             self.traits, self.handover, price or price_of(model), self.api_base, key_variable,
             sampling(self.traits, self.handover, temperature, top_p), parameters, concurrency, call_timeout_s, strict,
-            pacer_for(model, self.api_base or "", self._limits),
+            pacer_for(model, self.api_base or "", self._limits), Streaming(model, stream),
+            self.traits.parted_costs if parted_costs == AUTO else parted_costs,
         )  # fmt: skip
 
     @property

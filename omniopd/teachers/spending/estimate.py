@@ -15,6 +15,7 @@ from omniopd.errors import Refused
 from omniopd.io.units import dollars, duration
 from omniopd.method.controls import CONTROLS
 from omniopd.method.forks import teacher_tokens
+from omniopd.method.scan import expected_run, expected_texts
 from omniopd.teachers.spending.prices import Price
 from omniopd.types import Usage
 
@@ -110,12 +111,19 @@ def _loads(
     if cost == "nothing":
         return []  # a grader's word, or logits: no teacher is asked for text
     if cost == "answers":
-        return [_Load(1, left * training.rollouts, before, longest + extra_output)]
-    forks = min(audit.forks, longest // audit.chunk_tokens)
-    drawn = teacher_tokens(audit.chunk_tokens, recipe.teacher.tokens_per_student_token)
-    calls, rest = divmod(audit.samples, per_call)
-    each = (calls + (rest > 0)) * forks
-    written = drawn * audit.samples / (calls + (rest > 0)) + extra_output
+        answers = math.ceil(left * training.rollouts / training.passes)
+        return [_Load(1, answers, before, longest + extra_output)]
+    if audit.way == "scan":
+        # Every text is a call. A guess: how many it takes, and how long they are, depends on how often the two agree.
+        each = audit.samples * (audit.forks or math.ceil(expected_texts(longest)))
+        drawn = teacher_tokens(math.ceil(expected_run(audit.chunk_tokens)), recipe.teacher.tokens_per_student_token)
+        written = drawn + extra_output
+    else:
+        forks = min(audit.forks, longest // audit.chunk_tokens)
+        drawn = teacher_tokens(audit.chunk_tokens, recipe.teacher.tokens_per_student_token)
+        calls, rest = divmod(audit.samples, per_call)
+        each = (calls + (rest > 0)) * forks
+        written = drawn * audit.samples / (calls + (rest > 0)) + extra_output
     asks = not CONTROLS[recipe.objective.control].asks_student
     # A control is trained from the run's start, however far the run itself has come.
     steps = left * asks + training.steps * sum(not CONTROLS[c].asks_student for c in controls)

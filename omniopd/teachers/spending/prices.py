@@ -139,6 +139,12 @@ def price_of(model: str) -> Price | None:
     return replace(price, tiers=known)
 
 
+def context_of(model: str) -> int | None:
+    """How many tokens the model reads at most, by its name as litellm writes it; None where the table lacks it."""
+    limit = (_entry(model) or {}).get("max_input_tokens")
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
 def price_for(teacher: TeacherConfig) -> Price | None:
     """The price of a recipe's teacher: its own word, or the table's; a server of one's own that neither knows sends no
     bill. None where it is not known."""

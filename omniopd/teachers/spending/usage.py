@@ -18,14 +18,16 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from omniopd.config.settings import PARTED_COSTS
 from omniopd.teachers.hosted.calls import Call
 from omniopd.teachers.spending.prices import STANDARD, Price
 from omniopd.types import Usage
 
+_, COSTS_MOST, COSTS_WRITTEN = PARTED_COSTS
 _LOG = logging.getLogger(__name__)
 _PLAIN = {"", "none", "default", "standard", "auto", "on_demand", "global", "not_available"}
 # Parts of a prompt or an answer that a request for text has no use for, and whose price is not known here.
@@ -39,8 +41,9 @@ class Taken:
     before and put `kept` into its cache for minutes, `hour` for an hour; `written` are all of the answer, `thought`
     among them. `usd` is what the provider says that it bills, 0 if nothing.
 
-    `is_told` is False where it gave no counts, or impossible ones; `is_known` is False where it counts something whose
-    price is not known here.
+    `is_told` is False where it gave no counts, or impossible ones (`written` may be a count made here then);
+    `is_known` is False where it counts something whose price is not known here. `is_parted`: its stream was left before
+    the end.
     """
 
     read: int = 0
@@ -53,6 +56,7 @@ class Taken:
     usd: float = 0.0
     is_told: bool = True
     is_known: bool = True
+    is_parted: bool = False
 
 
 UNTOLD = Taken(is_told=False)
@@ -70,13 +74,25 @@ def read_usage(answer: Any) -> Taken:
         return UNTOLD
 
 
-def billed(taken: Taken, price: Price | None, call: Call) -> tuple[Usage, bool]:
-    """What goes onto the ledger for a call, and whether that is the most it can cost, for want of better counts."""
+def billed(
+    taken: Taken, price: Price | None, call: Call, parted_costs: str = COSTS_MOST
+) -> tuple[Usage, bool]:
+    """What goes onto the ledger for a call, and whether that is the most it can cost, for want of better counts.
+
+    The tokens of a stream that was left before its end are those that were written until then, by the provider's count
+    or by ours. Whether it stopped there, or wrote on and bills that too, no answer says: the most that the call can
+    cost is entered in dollars, unless `parted_costs` says that what was written is what is billed.
+    """
     most = Usage(call.input_tokens, call.output_tokens, cost_usd=call.most_usd or 0.0, calls=1)
-    if not taken.is_told:
+    if not taken.is_told and not taken.written:
         return most, True
     read, written = min(taken.read, call.input_tokens), min(taken.written, call.output_tokens)
     counted = Usage(read, written, min(taken.cached, read), call.most_usd or 0.0, 1)
+    if taken.is_parted and parted_costs == COSTS_WRITTEN:
+        usd = 0.0 if price is None else price.cost(read, written, taken.cached, taken.kept, taken.hour)
+        return replace(counted, cost_usd=usd if call.most_usd is None else min(usd, call.most_usd)), False
+    if taken.is_parted or not taken.is_told:
+        return counted, True
     is_too_much = (read, written) != (taken.read, taken.written)
     if is_too_much:
         _warn(f"more tokens read or written for {call.model} than its calls can take")

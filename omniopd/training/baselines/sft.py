@@ -1,11 +1,12 @@
 """Supervised fine-tuning on the teacher's own answers: the baseline that needs no student samples. TRL's `SFTTrainer`.
 
-Prompts are answered once, before the first step, and every answer is seen once: a step learns from as many answers as
-OmniOPD's has rollouts. Answers become tokens here, so that no special token is read out of a text.
+Prompts are answered before the first step, and every answer is seen `training.passes` times: a step learns from as many
+answers as OmniOPD's has rollouts. Answers become tokens here, so that no special token is read out of a text.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from trl import SFTConfig, SFTTrainer
 from omniopd.errors import TeacherError
 from omniopd.models.text.chat import prompt_ids, text_ids
 from omniopd.teachers.asking import ask
+from omniopd.teachers.checks.context import check_shown
 from omniopd.teachers.handover.thinking import ends_in_open_thought
 from omniopd.training.arguments import run_settings
 from omniopd.training.baselines.step_log import StepLog
@@ -44,10 +46,10 @@ class TeacherAnswersTrainer(TokenMeans, LearnsSomething, AtomicCheckpointMixin, 
 
 def build(parts: TrainerParts) -> TeacherAnswersTrainer:
     recipe = parts.recipe
-    answers = recipe.training.steps * recipe.training.rollouts
-    rows, asked = teacher_answers(
-        parts.prompts, parts.teacher, parts.tokenizer, answers, recipe.student.max_tokens, recipe.seed
-    )
+    answers = math.ceil(recipe.training.steps * recipe.training.rollouts / recipe.training.passes)
+    longest = recipe.student.max_tokens
+    check_shown(parts.teacher, parts.prompts[:answers], parts.tokenizer, longest)
+    rows, asked = teacher_answers(parts.prompts, parts.teacher, parts.tokenizer, answers, longest, recipe.seed)
     args = SFTConfig(**run_settings(recipe, parts.output), max_length=None, packing=False)
     callbacks = [StepLog(parts.recorder, asked)]
     return TeacherAnswersTrainer(args=args, train_dataset=rows, callbacks=callbacks, **parts.student)

@@ -42,6 +42,8 @@ class StepLog(TrainerCallback):
                 input_tokens=asked.input_tokens,
                 output_tokens=asked.output_tokens,
                 cost_usd=asked.cost_usd,
+                cached_tokens=asked.cached_tokens,
+                calls=asked.calls,
                 seconds={"step": time.perf_counter() - self._since},
             )
         )

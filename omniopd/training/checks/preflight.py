@@ -89,7 +89,7 @@ def check_batch(
         )
     tokens = sum(len(item.rollout) for item in audited)
     inside = sum(a.fork.stop - a.fork.start for item in audited for a in item.audits)
-    if first and tokens and inside / tokens > MOST_AUDITED:
+    if first and args.way != "scan" and tokens and inside / tokens > MOST_AUDITED:
         _log.warning(
             "%.0f%% of the response tokens are audited, so the anchor holds few: lower audit.forks (%d) or "
             "audit.chunk_tokens (%d)",
@@ -103,7 +103,7 @@ def _check_draws(audited: Sequence[AuditedRollout], limit: float, temperature: f
         len(set(a.continuations.texts)) == 1
         for item in audited
         for a in item.audits
-        if a.samples > 1 and float(item.rollout.entropies[a.fork.start : a.fork.stop].sum()) >= SEVERAL
+        if a.samples > 1 and not a.run and float(item.rollout.entropies[a.fork.start : a.fork.stop].sum()) >= SEVERAL
     ]
     equal = sum(open_forks)
     if not open_forks or equal / len(open_forks) <= MANY_EQUAL:

@@ -42,7 +42,7 @@ def test_the_page_loads_and_runs_nothing_and_shows_names_as_they_are(tmp_path: P
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "default-src 'none'" in page
-    assert page.count('src="data:image/svg+xml;base64,') == 3
+    assert page.count('src="data:image/svg+xml;base64,') == 5
     assert "beside theirs at 64 samples" in page
     assert "(control: self_teacher) keeps of the rise" in page
 
@@ -125,7 +125,10 @@ def test_the_markdown_is_a_table_and_sentences(tmp_path: Path) -> None:
     assert lines[8].startswith(
         "- ours beside theirs at 64 samples: +15.0 points [-48.5, +78.5]: no difference shown (2 seeds"
     )
-    assert lines[-1].startswith("- theirs (control: self_teacher) keeps of the rise of ours at 128 samples: 20%")
+    assert any(
+        line.startswith("- theirs (control: self_teacher) keeps of the rise of ours at 128 samples: 20%")
+        for line in lines
+    )
 
 
 def test_a_summary_goes_from_the_best_to_the_worst_and_sets_each_beside_whom_one_names(tmp_path: Path) -> None:
@@ -165,9 +168,10 @@ def test_what_an_arm_learns_from_says_what_is_not_usual() -> None:
 def test_no_name_of_an_arm_is_markup_in_the_markdown(tmp_path: Path) -> None:
     runs = two_arms(tmp_path, HOSTILE)
     text = markdown(compare(runs, "theirs"), [runs[0].recipe.name])
-    table = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len({line.count("|") for line in table}) == 1
-    assert all(line.split("|")[1].count("`") in (0, 2) for line in table)
+    for part in text.split("What accuracy costs"):
+        table = [line for line in part.splitlines() if line.startswith("| ")]
+        assert len({line.count("|") for line in table}) == 1
+        assert all(line.split("|")[1].count("`") in (0, 2) for line in table)
     sentences = [line for line in text.splitlines() if line.startswith("- ")]
     assert sentences
     assert not [line for line in sentences if re.search(r"(?<!\\)(<|`|\]\()", line)]

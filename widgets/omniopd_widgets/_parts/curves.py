@@ -26,14 +26,18 @@ _METRICS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "mean": "targets/mean", "spread between forks": "targets/between_std", "within a chunk": "targets/within_std",
     }),
     ("Agreement with the teacher", "share", {
-        "soft count ÷ N": "soft_count/share_mean", "negative targets": "targets/negative_share",
-        "tokens audited": "audited/token_share",
+        "teacher agrees": "scan/acceptance", "soft count ÷ N": "soft_count/share_mean",
+        "negative targets": "targets/negative_share", "tokens audited": "audited/token_share",
     }),
-    ("Entropy of the student", "nats", {"at forks": "entropy/forks", "elsewhere": "entropy/elsewhere"}),
+    ("Texts of the teacher", "texts", {"texts an answer": "scan/texts_per_answer"}),
+    ("Entropy of the student", "nats", {
+        "at forks": "entropy/forks", "where texts begin": "entropy/forks", "elsewhere": "entropy/elsewhere",
+    }),
     ("KL to the reference", "nats a token", {"audited": "kl/audited", "anchored": "kl/anchored"}),
     ("Length of an answer", "tokens", {"mean": "length/mean"}),
     ("Answers cut off", "share", {"cut off": "length/cut_off_share"}),
 )  # fmt: skip
+_OF_CHUNKS, _OF_SCANS = ("soft count ÷ N", "at forks"), ("where texts begin",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def panels(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> list[Pan
             "total": (r.loss for r in steps), "chunks": (r.chunk_loss for r in steps),
             "anchor": (r.anchor_loss for r in steps),
         }),
-        *(over(title, unit, {label: [r.metrics.get(name, math.nan) for r in steps] for label, name in names.items()})
+        *(over(title, unit, {label: [_metric(r, label, name) for r in steps] for label, name in names.items()})
           for title, unit, names in _METRICS),
         by_temperature(evals),
         over_training(evals),
@@ -171,6 +175,12 @@ def thinned(xs: Sequence[float], ys: Sequence[float], limit: int) -> tuple[list[
                 kept += sorted(ends)
         points = [*kept, points[-1]]
     return [x for x, _ in points], [y for _, y in points]
+
+
+def _metric(step: StepRecord, label: str, name: str) -> float:
+    """A scan has no forks, and its soft count is of the tokens at which its texts end: it says nothing of the rest."""
+    odd = _OF_CHUNKS if "scan/acceptance" in step.metrics else _OF_SCANS
+    return math.nan if label in odd else step.metrics.get(name, math.nan)
 
 
 def _failures(steps: Sequence[StepRecord]) -> dict[str, list[float]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from omniopd.errors import RunError
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd.runs.store import ROLLOUTS, Run
+from omniopd_widgets._parts import pencil
 from omniopd_widgets._parts.run_list import Signature, signature
 from omniopd_widgets._parts.safe import JsonObject, shorten, to_json
 
@@ -128,11 +129,14 @@ def rows(records: Sequence[RolloutRecord]) -> list[JsonObject]:
 
 def _row(record: RolloutRecord) -> dict[str, object]:
     trusts = [audit.posterior_mean for audit in record.audits]
+    trust = pencil.acceptance(record.audits)  # a run's own π̂ is of its last token, the one it parts from
+    if trust is None and trusts:
+        trust = sum(trusts) / len(trusts)
     return {
         "row": record.row, "probe": record.probe, "question": question(record, 80),
         "answer": shorten("".join(record.pieces), 120), "tokens": len(record.pieces), "cut": record.finish != "stop",
         "forks": len(record.audits), "unanswered": len(record.unanswered),
-        "entropy": max(record.entropies, default=0.0), "trust": sum(trusts) / len(trusts) if trusts else None,
+        "entropy": max(record.entropies, default=0.0), "trust": trust,
     }  # fmt: skip
 
 
@@ -141,12 +145,18 @@ def through_training(records: Sequence[RolloutRecord]) -> JsonObject:
     those that changed most, in the order of the answer.
 
     A strip holds the highest entropy of each stretch of the answer, and its audited forks: where they begin, and the
-    trust π̂ and the share k ÷ N that the audit gave the student's own chunk.
+    trust π̂ and the share k ÷ N that the audit gave the student's own chunk. Of a scan these are the tokens from which a
+    text parts; they are followed to the steps at which all texts agree.
     """
     threads: dict[str, list[tuple[RolloutRecord, AuditRecord]]] = {}
     for record in records:
-        for audit in record.audits:
+        for audit in pencil.parting(record):
             threads.setdefault("".join(record.pieces[: audit.start]), []).append((record, audit))
+    for prefix, seen in threads.items():
+        if any(audit.run for _, audit in seen):
+            agreed = [(record, pencil.agreed_after(record, prefix)) for record in records]
+            seen += [(record, audit) for record, audit in agreed if audit is not None]
+            seen.sort(key=lambda item: item[0].step)
     several = [(prefix, seen) for prefix, seen in threads.items() if len(seen) > 1]
     several.sort(key=lambda item: -_change([audit for _, audit in item[1]]))
     drawn = sorted(several[:SAME_FORKS], key=lambda item: item[1][0][1].start)
@@ -178,7 +188,8 @@ def _strip(record: RolloutRecord) -> dict[str, object]:
         "step": record.step, "row": record.row, "tokens": time, "cut": record.finish != "stop",
         "answer": shorten("".join(record.pieces), 400),
         "profile": [round(max(record.entropies[a:b]), 3) for a, b in itertools.pairwise(edges)],
-        "forks": [{"start": audit.start, "stop": audit.stop, **_fork(audit)} for audit in record.audits[:64]],
+        "forks": [{"start": audit.start, "stop": audit.stop, **_fork(audit)} for audit in pencil.parting(record)[:64]],
+        "scan": any(audit.run for audit in record.audits),
     }  # fmt: skip
 
 

@@ -30,14 +30,20 @@ class Saving:
 
 
 def audit_kind(audit: AuditRecord) -> str:
-    """`agree`: all texts continue as the student did; `none`: no text does, even nearly; else `informs`."""
+    """`agree`: all texts continue as the student did; `none`: no text does, even nearly; else `informs`, as does every
+    run of a scan from which a text parts."""
     if min(audit.similarities) >= AGREE_FROM:
         return "agree"
+    if audit.run:
+        return "informs"
     return "none" if max(audit.similarities) <= NONE_BELOW else "informs"
 
 
 def savings(rollouts: Sequence[RolloutRecord]) -> list[Saving]:
-    """The smaller N and the smaller M that lose little, as far as these audits tell."""
+    """The smaller N and the smaller M that lose little, as far as these audits tell; none of a scan, which asks only as
+    often as the two part."""
+    if any(a.run for r in rollouts for a in r.audits):
+        return []
     return [found for found in (smaller_samples(rollouts), smaller_forks(rollouts)) if found is not None]
 
 

@@ -1,21 +1,31 @@
 // The forks of a rollout as an ordered list of buttons, and the one fork that is selected: its numbers, the student's chunk
 // and one of the teacher's texts.
 import { assign, button, clear, h, missing, number, redraw, tokensAt, quoted, shown } from "./_common.js";
+import { inked, placeOf, runDetail } from "./_pencil.js";
 
 // `go(k)` is called where fork k's button is pressed.
 export function forkButtons(forks, go, signal) {
   return forks.map((fork, k) => {
     const trust = missing(fork.posterior_mean) ? (fork.problem ? "no answer" : "not asked") : `π̂ ${number(fork.posterior_mean, 2)}`;
-    const label = [h("b", {}, k + 1), ` ${quoted(fork.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `H ${number(fork.entropy, 2)} · ${trust}`)];
-    const open = button(label, () => go(k), { signal, title: `token ${fork.start}${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` });
+    const label = fork.run ? [h("b", {}, k + 1), ...ofRun(fork)]
+      : [h("b", {}, k + 1), ` ${quoted(fork.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `H ${number(fork.entropy, 2)} · ${trust}`)];
+    const open = button(label, () => go(k), { signal, title: `token ${placeOf(fork)}${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` });
     open.dataset.what = `fork ${fork.start}`;
     return h("li", {}, open);
   });
 }
 
+// A run in few letters: how long it agrees, and what it ends with.
+function ofRun(run) {
+  const together = run.stop - run.start - (run.said.length > 0);
+  const agrees = h("span", { class: "oopd-quiet" }, together ? ` ${together} agree` : "");
+  return run.said.length ? [agrees, ` ${inked(run.own, run.said[0][0])} → ${inked(run.said[0][0], run.own)}`] : [agrees];
+}
+
 export function forkDetail(place, forks, model, signal) {
   const fork = forks[model.get("fork")];
   if (!fork) return clear(place);
+  if (fork.run) return runDetail(place, fork, model.get("fork"), forks.length);
   const chosen = model.get("continuation");
   const pickers = fork.texts.slice(0, 99).map((_, j) => {
     const pick = button(String(j + 1), () => assign(model, "continuation", j === model.get("continuation") ? -1 : j), { signal, title: `continuation ${j + 1}` });

@@ -17,7 +17,13 @@ export function metricValues(name, { length, entropy, logprob, kl, anchored, for
   if (name === "kl") return kl.length ? kl : new Float32Array(length).fill(NaN);
   const values = new Float32Array(length).fill(NaN);
   if (name === "trust") {
-    for (const fork of forks) if (!missing(fork.posterior_mean)) values.fill(fork.posterior_mean, fork.start, fork.stop);
+    for (const fork of forks) {
+      if (missing(fork.posterior_mean)) continue;
+      values.fill(fork.posterior_mean, fork.start, fork.stop);
+      // Each token of a run has its own: all texts agree with it but perhaps the last one.
+      const trust = (i) => (fork.samples + fork.concentration * Math.exp(logprob[i])) / (fork.samples + fork.concentration);
+      if (fork.run) for (let i = fork.start; i < fork.stop - 1; i++) values[i] = trust(i);
+    }
     return values;
   }
   // weight × −log-probability on the chunks, β × KL on the anchored tokens, of the sum of their sizes

@@ -1,5 +1,6 @@
 // The whole answer in one row of pixels: the strongest value of each column, the forks, the chunks, and what is in sight.
 import { framed, h, missing, on } from "./_common.js";
+import { parts, placeOf } from "./_pencil.js";
 
 // `data()` gives {length, levels (Int8Array, −1…15), forks, selected, window}; `jump(token)` goes there.
 export function makeMinimap({ signal, data, jump }) {
@@ -53,7 +54,8 @@ function paint(canvas, { length, levels, forks, selected, window: seen }) {
   const line = Math.max(1, Math.round(scale));
   context.fillStyle = context.strokeStyle = colours.caretColor;
   for (const fork of forks) {
-    const left = x(fork.start);
+    if (!parts(fork)) continue; // a run to which the teacher has nothing to add
+    const left = x(placeOf(fork));
     context.beginPath(); // a triangle that points at the fork; filled where there is an answer
     context.moveTo(left - 3.5 * scale, line);
     context.lineTo(left + 3.5 * scale, line);
@@ -62,7 +64,7 @@ function paint(canvas, { length, levels, forks, selected, window: seen }) {
     context.lineWidth = line;
     if (fork.texts.length) context.fill();
     else context.stroke();
-    if (fork.texts.length) context.fillRect(left, height - 2 * line, Math.max(2, x(fork.stop) - left), 2 * line);
+    if (fork.texts.length && !fork.run) context.fillRect(left, height - 2 * line, Math.max(2, x(fork.stop) - left), 2 * line);
   }
   context.lineWidth = line;
   context.strokeRect(x(seen[0]) + line / 2, top, Math.max(4 * scale, x(seen[1]) - x(seen[0])) - line, height - top - line / 2);

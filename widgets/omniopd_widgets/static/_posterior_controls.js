@@ -42,6 +42,8 @@ export function makeControls(model, root, { change, signal }) {
   );
 
   function update(setting, forks) {
+    // A scan compares token by token, and is asked for as a whole, from the bar.
+    phi.disabled = paid.element.hidden = model.get("scan");
     const atHand = Math.max(0, ...forks.map((fork) => fork.similarities.length));
     if (Number(alpha.value) !== setting.concentration) alpha.value = String(setting.concentration);
     if (alphaBox !== root.ownerDocument.activeElement) alphaBox.value = String(setting.concentration);

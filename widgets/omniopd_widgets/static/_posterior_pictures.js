@@ -7,6 +7,12 @@ const WIDE = { left: 118, right: 14, top: 8, width: 660, height: 150, lanes: 4, 
 const SMALL = { width: 110, height: 34 };
 const POINTS = 160;
 const GRID = Array.from({ length: POINTS }, (_, i) => (i + 0.5) / POINTS);
+const OF_FORK =
+  "The Beta is the paper's nominal posterior: k is a sum of similarities and no count, so its width says little. How sure " +
+  "the mean similarity is stands in the bar “by the spread” (Student's t over the similarities; ticks are the texts).";
+const OF_RUN =
+  "A scan's texts agree with every token before this one; here k of N do, independent draws of the teacher's next token. " +
+  "So k is a count, the Beta's width means what it says, and the prior is the student's probability of this very token.";
 
 // The densities of one fork; null stands for a Beta without spread (all mass in one point).
 function densities(r) {
@@ -58,15 +64,13 @@ export function makeDetail() {
   const key = h("p", { class: "oopd-bar oopd-posterior-key" }, ...[
     ["prior", "prior Beta(α π̄, α (1 − π̄))"], ["evidence", "evidence p^k (1 − p)^(N − k)"], ["posterior", "posterior, mean π̂"], ["ghost", "before the last change"],
   ].map(([kind, text]) => h("span", {}, sample(kind), ` ${text}`)));
-  const note = h(
-    "p", { class: "oopd-quiet" },
-    "The Beta is the paper's nominal posterior: k is a sum of similarities and no count, so its width says little. How sure " +
-      "the mean similarity is stands in the bar “by the spread” (Student's t over the similarities; ticks are the texts).",
-  );
+  const note = h("p", { class: "oopd-quiet" });
   const element = h("div", { class: "oopd-posterior-detail" }, title, chunk, key, picture, said, note);
 
   function draw(fork, r, old, index, forks) {
-    title.textContent = `Fork ${index + 1} of ${forks}: tokens ${tokensAt(fork.start, fork.stop)}, entropy ${number(fork.entropy, 2)} nats`;
+    const what = fork.run ? `Run ${index + 1} of ${forks}: its last token, ${fork.start}` : `Fork ${index + 1} of ${forks}: tokens ${tokensAt(fork.start, fork.stop)}`;
+    title.textContent = `${what}, entropy ${number(fork.entropy, 2)} nats`;
+    note.textContent = fork.run ? OF_RUN : OF_FORK;
     clear(chunk, "student wrote ", shown(fork.text.slice(0, 120)));
     const now = densities(r);
     const before = old ? densities(old) : null;

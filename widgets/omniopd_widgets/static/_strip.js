@@ -6,13 +6,15 @@ const BLOCK = 256;
 const LONGEST = 512; // a block looks this far for a line break to end at, since its end breaks the line
 const SLICE_MS = 12;
 
-// classOf(i) gives the classes of token i; numberOf(i) the number of the fork that starts there, or null.
-export function makeStrip({ signal, classOf, numberOf, finish }) {
+// classOf(i) gives the classes of token i; numberOf(i) the number of the fork that starts there, or null; teacherOf(i)
+// what a teacher would have written there ({teacher, times}, strings) and is drawn by the style sheet: no part of the text.
+export function makeStrip({ signal, classOf, numberOf, teacherOf, finish }) {
   const element = h("div", { class: "oopd-strip oopd-text", lang: "" });
   element.translate = false;
   let pieces = [];
   let spans = [];
   let blocks = [];
+  const inked = new Set(); // the tokens that bear, or bore, the teacher's
   let timer = null;
   signal?.addEventListener("abort", () => clearTimeout(timer), { once: true });
 
@@ -21,6 +23,7 @@ export function makeStrip({ signal, classOf, numberOf, finish }) {
     pieces = newPieces;
     spans = new Array(pieces.length);
     blocks = cut(pieces);
+    inked.clear();
     element.removeAttribute("data-complete");
     element.replaceChildren(...blocks.map((block) => block.element));
     const first = blockOf(Math.max(0, near));
@@ -47,13 +50,11 @@ export function makeStrip({ signal, classOf, numberOf, finish }) {
     const piece = pieces[i];
     const token = document.createElement("span");
     token.oopdToken = i;
-    token.className = classOf(i);
-    const number = numberOf(i);
-    if (number !== null) token.setAttribute("data-fork", number);
     if (piece === "") token.setAttribute("data-sign", i === pieces.length - 1 && finish() === "stop" ? "■" : "▫");
     else if (piece.includes("\n")) token.append(...withBreaks(piece));
     else if (isUnseen(piece)) token.append(visible(piece));
     else token.textContent = piece;
+    signs(token, i);
     return token;
   }
 
@@ -82,13 +83,39 @@ export function makeStrip({ signal, classOf, numberOf, finish }) {
   }
 
   function refresh(i) {
-    const token = spans[i];
-    if (!token) return;
+    if (spans[i]) signs(spans[i], i);
+  }
+
+  // What a token bears beside its text.
+  function signs(token, i) {
     const classes = classOf(i);
     if (token.className !== classes) token.className = classes;
-    const number = numberOf(i);
-    if (number === null) token.removeAttribute("data-fork");
-    else token.setAttribute("data-fork", number);
+    bear(token, "data-fork", numberOf(i));
+    const { teacher = null, times = null } = teacherOf(i);
+    if (teacher === null && !inked.has(i)) return;
+    inked.add(i);
+    const ink = token.querySelector(".oopd-ink") ?? token;
+    bear(ink, "data-teacher", teacher);
+    bear(ink, "data-times", times);
+  }
+
+  // Scroll so far that token i can be seen.
+  function reveal(i) {
+    const token = at(i);
+    const frame = element.getBoundingClientRect();
+    if (!token || frame.height === 0) return;
+    const gap = Math.min(50, frame.height / 3);
+    // Twice: what comes into sight takes its true height only then, and moves what is below it.
+    for (let again = 0; again < 2; again++) {
+      const box = token.getBoundingClientRect();
+      if (box.top - gap < frame.top) element.scrollTop += box.top - gap - frame.top;
+      else if (box.bottom + gap > frame.bottom) element.scrollTop += box.bottom + gap - frame.bottom;
+    }
+  }
+
+  function at(i) {
+    if (!spans[i] && blocks.length) fill(blocks[blockOf(i)]);
+    return spans[i];
   }
 
   function blockOf(i) {
@@ -118,10 +145,8 @@ export function makeStrip({ signal, classOf, numberOf, finish }) {
     load,
     repaint,
     refresh,
-    at: (i) => {
-      if (!spans[i] && blocks.length) fill(blocks[blockOf(i)]);
-      return spans[i];
-    },
+    reveal,
+    at,
     tokenOf: (node) => {
       const token = node instanceof Element ? node.closest(".oopd-t") : null;
       return token && element.contains(token) ? token.oopdToken : -1;
@@ -158,12 +183,21 @@ function cut(pieces) {
   return blocks;
 }
 
-// A line break keeps its character and gets a faint sign before it, from the style sheet.
+// A line break keeps its character and gets a faint sign before it, from the style sheet. What is drawn behind a token
+// has its place before the first of them.
 function* withBreaks(piece) {
+  let begun = false;
   for (const part of piece.split(/(\n)/)) {
-    if (part === "\n") yield h("span", { class: "oopd-break" }, "\n");
-    else if (part !== "") yield visible(part);
+    if (part === "\n") {
+      yield h("span", { class: "oopd-break" }, begun ? "" : h("span", { class: "oopd-ink" }), "\n");
+      begun = true;
+    } else if (part !== "") yield visible(part);
   }
+}
+
+function bear(token, name, value) {
+  if (value === null) token.removeAttribute(name);
+  else token.setAttribute(name, value);
 }
 
 // The units of a granularity: for each token the number of its unit, and the first token of each unit (and the end).

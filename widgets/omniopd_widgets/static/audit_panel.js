@@ -4,6 +4,7 @@ import {
   quoted, redraw, scope, shown, tableHead, tokensAt, watch,
 } from "./_common.js";
 import { choice, optionsOf } from "./_inputs.js";
+import { pencilled, runWords, tokensOf } from "./_pencil.js";
 import { survivalChart } from "./_survival.js";
 
 const KEYS = [
@@ -59,25 +60,43 @@ function render({ model, el, signal }) {
 
   function fillForks() {
     const forks = model.get("forks");
-    clear(which, forks.map((f, i) => h("option", { value: i }, `${i + 1}: ${f.row === null ? "" : `row ${f.row}, `}token ${f.start} ${quoted(f.chunk.trimStart(), 16)}`)));
+    clear(which, forks.map((f, i) => h("option", { value: i }, `${i + 1}: ${f.row === null ? "" : `row ${f.row}, `}${option(f)}`)));
   }
 
   function showFork() {
     const f = fork();
     which.value = String(model.get("fork"));
+    for (const place of [similarity, order, compare]) place.hidden = Boolean(f?.run);
     if (!f) {
       clear(head, h("p", { class: "oopd-quiet" }, "No fork of this answer was audited."));
       for (const place of [table, next, matrix, survival, disagreement]) clear(place);
       return;
     }
+    if (f.run) return showRun(f);
     showNext(f);
     survivalChart(survival, f);
     showNumbers();
     say(`fork ${model.get("fork") + 1} of ${model.get("forks").length}, token ${f.start}, ${plural(f.samples, "text")}, π̂ ${number(trust(f, model.get("similarity")), 3)}`);
   }
 
+  // A run of a scan: how long its texts agree with the student, and what they have in the last place.
+  function showRun(f) {
+    const last = f.stop - 1;
+    const facts = [
+      ["tokens", tokensAt(f.start, f.stop)], ["agreed", `${count(f.stop - f.start - (f.said.length > 0))} of ${count(f.stop - f.start)}`], ["texts", count(f.samples)],
+      [`at token ${last}: entropy`, `${number(f.entropy, 2)} nats`], ["student's own probability", number(f.prior, 3)], ["k", `${f.agreeing} of ${f.samples}`], ["α", number(f.concentration, 2)], ["π̂", number(f.posterior_mean, 3)],
+    ];
+    showFacts(f, facts);
+    head.prepend(h("h3", {}, `The teacher ${runWords(f)}`), h("p", { class: "oopd-run" }, pencilled(f)));
+    for (const place of [next, matrix, survival, disagreement]) clear(place);
+    redraw(table, tableHead([`token ${last}`, "share", "texts", ""]), h("tbody", {}, tokensOf(f).map(([piece, times, own]) => h("tr", {},
+      h("th", { scope: "row" }, piece === "" ? h("span", { class: "oopd-quiet" }, "end of turn") : shown(piece)),
+      h("td", {}, bar(times / f.samples)), h("td", {}, `${times} of ${f.samples}`), h("td", { class: "oopd-quiet" }, own ? "← the student's" : "")))));
+    say(`run ${model.get("fork") + 1} of ${model.get("forks").length}, ${tokensAt(f.start, f.stop)}: ${runWords(f)}`);
+  }
+
   function showNumbers() {
-    if (!fork()) return;
+    if (!fork() || fork().run) return;
     showHead(fork());
     showTexts();
     showMatrix();
@@ -92,6 +111,10 @@ function render({ model, el, signal }) {
       ["k", `${number(k, 2)} of ${f.samples}`], ["π̄", number(f.prior, 3)], ["α", number(f.concentration, 2)], ["π̂", number(trust(f, name), 3)],
     ];
     if (name !== "recorded") facts.push(["π̂ as recorded", number(f.posterior_mean, 3)]);
+    showFacts(f, facts);
+  }
+
+  function showFacts(f, facts) {
     const loose = f.handover === "instruction" ? "was asked in a sentence to go on, so the estimate means something else" : "read the prefix as a text, in other tokens than the student wrote";
     const light = f.exact ? ["exact", "✓ exact: the teacher continued the very prefix"] : ["loose", `≈ not exact: the teacher ${loose}`];
     const spent = [f.served_model || null, f.input_tokens || f.output_tokens ? `${count(f.input_tokens)} + ${count(f.output_tokens)} tokens` : null, f.cost_usd ? dollars(f.cost_usd) : null, f.cached ? "from the cache" : null].filter(Boolean);
@@ -111,7 +134,7 @@ function render({ model, el, signal }) {
   function showTexts() {
     const f = fork();
     for (const place of [similarity, compare, order]) place.lastChild.value = model.get(place.lastChild.name);
-    if (!f) return;
+    if (!f || f.run) return;
     const rows = sorted(f).map(row);
     redraw(table,
       tableHead(["texts", "φ", "what follows the prefix"]),
@@ -144,7 +167,7 @@ function render({ model, el, signal }) {
 
   function showMatrix() {
     const f = fork();
-    if (!f) return;
+    if (!f || f.run) return;
     const n = f.samples;
     const ready = model.get("matrix_of") === `${model.get("fork")}/${model.get("similarity")}`;
     const values = ready ? floats(model.get("matrix")) : [];
@@ -169,9 +192,10 @@ function render({ model, el, signal }) {
   }
 
   function showDisagreement() {
+    if (fork()?.run) return;
     const [a, b] = [model.get("similarity"), model.get("compare")];
     compare.lastChild.value = b;
-    const rows = model.get("forks").map((f, i) => ({ i, f, a: trust(f, a), b: trust(f, b) }))
+    const rows = model.get("forks").flatMap((f, i) => (f.run ? [] : [{ i, f, a: trust(f, a), b: trust(f, b) }]))
       .filter((r) => !missing(r.a) && !missing(r.b)).sort((x, y) => Math.abs(y.a - y.b) - Math.abs(x.a - x.b));
     redraw(disagreement, h("h3", {}, "Where two similarities disagree most"),
       a === b ? h("p", { class: "oopd-quiet" }, "choose another one under “against”")
@@ -193,7 +217,7 @@ function render({ model, el, signal }) {
   }
 
   function toRow(way) {
-    if (!fork()) return;
+    if (!fork()?.groups) return;
     const rows = sorted(fork());
     const here = rows.findIndex((g) => g.draws.includes(model.get("continuation")));
     pickRow(here < 0 ? (way > 0 ? 0 : rows.length - 1) : (here + way + rows.length) % rows.length);
@@ -204,7 +228,7 @@ function render({ model, el, signal }) {
   }
 
   function pickDraw(draw) {
-    const group = fork() && sorted(fork()).find((g) => g.draws.includes(draw));
+    const group = fork()?.groups && sorted(fork()).find((g) => g.draws.includes(draw));
     if (!group) return say("no such text");
     assign(model, "continuation", draw);
     // The student's row stays at the top, before what is scrolled.
@@ -218,6 +242,7 @@ function render({ model, el, signal }) {
   }
 }
 
+const option = (f) => (f.run ? `${tokensAt(f.start, f.stop)} ${runWords(f)}` : `token ${f.start} ${quoted(f.chunk.trimStart(), 16)}`);
 const following = (options, value) => options[(options.findIndex(([v]) => v === value) + 1) % options.length][0];
 const less = (a, b) => (a ?? -1) - (b ?? -1);
 const mean_ = (values) => {

@@ -3,11 +3,13 @@ import { assign, button, clear, h, on, plain, scope, shown, watch } from "./_com
 import { numberBox, optionsOf } from "./_inputs.js";
 
 const NUMBERS = [
-  ["audit.forks", "M", "forks: uncertain places of an answer", 1, 64],
-  ["audit.chunk_tokens", "C", "tokens of a chunk", 1, 256],
-  ["audit.samples", "N", "texts of the teacher at a fork", 1, 128],
+  ["audit.forks", "M", "forks: uncertain places of an answer; in a scan its texts at most (0: as many as it takes)", 0, 64],
+  ["audit.chunk_tokens", "C", "tokens of a chunk, of a scan's texts at most", 1, 4096],
+  ["audit.samples", "N", "texts of the teacher at a fork, in a scan at a token", 1, 128],
+  ["audit.at_once", "at once", "stretches of the answer that a scan asks about side by side", 1, 64],
 ];
 const NAMES = [
+  ["audit.way", "ask by", "at forks, or in a scan of the whole answer"],
   ["audit.scheduler", "forks by", "where an answer is audited"],
   ["audit.similarity", "φ", "similarity: what counts as agreement"],
   ["objective.target", "target", "what an audit becomes in the loss"],
@@ -81,7 +83,7 @@ function render({ model, el, signal }) {
       button("‹", () => step(-1), { signal, title: "the problem before" }), list,
       button("›", () => step(1), { signal, title: "the next problem" }), seed, temperature, answer),
     text, own,
-    h("div", { class: "oopd-bar oopd-bench-settings" }, ...numbers, ...names, where, ask, askAll, use),
+    h("div", { class: "oopd-bar oopd-bench-settings" }, names[0], ...numbers, ...names.slice(1), where, ask, askAll, use),
   );
 
   watch(model, ["problems"], () => {
@@ -101,6 +103,11 @@ function render({ model, el, signal }) {
       inputs[name].value = settings[name];
     }
     for (const [name] of NUMBERS) inputs[name].value = String(settings[name] ?? "");
+    const scan = settings["audit.way"] === "scan";
+    inputs["audit.way"].parentElement.hidden = !("audit.way" in settings);
+    inputs["audit.at_once"].parentElement.hidden = !scan; // of a scan alone
+    inputs["audit.similarity"].parentElement.hidden = scan; // it compares token by token
+    actions.ask_all.made.textContent = scan ? "Scan the answer" : "Ask at all forks";
   }, signal);
   watch(model, ["student", "teacher"], () => clear(who, "student ", shown(model.get("student")), " · teacher ", shown(model.get("teacher"))), signal);
   watch(model, ["place"], () => (where.textContent = plain(model.get("place"))), signal);

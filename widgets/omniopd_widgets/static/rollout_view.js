@@ -7,11 +7,12 @@ import { choice } from "./_inputs.js";
 import { forkButtons, forkDetail } from "./_fork_list.js";
 import { legendOf, METRICS, metricValues, ofUnits, said, upperEnd } from "./_metrics.js";
 import { makeMinimap } from "./_minimap.js";
+import { parts, pencilAt, pencilSummary, pencilWords, placeOf } from "./_pencil.js";
 import { makeSearch } from "./_search.js";
 import { makeStrip, unitsOf } from "./_strip.js";
 
 const KEYS = [
-  ["← →", "token (or word, sentence, line)"], ["↑ ↓", "line"], ["n p", "next, previous fork"],
+  ["← →", "token (or word, sentence, line)"], ["↑ ↓", "line"], ["n p", "next, previous fork or difference"],
   ["] [", "next, previous audited chunk"], ["Enter", "open the fork"], ["1 … 9", "continuation"], ["0", "no continuation"],
   ["/", "search"], ["m", "next metric"], ["g", "next granularity"], ["c", "copy the prefix before the token"],
   ["Home End", "first, last token"], ["Esc", "close, then leave"],
@@ -30,7 +31,7 @@ function render({ model, el, signal }) {
     model, el, signal, label: "rollout", name: "rollout", help: KEYS,
     keys: {
       ArrowRight: () => step(1), ArrowLeft: () => step(-1), ArrowDown: () => stepLine(1), ArrowUp: () => stepLine(-1),
-      n: () => toFork(1, () => true), p: () => toFork(-1, () => true),
+      n: () => toFork(1, parts), p: () => toFork(-1, parts),
       "]": () => toFork(1, answered), "[": () => toFork(-1, answered),
       Home: () => select(0), End: () => select(data.length - 1),
       Enter: open, "/": () => search.field.focus(), m: () => cycle("metric", Object.keys(METRICS)), g: () => cycle("granularity", GRANULARITIES),
@@ -38,7 +39,7 @@ function render({ model, el, signal }) {
       ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((k) => [k, () => pick(k - 1)])),
     },
   });
-  const strip = makeStrip({ signal, classOf, numberOf: (i) => (startOf.has(i) ? startOf.get(i) + 1 : null), finish: () => model.get("finish") });
+  const strip = makeStrip({ signal, classOf, numberOf: (i) => (startOf.has(i) ? startOf.get(i) + 1 : null), teacherOf, finish: () => model.get("finish") });
   const minimap = makeMinimap({
     signal, jump: select,
     data: () => ({ length: data.length, levels, forks: data.forks, selected: model.get("selected"), window: strip.window() }),
@@ -51,6 +52,7 @@ function render({ model, el, signal }) {
     signal, say, go: select, pieces: () => data.pieces, selected: () => model.get("selected"), mark: (tokens) => tokens.forEach(strip.refresh),
   });
   const prompt = h("details", { class: "oopd-prompt" });
+  const pencil = h("p", { class: "oopd-pencil" });
   const list = h("ol", { class: "oopd-forks", "aria-label": "forks" });
   const detail = h("div", { class: "oopd-fork-detail" });
   const tip = h("div", { class: "oopd-tip", role: "tooltip", hidden: true });
@@ -60,7 +62,7 @@ function render({ model, el, signal }) {
   body.append(
     h("div", { class: "oopd-bar" }, metric, granularity, scale, legend, h("label", {}, search.field), search.told,
       button("copy prefix", copyPrefix, { signal, title: "the text before the selected token (c)" })),
-    prompt, minimap.element, strip.element, list, detail, tip,
+    prompt, pencil, minimap.element, strip.element, list, detail, tip,
   );
   help.append(marks);
 
@@ -76,7 +78,7 @@ function render({ model, el, signal }) {
   let laidOut = false;
   const size = new ResizeObserver(() => {
     const visible = strip.element.clientHeight > 0;
-    if (visible && !laidOut && strip.at(model.get("selected"))) inView(strip.at(model.get("selected")));
+    if (visible && !laidOut) strip.reveal(model.get("selected"));
     laidOut = visible;
   });
   size.observe(strip.element);
@@ -100,7 +102,7 @@ function render({ model, el, signal }) {
     chunkOf = new Int32Array(data.length).fill(-1);
     startOf = new Map();
     data.forks.forEach((fork, k) => {
-      startOf.set(fork.start, k);
+      if (!fork.run) startOf.set(fork.start, k);
       if (answered(fork)) chunkOf.fill(k, fork.start, fork.stop);
     });
   }
@@ -141,7 +143,8 @@ function render({ model, el, signal }) {
     let classes = levels[i] > 0 ? `oopd-t oopd-h${levels[i]}` : "oopd-t";
     if (startOf.has(i)) classes += " oopd-fork";
     const chunk = chunkOf[i];
-    if (chunk >= 0) {
+    if (chunk >= 0 && data.forks[chunk].run) classes += ` ${pencilAt(data.forks[chunk], i).kind}`;
+    else if (chunk >= 0) {
       classes += " oopd-chunk";
       if (data.forks[chunk].start === i) classes += " oopd-first";
       if (data.forks[chunk].stop === i + 1) classes += " oopd-last";
@@ -151,6 +154,12 @@ function render({ model, el, signal }) {
     if (search.has(i)) classes += " oopd-found";
     if (i >= drawn.from && i < drawn.to) classes += ` oopd-on${i === drawn.from ? " oopd-on-first" : ""}${i === drawn.to - 1 ? " oopd-on-last" : ""}`;
     return classes;
+  }
+
+  // What the teacher would have written at a token, where a scan says so.
+  function teacherOf(i) {
+    const run = data.forks[chunkOf[i]];
+    return run?.run && i === placeOf(run) ? pencilAt(run, i) : {};
   }
 
   function mark() {
@@ -165,22 +174,10 @@ function render({ model, el, signal }) {
     const i = model.get("selected");
     mark();
     if (i >= 0 && i < data.length) {
-      inView(strip.at(i));
+      strip.reveal(i);
       say(sentence(i));
     }
     minimap.draw();
-  }
-
-  function inView(span) {
-    const frame = strip.element.getBoundingClientRect();
-    if (frame.height === 0) return;
-    const gap = Math.min(50, frame.height / 3);
-    // Twice: what comes into sight takes its true height only then, and moves what is below it.
-    for (let again = 0; again < 2; again++) {
-      const at = span.getBoundingClientRect();
-      if (at.top - gap < frame.top) strip.element.scrollTop += at.top - gap - frame.top;
-      else if (at.bottom + gap > frame.bottom) strip.element.scrollTop += at.bottom + gap - frame.bottom;
-    }
   }
 
   function showPrompt() {
@@ -191,7 +188,8 @@ function render({ model, el, signal }) {
 
   function listForks() {
     list.hidden = data.forks.length === 0;
-    redraw(list, forkButtons(data.forks, (k) => { toForkNumber(k); open(); }, signal));
+    pencilSummary(pencil, data.forks, data.length);
+    redraw(list, forkButtons(data.forks, (k) => { toForkNumber(k); if (!data.forks[k].run) open(); }, signal));
   }
 
   function showFork() {
@@ -216,12 +214,12 @@ function render({ model, el, signal }) {
   }
 
   function toForkNumber(k) {
-    choose(data.forks[k].start, k);
+    choose(placeOf(data.forks[k]), k);
   }
 
   function toFork(way, wanted) {
     const here = model.get("selected");
-    const places = data.forks.map((fork, k) => k).filter((k) => wanted(data.forks[k]) && (way > 0 ? data.forks[k].start > here : data.forks[k].start < here));
+    const places = data.forks.map((fork, k) => k).filter((k) => wanted(data.forks[k]) && way * (placeOf(data.forks[k]) - here) > 0);
     if (places.length) toForkNumber(way > 0 ? places[0] : places.at(-1));
     else say(`no ${way > 0 ? "later" : "earlier"} ${wanted === answered ? "audited chunk" : "fork"}`);
   }
@@ -251,11 +249,12 @@ function render({ model, el, signal }) {
   function open() {
     const fork = data.forks[model.get("fork")];
     model.set("opened", -1); // sent again, should Python not have set it back yet
-    assign(model, "opened", fork ? fork.start : model.get("selected"));
+    assign(model, "opened", fork && !fork.run ? fork.start : model.get("selected"));
   }
 
   function pick(c) {
     const fork = data.forks[model.get("fork")];
+    if (fork?.run) return say(sentence(model.get("selected")));
     if (fork && c < fork.texts.length) assign(model, "continuation", c);
     else say(fork ? `fork ${model.get("fork") + 1} has ${plural(fork.texts.length, "continuation")}` : "no fork is selected");
     if (fork && c < fork.texts.length) say(`continuation ${c + 1} of ${fork.texts.length}, similarity ${number(fork.similarities[c], 2)}: ${quoted(fork.texts[c], 120)}`);
@@ -317,6 +316,7 @@ function render({ model, el, signal }) {
 
   function part(i) {
     const k = chunkOf[i];
+    if (data.forks[k]?.run) return pencilWords(data.forks[k], i);
     const where = k >= 0 ? `audited in fork ${k + 1} (π̂ ${number(data.forks[k].posterior_mean, 3)})` : startOf.has(i) ? `fork ${startOf.get(i) + 1}, without an answer` : "";
     const held = data.anchored[i] ? "anchored" : "";
     return [where, held].filter(Boolean).join(", ") || (data.anchored.length ? "neither audited nor anchored" : "not audited");

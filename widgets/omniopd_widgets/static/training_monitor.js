@@ -23,7 +23,7 @@ const COLUMNS = [
   { key: "forks", label: "audits", number: true, show: count },
   { key: "unanswered", label: "no answer", number: true, show: count, title: "forks that the teacher did not answer" },
   { key: "entropy", label: "peak entropy", number: true, show: (v) => number(v, 2), title: "nats" },
-  { key: "trust", label: "mean trust π̂", number: true, show: (v) => number(v, 2) },
+  { key: "trust", label: "mean trust π̂", number: true, show: (v) => number(v, 2), title: "of a scan: the share of the teacher's tokens that are the student's own" },
 ];
 
 function render({ model, el, signal }) {
@@ -162,7 +162,7 @@ function render({ model, el, signal }) {
     const longest = Math.max(1, ...found.map((s) => s.tokens));
     const highest = Math.max(0.5, ...found.flatMap((s) => s.profile));
     redraw(strips, found.flatMap((s) => strip(s, longest, highest)));
-    stripScale.textContent = found.length ? `Bars: highest entropy of each stretch of the answer, up to ${short(highest)} nats. Boxes: audited chunks, filled as far as the trust π̂ in them.` : "";
+    stripScale.textContent = found.length ? `Bars: highest entropy of each stretch of the answer, up to ${short(highest)} nats. Boxes: ${found.some((s) => s.scan) ? "tokens from which a text of the scan parts, filled as far as the trust π̂ in the student's" : "audited chunks, filled as far as the trust π̂ in them"}.` : "";
     const several = forks.same ?? [];
     sameWords.textContent = found.length === 0 ? "" : several.length === 0
       ? "No fork came up after the same words at two recorded steps."

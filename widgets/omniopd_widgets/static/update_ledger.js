@@ -218,6 +218,10 @@ function makeSavings({ select, signal }) {
 
   function rebuild(given, savings, target, menu, several) {
     rows = given;
+    if (rows.some((row) => row.run)) {
+      const agreed = rows.filter((row) => row.kind === "agree").length;
+      return clear(element, h("p", { class: "oopd-quiet" }, `A scan asks on only where teacher and student part, so that no N or M is wasted: ${agreed} of ${plural(rows.length, "run")} end in agreement.`));
+    }
     const parts = [];
     for (const [kind, means] of [["agree", "every text goes on as the student did; two texts would have said so"], ["none", noneMeans(target, menu)]]) {
       const found = rows.map((row, i) => [row, i]).filter(([row]) => row.kind === kind);

@@ -1,4 +1,4 @@
-"""Ask a teacher about forks: the one function behind a training step and behind a click.
+"""Ask a teacher about forks: N texts from each, beside the chunk that the student wrote there.
 
 Knows no model: rollouts and texts go in, evidence comes out. A fork without a full answer is data, not an error: its
 tokens stay anchored and the reason is kept.
@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from omniopd.method.evidence import ForkEvidence
 from omniopd.method.forks import teacher_tokens
 from omniopd.method.posterior import chunk_probability
-from omniopd.method.similarity import SIMILARITIES
-from omniopd.method.tensors import in_tensors, powered
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.identity import check_token_ratio
 from omniopd.types import (
@@ -104,32 +101,6 @@ def audit(
                 audits.append(replace(made, reencodes=place in reencoded))
         audited.append(AuditedRollout(rollout, tuple(audits), tuple(unanswered)))
     return audited
-
-
-def evidence(audited: Sequence[AuditedRollout]) -> list[ForkEvidence]:
-    """The numbers that targets are made of, in the order of rollouts and forks."""
-    return [
-        ForkEvidence(
-            rollout=row,
-            chunk_ids=a.chunk_ids,
-            soft_count=a.soft_count,
-            samples=a.samples,
-            prior=a.prior,
-            continuation_ids=a.continuation_ids,
-            redraw_share=a.redraw_similarity,
-        )
-        for row, item in enumerate(audited)
-        for a in item.audits
-    ]
-
-
-def similarity_named(name: str, power: float = 1.0, embedding_model: str = "embedded:embedding") -> Similarity:
-    """The similarity of a setting: one of `method.similarity`, or the embedding cosine, to a power."""
-    if (compare := SIMILARITIES[name].compare) is not None:
-        return powered(in_tensors(compare), power)
-    from omniopd.models.embedding import embedding_similarity
-
-    return powered(embedding_similarity(embedding_model), power)
 
 
 def _tokens(fork: Fork) -> int:

@@ -1,0 +1,89 @@
+"""What accuracy costs: arms against the teacher's tokens, and against dollars by stated price sheets.
+
+Tokens that a provider had read before, behind the same beginning, are told apart: most price them lower. Prices are
+those of litellm's table, for providers whose models differ in what reading costs beside writing. Reads records only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas
+
+from omniopd.config import METHODS
+from omniopd.evaluation.compare import Interval
+from omniopd.reports.comparison.results import Results
+from omniopd.reports.comparison.seeds import Seed
+from omniopd.runs.totals import Totals, totals
+from omniopd.teachers.spending.prices import Price, price_of
+from omniopd.types import Usage
+
+# A model each of three providers: writing a token costs 5, 8 and 1.5 times what reading one does, a cached one a tenth.
+SHEETS = ("anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash", "deepseek/deepseek-chat")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An arm after a budget of student samples: accuracies, and what the teacher took, means over seeds."""
+
+    arm: str
+    samples: int
+    best: Interval
+    at_one: Interval | None
+    calls: float
+    read: float
+    cached: float
+    written: float
+
+    @property
+    def tokens(self) -> float:
+        """Everything read and written, however often it was read before."""
+        return self.read + self.written
+
+    def usd(self, price: Price) -> float:
+        return price.of(Usage(round(self.read), round(self.written), round(self.cached)))
+
+
+def points(results: Results) -> Iterator[Point]:
+    """Of every arm at every budget it was measured at, in the order of the comparison."""
+    for arm in results.arms:
+        for budget in arm.budgets:
+            best = results.accuracy(arm, budget)
+            took = [_until(one, budget) for one in arm.seeds if budget in one.at]
+            if best is not None and took:
+                yield Point(
+                    arm.name, budget, best, results.accuracy(arm, budget, 1.0), *(
+                        sum(getattr(one, name) for one in took) / len(took)
+                        for name in ("calls", "teacher_read", "teacher_cached", "teacher_written")
+                    ),
+                )  # fmt: skip
+
+
+def frontier(results: Results) -> pandas.DataFrame:
+    """One row an arm and budget: accuracies in percent, calls, tokens read, cached of them, written, and
+    dollars by each price sheet."""
+    rows = [
+        {
+            "arm": p.arm, "samples": p.samples, "best T, %": 100 * p.best.mean, "low": 100 * p.best.low,
+            "high": 100 * p.best.high, "T = 1, %": float("nan") if p.at_one is None else 100 * p.at_one.mean,
+            "calls": p.calls, "read": p.read, "of it cached": p.cached, "written": p.written,
+            **{f"$ by {sheet}": p.usd(price) for sheet, price in sheets()},
+        }
+        for p in points(results)
+    ]  # fmt: skip
+    return pandas.DataFrame(rows)
+
+
+def sheets() -> list[tuple[str, Price]]:
+    """The price sheets by the names of their models, but for those that the table does not know."""
+    return [(name.partition("/")[2], price) for name in SHEETS if (price := price_of(name)) is not None]
+
+
+def _until(one: Seed, budget: int) -> Totals:
+    """What was taken for the first `budget` answers. Where all are bought before the first step, their share of it."""
+    rollouts = one.recipe.training.rollouts
+    whole = one.totals
+    if METHODS[one.recipe.method].cost != "answers":
+        return totals([s for s in one.run.steps() if s.step * rollouts <= budget], rollouts)
+    return whole.scaled(min(1.0, one.recipe.training.passes * budget / max(one.budgets)))

@@ -1,0 +1,41 @@
+"""What accuracy costs: tokens and dollars of every arm, up to each budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from omniopd.io.units import dollars
+from omniopd.reports.comparison import compare, frontier, markdown
+from omniopd.reports.comparison.frontier import sheets
+from omniopd.teachers.spending.prices import price_of
+from tests.reports.comparison.small import finished
+from tests.reports.comparison.test_report import two_arms
+
+
+def test_an_arm_has_a_row_a_budget_with_what_was_taken_until_then(tmp_path: Path) -> None:
+    frame = frontier(compare(two_arms(tmp_path))).set_index(["arm", "samples"])
+    assert frame.loc[("ours", 64), ["read", "written", "best T, %"]].tolist() == [100, 7, pytest.approx(55)]
+    assert frame.loc[("ours", 128), ["read", "written", "best T, %"]].tolist() == [200, 14, pytest.approx(95)]
+
+
+def test_whole_answers_are_bought_before_the_first_step_and_count_as_they_are_learnt(tmp_path: Path) -> None:
+    runs = [finished(tmp_path, 9, method="sft", evaluation__controls=[], at={1: 5})]
+    frame = frontier(compare(runs)).set_index("samples")
+    assert frame.loc[64, "read"] == frame.loc[128, "read"] / 2 == 100
+
+
+def test_dollars_are_those_of_the_sheet_and_what_is_cached_is_cheaper(tmp_path: Path) -> None:
+    frame = frontier(compare(two_arms(tmp_path)))
+    for name, price in sheets():
+        assert frame[f"$ by {name}"].iloc[-1] == pytest.approx(200 * price.input_usd + 14 * price.output_usd)
+        assert price.cached_usd < price.input_usd
+    assert len(sheets()) == 3
+    assert price_of("anthropic/claude-haiku-4-5").cost(100, 0, 90) < price_of("anthropic/claude-haiku-4-5").cost(100, 0)
+
+
+def test_the_page_and_the_markdown_say_the_prices(tmp_path: Path) -> None:
+    text = markdown(compare(two_arms(tmp_path)))
+    assert f"claude-haiku-4-5 reads a million tokens for {dollars(1)}, cached ones for" in text.replace("\\", "")
+    assert compare(two_arms(tmp_path / "again")).plot("tokens").layout.xaxis.type == "log"

@@ -79,6 +79,16 @@ Attempt = Callable[[int, Move], Sequence[Try]]  # the total before an entry, the
 Piece = tuple[str, bool]  # a stretch of an answer, and whether it is meant
 
 
+class Ledger(Story):
+    """A story whose worked answers are lines of a ledger."""
+
+    __slots__ = ()
+
+    def solution(self) -> str:
+        """A right answer without a slip, in the plain hand."""
+        return worked_answer(self, random.Random(f"{self.id}/0"))
+
+
 @dataclass(frozen=True, slots=True)
 class Ledgers(Stories):
     """The world as a task; graded as stories are, by the number after the last ``####``."""
@@ -88,7 +98,8 @@ class Ledgers(Stories):
 
     def prompts(self, split: str, count: int | None = None, seed: int = 0) -> list[Prompt]:
         """As `Stories.prompts`."""
-        return [make_ledger(split, i, seed, self.steps).prompt() for i in range(500 if count is None else count)]
+        indices = range(500 if count is None else count)
+        return [make_ledger(split, index, seed, self.steps).prompt(self.instruction) for index in indices]
 
     def worked_answer(self, prompt: Prompt, seed: int = 0) -> str:
         """A right answer without a slip, in the plain hand; another seed words its verdicts otherwise."""
@@ -96,21 +107,21 @@ class Ledgers(Stories):
 
 
 def build(settings: TaskConfig) -> Ledgers:
-    """The task of a recipe; none of its settings belongs to this one."""
-    return Ledgers()
+    """The task of a recipe, always of ledgers of full length (`task.steps` is for stories)."""
+    return Ledgers(instruction=settings.instruction)
 
 
-def make_ledger(split: str, index: int, seed: int = 0, steps: Sequence[int] = STEPS) -> Story:
+def make_ledger(split: str, index: int, seed: int = 0, steps: Sequence[int] = STEPS) -> Ledger:
     """Ledger number `index` of a split. Raises DataError for an unknown split or a number of entries outside 1-26."""
     check_asked(split, steps, len(ENTRIES))
     ledger_id = f"ledgers/{split}/{'-'.join(str(count) for count in steps)}/{seed}/{index}"
     rng = random.Random(ledger_id)
     start, moves = draw_numbers(split, steps, rng, KINDS)
     name, items = rng.choice(NAMES)[0], rng.choice(ITEMS)
-    return Story(ledger_id, _question(rng, name, items, start, moves), name, items, start, moves)
+    return Ledger(ledger_id, _question(rng, name, items, start, moves), name, items, start, moves)
 
 
-def ledger_of(prompt_id: str) -> Story:
+def ledger_of(prompt_id: str) -> Ledger:
     """The ledger behind a prompt's id. Raises DataError where the id is not one of this world's."""
     match = re.fullmatch(r"ledgers/(\w+)/(\d+(?:-\d+)*)/(-?\d+)/(\d+)", prompt_id)
     if match is None:

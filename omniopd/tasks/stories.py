@@ -78,11 +78,13 @@ class Story:
         return totals
 
     def prompt(self, instruction: str = "") -> Prompt:
-        """The story as a task shows it to a model, an `instruction` below it; its solution is one of its worked
-        answers."""
+        """The story as a task shows it to a model, an `instruction` below it."""
         asked = f"{self.question}\n{instruction}" if instruction else self.question
-        solution = worked_answer(self, random.Random(f"{self.id}/0"))
-        return Prompt(self.id, ({"role": "user", "content": asked},), str(self.answer), solution)
+        return Prompt(self.id, ({"role": "user", "content": asked},), str(self.answer), self.solution())
+
+    def solution(self) -> str:
+        """One of its worked answers."""
+        return worked_answer(self, random.Random(f"{self.id}/0"))
 
 
 @dataclass(frozen=True, slots=True)

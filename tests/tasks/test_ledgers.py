@@ -155,6 +155,7 @@ def test_a_prompts_id_is_enough_to_tell_its_ledger_and_a_recipe_can_name_the_tas
     for prompt in Ledgers(steps=(3, 12)).prompts("dev", 20, seed=-1):
         assert ledger_of(prompt.id).prompt() == prompt
         assert task.grade(prompt, Ledgers().worked_answer(prompt))
+        assert prompt.solution == Ledgers().worked_answer(prompt)  # what a privileged teacher may see
 
 
 def test_what_is_not_in_the_world_is_refused_with_the_way_out() -> None:

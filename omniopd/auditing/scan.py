@@ -8,6 +8,7 @@ the difference. A teacher that runs here is spared it: one forward over the answ
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from omniopd.models.text.vocabulary import tokenizer_mark
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.identity import check_token_ratio, layers
 from omniopd.teachers.handover.thinking import ends_in_open_thought
+from omniopd.teachers.hosted.fetch import DEADLINE
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import ReadDraft
 from omniopd.teachers.privileged import as_shown, local_below
@@ -207,18 +209,22 @@ def _replay(chain: _Chain, read: ReadDraft, name: str) -> None:
 
 def _converse(teacher: Teacher, asking: _Asking, chains: Sequence[_Chain]) -> None:
     """Lead all conversations to their end: together, a round at a time, with a teacher that answers many at once; else
-    each by itself, so that no answer waits for another."""
-    if not any(isinstance(layer, HostedTeacher) for layer in layers(teacher)):
+    each by itself, so that no answer waits for another, until the teacher's deadline for a batch."""
+    hosted = next((layer for layer in layers(teacher) if isinstance(layer, HostedTeacher)), None)
+    if hosted is None:
         while now := [(chain, asked) for chain in chains if (asked := chain.stretch.next()) is not None]:
             requests = [asking.request(c.row, c.rollout, c.draw, *asked) for c, asked in now]
             for (chain, asked), answer in zip(now, ask(teacher, requests), strict=True):
                 chain.take(asked, asking.tokens(chain.rollout, *asked, answer), answer)
         return
-    failed = threading.Event()
+    failed, deadline = threading.Event(), time.monotonic() + hosted.batch_deadline_s
 
     def lead(chain: _Chain) -> None:
         try:
             while not failed.is_set() and (asked := chain.stretch.next()) is not None:
+                if time.monotonic() > deadline:
+                    chain.take(asked, None, Continuations((), problem=DEADLINE))
+                    return
                 [answer] = ask(teacher, [asking.request(chain.row, chain.rollout, chain.draw, *asked)])
                 chain.take(asked, asking.tokens(chain.rollout, *asked, answer), answer)
         except BaseException:

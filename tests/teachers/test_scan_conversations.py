@@ -1,0 +1,82 @@
+"""A scan through a teacher behind an API: each answer is a conversation of its own, and what breaks loses nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from omniopd.auditing import scan
+from omniopd.errors import TeacherError
+from omniopd.teachers.hosted.retry import RetryPolicy
+from omniopd.teachers.hosted.teacher import HostedTeacher
+from omniopd.teachers.model_traits import ModelTraits
+from omniopd.training.statistics import spend
+from tests.audits import tokenized
+from tests.builders import tiny_tokenizer
+from tests.teachers.faulty_server import Served
+from tests.wire.saying import KEY
+
+pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
+ANSWER = "the cat sat on the mat and the dog ran to the man"
+
+
+def hosted(server: Served, **more: Any) -> HostedTeacher:
+    settings: dict[str, Any] = {
+        "handover": "instruction", "traits": ModelTraits("hosted_vllm/m", "instruction", most_samples=1),
+        "patience": RetryPolicy(pause_s=0.01), "parameters": {"api_key": KEY}, "stream": "never",
+    }  # fmt: skip
+    return HostedTeacher("hosted_vllm/m", api_base=server.url, **settings | more)
+
+
+def scanned(server: Served, answers: int = 1, **more: Any) -> Any:
+    rollouts = [tokenized(ANSWER, of) for of in range(answers)]
+    return scan(rollouts, hosted(server, **more), tiny_tokenizer(), longest=20, tokens_per_student_token=1.3)
+
+
+def test_the_teachers_words_are_labels_from_one_difference_to_the_next() -> None:
+    with Served(answer=lambda body, seed: " dog ran") as server:
+        [item] = scanned(server)
+    assert len(server.seen) == len(item.audits) + len(item.unanswered) == spend([item]).calls
+    labels = {a.fork.start: tiny_tokenizer().decode(a.continuation_ids[0]) for a in item.audits}
+    own = tiny_tokenizer()(ANSWER, add_special_tokens=False).input_ids
+    dog = [tiny_tokenizer().decode([token]) for token in own].index(" dog")
+    assert set(labels.values()) == {" dog"}  # the last word of a text may be cut, and is no label
+    assert dog in labels
+
+
+def test_no_answer_waits_for_another() -> None:
+    """While the first answer's first call hangs, the others are scanned to their ends."""
+    first = threading.Event()
+
+    def answer(body: dict[str, Any], seed: int) -> str:
+        if not first.is_set():
+            first.set()
+            time.sleep(3)
+        return " dog ran"
+
+    with Served(answer=answer) as server:
+        audited = scanned(server, answers=4)
+        slow = min(server.seen, key=lambda one: one.came)
+        during = [one for one in server.seen if one is not slow and one.came < slow.answered]
+    assert len(during) > 1.5 * spend(audited[:1]).calls  # more than a round of them
+
+
+def test_a_scan_ends_at_the_teachers_deadline_and_keeps_the_labels_it_has() -> None:
+    def slowly(body: dict[str, Any], seed: int) -> str:
+        time.sleep(0.2)
+        return " dog ran"
+
+    with Served(answer=slowly) as server:
+        [item] = scanned(server, batch_deadline_s=0.7)
+    assert item.audits
+    assert item.unanswered[-1].problem == "deadline"
+    labelled = {place for a in item.audits for place in range(a.fork.start, a.fork.stop)}
+    assert len(labelled) < len(item.rollout)
+
+
+def test_a_wrong_key_ends_all_conversations_with_one_sentence() -> None:
+    with Served(faults=lambda number, body: "401") as server, pytest.raises(TeacherError, match="answers"):
+        scanned(server, answers=8)

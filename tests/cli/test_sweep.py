@@ -19,7 +19,7 @@ from tests.small_runs import as_words
     ("words", "sentence"),
     [
         (["embeded"], "no study and no notebook 'embeded': did you mean 'embedded'?"),
-        (["nowhere.toml"], "no study 'nowhere.toml': neither a TOML file nor a shipped name; there are ablations, emb"),
+        (["xyzzy.toml"], "no study 'xyzzy.toml': neither a TOML file nor a shipped name; there are ablations, emb"),
         (["embedded", "--arms", "white-box"], "embedded has no arm 'white-box'; did you mean 'white_box'?"),
         (["embedded", "--seeds", "0,x"], "--seeds 0,x holds more than whole numbers: write --seeds 0,1,2"),
         (["embedded", "--set", "training.step=1"], "training.step in arm 'labels' of embedded is not a setting"),

@@ -167,6 +167,7 @@ class Audit:
 
     A `run` is a piece of a scan: every text agrees with the chunk in all tokens but perhaps the last, and each of its
     tokens is an independent draw at its own place. Texts are then known by their tokens, and a similarity is 1 or 0.
+    `begun` of them begin here; others go on from the part before.
     """
 
     fork: Fork
@@ -180,6 +181,7 @@ class Audit:
     redraw_similarity: float | None = None
     reencodes: bool = False
     run: bool = False
+    begun: int = 0
 
     @property
     def samples(self) -> int:

@@ -90,7 +90,7 @@ def scan(
     read: dict[int, ReadDraft] = asking.read(teacher, rollouts) if by_forward else {}
     for chain in chains:
         if chain.row in read:
-            _replay(chain, read[chain.row], getattr(local_below(teacher), "name", ""))
+            _replay(chain, read[chain.row], asking.end(chain.rollout), getattr(local_below(teacher), "name", ""))
     _converse(teacher, asking, [chain for chain in chains if chain.row not in read])
     by_row: list[list[_Chain]] = [[] for _ in rollouts]
     for chain in chains:
@@ -163,16 +163,19 @@ class _Asking:
         found = zip(rows, local.read_drafts(requests), strict=True)
         return {row: read for row, read in found if read is not None}
 
+    def end(self, rollout: Rollout) -> int | None:
+        """The token that ends a turn: the answer's own, or its tokenizer's."""
+        own: list[int] = rollout.token_ids[-1:].tolist() if rollout.finish == "stop" else []
+        return next(iter(own), self.tokenizer.eos_token_id)
+
     def tokens(self, rollout: Rollout, start: int, stop: int, answer: Continuations) -> tuple[int, ...] | None:
         """A text as the student's tokens behind the place where it was asked for; a turn ends as the student's does."""
         if not answer.texts:
             return None
-        ended = answer.ended[0]
-        ends: list[int] = rollout.token_ids[-1:].tolist() if rollout.finish == "stop" else []
-        end = next(iter(ends), self.tokenizer.eos_token_id)
+        ended, end = answer.ended[0], self.end(rollout)
         if answer.token_ids:
             own = answer.token_ids[0]
-            return (*own[:-1], end) if ended and own else own
+            return (*own[:-1], end) if ended and own and end is not None else own
         unfinished = frozenset({0} if self.ratio != 1 and not ended else ())
         written = ContinuationText(
             rollout.token_ids[:start].tolist(), "".join(rollout.pieces[:start]), answer.texts, stop - start, unfinished
@@ -191,11 +194,10 @@ def _stretches(
     return stretches(len(rollout), longest, wanted, texts, at_once, whole_characters(rollout.pieces).tolist())
 
 
-def _replay(chain: _Chain, read: ReadDraft, name: str) -> None:
+def _replay(chain: _Chain, read: ReadDraft, end: int | None, name: str) -> None:
     """The conversation that a teacher would have had which is stopped at each difference: its texts, and what they
     would have taken. Whatever an earlier text of this chain had read counts as read before."""
     ids: list[int] = chain.rollout.token_ids.tolist()
-    end = ids[-1] if chain.rollout.finish == "stop" else None
     drawn, before = read.tokens[chain.draw], 0
     while (asked := chain.stretch.next()) is not None:
         place, stop = asked
@@ -231,12 +233,16 @@ def _converse(teacher: Teacher, asking: _Asking, chains: Sequence[_Chain]) -> No
             failed.set()
             raise
 
-    with ThreadPoolExecutor(max(1, min(len(chains), _CONVERSATIONS))) as pool:
+    pool = ThreadPoolExecutor(max(1, min(len(chains), max(_CONVERSATIONS, hosted.endpoint.concurrency))))
+    try:
         calls = [pool.submit(lead, chain) for chain in chains]
         done, _ = wait(calls, return_when=FIRST_EXCEPTION)
-        failed.set()  # nothing to stop where all are done
         for call in done:
             call.result()
+    finally:
+        # Whoever interrupts waits for what is in flight, which is paid for, and for nothing that is asked after it.
+        failed.set()
+        pool.shutdown(cancel_futures=True)
 
 
 def _audited(
@@ -292,6 +298,7 @@ def _audits(
                 prior=float(chunk_probability(rollout.logprobs[start:stop])),
                 reencodes=next(encoded) != ids[:start],
                 run=True,
+                begun=len(begun),
             )
         )
     return audits

@@ -76,12 +76,21 @@ def check_audit(
 ) -> None:
     """ConfigError for an audit that asks nowhere, and for what a scan has not; `audits` and `where` go before names."""
     if audit.way != "scan":
+        if audit.at_once > 1:
+            raise ConfigError(
+                f'{audits}at_once is {audit.at_once} and {audits}way "{audit.way}": it is for a scan; leave it at 1'
+            )
         if audit.forks == 0:
             raise ConfigError(
                 f'{audits}forks is 0 and {audits}way "{audit.way}": nobody would be asked; name a number of forks, or '
                 f'scan the whole answer ({audits}way="scan")'
             )
         return
+    if audit.similarity == "embedding":
+        raise ConfigError(
+            f'{audits}similarity is "embedding" and {audits}way "scan": a scan compares tokens, so leave it at '
+            f'"{AuditConfig().similarity}"'
+        )
     for name, value in (("redraws", objective.redraws), ("continuation_weight", objective.continuation_weight)):
         if value:
             raise ConfigError(

@@ -94,6 +94,14 @@ def _check_groups(recipe: Recipe) -> None:
         )
 
 
+def _check_texts(recipe: Recipe) -> None:
+    if recipe.audit.way == "scan":
+        raise ConfigError(
+            f'method is "{recipe.method}" and audit.way "scan": it learns whole texts at forks, and a scan leaves them '
+            'at their first difference; set audit.way="chunks"'
+        )
+
+
 def _check_passes(recipe: Recipe) -> None:
     training = recipe.training
     if training.passes > training.steps:
@@ -110,7 +118,7 @@ METHODS = Registry(
     Method("omniopd", f"{_TRAINING}.trainer:build", "texts", "forks", _controls, _in_words),
     Method(
         "continuations", f"{_BASELINES}.continuations:build", "texts", "forks", ("self_teacher", "other_context"),
-        "text: continuation cross-entropy",
+        "text: continuation cross-entropy", _check_texts,
     ),
     Method("white_box", f"{_BASELINES}.white_box:build", "logits", "nothing", (), "logits: full vocabulary"),
     Method(

@@ -146,7 +146,14 @@ class LocalTeacher:
             if known and draft and len(shown.ids) + len(draft) <= room:
                 drafts[index] = Draft(shown.ids, draft, _draft_seeds(request, _numbers(request)))
         sampling = Sampling(self.temperature, self.top_p)
-        drawn = dict(zip(drafts, next_tokens(self.model, [*drafts.values()], sampling, self.batch_tokens), strict=True))
+        while True:
+            try:
+                found = next_tokens(self.model, [*drafts.values()], sampling, self.batch_tokens)
+            except torch.OutOfMemoryError as error:
+                self._ask_for_less([Branch(d.prompt, d.seeds, len(d.ids)) for d in drafts.values()], error)
+            else:
+                break
+        drawn = dict(zip(drafts, found, strict=True))
         return [
             ReadDraft(drawn[index].tolist(), len(drafts[index].prompt), frozenset(ends)) if index in drawn else None
             for index in range(len(requests))

@@ -5,6 +5,7 @@ Knows the trainer's batch by its names and the models by their states; knows no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -91,6 +92,7 @@ def micro_batch_loss(
 
     audited, anchored = inputs["audited"][mask], inputs["anchored"][mask]
     anchor_kl = torch.zeros_like(found.logprobs) if reference is None else found.anchor_kl
+    measured = 1.0 if reference is not None else math.nan  # what was not measured is not 0 in the log
     sums = LossSums()
     sums.add(
         chunk=chunk,
@@ -98,8 +100,8 @@ def micro_batch_loss(
         chunk_unscaled=chunk * normaliser,
         audited=audited.sum(),
         anchored=anchored.sum(),
-        kl_audited=anchor_kl[audited].sum(),
-        kl_anchored=anchor_kl[anchored].sum(),
+        kl_audited=measured * anchor_kl[audited].sum(),
+        kl_anchored=measured * anchor_kl[anchored].sum(),
     )
     sums.lowest("logprob", found.logprobs[audited])
     return MicroBatchLoss(

@@ -77,9 +77,14 @@ def _scan_statistics(audited: Sequence[AuditedRollout]) -> dict[str, float]:
     tokens = sum(len(item.rollout) for item in audited)
     return {
         "scan/acceptance": sum(equal) / max(1, len(equal)),
-        "scan/texts_per_answer": spend(audited).calls / len(audited),
+        "scan/texts_per_answer": sum(_texts(item) for item in audited) / len(audited),
         "scan/labelled_share": sum(len(a.chunk_ids) for a in runs) / max(1, tokens),
     }
+
+
+def _texts(item: AuditedRollout) -> int:
+    """How many texts a scan took, also of a cache; one that could not be used is a text."""
+    return sum(a.begun for a in item.audits) + len(item.unanswered)
 
 
 def spend(audited: Sequence[AuditedRollout]) -> Usage:

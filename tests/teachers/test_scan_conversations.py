@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import Any
 
@@ -69,6 +71,28 @@ def test_a_scan_ends_at_the_teachers_deadline_and_keeps_the_labels_it_has() -> N
     assert item.unanswered[-1].problem == "deadline"
     labelled = {place for a in item.audits for place in range(a.fork.start, a.fork.stop)}
     assert len(labelled) < len(item.rollout)
+
+
+def test_an_interrupt_ends_a_scan_without_another_call() -> None:
+    """Ctrl-C reaches the thread that waits; the calls in flight come to their ends, and no text is asked for after."""
+    asked: list[float] = []
+
+    def interrupts(body: dict[str, Any], seed: int) -> str:
+        asked.append(time.monotonic())
+        if len(asked) == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return " dog ran"
+
+    with Served(answer=interrupts) as server:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                scanned(server, answers=3)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        calls = len(server.seen)
+        time.sleep(0.3)
+        assert len(server.seen) == calls < 20  # of some forty
 
 
 def test_a_wrong_key_ends_all_conversations_with_one_sentence() -> None:

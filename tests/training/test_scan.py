@@ -6,10 +6,16 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 
+from omniopd.errors import TeacherError
 from omniopd.method.loss_breakdown import break_down
 from omniopd.method.recorded import recorded_targets, targets_of_records
+from omniopd.models.drafts import next_tokens
 from omniopd.pipeline.methods import build_trainer
+from omniopd.training.arguments import OmniOPDConfig
+from omniopd.training.checks.preflight import check_batch
+from omniopd.types import AuditedRollout, Unanswered
 from tests.small_runs import small_recipe
 from tests.training.test_trainer import PartialResults
 
@@ -92,3 +98,35 @@ def test_a_few_texts_leave_the_rest_under_the_anchor(tmp_path):
         assert [i for i, held in enumerate(r.anchored) if held] == [
             i for i in range(len(r.pieces)) if i not in audited
         ]
+
+
+def test_answers_that_are_given_up_count_by_the_tokens_that_they_lack():
+    """One broken conversation is one failure, and a finished answer many audits: what is missing is what counts."""
+    from tests.test_scanning import answers, scanned, teacher
+
+    whole = scanned(answers(), teacher())
+    lost = [
+        AuditedRollout(item.rollout, item.audits[:1], (Unanswered(item.audits[1].fork, "deadline"),))
+        for item in whole[:5]
+    ]
+    args = OmniOPDConfig("run", way="scan", forks=0, max_unanswered_share=0.5, use_cpu=True, bf16=False)
+    check_batch(whole, args, first=False)
+    with pytest.raises(TeacherError, match="5 of 6 answers were given up, most often for 'deadline'"):
+        check_batch([*lost, *whole[5:]], args, first=False)
+
+
+def test_a_full_memory_is_read_in_smaller_batches(monkeypatch):
+    """As texts are: the very labels, a warning, and half as many tokens at once from then on."""
+    from tests.test_scanning import answers, labels, scanned, teacher
+
+    wanted, reads = labels(scanned(answers(), teacher(), seed=3)), []
+
+    def full(model, drafts, sampling, batch_tokens):
+        reads.append(batch_tokens)
+        if batch_tokens > 1000:
+            raise torch.OutOfMemoryError
+        return next_tokens(model, drafts, sampling, batch_tokens)
+
+    monkeypatch.setattr("omniopd.teachers.local.next_tokens", full)
+    assert labels(scanned(answers(), teacher(batch_tokens=3000), seed=3)) == wanted
+    assert reads == [3000, 1500, 750]

@@ -1,6 +1,8 @@
 """What accuracy costs: arms against the teacher's tokens, and against dollars by stated price sheets.
 
-Tokens that a provider had read before, behind the same beginning, are told apart: most price them lower. Prices are
+Tokens that a provider had read before, behind the same beginning, are told apart: most price them lower, if only where
+a beginning is long (a thousand tokens or more), so that dollars are told without a cache, too. A teacher that runs here
+counts as one that is left at each difference and remembers all that it read: the least that texts can cost. Prices are
 those of litellm's table, for providers whose models differ in what reading costs beside writing. Reads records only.
 """
 
@@ -41,8 +43,9 @@ class Point:
         """Everything read and written, however often it was read before."""
         return self.read + self.written
 
-    def usd(self, price: Price) -> float:
-        return price.of(Usage(round(self.read), round(self.written), round(self.cached)))
+    def usd(self, price: Price, cache: bool = True) -> float:
+        """Dollars; without its `cache` a provider takes everything it reads for new."""
+        return price.of(Usage(round(self.read), round(self.written), round(self.cached) if cache else 0))
 
 
 def points(results: Results) -> Iterator[Point]:
@@ -69,6 +72,7 @@ def frontier(results: Results) -> pandas.DataFrame:
             "high": 100 * p.best.high, "T = 1, %": float("nan") if p.at_one is None else 100 * p.at_one.mean,
             "calls": p.calls, "read": p.read, "of it cached": p.cached, "written": p.written,
             **{f"$ by {sheet}": p.usd(price) for sheet, price in sheets()},
+            **{f"$ by {sheet}, no cache": p.usd(price, cache=False) for sheet, price in sheets()[:1]},
         }
         for p in points(results)
     ]  # fmt: skip

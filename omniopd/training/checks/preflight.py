@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from omniopd.auditing.scan import NO_TOKEN
 from omniopd.config import HANDOVERS
 from omniopd.errors import ConfigError, DataError, TeacherError
 from omniopd.method.controls import CONTROLS
@@ -72,13 +73,15 @@ def check_batch(
     (`temperature`: its own, None where it does not say), warn when the anchor holds few tokens, and when a teacher's
     own tokens are taken for the student's."""
     asked = sum(len(item.audits) + len(item.unanswered) for item in audited)
-    failed = [u.problem for item in audited for u in item.unanswered]
+    failed = [u.problem for item in audited for u in item.unanswered if u.problem != NO_TOKEN]
     if asked and len(failed) / asked > args.max_unanswered_share:
         most = max(set(failed), key=failed.count)
         raise TeacherError(
             f"{len(failed)} of {asked} forks got no answer in this step, most often {most!r}: mend the teacher and "
             f"resume, or raise training.max_unanswered_share ({args.max_unanswered_share})"
         )
+    if args.way == "scan":
+        _check_labelled(audited, args)
     if first:
         _check_draws(audited, args.max_equal_share, temperature)
     handovers = HANDOVERS.keys() & {a.continuations.handover for item in audited for a in item.audits}
@@ -95,6 +98,21 @@ def check_batch(
             "audit.chunk_tokens (%d)",
             100 * inside / tokens, args.forks, args.chunk_tokens,
         )  # fmt: skip
+
+
+def _check_labelled(audited: Sequence[AuditedRollout], args: OmniOPDConfig) -> None:
+    """An answer whose conversation broke early is one failure, and all that it lacks is what was to be learnt."""
+    lost = [item for item in audited if any(u.problem != NO_TOKEN for u in item.unanswered)]
+    tokens = sum(len(item.rollout) for item in audited)
+    missing = sum(len(item.rollout) - sum(len(a.chunk_ids) for a in item.audits) for item in lost)
+    if tokens and missing / tokens > args.max_unanswered_share:
+        problems = [u.problem for item in lost for u in item.unanswered if u.problem != NO_TOKEN]
+        most = max(set(problems), key=problems.count)
+        raise TeacherError(
+            f"{missing} of {tokens} tokens got no label in this step, since {len(lost)} of {len(audited)} answers were "
+            f"given up, most often for {most!r}: mend the teacher and resume, or raise training.max_unanswered_share "
+            f"({args.max_unanswered_share})"
+        )
 
 
 def _check_draws(audited: Sequence[AuditedRollout], limit: float, temperature: float | None) -> None:

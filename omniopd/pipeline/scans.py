@@ -54,15 +54,20 @@ class Scans:
             self._done[_settings(recipe)] = self._scanned(recipe, teacher, seed)
         return self._done[_settings(recipe)]
 
-    def price(self, recipe: Recipe, memory: CachedTeacher, seconds: float | None, seed: int) -> CostEstimate:
-        """What `carry_out` would take; nothing where all texts are at hand."""
+    def price(
+        self, recipe: Recipe, memory: CachedTeacher, seconds: float | None, seed: int, question_tokens: int
+    ) -> CostEstimate:
+        """What `carry_out` would take; nothing where all texts are at hand. `question_tokens` long is the question as
+        the teacher sees it."""
         if self.is_whole(recipe):
             return CostEstimate(0, 0)
         key = _settings(recipe), seed
         if key not in self._prices:
             remembered = _Remembered(memory)
             audited = self._scanned(recipe, remembered, seed)
-            self._prices[key] = guessed(self._guesses(recipe, remembered, audited), memory, recipe, seconds)
+            self._prices[key] = guessed(
+                self._guesses(recipe, remembered, audited, question_tokens), memory, recipe, seconds
+            )
         return self._prices[key]
 
     def _scanned(self, recipe: Recipe, teacher: Teacher, seed: int) -> AuditedRollout:
@@ -72,7 +77,9 @@ class Scans:
         )  # fmt: skip
         return audited
 
-    def _guesses(self, recipe: Recipe, remembered: _Remembered, audited: AuditedRollout) -> list[Guess]:
+    def _guesses(
+        self, recipe: Recipe, remembered: _Remembered, audited: AuditedRollout, question_tokens: int
+    ) -> list[Guess]:
         """One for each conversation that would go on: from where memory leaves it to the end."""
         audit, broken, length = recipe.audit, remembered.unknown, len(self.rollout)
         if not broken:
@@ -86,7 +93,7 @@ class Scans:
         return [
             Guess(
                 texts=each,
-                read=len(self.rollout.prompt_ids) + (len(request.prefix_ids or ()) + length) / 2,
+                read=question_tokens + (len(request.prefix_ids or ()) + length) / 2,
                 written=teacher_tokens(written, recipe.teacher.tokens_per_student_token),
             )
             for request in broken

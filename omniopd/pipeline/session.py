@@ -303,7 +303,7 @@ class Session:
 
     def _price_everywhere(self, recipe: Recipe, seed: int) -> CostEstimate:
         if recipe.audit.way == "scan":
-            return self._scanned().price(recipe, self._memory, self._scan_seconds, seed)
+            return self._scanned().price(recipe, self._memory, self._scan_seconds, seed, self._question_tokens())
         return self._price(self._forks(recipe), recipe, seed)
 
     def _missing(self, forks: Sequence[Fork], recipe: Recipe) -> list[Fork]:

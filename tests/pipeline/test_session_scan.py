@@ -92,6 +92,15 @@ def test_its_price_is_a_guess_that_shrinks_to_nothing() -> None:
     assert 0 < one_more.input_tokens < whole.input_tokens
 
 
+def test_the_price_counts_what_the_teacher_sees_more() -> None:
+    paid = {"teacher__model": "anthropic/claude-haiku-4-5"}
+    plain, more = exploration(**paid), exploration(**paid, teacher__sees="{question}" + " the cat" * 50)
+    less, whole = (one.price_everywhere() for one in (plain, more))
+    longer = len(STUDENT.tokenizer(" the cat" * 50).input_ids)
+    assert whole.calls == less.calls
+    assert whole.input_tokens - less.input_tokens == pytest.approx(whole.calls * longer, abs=2 * whole.calls)
+
+
 def test_a_token_that_is_asked_about_afterwards_is_a_fork_among_the_runs() -> None:
     explore = exploration(audit__chunk_tokens=4)
     runs = explore.ask_everywhere().audits

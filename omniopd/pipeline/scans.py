@@ -35,7 +35,8 @@ class Scans:
     tokenizer: PreTrainedTokenizerBase
     newer: set[tuple[int, int]] = field(default_factory=set)
     _done: dict[Settings, AuditedRollout] = field(default_factory=dict)
-    _prices: dict[tuple[Settings, int], CostEstimate] = field(default_factory=dict)
+    # What is left to ask, without its price: prices are settings too.
+    _left: dict[tuple[Settings, int], list[Guess]] = field(default_factory=dict)
 
     def under(self, recipe: Recipe) -> AuditedRollout | None:
         """The scan under these settings, as far as the teacher answered."""
@@ -49,7 +50,7 @@ class Scans:
     def carry_out(self, recipe: Recipe, teacher: Teacher, seed: int) -> AuditedRollout:
         """Scan the answer; what the teacher fails to say leaves what was said before."""
         self.newer.clear()
-        self._prices.clear()
+        self._left.clear()
         if not self.is_whole(recipe):
             self._done[_settings(recipe)] = self._scanned(recipe, teacher, seed)
         return self._done[_settings(recipe)]
@@ -62,13 +63,11 @@ class Scans:
         if self.is_whole(recipe):
             return CostEstimate(0, 0)
         key = _settings(recipe), seed
-        if key not in self._prices:
+        if key not in self._left:
             remembered = _Remembered(memory)
             audited = self._scanned(recipe, remembered, seed)
-            self._prices[key] = guessed(
-                self._guesses(recipe, remembered, audited, question_tokens), memory, recipe, seconds
-            )
-        return self._prices[key]
+            self._left[key] = self._guesses(recipe, remembered, audited, question_tokens)
+        return guessed(self._left[key], memory, recipe, seconds)
 
     def _scanned(self, recipe: Recipe, teacher: Teacher, seed: int) -> AuditedRollout:
         [audited] = audit_as_set(

@@ -101,6 +101,18 @@ def test_the_price_counts_what_the_teacher_sees_more() -> None:
     assert whole.input_tokens - less.input_tokens == pytest.approx(whole.calls * longer, abs=2 * whole.calls)
 
 
+def test_another_price_is_said_at_once() -> None:
+    explore = exploration(teacher__model="anthropic/claude-haiku-4-5")
+    costs = {"teacher.usd_per_million_input": 1.0, "teacher.usd_per_million_output": 5.0}
+    explore.with_settings(**costs)
+    cheap = explore.price_everywhere()
+    dear = {name: 10 * usd for name, usd in costs.items()}
+    assert explore.price_with(**dear).usd == pytest.approx(10 * cheap.usd)
+    explore.with_settings(**dear)
+    assert explore.price_everywhere().usd == pytest.approx(10 * cheap.usd)
+    assert explore.price_everywhere().input_tokens == cheap.input_tokens
+
+
 def test_a_token_that_is_asked_about_afterwards_is_a_fork_among_the_runs() -> None:
     explore = exploration(audit__chunk_tokens=4)
     runs = explore.ask_everywhere().audits

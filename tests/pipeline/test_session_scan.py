@@ -77,6 +77,18 @@ def test_the_second_look_asks_nobody_and_more_draws_ask_for_the_rest() -> None:
     assert {r.first_sample for r in explore.teacher.requests[asked:]} == {2}
 
 
+def test_another_seed_is_other_draws_and_each_is_asked_for_once() -> None:
+    explore = exploration(LocalTeacher(tiny_model(1, context=512), tiny_tokenizer()))
+    first, second = (explore.ask_everywhere(seed) for seed in (0, 1))
+    other = exploration(LocalTeacher(tiny_model(1, context=512), tiny_tokenizer()))
+    assert (second, first) == (other.ask_everywhere(1), other.ask_everywhere(0))
+    assert first != second
+    assert explore.record() == second
+    assert explore.price_everywhere(0).is_free
+    assert not explore.price_everywhere(2).is_free
+    assert explore.ask_everywhere(0) == first == explore.record()
+
+
 def test_its_price_is_a_guess_that_shrinks_to_nothing() -> None:
     explore = exploration(teacher__model="anthropic/claude-haiku-4-5")
     whole = explore.price_everywhere()

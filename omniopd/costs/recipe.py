@@ -12,7 +12,7 @@ from functools import lru_cache
 from omniopd.config import Recipe, TaskConfig
 from omniopd.config.sees import Sees
 from omniopd.models.loading import load_tokenizer
-from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.chat import about_tokens
 from omniopd.models.text.shown import shown
 from omniopd.tasks.build import build_task
 from omniopd.tasks.rows import require_shown
@@ -61,5 +61,4 @@ def _mean_tokens(student: str, task: TaskConfig, seed: int, sees: Sees) -> float
     count = min(_PROMPTS, task.prompts) if task.prompts else None
     found = build_task(Recipe(task=task)).prompts(task.train_split, count, seed)[:_PROMPTS]
     require_shown(found, sees, task.solution_column)
-    prompts = [shown(sees, prompt) for prompt in found]
-    return sum(len(prompt_ids(tokenizer, p.messages)) for p in prompts) / max(1, len(prompts))
+    return sum(about_tokens(tokenizer, p.messages, shown(sees, p).messages) for p in found) / max(1, len(found))

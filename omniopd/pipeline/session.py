@@ -22,7 +22,7 @@ from omniopd.costs.request import CostEstimate, Unasked, inside, quote
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.method.tensors import exact_similarity, fork_targets, schedule
 from omniopd.models.sampling import sample
-from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.chat import about_tokens
 from omniopd.models.text.token_text import whole_characters
 from omniopd.pipeline.build import (
     ANSWERS,
@@ -299,7 +299,8 @@ class Session:
         rollout = self._current()
         if not sees_more(self.teacher):
             return len(rollout.prompt_ids)
-        return len(prompt_ids(self.student.tokenizer, as_shown(self.teacher, rollout.prompt).messages))
+        own, shown = rollout.prompt.messages, as_shown(self.teacher, rollout.prompt).messages
+        return about_tokens(self.student.tokenizer, own, shown)
 
     def _price_everywhere(self, recipe: Recipe, seed: int) -> CostEstimate:
         if recipe.audit.way == "scan":

@@ -15,7 +15,7 @@ from omniopd.config.sees import Sees
 from omniopd.errors import ConfigError, DataError
 from omniopd.method.tensors import permutations
 from omniopd.models.sampling import sample
-from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.chat import about_tokens, prompt_ids
 from omniopd.models.text.shown import shown
 from omniopd.models.text.vocabulary import tokenizer_mark
 from omniopd.teachers.cache.cached import CachedTeacher
@@ -208,6 +208,26 @@ def test_a_model_of_the_price_table_has_a_context_too() -> None:
     teacher.teacher.model = "anthropic/claude-haiku-4-5"  # type: ignore[attr-defined]
     with pytest.raises(DataError, match=r"has about \d+ tokens as the teacher sees it, with answers of 900000 more"):
         check_shown(teacher, [SOLVED], tiny_tokenizer(), 900_000)
+
+
+def test_a_student_that_takes_no_system_message_does_not_keep_one_from_a_hosted_teacher() -> None:
+    student = tiny_tokenizer()
+    own = student.chat_template
+    try:
+        student.chat_template = (
+            "{% if messages[0].role == 'system' %}{{ raise_exception('no system messages') }}{% endif %}" + own
+        )
+        teacher = PrivilegedTeacher(counted(), SEES, "Look.")
+        with pytest.raises(DataError, match="no system messages"):
+            prompt_ids(student, as_shown(teacher, SOLVED).messages)
+        check_shown(teacher, [SOLVED], student, 4)
+        teacher.teacher.model = "anthropic/claude-haiku-4-5"  # type: ignore[attr-defined]
+        check_shown(teacher, [SOLVED], student, 4)
+        length = about_tokens(student, SOLVED.messages, as_shown(teacher, SOLVED).messages)
+        student.chat_template = own
+        assert length < len(prompt_ids(student, as_shown(teacher, SOLVED).messages)) < 2 * length
+    finally:
+        student.chat_template = own
 
 
 def test_a_template_that_leaves_the_system_text_out_is_refused() -> None:

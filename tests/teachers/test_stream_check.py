@@ -36,9 +36,9 @@ class GoesOn:
         return next(asked).expected
 
 
-def checked(server: Served, **settings: Any) -> TeacherReport:
-    traits = ModelTraits(MODEL, handover="prefill")
-    return check_teacher(MODEL, api_base=server.url, traits=traits, parameters={"api_key": KEY}, **settings)
+def checked(server: Served, model: str = MODEL, **settings: Any) -> TeacherReport:
+    traits = ModelTraits(model, handover="prefill")
+    return check_teacher(model, api_base=server.url, traits=traits, parameters={"api_key": KEY}, **settings)
 
 
 @pytest.mark.parametrize(("counts", "said"), [("always", "by its own count"), ("end", "counted here")])
@@ -54,6 +54,15 @@ def test_it_streams_and_stops_when_it_is_left(counts: str, said: str) -> None:
         assert words in str(report)
     with Served(answer=GoesOn(), streams=Streams(0.02, counts)) as server:
         assert "costs what was written until then" in str(checked(server, parted_costs="written"))
+
+
+def test_each_way_of_streaming_may_be_refused_before_whole_texts_are_asked_for() -> None:
+    with Served(answer=GoesOn(), streams=Streams(refuses=True)) as server:
+        report = checked(server, "hosted_vllm/m")
+        assert report.stream.problem == ""
+        ways = [seen.body for seen in server.seen if seen.body.get("stream")]
+        assert len(ways) == 3
+        assert "no: a scan asks for whole texts" in str(report)
 
 
 @pytest.mark.parametrize("streams", [None, Streams(refuses=True)])

@@ -49,6 +49,15 @@ def prompt_ids(
     return ids
 
 
+def about_tokens(tokenizer: PreTrainedTokenizerBase, own: Sequence[Message], shown: Sequence[Message]) -> int:
+    """About how long what a teacher is shown in place of the student's own messages is, in the student's tokens.
+
+    Only the student's own are rendered: its template may refuse what the teacher's takes, as a system message is.
+    """
+    more, less = (sum(len(text_ids(tokenizer, m["content"])) for m in messages) for messages in (shown, own))
+    return len(prompt_ids(tokenizer, own)) + more - less
+
+
 def spells_special(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
     """Whether a text contains the spelling of one of the tokenizer's special tokens."""
     return any(token.special and token.content in text for token in tokenizer.added_tokens_decoder.values())

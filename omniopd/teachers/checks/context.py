@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError
 from omniopd.models.decoding import context_length
-from omniopd.models.text.chat import prompt_ids
+from omniopd.models.text.chat import about_tokens, prompt_ids
 from omniopd.models.text.rendering import rendered
 from omniopd.teachers.cache.identity import layers, tokenizer_of
 from omniopd.teachers.privileged import as_shown, sees_more
@@ -28,8 +28,8 @@ def check_shown(
     """DataError for the first prompt that lacks what the teacher is to see, that its chat template refuses, or that
     with an answer is longer than the teacher's context; ConfigError where the template leaves the system text out.
 
-    Where the teacher's tokenizer is not at hand, the student's counts instead; where its context is not known, nothing
-    is compared. A teacher that sees what the student sees is not looked at.
+    Where the teacher's tokenizer is not at hand, the student's counts instead, without rendering what is shown; where
+    its context is not known, nothing is compared. A teacher that sees what the student sees is not looked at.
     """
     if not sees_more(teacher):
         return
@@ -41,7 +41,10 @@ def check_shown(
         if own is not None and not number:
             _check_system(own, shown)
         try:
-            length = len(prompt_ids(own or student, shown.messages))
+            length = (
+                about_tokens(student, prompt.messages, shown.messages) if own is None
+                else len(prompt_ids(own, shown.messages))
+            )  # fmt: skip
         except DataError as error:
             raise DataError(f"prompt {prompt.id!r} cannot be shown to the teacher: {error}") from error
         if context is not None and length + room > context:

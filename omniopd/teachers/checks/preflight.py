@@ -200,6 +200,7 @@ async def _one_call(endpoint: Endpoint, request: ContinuationRequest, slots: asy
         return _CallResult(failure=Failure(refused.reason, is_final=True))
     policy, chance = RetryPolicy(), random.Random()
     attempt, paid, call = 1, Usage(), endpoint.call_for(batch, request.samples)
+    tries = max(TRIES, endpoint.streaming.ways)  # each way of streaming that is refused takes one
     async with slots:
         while True:
             await endpoint.wait_turn(batch, request.samples)
@@ -212,7 +213,7 @@ async def _one_call(endpoint: Endpoint, request: ContinuationRequest, slots: asy
                 seconds = time.monotonic() - since
                 return _CallResult(texts, seconds, reply.served_model, paid, None, reply.streamed, reply.taken)
             paid += billed(UNTOLD, endpoint.price, call)[0] if reply.unsure else Usage(calls=1)
-            if reply.is_final or attempt == TRIES or (reply.retry_after_s or 0) > LONGEST_WAIT_S:
+            if reply.is_final or attempt == tries or (reply.retry_after_s or 0) > LONGEST_WAIT_S:
                 return _CallResult(failure=reply, usage=paid)
             await asyncio.sleep(policy.pause(attempt, reply.retry_after_s, chance))
             attempt += 1

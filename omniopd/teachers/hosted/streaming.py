@@ -48,6 +48,11 @@ class Streaming:
         self._at, self._is_proven, self._lock = 0, False, threading.Lock()
 
     @property
+    def ways(self) -> int:
+        """How many calls it takes at most to find out: a server may refuse each way but the last."""
+        return len(self._ways)
+
+    @property
     def way(self) -> Mapping[str, Any] | None:
         """What goes into a call that streams; None where whole texts are asked for."""
         return self._ways[self._at]

@@ -25,6 +25,34 @@ def derangement(count: int, permutation: Permutation) -> Sequence[int]:
             return order
 
 
+def differing(parts: Sequence[tuple[str, ...]], permutation: Permutation) -> list[int | None]:
+    """A derangement that gives each place another one's parts, all of which differ from its own; None where no place
+    has such. Where too many are alike, some are given twice."""
+    count = len(parts)
+    stuck: set[tuple[str, ...]] = set()
+    order = [*derangement(count, permutation)]
+    for i, own in enumerate(parts):
+        if own in stuck or differ(own, parts[order[i]]):
+            continue
+        for j in (place % count for place in range(i + 1, i + count)):
+            if differ(own, parts[order[j]]) and differ(parts[j], parts[order[i]]):
+                order[i], order[j] = order[j], order[i]
+                break
+        else:
+            stuck.add(own)  # no exchange helps: none will help the next one that is like it
+    able: dict[tuple[str, ...], Sequence[int | None]]
+    able = {own: [k for k in range(count) if differ(own, parts[k])] or [None] for own in stuck}
+    return [
+        at if differ(own, parts[at]) else able[own][at % len(able[own])]
+        for own, at in zip(parts, order, strict=True)
+    ]  # fmt: skip
+
+
+def differ(own: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether no part of the two is the same text; an empty one is like nothing."""
+    return all(a != b or not a for a, b in zip(own, other, strict=True))
+
+
 def constant(evidence: Sequence[ForkEvidence], targets: Sequence[ForkTarget], depth: int) -> list[ForkTarget]:
     """The student's own tokens with the mean weight of all forks: of labels per offset, since deeper ones are rarer."""
     if any(t.labels for t in targets):

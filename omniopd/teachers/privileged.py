@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from omniopd.config.sees import Sees
-from omniopd.errors import ConfigError
-from omniopd.method.controls import derangement
+from omniopd.errors import ConfigError, DataError
+from omniopd.method.controls import differ, differing
 from omniopd.method.forks import Permutation
 from omniopd.models.text.shown import shown
 from omniopd.teachers.asking import ask
@@ -75,13 +75,17 @@ class PrivilegedTeacher(ShowsOtherwise):
 
 class OtherContext(ShowsOtherwise):
     """The control `other_context`: each of `prompts` is asked about with the solution and answer of another of them, by
-    one derangement drawn by `permutation`. A prompt that is none of them gets those of one of them, always the same.
+    one derangement drawn by `permutation`. What is shown of them differs from the prompt's own: of rows that share a
+    solution none sees it. A prompt that is none of them gets those of one of them, always the same.
 
-    Raises ConfigError for fewer than two prompts, and for a teacher that sees nothing of either.
+    Raises ConfigError for fewer than two prompts, for one from which no other differs, and for a teacher that sees
+    nothing of either.
     """
 
     def __init__(self, teacher: Teacher, prompts: Sequence[Prompt], permutation: Permutation) -> None:
-        if not any(isinstance(layer, PrivilegedTeacher) and layer.sees.needs for layer in layers(teacher)):
+        seen = (layer.sees.needs for layer in layers(teacher) if isinstance(layer, PrivilegedTeacher))
+        self._needs = sorted(frozenset[str]().union(*seen))
+        if not self._needs:
             raise ConfigError(
                 'control is "other_context", and the teacher sees neither {solution} nor {answer}, so that nothing '
                 'would change: show it one (teacher.sees; in Python, PrivilegedTeacher), or set control="none"'
@@ -92,15 +96,31 @@ class OtherContext(ShowsOtherwise):
                 f'control is "other_context" and there are {len(self._prompts)} prompts: it shows another row\'s '
                 "solution, so give two or more (task.prompts)"
             )
-        order = derangement(len(self._prompts), permutation)
-        self._other = {prompt.id: self._prompts[i] for prompt, i in zip(self._prompts, order, strict=True)}
+        self._other: dict[str, Prompt] = {}
+        order = differing([self._parts(prompt) for prompt in self._prompts], permutation)
+        for prompt, at in zip(self._prompts, order, strict=True):
+            if at is None:
+                raise ConfigError(self._alike(prompt))
+            self._other[prompt.id] = self._prompts[at]
 
     def shown(self, prompt: Prompt) -> Prompt:
         other = self._other.get(prompt.id)
         if other is None:
-            mark = hashlib.sha256(prompt.id.encode()).digest()
-            other = self._prompts[int.from_bytes(mark[:8], "big") % len(self._prompts)]
+            start, own = int.from_bytes(hashlib.sha256(prompt.id.encode()).digest()[:8], "big"), self._parts(prompt)
+            in_turn = (self._prompts[(start + n) % len(self._prompts)] for n in range(len(self._prompts)))
+            other = next((p for p in in_turn if differ(own, self._parts(p))), None)
+        if other is None:
+            raise DataError(self._alike(prompt))
         return replace(prompt, solution=other.solution, answer=other.answer)
+
+    def _parts(self, prompt: Prompt) -> tuple[str, ...]:
+        return tuple((getattr(prompt, part) or "").strip() for part in self._needs)
+
+    def _alike(self, prompt: Prompt) -> str:
+        return (
+            f'control is "other_context" and no row has another {" and another ".join(self._needs)} than prompt '
+            f'{prompt.id!r}, so that the teacher would see the right one: give rows that differ, or set control="none"'
+        )
 
 
 def as_shown(teacher: object, prompt: Prompt) -> Prompt:

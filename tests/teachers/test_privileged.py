@@ -183,6 +183,31 @@ def test_other_context_shows_each_row_anothers_solution_and_answer_and_its_own_q
     assert answer.texts[0].split()[:3] == said[0]
 
 
+def of_letters(letters: str) -> list[Prompt]:
+    return [replace(row, answer=letter) for row, letter in zip(rows(len(letters)), letters, strict=True)]
+
+
+@pytest.mark.parametrize("letters", ["ABCD" * 10, "AB", "AABB", "A" * 30 + "BC", "AAAB"])
+@pytest.mark.parametrize("seed", range(3))
+def test_other_context_shows_no_row_its_own_answer_where_rows_share_answers(letters: str, seed: int) -> None:
+    inner, some = PrivilegedTeacher(counted(), "{question} {answer}"), of_letters(letters)
+    teacher = OtherContext(inner, some, permutations(torch.Generator().manual_seed(seed)))
+    seen = [as_shown(teacher, row).messages[0]["content"].split()[1] for row in some]
+    assert not [1 for mine, theirs in zip(letters, seen, strict=True) if mine == theirs]
+    if 2 * letters.count("A") <= len(letters):
+        assert sorted(seen) == sorted(letters)
+    for number, letter in enumerate(letters[-4:]):
+        held_out = replace(some[0], id=f"h{number}", answer=letter)
+        assert as_shown(teacher, held_out).messages[0]["content"].split()[1] != letter
+
+
+def test_other_context_is_refused_where_all_rows_share_what_is_shown() -> None:
+    order = permutations(torch.Generator().manual_seed(0))
+    with pytest.raises(ConfigError, match="no row has another answer than prompt 'p0'"):
+        OtherContext(PrivilegedTeacher(counted(), "{question} {answer}"), of_letters("AAAA"), order)
+    OtherContext(PrivilegedTeacher(counted(), SEES), of_letters("AAAA"), order)  # shows solutions alone
+
+
 def test_other_context_is_refused_where_it_would_change_nothing() -> None:
     order = permutations(torch.Generator().manual_seed(0))
     with pytest.raises(ConfigError, match=r"sees neither .solution. nor .answer."):

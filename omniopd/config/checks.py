@@ -91,6 +91,15 @@ def check_audit(
             f'{audits}similarity is "embedding" and {audits}way "scan": a scan compares tokens, so leave it at '
             f'"{AuditConfig().similarity}"'
         )
+    if audit.power != 1:
+        raise ConfigError(
+            f'{audits}power is {audit.power:g} and {audits}way "scan": a token is the same or not, so leave it at 1'
+        )
+    if objective.depth != 1:
+        raise ConfigError(
+            f'{where}depth is {objective.depth} and {audits}way "scan": a scan labels every token that a text repeats, '
+            "so leave it at 1"
+        )
     for name, value in (("redraws", objective.redraws), ("continuation_weight", objective.continuation_weight)):
         if value:
             raise ConfigError(

@@ -100,6 +100,12 @@ def expected_run(longest: int, acceptance: float = ACCEPTANCE) -> float:
     return (1 - acceptance**longest) / (1 - acceptance) if acceptance < 1 else float(longest)
 
 
+def whole_run(longest: int, length: int) -> float:
+    """The tokens of a text that nobody stops at its difference: C, or those to the end of an answer of `length` tokens,
+    on average over the places where it may begin."""
+    return sum(min(longest, length - place) for place in range(length)) / length
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What one text says of the answer: the teacher's tokens from place `start` on, all but the last the answer's."""

@@ -6,7 +6,6 @@ guess, of what the teacher's remembered texts do not say already.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,11 +16,11 @@ from omniopd.auditing import audit_as_set
 from omniopd.auditing.scan import NO_TOKEN
 from omniopd.config import Recipe
 from omniopd.costs.request import CostEstimate, Guess, guessed
-from omniopd.method.forks import teacher_tokens
-from omniopd.method.scan import expected_run, expected_texts
+from omniopd.method.scan import expected_texts
 from omniopd.method.tensors import exact_similarity
 from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.cached import CachedTeacher
+from omniopd.teachers.spending.estimate import written_of_a_scan
 from omniopd.types import AuditedRollout, ContinuationRequest, Continuations, Rollout, Teacher
 
 Settings = tuple[str, int, int, int, int, float]
@@ -91,12 +90,11 @@ class Scans:
         if audit.forks:
             texts = min(texts, max(len(broken), audit.samples * audit.forks - remembered.texts))
         each = texts / len(broken)
-        written = math.ceil(expected_run(min(audit.chunk_tokens, length)))
         return [
             Guess(
                 texts=each,
                 read=question_tokens + (len(request.prefix_ids or ()) + length) / 2,
-                written=teacher_tokens(written, recipe.teacher.tokens_per_student_token),
+                written=written_of_a_scan(recipe, length),
             )
             for request in broken
         ]

@@ -137,6 +137,8 @@ def test_a_whole_number_is_good_enough_for_a_real_one():
         ({"audit.way": "scan", "objective.continuation_weight": 0.5}, "it takes whole texts at forks"),
         ({"audit.way": "scan", "method": "continuations"}, "it learns whole texts at forks"),
         ({"audit.way": "scan", "audit.similarity": "embedding"}, "a scan compares tokens"),
+        ({"audit.way": "scan", "audit.power": 2.0}, "a token is the same or not"),
+        ({"audit.way": "scan", "objective.target": "labels", "objective.depth": 2}, "labels every token"),
         ({"audit.at_once": 2}, "it is for a scan; leave it at 1"),
         ({"objective.target": "papr"}, "objective.target is 'papr': did you mean 'paper'?"),
         ({"audit.scheduler": "middle"}, "it must be one of peak, random, early, causal"),

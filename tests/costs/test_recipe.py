@@ -82,6 +82,17 @@ def test_long_prompts_have_a_price_of_their_own() -> None:
     assert estimate(recipe(), long).usd == pytest.approx(2 * 0.9392 + 0.2)
 
 
+def test_a_scan_that_is_not_streamed_writes_every_text_to_its_end() -> None:
+    """Streamed, ten tokens a text at an acceptance of .9; else C of them, or those to the end of the answer."""
+    scan = {"audit__way": "scan", "audit__forks": 0, "audit__samples": 1, "audit__chunk_tokens": 96}
+    scan |= {"student__max_tokens": 96, "teacher__model": "openai/a-model"}
+    streamed, whole = (estimate(recipe(**scan, teacher__stream=mode), None) for mode in ("auto", "never"))
+    assert streamed.calls == whole.calls
+    assert (streamed.output_tokens, whole.output_tokens) == (10 * streamed.calls, 49 * whole.calls)  # 48.5, whole ones
+    unread = estimate(recipe(**scan | {"teacher__model": "cohere/a-model"}), None)  # how it streams is not known here
+    assert unread == whole
+
+
 def test_hours_are_those_of_waiting() -> None:
     found = estimate(recipe(training__steps=100), HAIKU, latency_s=2.0)
     assert found.hours == pytest.approx(100 * 13 * 2 / 3600)  # 800 calls, 64 at once: 13 rounds

@@ -19,6 +19,7 @@ from omniopd.method.scan import (
     segments,
     stretches,
     tokens_of_run,
+    whole_run,
 )
 from omniopd.method.targets import targets_of_forks
 
@@ -145,3 +146,9 @@ def test_expected_texts_and_runs_are_those_of_independent_agreements(acceptance)
     # A difference at the very end asks for nothing more.
     assert texts / trials == pytest.approx(expected_texts(length, acceptance) - (1 - acceptance), rel=0.05)
     assert labelled / trials == pytest.approx(expected_run(longest, acceptance), rel=0.05)
+
+
+@given(length=st.integers(1, 40), longest=st.integers(1, 60))
+def test_a_text_that_nobody_stops_writes_to_its_end(length, longest):
+    written = [len(range(length)[place:][:longest]) for place in range(length)]
+    assert whole_run(longest, length) == pytest.approx(sum(written) / length)

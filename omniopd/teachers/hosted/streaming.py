@@ -25,6 +25,11 @@ _AT_THE_END: Mapping[str, Any] = {"stream_options": {"include_usage": True}}
 _AS_IT_GOES: Mapping[str, Any] = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
 
 
+def is_streamed(model: str, mode: str = AUTO) -> bool:
+    """Whether a call with a draft is sent as a stream at first. Raises ConfigError as `Streaming` does."""
+    return Streaming(model, mode).way is not None
+
+
 class Streaming:
     """How the calls with a draft to one model are sent. Calls of many threads are in flight at once."""
 

@@ -15,7 +15,8 @@ from omniopd.errors import Refused
 from omniopd.io.units import dollars, duration
 from omniopd.method.controls import CONTROLS
 from omniopd.method.forks import teacher_tokens
-from omniopd.method.scan import expected_run, expected_texts
+from omniopd.method.scan import expected_run, expected_texts, whole_run
+from omniopd.teachers.hosted.streaming import is_streamed
 from omniopd.teachers.spending.prices import Price
 from omniopd.types import Usage
 
@@ -116,8 +117,7 @@ def _loads(
     if audit.way == "scan":
         # Every text is a call. A guess: how many it takes, and how long they are, depends on how often the two agree.
         each = audit.samples * (audit.forks or math.ceil(expected_texts(longest)))
-        drawn = teacher_tokens(math.ceil(expected_run(audit.chunk_tokens)), recipe.teacher.tokens_per_student_token)
-        written = drawn + extra_output
+        written = written_of_a_scan(recipe, longest) + extra_output
     else:
         forks = min(audit.forks, longest // audit.chunk_tokens)
         drawn = teacher_tokens(audit.chunk_tokens, recipe.teacher.tokens_per_student_token)
@@ -142,6 +142,13 @@ def _loads(
             written,
         ),
     ]
+
+
+def written_of_a_scan(recipe: Recipe, length: int) -> int:
+    """What a text of a scan writes, in the teacher's tokens: up to its difference where it is streamed, else on."""
+    most, teacher = recipe.audit.chunk_tokens, recipe.teacher
+    each = expected_run(most) if is_streamed(teacher.model, teacher.stream) else whole_run(most, length)
+    return teacher_tokens(math.ceil(each), teacher.tokens_per_student_token)
 
 
 def _call_usd(price: Price, load: _Load) -> float:

@@ -43,7 +43,7 @@ def test_shipped_recipes_are_listed_and_spelled_out(capsys, tmp_path):
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == [
         "recipes,", "embedded", "gsm8k", "long", "paper", "smollm2",
-        "studies,", "ablations", "embedded", "frontier", "smollm2",
+        "studies,", "ablations", "embedded", "frontier", "long", "smollm2",
     ]  # fmt: skip
     said(capsys, "recipes", "paper")
     main(["recipes", "paper"])

@@ -113,7 +113,7 @@ def target_batch(
     width = max((len(slots) for _, _, slots in labels), default=0)
     label_ids = torch.zeros(batch, time, width, dtype=torch.long)
     label_weights = torch.zeros(batch, time, width)
-    # All at once: a scan labels every token, and a tensor for each takes longer than the teacher's forward.
+    # All at once: a scan labels every token, and a tensor for each would take some 3% of a step of the lab.
     filled = [(row, t, at, *slot) for row, t, slots in labels for at, slot in enumerate(slots.items())]
     if filled:
         rows, places, at, ids, counts = zip(*filled, strict=True)

@@ -6,7 +6,7 @@ import pytest
 
 from omniopd.config import Recipe, load_recipe
 from omniopd.errors import Refused
-from omniopd.teachers.spending.estimate import TeacherEstimate, estimate, require_accepted
+from omniopd.teachers.spending.estimate import TeacherEstimate, estimate, require_accepted, written_of_a_scan
 from omniopd.teachers.spending.prices import per_million
 
 HAIKU = per_million(1, 5)
@@ -91,6 +91,9 @@ def test_a_scan_that_is_not_streamed_writes_every_text_to_its_end() -> None:
     assert (streamed.output_tokens, whole.output_tokens) == (10 * streamed.calls, 49 * whole.calls)  # 48.5, whole ones
     unread = estimate(recipe(**scan | {"teacher__model": "cohere/a-model"}), None)  # how it streams is not known here
     assert unread == whole
+    short = estimate(recipe(**scan | {"student__max_tokens": 2, "audit__chunk_tokens": 2}), None)
+    assert short.output_tokens == 2 * short.calls
+    assert [written_of_a_scan(recipe(**scan), length) for length in (2, 96)] == [2, 10]  # no further than the answer
 
 
 def test_hours_are_those_of_waiting() -> None:

@@ -26,8 +26,8 @@ _AS_IT_GOES: Mapping[str, Any] = {"stream_options": {"include_usage": True, "con
 
 
 def is_streamed(model: str, mode: str = AUTO) -> bool:
-    """Whether a call with a draft is sent as a stream at first. Raises ConfigError as `Streaming` does."""
-    return Streaming(model, mode).way is not None
+    """Whether a call with a draft is sent as a stream at first."""
+    return mode != NEVER and Streaming(model).way is not None
 
 
 class Streaming:

@@ -146,7 +146,7 @@ def _loads(
 
 def written_of_a_scan(recipe: Recipe, length: int) -> int:
     """What a text of a scan writes, in the teacher's tokens: up to its difference where it is streamed, else on."""
-    most, teacher = recipe.audit.chunk_tokens, recipe.teacher
+    most, teacher = min(recipe.audit.chunk_tokens, length), recipe.teacher
     each = expected_run(most) if is_streamed(teacher.model, teacher.stream) else whole_run(most, length)
     return teacher_tokens(math.ceil(each), teacher.tokens_per_student_token)
 

@@ -99,7 +99,7 @@ class RolloutRecord:
     """One rollout of one step with its audits. Lists are per response token.
 
     A `probe` is one of the few fixed prompts that are answered and audited to be looked at and never learnt from; its
-    `row` follows those of the batch.
+    `row` follows those of the batch. `right` is the grader's word (None: there is nothing to compare with).
     """
 
     kind: ClassVar[str] = "rollout"
@@ -117,6 +117,7 @@ class RolloutRecord:
     audits: tuple[AuditRecord, ...] = ()
     unanswered: tuple[tuple[int, str], ...] = ()
     probe: bool = False
+    right: bool | None = None
     schema: int = SCHEMA
 
 

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 NOTEBOOK = "train"
+LAB = "embedded:student", "embedded:teacher"
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -23,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.cli.train import WAY_OUT, stopped_words
     from omniopd.config import load_recipe, override
     from omniopd.costs.consent import keys_first, price_first
+    from omniopd.embedded.study import beside
     from omniopd.errors import RunError
     from omniopd.launch import launch, watch
     from omniopd.pipeline.readiness import require_ready
@@ -59,6 +61,8 @@ def run(options: argparse.Namespace) -> int:
         reason = made.status.message or _last_line(launched.log.read_text(encoding="utf-8", errors="replace"))
         raise RunError(f"{reason} ({stopped_words(made)}; the notebook's own words: {launched.log})")
     print(outcome(made))
+    if (recipe.student.model, recipe.teacher.model) == LAB:
+        print("Beside it, from the recorded study of this lab (docs/results.md):", *beside(), sep="\n  ")
     print(f"\nThe run as a page: {page}\nThe trained student loads with\n{loading_lines(made)}")
     return 0
 

@@ -10,10 +10,12 @@ import pandas
 from omniopd.evaluation.tables import Rows, as_text, findings, report_rows, report_table
 from omniopd.io.units import dollars, duration
 from omniopd.records import EvalRecord, StepRecord
+from omniopd.reports.comparison.frontier import sheets
 from omniopd.runs.store import Run
-from omniopd.runs.totals import step_seconds
+from omniopd.runs.totals import step_seconds, totals
 from omniopd.teachers.spending.ledger import FILE as LEDGER
 from omniopd.teachers.spending.ledger import Spend, spent
+from omniopd.types import Usage
 
 
 def outcome(run: Run) -> str:
@@ -43,15 +45,21 @@ def outcome_table(rows: Rows) -> pandas.DataFrame:
 
 
 def costs(steps: list[StepRecord], evals: list[EvalRecord]) -> str:
-    """Seconds and teacher tokens, in two sentences."""
+    """Seconds, calls and teacher tokens in three sentences, with what they cost by the price sheets."""
     training = sum(map(step_seconds, steps))
-    read, wrote = sum(step.input_tokens for step in steps), sum(step.output_tokens for step in steps)
-    usd = sum(step.cost_usd for step in steps)
-    paid = f" for {dollars(usd)}" if usd else ""
-    return (
+    took = totals(steps, 0)
+    paid = f" for {dollars(took.usd)}" if took.usd else ""
+    again = f", {took.teacher_cached:,} of them not for the first time," if took.teacher_cached else ""
+    said = (
         f"{len(steps)} steps took {duration(training)}, the evaluations {duration(sum(e.seconds for e in evals))}. "
-        f"The teacher read {read:,} tokens and wrote {wrote:,}{paid}."
+        f"The teacher was asked {took.calls:,} times, read {took.teacher_read:,} tokens{again} "
+        f"and wrote {took.teacher_written:,}{paid}."
     )
+    if took.calls and not took.usd:
+        usage = Usage(took.teacher_read, took.teacher_written, took.teacher_cached)
+        by_sheet = [f"{dollars(price.of(usage))} at the prices of {name}" for name, price in sheets()]
+        said += f" Behind an API that is {', '.join(by_sheet)}." * bool(by_sheet)
+    return said
 
 
 def ledger_line(spend: Spend) -> str:

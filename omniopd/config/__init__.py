@@ -2,15 +2,14 @@
 
 from omniopd.config.bounds import SETTINGS, Setting, allowed, check_setting, every_setting
 from omniopd.config.checks import check
+from omniopd.config.composing import compose, load_recipe, recipe_path
 from omniopd.config.handovers import HANDOVERS, HandoverEntry
 from omniopd.config.methods import METHODS, Method
 from omniopd.config.reading import (
     assigned,
     dotted,
-    load_recipe,
     override,
     recipe_from,
-    recipe_path,
     recipe_toml,
     with_settings,
 )
@@ -52,6 +51,7 @@ __all__ = [
     "assigned",
     "check",
     "check_setting",
+    "compose",
     "dotted",
     "every_setting",
     "load_recipe",

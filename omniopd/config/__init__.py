@@ -11,6 +11,7 @@ from omniopd.config.reading import (
     override,
     recipe_from,
     recipe_toml,
+    toml,
     with_settings,
 )
 from omniopd.config.settings import (
@@ -59,5 +60,6 @@ __all__ = [
     "recipe_from",
     "recipe_path",
     "recipe_toml",
+    "toml",
     "with_settings",
 ]

@@ -68,11 +68,18 @@ def recipe_toml(recipe: Recipe) -> str:
     for f in fields(recipe):
         value = getattr(recipe, f.name)
         if is_dataclass(value):
-            body = [f"{g.name} = {_toml(getattr(value, g.name))}" for g in fields(value)]
+            body = [f"{g.name} = {toml(getattr(value, g.name))}" for g in fields(value)]
             sections.append("\n".join([f"[{f.name}]", *body]))
         else:
-            lines.append(f"{f.name} = {_toml(value)}")
+            lines.append(f"{f.name} = {toml(value)}")
     return "\n".join(lines) + "\n\n" + "\n\n".join(sections) + "\n"
+
+
+def toml(value: Any) -> str:
+    """A setting's value as TOML writes it."""
+    if isinstance(value, tuple):
+        return "[" + ", ".join(toml(v) for v in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _read(cls: type[Any], data: Any, place: str, path: str) -> Any:
@@ -131,9 +138,3 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):  # no TOML; a number of too many digits; a list of lists of lists…
         return text
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    return json.dumps(value, ensure_ascii=False)

@@ -20,6 +20,7 @@ from omniopd.io.terminal import plain_output
 
 COMMANDS = (
     "demo", "train", "run", "sweep", "stop", "evaluate", "teacher", "fetch", "recipes", "report", "runs", "notebooks",
+    "push",
 )  # fmt: skip
 MISTAKE, INTERRUPTED = 2, 130
 

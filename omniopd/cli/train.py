@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from omniopd.cli.composed import add_recipes
 from omniopd.costs.consent import keys_first, price_first
 from omniopd.errors import ConfigError
 
@@ -16,10 +17,10 @@ WAY_OUT = "start it with --yes, or raise teacher.ask_above_usd"
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "train", help="train by a recipe, or resume a run", description=__doc__,
-        epilog="example: omniopd train embedded training.steps=20 audit.samples=4",
+        epilog="examples: omniopd train embedded training.steps=20 audit.samples=4; "
+        "omniopd train base.toml over.toml seed=1",
     )  # fmt: skip
-    command.add_argument("recipe", nargs="?", metavar="RECIPE", help="a shipped name (omniopd recipes) or a TOML file")
-    command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe to change")
+    add_recipes(command)
     command.add_argument("--runs", default="runs", metavar="DIR", help="where the new run's folder is made (runs)")
     command.add_argument("--name", help="the new run's folder (by default time and recipe)")
     command.add_argument(
@@ -37,20 +38,17 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     from omniopd.io.quiet import quiet_libraries
 
-    settings = list(options.settings or ())
-    if options.resume is not None and "=" in (options.recipe or ""):
-        settings, options.recipe = [options.recipe, *settings], None  # no recipe's name, but what shall change
-    if (options.recipe is None) == (options.resume is None):
+    if bool(options.recipes) == (options.resume is not None):
         raise ConfigError("train needs a recipe or --resume RUN, and not both: `omniopd recipes` lists recipes")
     quiet_libraries()
     if options.resume is not None:
-        return _resumed(options, settings)
-    from omniopd.config import load_recipe, override
+        return _resumed(options, options.settings)
+    from omniopd.config import compose
     from omniopd.pipeline.readiness import require_ready
     from omniopd.pipeline.run import execute
     from omniopd.runs.store import create_run
 
-    recipe = override(load_recipe(options.recipe), options.settings)
+    recipe = compose(options.recipes, options.settings)
     keys_first(recipe)  # who may say so is asked, before a teacher that may not be sent a key is refused
     require_ready(recipe)
     price_first(recipe, yes=options.yes, way_out=WAY_OUT)

@@ -17,16 +17,15 @@ from omniopd.teachers.spending.ledger import FILE as LEDGER
 from omniopd.teachers.spending.ledger import Spend, spent
 from omniopd.types import Usage
 
+BESIDE = "pass@k, tokens of an answer and the share cut off are those of the highest temperature measured."
+
 
 def outcome(run: Run) -> str:
     """The final table of a run with its sentences, as plain text."""
     evals, steps, rows = run.evals(), run.steps(), shown(run)
     parts = []
     if rows:
-        problems = max(len(record.problems) for records in rows.values() for record in records)
-        title = f"Right answers in percent [95% interval] of {problems} held-out problems, by temperature"
-        beside = "pass@k, tokens of an answer and the share cut off are those of the highest temperature measured."
-        parts += [as_text(outcome_table(rows), title), beside, *findings(rows)]
+        parts += [as_text(outcome_table(rows), table_title(rows)), BESIDE, *findings(rows)]
     parts.append(costs(steps, evals))
     parts += [ledger_line(spend) for spend in spent(run.path / LEDGER)]
     return "\n".join(parts)
@@ -36,6 +35,12 @@ def shown(run: Run) -> dict[str, list[EvalRecord]]:
     """A run's evaluations on its test split, one a row and temperature: looks in between, perhaps on another split, are
     not mixed in."""
     return report_rows(run.evals(), run.test_split)
+
+
+def table_title(rows: Rows) -> str:
+    """What stands over the table."""
+    problems = max(len(record.problems) for records in rows.values() for record in records)
+    return f"Right answers in percent [95% interval] of {problems} held-out problems, by temperature"
 
 
 def outcome_table(rows: Rows) -> pandas.DataFrame:
@@ -75,12 +80,12 @@ def ledger_line(spend: Spend) -> str:
     return f"{line}."
 
 
-def loading_lines(run: Run) -> str:
-    """The three lines of Python that load the trained student."""
-    folder = str(run.student)
+def loading_lines(run: Run, place: str = "") -> str:
+    """The three lines of Python that load the trained student, from its run's folder or from `place` on the hub."""
+    place = place or str(run.student)
     return (
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-        f"model = AutoModelForCausalLM.from_pretrained({folder!r})\n"
-        f"tokenizer = AutoTokenizer.from_pretrained({folder!r})"
+        f"model = AutoModelForCausalLM.from_pretrained({place!r})\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({place!r})"
     )
 

@@ -78,7 +78,7 @@ def test_settings_may_stand_behind_options_and_nothing_else_may(capsys):
 
     options = _parsed(["train", "embedded", "training.steps=2", "--runs", "x", "audit.samples=4", "seed=1"])
     assert options.settings == ["training.steps=2", "audit.samples=4", "seed=1"]
-    assert (options.recipe, options.runs) == ("embedded", "x")
+    assert (options.recipes, options.runs) == (["embedded"], "x")
     for words in (["train", "embedded", "--runs", "x", "more"], ["train", "embedded", "--rnus=x"]):
         with pytest.raises(SystemExit):
             _parsed(words)

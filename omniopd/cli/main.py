@@ -19,8 +19,8 @@ from omniopd.io.redaction import guard_tracebacks, redact
 from omniopd.io.terminal import plain_output
 
 COMMANDS = (
-    "demo", "train", "run", "sweep", "stop", "evaluate", "teacher", "fetch", "recipes", "report", "runs", "notebooks",
-    "push",
+    "demo", "train", "run", "sweep", "job", "stop", "evaluate", "teacher", "fetch", "recipes", "report", "runs",
+    "push", "notebooks",
 )  # fmt: skip
 MISTAKE, INTERRUPTED = 2, 130
 

@@ -25,7 +25,7 @@ from omniopd.config import Recipe, check, recipe_from, recipe_toml
 from omniopd.errors import RunError
 from omniopd.records import EvalRecord, RolloutRecord, RunManifest, StepRecord, read_record, record_json
 from omniopd.runs.files import claims
-from omniopd.runs.files.atomic import append_line, make_folder, read_file, sync_folder, write_text
+from omniopd.runs.files.atomic import TEMPORARY, append_line, make_folder, read_file, sync_folder, write_text
 from omniopd.runs.files.claims import claim, release
 from omniopd.runs.files.folders import (
     CHECKPOINTS,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKPOINTS", "EVALS", "LAUNCHED", "MANIFEST", "RECIPE", "ROLLOUTS", "SET_ASIDE", "STATUS", "STEPS", "STUDENT",
-    "Run", "create_run", "open_run", "take_up",
+    "Run", "create_run", "discard_unborn", "open_run", "take_up",
 ]  # fmt: skip
 
 
@@ -138,6 +138,17 @@ def take_up(path: str | Path) -> Run:
         release(path)
         raise
     return run
+
+
+def discard_unborn(path: Path, also: Sequence[str] = ()) -> bool:
+    """Remove what a process has left that ended before its folder was a run; False, and nothing is removed, where there
+    is more. `also`: how the names of further files may begin. For whoever has the run."""
+    new = {RECIPE, STATUS, claims.LOCK}
+    files = [str(file.relative_to(path)) for file in path.rglob("*") if not file.is_dir()]
+    if any(not (file in new or file.endswith(TEMPORARY) or file.startswith(tuple(also))) for file in files):
+        return False
+    shutil.rmtree(path, ignore_errors=True)
+    return True
 
 
 def write_manifest(run: Run) -> None:
@@ -282,12 +293,7 @@ class Run:
     def discard(self, also: Sequence[str] = ()) -> bool:
         """Remove the folder of a run in which nothing was recorded; False, and nothing is removed, where it holds a
         file beyond those of a new run and `also`."""
-        new = {MANIFEST, RECIPE, STATUS, claims.LOCK}
-        files = [str(file.relative_to(self.path)) for file in self.path.rglob("*") if not file.is_dir()]
-        if any(file not in new and not file.startswith(tuple(also or "/")) for file in files):
-            return False
-        shutil.rmtree(self.path, ignore_errors=True)
-        return True
+        return discard_unborn(self.path, (MANIFEST, *also))
 
     def _rollout_file(self, step: int) -> Path:
         return self.path / ROLLOUTS / f"step_{step:06d}.jsonl"

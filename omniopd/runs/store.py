@@ -17,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,8 @@ from omniopd.runs.manifest import collect
 from omniopd.runs.status import GOING_ON, Status, changed, first_status, read_status, state_of, write_status
 
 if TYPE_CHECKING:
+    import pandas
+
     from omniopd.figures import Figure
 
 __all__ = [
@@ -215,6 +217,19 @@ class Run:
             hint = f"the nearest is {min(have, key=lambda s: abs(s - step))}" if have else "no step of it has any"
             raise RunError(f"{self.path} has no rollouts of step {step}: {hint}")
         return read_lines(file, RolloutRecord)
+
+    def all_rollouts(self) -> Iterator[RolloutRecord]:
+        """The rollouts of every recorded step, one after the other, as `rollouts` reads them."""
+        for step in self.rollout_steps():
+            yield from self.rollouts(step)
+
+    def forks(self, where: str = "") -> pandas.DataFrame:
+        """All recorded forks, a row each (`fork_table.FORK_COLUMNS`), or those that an expression holds for, such as
+        `entropy > 1 and agreement < .3`. Raises ConfigError for an expression that is none, RunError as `steps` does.
+        """
+        from omniopd.runs.fork_table import forks_of
+
+        return forks_of([(str(self.path), self.all_rollouts())], where)
 
     def plot(self, what: str = "loss") -> Figure:
         """The figure "loss", "entropy", "accuracy", or of a scan "agreement" or "texts", as it stands now. Raises

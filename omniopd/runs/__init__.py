@@ -24,7 +24,7 @@ def forks(places: str | Path | Iterable[str | Path], where: str = "") -> pandas.
     Raises ConfigError for an expression that is none and for a place without a run, RunError for damaged records.
     """
     found = result_runs([places] if isinstance(places, str | Path) else places)
-    return forks_of(((str(path), open_run(path).all_rollouts()) for path in found), where)
+    return forks_of(((path, open_run(path).all_rollouts()) for path in found), where)
 
 
 make_callable(__name__, table)

@@ -10,11 +10,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omniopd.io.texts import HALF, whole
 from omniopd.method.disagreement import first_difference, place_of, self_agreement, teacher_tokens
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
+from omniopd.runs.fork_labels import key, labels_of
 from omniopd.runs.search import matching, require_column
 
 if TYPE_CHECKING:
@@ -55,30 +57,38 @@ FORK_COLUMNS: dict[str, tuple[str, str]] = {
     "tokens": ("int64", "the teacher's tokens, read and written"),
     "cost_usd": ("float64", "dollars"),
     "problem": ("str", "why there is no answer, or what is wrong with it"),
+    "label": ("str", "what somebody has said of it: `real choice`, `only wording`, `teacher wrong`, `other`"),
+    "note": ("str", "and why"),
 }  # fmt: skip
+_START, _CHUNK = (list(FORK_COLUMNS).index(name) for name in ("start", "chunk"))
 GROUPS: dict[str, tuple[str, ...]] = {"pair": ("wrote", "writes")}  # what several columns are grouped by together
 _MEANS = ("entropy", "agreement", "self_agreement", "posterior_mean")
 _WORD_BEFORE = re.compile(r"(?:\d+(?:[.,]\d+)*[.,]?|[^\W\d]+)\Z")
 _PIECES_BEFORE = 12  # tokens that a word before a fork may have begun in
 
 
-def forks_of(recorded: Iterable[tuple[str, Iterable[RolloutRecord]]], where: str = "") -> pandas.DataFrame:
-    """The forks of these runs, each by its name with its rollouts, in their order: the columns of `FORK_COLUMNS`.
+def forks_of(
+    recorded: Iterable[tuple[Path, Iterable[RolloutRecord]]], where: str = ""
+) -> pandas.DataFrame:
+    """The forks of these runs, each by its folder with its rollouts, in their order: the columns of `FORK_COLUMNS`.
 
     `where` keeps the rows that it holds for, such as `entropy > 1 and agreement < .3 and kind == "differs"`. Raises
     ConfigError for an expression that is none, before a rollout is read.
     """
     kept(table_of(()), where)
-    return kept(table_of(row for name, rollouts in recorded for row in rows_of(name, rollouts)), where)
+    return kept(table_of(row for run, rollouts in recorded for row in rows_of(run, rollouts)), where)
 
 
-def rows_of(name: str, rollouts: Iterable[RolloutRecord]) -> Iterator[tuple[Any, ...]]:
-    """The forks of a run's rollouts as rows in the order of `FORK_COLUMNS`."""
+def rows_of(run: Path, rollouts: Iterable[RolloutRecord]) -> Iterator[tuple[Any, ...]]:
+    """The forks of a run's rollouts as rows in the order of `FORK_COLUMNS`, with their labels."""
+    labels = labels_of(run)
     for rollout in rollouts:
-        about = (name, rollout.step, rollout.row, rollout.probe, rollout.prompt_id)
+        about = (str(run), rollout.step, rollout.row, rollout.probe, rollout.prompt_id)
         made = [(*about, *_audited(rollout, audit)) for audit in rollout.audits]
         made += [(*about, *_unanswered(rollout, start, problem)) for start, problem in rollout.unanswered]
-        yield from sorted(made, key=lambda row: int(row[5]))
+        for row in sorted(made, key=lambda row: int(row[_START])):
+            said = labels.get(key(rollout.step, rollout.row, row[_START], row[_CHUNK])) if labels else None
+            yield (*row, "", "") if said is None else (*row, said.label, said.note)
 
 
 def table_of(rows: Iterable[tuple[Any, ...]]) -> pandas.DataFrame:

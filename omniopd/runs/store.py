@@ -211,7 +211,7 @@ class Run:
 
     def rollouts(self, step: int) -> list[RolloutRecord]:
         """The rollouts of a step, with their audits. Raises RunError for a step that has none."""
-        file = self._rollout_file(step)
+        file = self.rollout_file(step)
         if not file.exists():
             have = self.rollout_steps()
             hint = f"the nearest is {min(have, key=lambda s: abs(s - step))}" if have else "no step of it has any"
@@ -229,7 +229,7 @@ class Run:
         """
         from omniopd.runs.fork_table import forks_of
 
-        return forks_of([(str(self.path), self.all_rollouts())], where)
+        return forks_of([(self.path, self.all_rollouts())], where)
 
     def plot(self, what: str = "loss") -> Figure:
         """The figure "loss", "entropy", "accuracy", or of a scan "agreement" or "texts", as it stands now. Raises
@@ -260,7 +260,7 @@ class Run:
 
     def write_rollouts(self, step: int, records: Iterable[RolloutRecord]) -> None:
         """Write the rollouts of a step, all at once; they replace those written before. Raises RunError."""
-        write_text(self._rollout_file(step), "".join(record_json(record) + "\n" for record in records))
+        write_text(self.rollout_file(step), "".join(record_json(record) + "\n" for record in records))
 
     def set_status(self, **changes: Any) -> Status:
         """Change `state`, `step`, `steps` or `message`. "running" makes this process the run's own until it says
@@ -287,7 +287,7 @@ class Run:
         if later:
             make_folder(folder / ROLLOUTS)
         for s in later:
-            file = self._rollout_file(s)
+            file = self.rollout_file(s)
             os.replace(file, folder / ROLLOUTS / file.name)
         if later:
             sync_folder(folder / ROLLOUTS)
@@ -304,7 +304,8 @@ class Run:
         shutil.rmtree(self.path, ignore_errors=True)
         return True
 
-    def _rollout_file(self, step: int) -> Path:
+    def rollout_file(self, step: int) -> Path:
+        """Where the rollouts of a step stand, or would."""
         return self.path / ROLLOUTS / f"step_{step:06d}.jsonl"
 
     def _status_of_records(self, message: str) -> Status:

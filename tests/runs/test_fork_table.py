@@ -62,7 +62,7 @@ def test_a_fork_inside_a_number_is_told_with_the_whole_number() -> None:
     pieces = ("it", " is", " ", "4", "1", " books")
     audit = audit_at(4, "1", ("2", "2", "1"), text_pieces=(("2",), ("2",), ("1",)))
     record = RolloutRecord(0, 1, "p", (), pieces, (-1.0,) * 6, (0.5,) * 6, audits=(audit,))
-    [row] = table_of(rows_of("run", [record])).to_dict("records")
+    [row] = table_of(rows_of(Path("run"), [record])).to_dict("records")
     assert (row["wrote"], row["writes"], row["token"], row["teacher_token"]) == ("41", "42", "1", "2")
 
 
@@ -117,7 +117,7 @@ def test_columns_and_types_are_the_same_without_rows_and_half_characters_are_kep
     audit = audit_at(2, "half \ud83d", ("half \ud83d", "x"), text_pieces=())
     pieces = ("a", "b", "half", " ", "\ud83d")
     broken = RolloutRecord(0, 1, "p\udcff", (), pieces, (-1.0,) * 5, (0.5,) * 5, audits=(audit,))
-    table = table_of(rows_of("run", [broken]))
+    table = table_of(rows_of(Path("run"), [broken]))
     assert empty.dtypes.to_dict() == table.dtypes.to_dict()
     assert table.chunk.tolist() == ["half \\ud83d"]
     table.to_parquet(tmp_path / "t.parquet")

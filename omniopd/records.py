@@ -248,9 +248,25 @@ class RunManifest:
     schema: int = SCHEMA
 
 
-Record = AuditRecord | RolloutRecord | StepRecord | EvalRecord | RunManifest
+@dataclass(frozen=True, slots=True)
+class ForkLabel:
+    """What somebody says of the fork whose chunk begins at token `start` of an answer; of several the last counts, and
+    one without `label` and `note` takes it back. `time` is UTC."""
+
+    kind: ClassVar[str] = "fork_label"
+    step: int
+    rollout: int
+    start: int
+    chunk: str
+    label: str
+    note: str = ""
+    time: str = ""
+    schema: int = SCHEMA
+
+
+Record = AuditRecord | RolloutRecord | StepRecord | EvalRecord | RunManifest | ForkLabel
 _KINDS: dict[str, type[Any]] = {
-    cls.kind: cls for cls in (AuditRecord, RolloutRecord, StepRecord, EvalRecord, RunManifest)
+    cls.kind: cls for cls in (AuditRecord, RolloutRecord, StepRecord, EvalRecord, RunManifest, ForkLabel)
 }
 
 

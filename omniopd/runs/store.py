@@ -17,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,8 @@ from omniopd.runs.manifest import collect
 from omniopd.runs.status import GOING_ON, Status, changed, first_status, read_status, state_of, write_status
 
 if TYPE_CHECKING:
+    import pandas
+
     from omniopd.figures import Figure
 
 __all__ = [
@@ -220,12 +222,25 @@ class Run:
 
     def rollouts(self, step: int) -> list[RolloutRecord]:
         """The rollouts of a step, with their audits. Raises RunError for a step that has none."""
-        file = self._rollout_file(step)
+        file = self.rollout_file(step)
         if not file.exists():
             have = self.rollout_steps()
             hint = f"the nearest is {min(have, key=lambda s: abs(s - step))}" if have else "no step of it has any"
             raise RunError(f"{self.path} has no rollouts of step {step}: {hint}")
         return read_lines(file, RolloutRecord)
+
+    def all_rollouts(self) -> Iterator[RolloutRecord]:
+        """The rollouts of every recorded step, one after the other, as `rollouts` reads them."""
+        for step in self.rollout_steps():
+            yield from self.rollouts(step)
+
+    def forks(self, where: str = "") -> pandas.DataFrame:
+        """All recorded forks, a row each (`fork_table.FORK_COLUMNS`), or those that an expression holds for, such as
+        `entropy > 1 and agreement < .3`. Raises ConfigError for an expression that is none, RunError as `steps` does.
+        """
+        from omniopd.runs.fork_table import forks_of
+
+        return forks_of([(self.path, self.all_rollouts())], where)
 
     def plot(self, what: str = "loss") -> Figure:
         """The figure "loss", "entropy", "accuracy", or of a scan "agreement" or "texts", as it stands now. Raises
@@ -256,7 +271,7 @@ class Run:
 
     def write_rollouts(self, step: int, records: Iterable[RolloutRecord]) -> None:
         """Write the rollouts of a step, all at once; they replace those written before. Raises RunError."""
-        write_text(self._rollout_file(step), "".join(record_json(record) + "\n" for record in records))
+        write_text(self.rollout_file(step), "".join(record_json(record) + "\n" for record in records))
 
     def set_status(self, **changes: Any) -> Status:
         """Change `state`, `step`, `steps` or `message`. "running" makes this process the run's own until it says
@@ -283,7 +298,7 @@ class Run:
         if later:
             make_folder(folder / ROLLOUTS)
         for s in later:
-            file = self._rollout_file(s)
+            file = self.rollout_file(s)
             os.replace(file, folder / ROLLOUTS / file.name)
         if later:
             sync_folder(folder / ROLLOUTS)
@@ -295,7 +310,8 @@ class Run:
         file beyond those of a new run and `also`."""
         return discard_unborn(self.path, (MANIFEST, *also))
 
-    def _rollout_file(self, step: int) -> Path:
+    def rollout_file(self, step: int) -> Path:
+        """Where the rollouts of a step stand, or would."""
         return self.path / ROLLOUTS / f"step_{step:06d}.jsonl"
 
     def _status_of_records(self, message: str) -> Status:

@@ -19,8 +19,8 @@ from omniopd.io.redaction import guard_tracebacks, redact
 from omniopd.io.terminal import plain_output
 
 COMMANDS = (
-    "demo", "train", "run", "sweep", "job", "stop", "evaluate", "teacher", "fetch", "recipes", "report", "runs", "forks",
-    "push", "notebooks",
+    "demo", "train", "run", "sweep", "job", "stop", "evaluate", "teacher", "fetch", "recipes", "report", "runs",
+    "forks", "push", "notebooks",
 )  # fmt: skip
 MISTAKE, INTERRUPTED = 2, 130
 

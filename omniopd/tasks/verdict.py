@@ -13,5 +13,5 @@ def graded(task: Task, record: RolloutRecord) -> RolloutRecord:
     """The record with `right`; as it is where its question has no answer to compare with."""
     if record.answer is None:
         return record
-    prompt = Prompt(record.prompt_id, record.messages, record.answer)
+    prompt = Prompt(record.prompt_id, tuple(map(dict, record.messages)), record.answer)
     return replace(record, right=safe_grade(task, prompt, "".join(record.pieces))[0])

@@ -14,7 +14,8 @@ import sys
 from collections.abc import Sequence
 
 import omniopd
-from omniopd.errors import OmniOPDError
+from omniopd.errors import ConfigError, OmniOPDError
+from omniopd.io import processes
 from omniopd.io.redaction import guard_tracebacks, redact
 from omniopd.io.terminal import plain_output
 
@@ -34,16 +35,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     options = _parsed(arguments)
     guard_tracebacks()
+    main_says = processes.is_main()  # of several processes; another says only what it fails of by itself
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(Once())
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    logging.basicConfig(level=logging.WARNING if main_says else logging.ERROR, format="%(message)s", handlers=[handler])
     try:
+        if processes.count() > 1 and not options.is_shared:
+            raise ConfigError(
+                f"`omniopd {options.command_name}` is for one process, and was started in {processes.count()}: leave "
+                "torchrun and accelerate launch away (only train shares its work)"
+            )
         return int(options.run(options) or 0)
     except OmniOPDError as error:
-        print(f"omniopd: {redact(str(error))}", file=sys.stderr)
+        who = "omniopd" if main_says else f"omniopd (process {processes.number()} of {processes.count()})"
+        if main_says or not getattr(error, "is_told_by_main", False):
+            print(f"{who}: {redact(str(error))}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         return INTERRUPTED
+    except RuntimeError as error:
+        if not processes.is_lost_contact(error):
+            raise
+        if main_says:
+            print("omniopd: another process of this run has ended: it said why, or was killed", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         # The reader went away (`omniopd runs | head`): nothing is left to say, not even by the interpreter's flush.
         sys.stdout = None  # type: ignore[assignment]
@@ -85,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         module = importlib.import_module(f"omniopd.cli.{name}")
         command: argparse.ArgumentParser = module.add_parser(commands)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, is_shared=name == "train", command_name=name)
     return top
 
 

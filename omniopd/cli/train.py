@@ -1,15 +1,18 @@
-"""`omniopd train`: a recipe's run in this process, or a stopped run from where it was."""
+"""`omniopd train`: a recipe's run in this process or in several, or a stopped run from where it was."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omniopd.cli.composed import add_recipes
 from omniopd.costs.consent import keys_first, price_first
 from omniopd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omniopd.runs.store import Run
 
 WAY_OUT = "start it with --yes, or raise teacher.ask_above_usd"
 
@@ -32,6 +35,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--merge", action="store_true", help="save a LoRA student merged into its model")
     command.add_argument("--yes", action="store_true", help="do not ask before spending on the teacher")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
+    command.add_argument("--processes", type=int, metavar="N", help="share the work among N processes of this machine")
+    command.add_argument("--strategy", default="ddp", metavar="NAME", help="how they share it: ddp (the default)")
     return command
 
 
@@ -40,38 +45,84 @@ def run(options: argparse.Namespace) -> int:
 
     if bool(options.recipes) == (options.resume is not None):
         raise ConfigError("train needs a recipe or --resume RUN, and not both: `omniopd recipes` lists recipes")
+    if options.processes not in (None, 1):
+        return _in_processes(options)
     quiet_libraries()
     if options.resume is not None:
         return _resumed(options, options.settings)
     from omniopd.config import compose
+    from omniopd.pipeline.processes import meet
     from omniopd.pipeline.readiness import require_ready
-    from omniopd.pipeline.run import execute
+    from omniopd.runs.beside import shared_run
     from omniopd.runs.store import create_run
 
     recipe = compose(options.recipes, options.settings)
-    keys_first(recipe)  # who may say so is asked, before a teacher that may not be sent a key is refused
-    require_ready(recipe)
-    price_first(recipe, yes=options.yes, way_out=WAY_OUT)
-    made = create_run(options.runs, recipe, options.name)
-    print(made.path, file=sys.stderr)
-    return finished_or_told(made, lambda: execute(made, show=not options.quiet, merge=options.merge))
+
+    def make() -> Run:
+        keys_first(recipe)  # who may say so is asked, before a teacher that may not be sent a key is refused
+        require_ready(recipe)
+        price_first(recipe, yes=options.yes, way_out=WAY_OUT)
+        made = create_run(options.runs, recipe, options.name)
+        print(made.path, file=sys.stderr)
+        return made
+
+    meet(recipe)
+    return _executed(shared_run(make), options)
 
 
 def _resumed(options: argparse.Namespace, settings: Sequence[str]) -> int:
-    from omniopd.pipeline.run import execute, reopen
+    from omniopd.pipeline.processes import meet
+    from omniopd.pipeline.run import reopen
     from omniopd.records import EvalRecord
+    from omniopd.runs.beside import shared_run
     from omniopd.runs.files.lines import whole_records
     from omniopd.runs.new_settings import with_new_settings
-    from omniopd.runs.store import EVALS, Run, open_run
+    from omniopd.runs.store import EVALS, open_run
 
     def approve(run: Run) -> None:
         evals = whole_records(run.path / EVALS, EvalRecord)
         price_first(run.recipe, yes=options.yes, steps_done=run.status.step, evals=evals, way_out=WAY_OUT)
 
-    keys_first(with_new_settings(open_run(options.resume), settings).recipe)
-    # This process's own from here on: nothing that was looked at changes any more.
-    made = reopen(options.resume, settings, approve=approve)
-    return finished_or_told(made, lambda: execute(made, show=not options.quiet, merge=options.merge))
+    def make() -> Run:
+        keys_first(recipe)
+        # This process's own from here on: nothing that was looked at changes any more.
+        return reopen(options.resume, settings, approve=approve)
+
+    recipe = with_new_settings(open_run(options.resume), settings).recipe
+    meet(recipe)
+    return _executed(shared_run(make), options)
+
+
+def _executed(made: Run, options: argparse.Namespace) -> int:
+    from omniopd.io import processes
+    from omniopd.pipeline.run import execute
+
+    def work() -> None:
+        execute(made, show=not options.quiet, merge=options.merge)
+
+    if processes.is_main():
+        code = finished_or_told(made, work)
+    else:
+        work()
+        code = 0
+    processes.leave()
+    return code
+
+
+def _in_processes(options: argparse.Namespace) -> int:
+    """This command without `--processes`, in so many of them."""
+    from omniopd.config import compose
+    from omniopd.pipeline.processes import start
+    from omniopd.runs.new_settings import with_new_settings
+    from omniopd.runs.store import open_run
+
+    if options.resume is None:
+        recipe, words = compose(options.recipes, options.settings), [*options.recipes, "--runs", options.runs]
+    else:
+        recipe, words = with_new_settings(open_run(options.resume), options.settings).recipe, ["--resume", options.resume]
+    words += ["--name", options.name] if options.name else []
+    words += [f"--{name}" for name in ("merge", "yes", "quiet") if getattr(options, name)]
+    return start(["train", *words, *options.settings], options.processes, options.strategy, recipe)
 
 
 def finished_or_told(made: Any, work: Any) -> int:

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 from omniopd.errors import ConfigError
 from omniopd.evaluation.best import keep_best
 from omniopd.evaluation.evaluate import Progress, evaluate, problems_of
+from omniopd.io.processes import is_main
 from omniopd.records import EvalRecord
 from omniopd.types import Task
 
@@ -24,7 +25,8 @@ class EvaluationCallback(TrainerCallback):
     """Evaluate every `every` steps and after the last one; `trainer.add_callback(EvaluationCallback(…))`.
 
     `problems` of `split` with `samples` answers each. `on_record(record)` gets each `EvalRecord`; `best_in` is a folder
-    that keeps the best student in `best/` with a note beside it (None: no student is kept). The main process evaluates.
+    that keeps the best student in `best/` with a note beside it (None: no student is kept). Of several processes each
+    evaluates its share of the problems, and the main one keeps the student.
     """
 
     def __init__(
@@ -56,16 +58,17 @@ class EvaluationCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         step = state.global_step
-        if state.is_world_process_zero and (step % self.every == 0 or step == state.max_steps):
-            self.measure(model, step)
+        if step % self.every == 0 or step == state.max_steps:
+            self.measure(model, step, shared=True)
 
-    def measure(self, model: Any, step: int) -> EvalRecord:
-        """Evaluate `model` as it is after `step` steps, keep it if it is the best, and pass the record on."""
-        record = evaluate(model, self.tokenizer, self.task, step=step, **self._settings)
+    def measure(self, model: Any, step: int, shared: bool = False) -> EvalRecord:
+        """Evaluate `model` as it is after `step` steps, keep it if it is the best, and pass the record on. `shared`:
+        every process makes this call."""
+        record = evaluate(model, self.tokenizer, self.task, step=step, shared=shared, **self._settings)
         self.records.append(record)
         if self._on_record is not None:
             self._on_record(record)
-        if self._best_in is not None:
+        if self._best_in is not None and is_main():
             keep_best(self._best_in, record, lambda folder: self._save(model, folder))
         return record
 
@@ -76,11 +79,11 @@ class EvaluationCallback(TrainerCallback):
 
 class AtSteps(TrainerCallback):
     """Calls `measure(model, step)` after each of `steps` optimizer steps, before a checkpoint of that step is written:
-    what a checkpoint holds has been measured. The main process calls it."""
+    what a checkpoint holds has been measured. Every process calls it."""
 
     def __init__(self, steps: Iterable[int], measure: Callable[[Any, int], None]) -> None:
         self._steps, self._measure = frozenset(steps), measure
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        if state.is_world_process_zero and state.global_step in self._steps:
+        if state.global_step in self._steps:
             self._measure(model, state.global_step)

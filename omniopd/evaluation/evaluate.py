@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from omniopd.errors import ConfigError, DataError
 from omniopd.evaluation.partial_results import PartialResults
 from omniopd.evaluation.repetition import repetition
+from omniopd.io.processes import count, gathered, on_main, own_share
 from omniopd.models.decoding import context_length
 from omniopd.models.loading import end_ids
 from omniopd.models.sampling import sample_ids
@@ -49,6 +50,7 @@ def evaluate(
     progress: Progress | None = None,
     keep: Path | None = None,
     on_results: Results | None = None,
+    shared: bool = False,
 ) -> EvalRecord:
     """Accuracy of `model` on the first `limit` problems of a split (None: all), `samples` answers each.
 
@@ -60,7 +62,8 @@ def evaluate(
     readable where the task says so, or, for a task that does not say, where it ended by itself. A grader that throws
     has found the answer wrong; the record says why. `keep` is a file that holds finished batches until the end: the
     same call, begun again, asks for the others only (`seconds` are then the last call's). Whoever names it answers for
-    the model being the same.
+    the model being the same. `shared`: every process makes this call, takes its share of the problems, and gets the
+    record of all; `keep` is the main one's.
 
     Raises ConfigError for settings that cannot work, DataError for a split without problems or a prompt that fills the
     model's context, and what a task raises on purpose (Refused).
@@ -78,18 +81,24 @@ def evaluate(
     together = max(1, batch // samples)
     settings = {"model": name, "step": step, "task": task.name, "split": split, "temperature": float(temperature)}
     kept = PartialResults(keep, {**settings, "samples": samples, "seed": seed, "max_tokens": max_tokens})
+    if shared:
+        kept.results = on_main(lambda: kept.results)
     missing = [prompt for prompt in prompts if prompt.id not in kept.results]
+    together *= count() if shared else 1
     if on_results is not None and kept.results:
         on_results([kept.results[prompt.id] for prompt in prompts if prompt.id in kept.results], True)
     if progress is not None:
         progress((len(prompts) - len(missing)) * samples, len(prompts) * samples)
     for start in range(0, len(missing), together):
         some = missing[start : start + together]
+        own = own_share(some) if shared else some
         written = sample_ids(
-            model, tokenizer, some, max_tokens, temperature, seed, samples, batch_tokens=batch * context_length(model)
+            model, tokenizer, own, max_tokens, temperature, seed, samples, batch_tokens=batch * context_length(model)
         )
-        entropies = [None] * len(some) if temperature != 1 else mean_entropies(model, tokenizer, some, written)
-        results = [_graded(task, tokenizer, *one, ends) for one in zip(some, written, entropies, strict=True)]
+        entropies = [None] * len(own) if temperature != 1 else mean_entropies(model, tokenizer, own, written)
+        results = [_graded(task, tokenizer, *one, ends) for one in zip(own, written, entropies, strict=True)]
+        if shared:
+            results = gathered(results)
         kept.add(results)
         if on_results is not None:
             on_results(results, False)

@@ -19,9 +19,11 @@ SPARE_TOKENS = 4
 
 @dataclass(frozen=True, slots=True)
 class Scheduler(Choice):
-    """`order` lists positions of a rollout, the most wanted first, from its entropies; it may draw a permutation."""
+    """`order` lists positions of a rollout, the most wanted first, from its entropies; one that `draws` may draw a
+    permutation, one for each rollout in turn."""
 
     order: Callable[[Sequence[float], Permutation], Iterable[int]]
+    draws: bool = False
 
 
 def teacher_tokens(chunk_tokens: int, tokens_per_student_token: float) -> int:
@@ -74,7 +76,7 @@ def standing_out(entropies: Sequence[float], _: Permutation, deviations: float =
 SCHEDULERS = Registry(
     "audit.scheduler",
     Scheduler("peak", "where the student hesitated most", by_entropy),
-    Scheduler("random", "anywhere: without choice by entropy, at the same price", lambda h, draw: draw(len(h))),
+    Scheduler("random", "anywhere: without choice by entropy, at the same price", lambda h, draw: draw(len(h)), True),
     Scheduler("early", "one chunk after the other from the first token on", lambda h, draw: range(len(h))),
     Scheduler("causal", "where entropy stands out from what came before it", standing_out),
 )

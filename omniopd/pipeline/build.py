@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from omniopd.config import METHODS, Recipe
 from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
+from omniopd.io import processes
 from omniopd.models.architecture.reading import way_of
 from omniopd.models.loading import check_folder, load_model, load_tokenizer, resolve
 from omniopd.tasks.build import build_task
@@ -193,6 +194,8 @@ def _behind_an_api(recipe: Recipe, folder: Path | None) -> Teacher:
 
     t = recipe.teacher
     teacher = seeing_more(recipe, build_hosted_teacher(recipe))
+    if not processes.is_main():
+        return teacher  # which only the main process asks: there is one memory, and one budget
     file = Path(t.cache) if t.cache else folder / ANSWERS if folder is not None else None
     if file is not None and t.cache != "none":
         teacher = CachedTeacher(teacher, file, "replay" if t.replay else "record")

@@ -6,11 +6,11 @@ the trainer says when it is built, still before anything is measured (`run.py`).
 
 from __future__ import annotations
 
-import os
-
 from omniopd.config import METHODS, Recipe, check
-from omniopd.errors import ConfigError, DataError
+from omniopd.config.sharing import micro_batches
+from omniopd.errors import DataError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
+from omniopd.io import processes
 from omniopd.models.loading import load_tokenizer
 from omniopd.models.text.chat import prompt_ids
 from omniopd.pipeline.build import require_model, require_teacher
@@ -29,9 +29,8 @@ def require_ready(recipe: Recipe, teacher: Teacher | None = None) -> None:
 
     `teacher` takes the place of the recipe's.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("this command runs in one process: for several, use OmniOPDTrainer under accelerate launch")
     require_tracker(check(recipe).training.report_to)
+    micro_batches(recipe.training.rollouts, recipe.training.micro_batch, processes.count())
     device_of(recipe)
     require_model("student.model", recipe.student.model)
     if teacher is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from omniopd.config import METHODS, Recipe
 from omniopd.errors import ConfigError, DataError, Refused, RunError, TeacherError
 from omniopd.evaluation.best import read_best
 from omniopd.evaluation.callback import AtSteps, EvaluationCallback
-from omniopd.evaluation.evaluate import evaluate
 from omniopd.evaluation.tables import CONTROL
+from omniopd.io import processes
 from omniopd.models.loading import load_model
 from omniopd.pipeline.build import (
     ANSWERS,
@@ -29,17 +30,19 @@ from omniopd.pipeline.build import (
     build_teacher,
     build_teacher_model,
 )
-from omniopd.pipeline.measured import is_measurable, task_of
+from omniopd.pipeline.measured import evaluation_plan, is_measurable, measure, task_of
 from omniopd.pipeline.methods import build_trainer
+from omniopd.pipeline.processes import meet
 from omniopd.pipeline.readiness import require_ready
 from omniopd.pipeline.saving import from_checkpoint, save_student
 from omniopd.records import EvalRecord, RolloutRecord, StepRecord
+from omniopd.runs.beside import Others, shared_run
 from omniopd.runs.files.claims import claim, release
-from omniopd.runs.files.folders import CONTROLS, UNFINISHED
+from omniopd.runs.files.folders import CONTROLS, PROCESSES, UNFINISHED
 from omniopd.runs.new_settings import with_new_settings, write_settings
 from omniopd.runs.progress import Progress
 from omniopd.runs.signals import Stopper, status_kept
-from omniopd.runs.store import Run, create_run, take_up
+from omniopd.runs.store import Run, create_run, open_run, take_up
 from omniopd.runs.trackers import Tracker, tracking
 from omniopd.tasks.verdict import graded
 from omniopd.teachers.spending.ledger import FILE as LEDGER
@@ -47,7 +50,7 @@ from omniopd.teachers.spending.ledger import spent
 from omniopd.training.arguments import device_of
 from omniopd.training.checks.threads import Pace, use_threads
 from omniopd.training.trl.checkpoints import newest_valid, step_of
-from omniopd.types import Task, Teacher
+from omniopd.types import Teacher
 
 STUDENT, TEACHER = "student", "teacher"
 _log = logging.getLogger(__name__)
@@ -67,8 +70,13 @@ def run_training(
     `teacher` takes the place of the recipe's. Ctrl-C and SIGTERM leave a run that `resume_training` continues, as any
     error does; its status says which.
     """
-    require_ready(recipe, teacher)
-    return execute(create_run(folder, recipe, name), show, merge, teacher)
+
+    def make() -> Run:
+        require_ready(recipe, teacher)
+        return create_run(folder, recipe, name)
+
+    meet(recipe)
+    return execute(shared_run(make), show, merge, teacher)
 
 
 def resume_training(
@@ -84,7 +92,9 @@ def resume_training(
     (`runs/new_settings.py`). Raises RunError for a folder without a run, for a run that another process is executing
     and for one that has finished; ConfigError for settings.
     """
-    return execute(reopen(path, settings, teacher), show, merge, teacher)
+    if processes.count() > 1:
+        meet(with_new_settings(open_run(path), settings).recipe)
+    return execute(shared_run(lambda: reopen(path, settings, teacher)), show, merge, teacher)
 
 
 def reopen(
@@ -113,74 +123,38 @@ def reopen(
 def execute(run: Run, show: bool = True, merge: bool = False, teacher: Teacher | None = None) -> Run:
     """Do everything that a run still lacks, and return it: the common part of `run_training` and `resume_training`.
 
-    Raises RunError where another process executes it. The folder of a new run that cannot begin is removed.
+    Of several processes each does it, with the run of `shared_run`. Raises RunError where another process executes it.
+    The folder of a new run that cannot begin is removed.
     """
-    claim(run.path)
+    main = processes.is_main()
+    if main:
+        claim(run.path)
     try:
-        recipe = run.recipe
-        checkpoint = newest_valid(run.checkpoints)
+        recipe, others = run.recipe, Others.of(run)
+        checkpoint = processes.on_main(lambda: newest_valid(run.checkpoints))
         done = 0 if checkpoint is None else step_of(checkpoint)
         run.set_aside_after(done)
         is_new = run.is_new and checkpoint is None and not run.evals()
-        if missing := run.missing_steps(done):
+        if main and (missing := run.missing_steps(done)):
             what = "%s: of the %d steps done %d have no record, step %d first"
             _log.warning(what, run.path, done, len(missing), missing[0])
-        progress = Progress(recipe.training.steps, done) if show else None
-        stopper = Stopper()
+        progress = Progress(recipe.training.steps, done) if show and main else None
+        stopper = Stopper(others)
         run.set_status(state="running", step=done, steps=recipe.training.steps, message="starting")
         job = _Job(run, recipe, progress, stopper)
         try:
-            with status_kept(run, progress), stopper.listening():
+            with status_kept(run, progress, others), stopper.listening():
                 job.prepare(teacher)
-                with tracking(run) as job.tracker:
+                with tracking(run) if main else nullcontext() as job.tracker:
                     job.execute(checkpoint, merge)
         except (ConfigError, DataError, Refused, TeacherError):
             if is_new and not job.has_begun and not any(spend.calls for spend in spent(run.path / LEDGER)):
-                run.discard(also=(ANSWERS, LEDGER))
+                run.discard(also=(ANSWERS, LEDGER, PROCESSES))
             raise
     finally:
-        release(run.path)
+        if main:
+            release(run.path)
     return run
-
-
-def evaluation_plan(recipe: Recipe) -> list[tuple[float, int]]:
-    """Temperatures with how many answers a problem gets: all `samples` at the hottest one (pass@k is read there), an
-    eighth of them at the others, one where sampling is greedy."""
-    e = recipe.evaluation
-    hottest = max(e.temperatures, default=0.0)
-    return [(t, 1 if t == 0 else e.samples if t == hottest else max(1, e.samples // 8)) for t in e.temperatures]
-
-
-def measure(
-    who: str,
-    local: LocalModel,
-    task: Task,
-    recipe: Recipe,
-    temperature: float,
-    samples: int,
-    problems: int | None = None,
-    step: int = 0,
-    **more: Any,
-) -> EvalRecord:
-    """`local` on the held-out problems of a recipe's task: `problems` of them (None: `evaluation.problems`; 0: all).
-
-    `more` is `evaluate`'s: `progress` and `on_results` are told what is done, `keep` is a file to go on from.
-    """
-    return evaluate(
-        local.model,
-        local.tokenizer,
-        task,
-        samples=samples,
-        temperature=temperature,
-        limit=(recipe.evaluation.problems if problems is None else problems) or None,
-        seed=recipe.seed,
-        split=recipe.task.test_split,
-        max_tokens=recipe.student.max_tokens,
-        batch=recipe.evaluation.batch,
-        name=who,
-        step=step,
-        **more,
-    )
 
 
 @dataclass(slots=True)
@@ -223,7 +197,7 @@ class _Job:
             self._measure(TEACHER, self.teacher, 0)
         trained = self._trained("training", trainer, checkpoint, recipe)
         # Always written again: a checkpoint knows whether it is whole, a model folder does not.
-        save_student(trained, student.tokenizer, self.run.student, merge)
+        processes.on_main(lambda: save_student(trained, student.tokenizer, self.run.student, merge))
         after = load_model(str(self.run.student), recipe.student.dtype, device_of(recipe))
         self._measure(STUDENT, LocalModel(student.name, after, student.tokenizer), steps)
         for name in recipe.evaluation.controls:
@@ -263,11 +237,11 @@ class _Job:
         """Train and measure a control: this training with one thing taken away, from its own checkpoints if it
         was stopped; one answer a problem."""
         who, steps, e = CONTROL + name, self.recipe.training.steps, self.recipe.evaluation
-        if len([r for r in self.run.evals() if r.model == who]) == len(e.temperatures):
+        if processes.on_main(lambda: len([r for r in self.run.evals() if r.model == who])) == len(e.temperatures):
             return
         recipe = replace(self.recipe, objective=replace(self.recipe.objective, control=name))
         folder = self.run.path / CONTROLS / name
-        checkpoint = newest_valid(folder)
+        checkpoint = processes.on_main(lambda: newest_valid(folder))
         student = build_student(recipe)
         trainer = build_trainer(recipe, folder, None, student, teacher, [self.stopper])
         model = self._trained(f"training the {who}", trainer, checkpoint, recipe).to(device_of(recipe))
@@ -314,15 +288,16 @@ class _Job:
     ) -> None:
         """Measure once. One that was stopped in the middle goes on with what it lacks, if `goes_on`."""
         problems = self.recipe.evaluation.problems
-        if any(
-            (e.model, e.step, e.temperature, e.samples, e.split)
-            == (who, step, temperature, samples, self.recipe.task.test_split)
-            and problems in (0, len(e.problems))
-            for e in self.run.evals()
+        wanted = who, step, temperature, samples, self.recipe.task.test_split
+        if processes.on_main(
+            lambda: any(
+                (e.model, e.step, e.temperature, e.samples, e.split) == wanted and problems in (0, len(e.problems))
+                for e in self.run.evals()
+            )
         ):
             return
         self._doing(f"measuring the {who}")
-        keep = self.run.path / UNFINISHED if goes_on else None
+        keep = self.run.path / UNFINISHED if goes_on and processes.is_main() else None
         task, counting = task_of(self.recipe, sees_more=who == TEACHER), self._counting(who)
         found = measure(
             who, local, task, self.recipe, temperature, samples, problems, step, progress=counting, keep=keep

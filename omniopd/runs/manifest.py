@@ -19,6 +19,7 @@ from typing import Any
 
 import omniopd
 from omniopd.config import Recipe
+from omniopd.io import processes
 from omniopd.io.redaction import redacted, struck_out
 from omniopd.records import RunManifest
 
@@ -66,6 +67,7 @@ def hardware() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "threads": torch.get_num_threads(),
+        "processes": processes.count(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
     }
     if torch.backends.mps.is_available():

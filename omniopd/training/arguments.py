@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, fields, make_dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -15,7 +14,9 @@ from trl import DistillationConfig
 
 from omniopd.config import SETTINGS, AuditConfig, ObjectiveConfig, Recipe, allowed, check_setting, every_setting
 from omniopd.config.checks import check_audit, check_objective
+from omniopd.config.sharing import micro_batches
 from omniopd.errors import ConfigError
+from omniopd.io import processes
 from omniopd.method.controls import CONTROLS
 from omniopd.method.targets import TARGETS
 
@@ -122,7 +123,7 @@ def trainer_settings(recipe: Recipe, output: Path) -> OmniOPDConfig:
 def run_settings(recipe: Recipe, output: Path) -> dict[str, Any]:
     """How long, how fast and on what: what each of TRL's trainers takes."""
     training, on_cpu = recipe.training, device_of(recipe) == "cpu"
-    micro_batch, accumulation = _batch_sizes(recipe)
+    micro_batch, accumulation = micro_batches(training.rollouts, training.micro_batch, processes.count())
     warms_up = training.schedule == "constant" and training.warmup_steps > 0
     return {
         "output_dir": str(output),
@@ -169,16 +170,3 @@ def device_of(recipe: Recipe) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError('training.device is "cuda", and there is none here: use "auto" or "cpu"')
     return wanted
-
-
-def _batch_sizes(recipe: Recipe) -> tuple[int, int]:
-    """Rollouts of one process per micro-batch, and micro-batches per step."""
-    rollouts, processes = recipe.training.rollouts, int(os.environ.get("WORLD_SIZE", "1"))
-    own, rest = divmod(rollouts, processes)
-    micro_batch = min(recipe.training.micro_batch, max(own, 1))
-    if rest or own % micro_batch:
-        raise ConfigError(
-            f"training.rollouts is {rollouts}, which {processes} processes cannot share in micro-batches of "
-            f"{micro_batch}: make it a multiple of processes × training.micro_batch"
-        )
-    return micro_batch, own // micro_batch

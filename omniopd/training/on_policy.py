@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DistillationTrainer
 from trl.models.utils import unwrap_model_for_generation
 
+from omniopd.io.processes import gathered
 from omniopd.method.evidence import ForkTarget
 from omniopd.models.batching import sequences
 from omniopd.models.sampling import sample
@@ -34,8 +35,6 @@ from omniopd.training.trl.learning import LearnsSomething
 from omniopd.training.trl.own_draws import OwnDraws
 from omniopd.training.trl.token_means import TokenMeans
 from omniopd.types import AuditedRollout, Prompt, Rollout, Usage
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +165,6 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
                 )  # fmt: skip
             self.probes.audited = self._audit_probes(rollouts, batch)
 
-    def _gathered(self, own: list[T]) -> list[T]:
-        """The lists of all processes as one, in the order of their ranks."""
-        from accelerate.utils import gather_object
-
-        gathered: list[T] = gather_object(own)
-        return gathered
-
     # ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -194,7 +186,7 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
         step, a = self.state.global_step, self.args
         records: list[RolloutRecord] = []
         if self._records_rollouts(step):
-            records = self._gathered(
+            records = gathered(
                 rollout_records(
                     step, self._own, self._anchor_kl, a.concentration, self.tokenizer, a.anchor_on,
                     label_nll=self._label_nll,

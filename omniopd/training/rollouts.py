@@ -1,11 +1,11 @@
-"""Between TRL's batch and the audit: rows to prompts, tensors to rollouts, one process asking for all."""
+"""Between TRL's batch and the audit: rows to prompts, tensors to rollouts, a process's own part."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -16,10 +16,7 @@ from omniopd.models.text.token_text import pieces
 from omniopd.types import AuditedRollout, Prompt, Rollout
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
     from transformers import PreTrainedTokenizerBase
-
-T = TypeVar("T")
 
 
 def as_prompts(rows: Sequence[Mapping[str, Any]]) -> list[Prompt]:
@@ -58,25 +55,6 @@ def as_rollouts(
             )
         )
     return rollouts
-
-
-def compute_on_main(accelerator: Accelerator, compute: Callable[[], T]) -> T:
-    """What the main process computes, on every process; its error is every process's error, so that none waits."""
-    if accelerator.num_processes == 1:
-        return compute()
-    from accelerate.utils import broadcast_object_list
-
-    box: list[Any] = [None, None]
-    if accelerator.is_main_process:
-        try:
-            box[0] = compute()
-        except Exception as error:  # travels to the other processes, which would wait for ever otherwise
-            box[1] = error
-    broadcast_object_list(box)
-    if box[1] is not None:
-        raise box[1]
-    result: T = box[0]
-    return result
 
 
 def local_shard(

@@ -16,6 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.auditing import audit_as_set, evidence, made_of, similarity_named
 from omniopd.errors import ConfigError
+from omniopd.io.processes import gathered, on_main
+from omniopd.method.forks import SCHEDULERS
 from omniopd.method.targets import TARGETS
 from omniopd.method.tensors import fork_targets
 from omniopd.models.batching import sequences, target_batch
@@ -24,7 +26,7 @@ from omniopd.models.token_stats import as_reference, head_of, response_hidden
 from omniopd.teachers.cache.identity import check_token_ratio, sampling_of
 from omniopd.teachers.checks.context import check_shown
 from omniopd.teachers.local import LocalTeacher
-from omniopd.teachers.privileged import sees_more
+from omniopd.teachers.privileged import local_below, sees_more
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.checks.architecture import measure
 from omniopd.training.checks.preflight import check_batch, check_run
@@ -35,7 +37,7 @@ from omniopd.training.parts import TrainerParts
 from omniopd.training.recording import Recorder
 from omniopd.training.reference import frozen_start, said, start_beside
 from omniopd.training.resolve_teacher import resolve_teacher
-from omniopd.training.rollouts import as_prompts, compute_on_main, local_shard
+from omniopd.training.rollouts import as_prompts, local_shard
 from omniopd.training.statistics import LossSums, audit_statistics, failures, spend
 from omniopd.training.trl.learning import why_untaught
 from omniopd.training.trl.seeding import generator_for, seed_for
@@ -127,14 +129,12 @@ class OmniOPDTrainer(OnPolicyTrainer):
         """Adds a `TargetBatch` and `row_id` to the batch."""
         a = self.args
         rollouts = self._scored_rollouts(output, inputs, score=a.reads_student or self._records_rollouts(step + 1))
-        everyone = self._gathered(rollouts)
-        ask = partial(
-            self._audit, everyone, generator_for("forks", a.seed, step), seed_for("teacher", a.seed, step),
-            self.stopwatch.timed(self.similarity), redraws=a.redraws,
-            student=self._student_as_teacher() if a.redraws else None,
-        )  # fmt: skip
         with self.stopwatch.phase("teacher"):
-            audited = compute_on_main(self.accelerator, ask)
+            audited = self._audit_shares(
+                rollouts, generator_for("forks", a.seed, step), seed_for("teacher", a.seed, step),
+                self.stopwatch.timed(self.similarity), redraws=a.redraws,
+                student=self._student_as_teacher() if a.redraws else None,
+            )  # fmt: skip
         targets = fork_targets(
             evidence(audited), a.target, a.control, a.concentration, a.depth, generator_for("shuffled", a.seed, step)
         )
@@ -158,7 +158,18 @@ class OmniOPDTrainer(OnPolicyTrainer):
             self._audit, rollouts, generator_for("probes", seed, 0), seed_for("probes", seed, 0), self.similarity,
             first_row=first_row,
         )  # fmt: skip
-        return compute_on_main(self.accelerator, ask)
+        return on_main(ask)
+
+    def _audit_shares(
+        self, own: Sequence[Rollout], chooser: torch.Generator, seed: int, similarity: Similarity, **more: Any
+    ) -> list[AuditedRollout]:
+        """The answers of all processes, audited: by the main one, which has the cache and the budget; where the teacher
+        runs here, by each its own, since draws are those of a row."""
+        if local_below(self.teacher) is None or SCHEDULERS[self.args.scheduler].draws:
+            everyone = gathered(own)
+            return on_main(lambda: self._audit(everyone, chooser, seed, similarity, **more))
+        first_row = self.accelerator.process_index * len(own)
+        return gathered(self._audit(own, chooser, seed, similarity, first_row, **more))
 
     def _audit(
         self, rollouts: Sequence[Rollout], chooser: torch.Generator, seed: int, similarity: Similarity,
@@ -239,7 +250,7 @@ class OmniOPDTrainer(OnPolicyTrainer):
         if not audited:
             return None
         usage = self._spent(audited) + self.probes.usage
-        sums = LossSums.joined(self._gathered([self._loss_sums])).metrics(self.accelerator.num_processes)
+        sums = LossSums.joined(gathered([self._loss_sums])).metrics(self.accelerator.num_processes)
         metrics = {
             **sums,
             "teacher/input_tokens": usage.input_tokens,

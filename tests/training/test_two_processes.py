@@ -1,13 +1,11 @@
 """Two processes on one machine (gloo): one asks the teacher for both, and both learn the same weights."""
 
-import multiprocessing
 import os
-import pickle
-import socket
 import sys
 
 import pytest
 
+from tests.forked import results
 from tests.training.test_trainer import PartialResults, prompts, settings, weights_of
 
 pytestmark = [
@@ -17,8 +15,8 @@ pytestmark = [
 
 
 def test_one_process_asks_for_all_and_every_process_learns_the_same(tmp_path):
-    results = in_two_processes(tmp_path, train)
-    (weights, asked, steps, rows), (weights_too, asked_too, steps_too, _) = results
+    both = in_two_processes(tmp_path, train)
+    (weights, asked, steps, rows), (weights_too, asked_too, steps_too, _) = both
     assert (weights == weights_too).all()
     assert asked > 0 == asked_too
     assert [s.step for s in steps] == [1, 2]
@@ -75,28 +73,8 @@ def fail(folder):
 
 
 def in_two_processes(folder, work):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=child, args=(rank, port, folder, work)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
-    return [pickle.loads((folder / f"result-{rank}").read_bytes()) for rank in range(2)]
+    return results(folder, 2, run_in_a_folder, folder, work)
 
 
-def child(rank, port, folder, work):
-    from accelerate.state import AcceleratorState, GradientState, PartialState
-
-    # What earlier tests left in this process is of one process.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    PartialState._reset_state()
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=port, ACCELERATE_USE_CPU="true",
-    )  # fmt: skip
-    (folder / f"result-{rank}").write_bytes(pickle.dumps(work(folder / f"run-{rank}")))
+def run_in_a_folder(folder, work):
+    return work(folder / f"run-{os.environ['RANK']}")

@@ -16,6 +16,7 @@ ROLLOUTS, CHECKPOINTS, STUDENT, SET_ASIDE = "rollouts", "checkpoints", "student"
 UNFINISHED = "evaluating.jsonl"  # problems that an evaluation has finished, until all are
 TRIALS = "trials"  # in the folder of a study: runs that chose its rates, and nobody's result
 CONTROLS, BEST, BEST_NOTE = "controls", "best", "best.json"
+PROCESSES = "processes"  # what several processes, other than the main one, ended with
 LAUNCHED = "OMNIOPD_RUN_FOLDER"  # the environment variable that says where a launched notebook's run shall stand
 _given: set[Path] = set()  # launched folders that this process has made a run in
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from omniopd.errors import TeacherError
+from omniopd.io.processes import on_main
 from omniopd.models.text.chat import prompt_ids, text_ids
 from omniopd.teachers.asking import ask
 from omniopd.teachers.checks.context import check_shown
@@ -49,7 +50,9 @@ def build(parts: TrainerParts) -> TeacherAnswersTrainer:
     answers = math.ceil(recipe.training.steps * recipe.training.rollouts / recipe.training.passes)
     longest = recipe.student.max_tokens
     check_shown(parts.teacher, parts.prompts[:answers], parts.tokenizer, longest)
-    rows, asked = teacher_answers(parts.prompts, parts.teacher, parts.tokenizer, answers, longest, recipe.seed)
+    rows, asked = on_main(
+        lambda: teacher_answers(parts.prompts, parts.teacher, parts.tokenizer, answers, longest, recipe.seed)
+    )
     args = SFTConfig(**run_settings(recipe, parts.output), max_length=None, packing=False)
     callbacks = [StepLog(parts.recorder, asked)]
     return TeacherAnswersTrainer(args=args, train_dataset=rows, callbacks=callbacks, **parts.student)

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from omniopd.io.processes import gathered
 from omniopd.records import StepRecord
 from omniopd.training.recording import Recorder
 from omniopd.types import Usage
@@ -26,11 +27,14 @@ class StepLog(TrainerCallback):
         self._since = time.perf_counter()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if self._recorder is None or not state.is_world_process_zero or logs is None or "loss" not in logs:
+        if self._recorder is None or logs is None or "loss" not in logs:
+            return
+        failures = sum(gathered([self._failures]), Counter[str]())
+        self._failures.clear()
+        if not state.is_world_process_zero:
             return
         asked = self._asked if state.global_step == 1 else Usage()
-        loss, failures = float(logs["loss"]), dict(self._failures)
-        self._failures.clear()
+        loss = float(logs["loss"])
         self._recorder.append(
             StepRecord(
                 step=state.global_step,
@@ -38,7 +42,7 @@ class StepLog(TrainerCallback):
                 chunk_loss=loss,
                 anchor_loss=0.0,
                 metrics={name: value for name, value in logs.items() if isinstance(value, int | float)},
-                failures=failures,
+                failures=dict(failures),
                 input_tokens=asked.input_tokens,
                 output_tokens=asked.output_tokens,
                 cost_usd=asked.cost_usd,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError
+from omniopd.io.processes import gathered
 from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.checks.preflight import check_run
 from omniopd.training.on_policy import OnPolicyTrainer, StepTotals
@@ -57,7 +58,7 @@ class WhiteBoxTrainer(OnPolicyTrainer):
     def _set_targets(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
         """Nobody is asked. Where the rollouts are to be recorded, they are scored as OmniOPD's are."""
         mask = output["completion_mask"]
-        lengths = self._gathered(mask.sum(-1).tolist())
+        lengths = gathered(mask.sum(-1).tolist())
         self._metrics["train"]["length/mean"].append(sum(lengths) / len(lengths))
         # Its forward reads every answer once, with its prompt.
         self._teacher_read += int(output["prompt_mask"].sum() + mask.sum())
@@ -74,8 +75,8 @@ class WhiteBoxTrainer(OnPolicyTrainer):
         return made
 
     def _totals(self, seconds: dict[str, float]) -> StepTotals:
-        divergence = LossSums.joined(self._gathered([self._loss_sums])).sums["divergence"]
-        read, self._teacher_read = sum(self._gathered([self._teacher_read])), 0
+        divergence = LossSums.joined(gathered([self._loss_sums])).sums["divergence"]
+        read, self._teacher_read = sum(gathered([self._teacher_read])), 0
         # All of the loss is on response tokens, none of it an anchor.
         return StepTotals(divergence, divergence, 0.0, Usage(input_tokens=read))
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from omniopd.errors import ConfigError
+from omniopd.io.processes import gathered
 from omniopd.models.architecture.reading import way_of
 from omniopd.models.batching import target_batch
 from omniopd.models.score import score
@@ -41,9 +42,9 @@ class SampledTokenTrainer(OmniOPDTrainer):
         batch["audited"], batch["anchored"] = mask.clone(), torch.zeros_like(mask)
         output.update(batch)
         output["row_id"] = self._keep(own, [[] for _ in own], mask.device)
-        self._audited = self._gathered(own)
-        everything = torch.tensor(self._gathered(torch.cat(weights).tolist()))
-        lengths = self._gathered([*map(len, rollouts)])
+        self._audited = gathered(own)
+        everything = torch.tensor(gathered(torch.cat(weights).tolist()))
+        lengths = gathered([*map(len, rollouts)])
         metrics = self._metrics["train"]
         metrics["length/mean"].append(sum(lengths) / len(lengths))
         metrics["target/mean"].append(float(everything.mean()))

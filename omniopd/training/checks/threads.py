@@ -18,6 +18,8 @@ from collections.abc import Mapping
 import psutil
 import torch
 
+from omniopd.io.processes import on_this_machine
+
 # Operations as small as those of a token that is decoded, and how much slower than one thread several may be.
 _ROUNDS, _OPERATIONS, _WORSE = 5, 40, 2.0
 # Steps that the time left is estimated from, and how many times longer one may take; shorter ones are noise.
@@ -27,8 +29,9 @@ _log = logging.getLogger(__name__)
 
 def use_threads(wanted: int = 0) -> int:
     """Let torch compute with `wanted` threads and return how many these are; 0: as many as it takes by itself, but no
-    more than the physical cores that this process may use. Logs a warning where they are much slower than one is."""
-    threads = wanted or min(torch.get_num_threads(), physical_cores())
+    more than this process's part of the physical cores that it may use. Logs a warning where they are much slower than
+    one is."""
+    threads = wanted or min(torch.get_num_threads(), max(1, physical_cores() // on_this_machine()))
     torch.set_num_threads(threads)
     if threads > 1:
         several, one = _seconds(threads), _seconds(1)

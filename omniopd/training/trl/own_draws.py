@@ -8,6 +8,7 @@ from typing import Any
 
 from omniopd.models.generating import own_settings_only
 from omniopd.models.text.chat import prompt_ids
+from omniopd.training.trl.rows_of_a_batch import RowsOfABatch
 from omniopd.training.trl.seeding import seed_global_generators
 
 
@@ -34,13 +35,23 @@ class OwnDraws:
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         step, rank = self.state.global_step, self.accelerator.process_index
-        seed_global_generators("sampling", self.args.seed, step, rank)
-        with self._timed("sampling"):
+        by_row = self._draws_by_row()
+        seed_global_generators("sampling", self.args.seed, step, 0 if by_row else rank)
+        with self._timed("sampling"), self._rows(len(inputs)) if by_row else nullcontext():
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         self._after_sampling(output, inputs)
         # TRL shuffles the batch next, from the global generator; so does dropout.
         seed_global_generators("shuffle", self.args.seed, step, rank)
         return output
+
+    def _draws_by_row(self) -> bool:
+        """Whether each row gets the same draws in any number of processes: where `generate` samples what is learnt."""
+        return self.model.training and not self.args.use_vllm
+
+    def _rows(self, own: int) -> AbstractContextManager[Any]:
+        """This process's rows of the batch, of which all processes have `own`."""
+        count, rank = self.accelerator.num_processes, self.accelerator.process_index
+        return nullcontext() if count == 1 else RowsOfABatch(rank * own, count * own)
 
     def _timed(self, phase: str) -> AbstractContextManager[None]:
         """A hook: around a phase of a step."""

@@ -119,7 +119,8 @@ def _in_processes(options: argparse.Namespace) -> int:
     if options.resume is None:
         recipe, words = compose(options.recipes, options.settings), [*options.recipes, "--runs", options.runs]
     else:
-        recipe, words = with_new_settings(open_run(options.resume), options.settings).recipe, ["--resume", options.resume]
+        stopped = with_new_settings(open_run(options.resume), options.settings)
+        recipe, words = stopped.recipe, ["--resume", options.resume]
     words += ["--name", options.name] if options.name else []
     words += [f"--{name}" for name in ("merge", "yes", "quiet") if getattr(options, name)]
     return start(["train", *words, *options.settings], options.processes, options.strategy, recipe)

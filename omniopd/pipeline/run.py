@@ -50,7 +50,7 @@ from omniopd.teachers.spending.ledger import spent
 from omniopd.training.arguments import device_of
 from omniopd.training.checks.threads import Pace, use_threads
 from omniopd.training.trl.checkpoints import newest_valid, step_of
-from omniopd.types import Teacher
+from omniopd.types import Task, Teacher
 
 STUDENT, TEACHER = "student", "teacher"
 _log = logging.getLogger(__name__)

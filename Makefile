@@ -5,7 +5,7 @@
 #   make lab                      JupyterLab on the notebooks
 #   make check                    lint, floors, types: seconds
 #   make docs                     the site: pages, notebooks as stored, reference from docstrings, into site/
-#   make study                    the embedded comparison: every method, target and control, then the report (hours)
+#   make study                    what accuracy costs: scans, forks, whole answers, logits, then the report (hours)
 #   make ablations                what each part of the method brings, then the report (hours)
 #   make real                     a pre-trained model learns from itself with the solutions in sight (an hour)
 #   make study-real               the same on three seeds, beside two controls, then the report (hours)
@@ -60,9 +60,9 @@ docs: install-docs
 
 # Stopped in between, either goes on where it was. A run that failed is named, and the report says what it lacks.
 study: install
-	@$(BIN)/omniopd sweep embedded
-	@$(BIN)/omniopd report runs/embedded --reference labels --beside white_box --title "Text, logits and controls" \
-		--out runs/embedded/report.html --markdown runs/embedded/report.md --figure runs/embedded/curves.svg
+	@$(BIN)/omniopd sweep frontier
+	@$(BIN)/omniopd report runs/frontier --reference scan --beside white_box sft --title "What accuracy costs" \
+		--out runs/frontier/report.html --markdown runs/frontier/report.md --costs runs/frontier/costs.csv
 
 ablations: install
 	@$(BIN)/omniopd sweep ablations

@@ -74,7 +74,7 @@ def main() -> None:
 
 def begin(folder: Path) -> Launched:
     recipe = folder / "kills.toml"
-    recipe.write_text(recipe_toml(load_recipe("embedded", **SMALL)), encoding="utf-8")
+    recipe.write_text(recipe_toml(load_recipe("labels", **SMALL)), encoding="utf-8")
     parameters = nbformat.v4.new_code_cell('recipe: str = "embedded"', metadata={"tags": ["parameters"]})
     notebook = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(CELL)])
     nbformat.write(notebook, folder / "kills.ipynb")

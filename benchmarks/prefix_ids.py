@@ -43,7 +43,7 @@ def main() -> int:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     model, tokenizer = load_model(asked.student), load_tokenizer(asked.student)
-    prompts = build_task(load_recipe("embedded")).prompts("train", 4000)
+    prompts = build_task(load_recipe("labels")).prompts("train", 4000)
     requests: list[ContinuationRequest] = []
     forks = other_forks = answers = 0
     while len(requests) < asked.prefixes:

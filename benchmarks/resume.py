@@ -72,7 +72,7 @@ def _go_on(folder: Path) -> None:
         if _run(folder).state != "finished":
             resume_training(_run(folder).path, show=False)
     else:
-        run_training(load_recipe("embedded", **SMALL), folder, show=False)
+        run_training(load_recipe("labels", **SMALL), folder, show=False)
 
 
 def _run(folder: Path) -> Run:

@@ -99,7 +99,7 @@ class RolloutRecord:
     """One rollout of one step with its audits. Lists are per response token.
 
     A `probe` is one of the few fixed prompts that are answered and audited to be looked at and never learnt from; its
-    `row` follows those of the batch.
+    `row` follows those of the batch. `right` is the grader's word (None: there is nothing to compare with).
     """
 
     kind: ClassVar[str] = "rollout"
@@ -117,6 +117,7 @@ class RolloutRecord:
     audits: tuple[AuditRecord, ...] = ()
     unanswered: tuple[tuple[int, str], ...] = ()
     probe: bool = False
+    right: bool | None = None
     schema: int = SCHEMA
 
 
@@ -247,9 +248,25 @@ class RunManifest:
     schema: int = SCHEMA
 
 
-Record = AuditRecord | RolloutRecord | StepRecord | EvalRecord | RunManifest
+@dataclass(frozen=True, slots=True)
+class ForkLabel:
+    """What somebody says of the fork whose chunk begins at token `start` of an answer; of several the last counts, and
+    one without `label` and `note` takes it back. `time` is UTC."""
+
+    kind: ClassVar[str] = "fork_label"
+    step: int
+    rollout: int
+    start: int
+    chunk: str
+    label: str
+    note: str = ""
+    time: str = ""
+    schema: int = SCHEMA
+
+
+Record = AuditRecord | RolloutRecord | StepRecord | EvalRecord | RunManifest | ForkLabel
 _KINDS: dict[str, type[Any]] = {
-    cls.kind: cls for cls in (AuditRecord, RolloutRecord, StepRecord, EvalRecord, RunManifest)
+    cls.kind: cls for cls in (AuditRecord, RolloutRecord, StepRecord, EvalRecord, RunManifest, ForkLabel)
 }
 
 

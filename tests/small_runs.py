@@ -47,7 +47,7 @@ def settings(**more: Any) -> dict[str, Any]:
 
 
 def small_recipe(**more: Any) -> Recipe:
-    return load_recipe("embedded", **settings(**more))
+    return load_recipe("labels", **settings(**more))
 
 
 def as_words(**more: Any) -> list[str]:

@@ -17,10 +17,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_the_study_is_one_whose_arms_differ_in_one_setting(tmp_path: Path) -> None:
     page = (DOCS / "studies.md").read_text(encoding="utf-8")
-    [text] = re.findall(r"^```toml\n(.*?)^```", page, re.M | re.S)
+    blocks = re.findall(r"^```toml\n(.*?)^```", page, re.M | re.S)
     file = tmp_path / "mine.toml"
-    file.write_text(text, encoding="utf-8")
-    study = load_study(file)
+    file.write_text("\n".join(blocks), encoding="utf-8")
+    study = load_study(file)  # with what the page says of clusters and searches
+    assert (study.clusters["slurm"]["partition"], study.clusters["ray"]["num_gpus"]) == ("gpu", 0.5)
+    assert (study.search.count, len(study.arms["labels"].ranges), study.trial_seeds) == (24, 3, (1000,))
     runs = study.runs()
     assert [str(run) for run in runs[:2]] == ["labels, seed 0", "no anchor, seed 0"]
     assert len(runs) == 6

@@ -6,14 +6,17 @@ import argparse
 import sys
 from typing import Any
 
-NOTEBOOK = "train"
+from omniopd.cli.composed import add_recipes
+
+NOTEBOOK, BASE = "train", "embedded"
+LAB = "embedded:student", "embedded:teacher"
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "demo", help="a tiny student learns from a tiny teacher", description=__doc__
     )
-    command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe to change")
+    add_recipes(command, f"TOML files that lie over the recipe {BASE}; then settings to change")
     command.add_argument("--runs", default="runs", metavar="DIR", help="where the new run's folder is made (runs)")
     command.add_argument("--yes", action="store_true", help="do not ask before spending on the teacher")
     return command
@@ -21,24 +24,25 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     from omniopd.cli.train import WAY_OUT, stopped_words
-    from omniopd.config import load_recipe, override
+    from omniopd.config import compose
     from omniopd.costs.consent import keys_first, price_first
+    from omniopd.embedded.study import beside
     from omniopd.errors import RunError
     from omniopd.launch import launch, watch
     from omniopd.pipeline.readiness import require_ready
     from omniopd.reports.html import html_page
     from omniopd.reports.summary import loading_lines, outcome
     from omniopd.runs.progress import Progress
-    from omniopd.runs.store import create_run
+    from omniopd.runs.store import RECIPE, create_run
 
-    recipe = override(load_recipe("embedded"), options.settings)
+    recipe = compose([BASE, *options.recipes], options.settings)
     keys_first(recipe)
     require_ready(recipe)
     priced = price_first(recipe, yes=options.yes, way_out=WAY_OUT)
     made = create_run(options.runs, recipe)
     print(f"The run, with its notebook and its records: {made.path}", file=sys.stderr)
     parameters = {
-        "recipe": recipe.name,
+        "recipe": str(made.path / RECIPE),
         "steps": recipe.training.steps,
         "problems": recipe.evaluation.problems,
         "seed": recipe.seed,
@@ -59,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
         reason = made.status.message or _last_line(launched.log.read_text(encoding="utf-8", errors="replace"))
         raise RunError(f"{reason} ({stopped_words(made)}; the notebook's own words: {launched.log})")
     print(outcome(made))
+    if (recipe.student.model, recipe.teacher.model) == LAB:
+        print("Beside it, from the recorded study of this lab (docs/results.md):", *beside(), sep="\n  ")
     print(f"\nThe run as a page: {page}\nThe trained student loads with\n{loading_lines(made)}")
     return 0
 

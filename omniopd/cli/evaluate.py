@@ -21,7 +21,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )  # fmt: skip
     command.add_argument("model", metavar="RUN|MODEL", help="a run's folder, a model's folder or id, embedded:student")
     command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe to change")
-    command.add_argument("--recipe", default="embedded", help="says the task and its settings, for a model (embedded)")
+    command.add_argument("--recipe", action="append", metavar="RECIPE", help="says the task and its settings, for a "
+                         "model (embedded); again, for one that lies over it")  # fmt: skip
     command.add_argument(
         "--out", metavar="DIR", help=f"where records are kept, and resumed from (RUN/{EVALUATIONS}/…, {EVALUATIONS}/…)"
     )
@@ -95,7 +96,7 @@ class Counting:
 
 def _asked(options: argparse.Namespace) -> tuple[Any, Path]:
     """The recipe with the model in the student's place, and where evaluations stand."""
-    from omniopd.config import load_recipe, override
+    from omniopd.config import compose, override
     from omniopd.errors import RunError
     from omniopd.runs.store import MANIFEST, open_run
 
@@ -104,10 +105,9 @@ def _asked(options: argparse.Namespace) -> tuple[Any, Path]:
         made = open_run(options.model)
         if not made.student.exists():
             raise RunError(f"{made.path} has no trained student yet: omniopd train --resume {made.path}")
-        recipe, model, parent = made.recipe, str(made.student), made.path / EVALUATIONS
+        recipe, model, parent = override(made.recipe, options.settings), str(made.student), made.path / EVALUATIONS
     else:
-        recipe, model = load_recipe(options.recipe), options.model
-    recipe = override(recipe, options.settings)
+        recipe, model = compose(options.recipe or ["embedded"], options.settings), options.model
     return replace(recipe, student=replace(recipe.student, model=model)), parent
 
 

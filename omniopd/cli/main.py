@@ -20,7 +20,8 @@ from omniopd.io.redaction import guard_tracebacks, redact
 from omniopd.io.terminal import plain_output
 
 COMMANDS = (
-    "demo", "train", "run", "sweep", "stop", "evaluate", "teacher", "fetch", "recipes", "report", "runs", "notebooks",
+    "demo", "train", "run", "sweep", "job", "stop", "evaluate", "teacher", "fetch", "recipes", "report", "runs",
+    "forks", "push", "notebooks",
 )  # fmt: skip
 MISTAKE, INTERRUPTED = 2, 130
 

@@ -6,27 +6,29 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from omniopd.cli.composed import add_recipes
+
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "recipes", help="list recipes and studies", description=__doc__
     )
-    command.add_argument("name", nargs="?", help="print this recipe in full, every setting spelled out")
+    add_recipes(command, "print this recipe in full, every setting spelled out; of several, what they compose")
     command.add_argument(
-        "--settings", nargs="?", const="", metavar="SECTION",
+        "--settings", dest="section", nargs="?", const="", metavar="SECTION",
         help="list every setting (of a section, such as audit): its default, what it is for, what it may be",
     )  # fmt: skip
     return command
 
 
 def run(options: argparse.Namespace) -> int:
-    from omniopd.config import load_recipe, recipe_toml
+    from omniopd.config import compose, recipe_toml
 
-    if options.settings is not None:
-        print_settings(options.settings)
+    if options.section is not None:
+        print_settings(options.section)
         return 0
-    if options.name is not None:
-        print(recipe_toml(load_recipe(options.name)), end="")
+    if options.recipes or options.settings:
+        print(recipe_toml(compose(options.recipes, options.settings)), end="")
         return 0
     for folder in ("recipes", "studies"):
         print(f"{folder}, for `omniopd {'train' if folder == 'recipes' else 'sweep'}`")

@@ -19,6 +19,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--out", default="report.html", metavar="FILE", help="the page (report.html)")
     command.add_argument("--title", default="Runs compared")
     command.add_argument("--export", metavar="FILE", help="the table as .csv or .parquet as well")
+    command.add_argument("--costs", metavar="FILE", help="what accuracy costs, at every budget, as .csv or .parquet")
     command.add_argument("--markdown", metavar="FILE", help="the table and its sentences for a README or a log")
     command.add_argument("--figure", metavar="FILE", help="the learning curves: .svg, or .html to hover and zoom")
     return command
@@ -26,7 +27,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     from omniopd.evaluation.tables import as_text
-    from omniopd.reports.comparison import compare, comparison_page, costs, markdown, summary
+    from omniopd.reports.comparison import compare, comparison_page, costs, frontier, markdown, summary
     from omniopd.reports.export import write_table
     from omniopd.runs.files.atomic import write_text
     from omniopd.runs.listing import result_runs
@@ -44,6 +45,9 @@ def run(options: argparse.Namespace) -> int:
     if options.export:
         write_table(comparison.table(), Path(options.export))
         print(options.export)
+    if options.costs:
+        write_table(frontier(comparison).set_index("arm"), Path(options.costs))
+        print(options.costs)
     if options.markdown:
         write_text(Path(options.markdown), markdown(comparison, options.beside))
         print(options.markdown)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from omniopd.cli.place import one_device, print_lines, where
 from omniopd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,20 +16,15 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace, log: Callable[[str], None]) -> int:
-    from omniopd.sweeps import sweep_study
+    from omniopd.sweeps import job_lines, planned_study, sweep_study
 
-    done = sweep_study(
-        options.notebook,
-        options.runs,
-        options.name,
-        options.arms,
-        _seeds(options.seeds),
-        options.settings or (),
-        options.jobs,
-        [word for word in options.device.split(",") if word and word != "auto"],
-        options.trials,
-        log,
-    )
+    settings = options.settings or ()
+    which = options.notebook, options.runs, options.name, options.arms, _seeds(options.seeds), settings
+    if options.print_jobs:
+        _, plan, folder = planned_study(*which, options.trials)
+        return print_lines(job_lines(plan, folder, one_device(options), log))
+    devices = [word for word in options.device.split(",") if word and word != "auto"]
+    done = sweep_study(*which, options.jobs, devices, options.trials, log, where(options))
     if options.trials:
         _show_trials(done)
     for one in done.failed:

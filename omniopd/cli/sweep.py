@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from omniopd.cli.place import one_device, print_lines, where
 from omniopd.cli.run import A_TEACHERS_PRICE
 from omniopd.errors import ConfigError
 
@@ -26,6 +27,17 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--runs", default="runs", metavar="DIR", help="where the sweep's folder is made (runs)")
     command.add_argument("--name", help="the sweep's folder (the study; the notebook and a number of the plan)")
     command.add_argument("--device", default="auto", metavar="NAME,NAME", help="runs at a time on each of these")
+    command.add_argument("--print-jobs", action="store_true", help="start nothing; print a shell command a line for "
+                         "each run that is left, for any queue")  # fmt: skip
+    cluster = command.add_argument_group("on a cluster (pip install omniopd[cluster]), on a file system that it shares")
+    cluster.add_argument("--executor", choices=("local", "slurm", "ray"), default="local", help="where jobs run")
+    cluster.add_argument("--slurm", nargs="+", action="extend", default=[], metavar="key=value",
+                         help="what a job asks for, in submitit's words: timeout_min=240 partition=gpu "
+                         "gpus_per_node=1; cluster=local tries the same on this machine")  # fmt: skip
+    cluster.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster; auto: the one that this machine is "
+                         "part of (that one, or where there is none a Ray of the sweep's own here)")  # fmt: skip
+    cluster.add_argument("--ray", nargs="+", action="extend", default=[], metavar="key=value",
+                         help="what a task asks for, in Ray's words: num_cpus=4 num_gpus=0.5")  # fmt: skip
     study = command.add_argument_group("of a study")
     study.add_argument("--arms", nargs="+", metavar="ARM", help="only these")
     study.add_argument("--set", dest="settings", nargs="+", action="extend", metavar="key=value",
@@ -68,11 +80,15 @@ def _is_study(name: str) -> bool:
 
 def _notebook(options: argparse.Namespace) -> int:
     from omniopd.cli.run import given_parameters
-    from omniopd.sweeps import sweep_notebook
+    from omniopd.sweeps import job_lines, planned_grid, sweep_notebook
 
     grid, seeds, devices = _grid(options.grid), _words(options.seeds), _words(options.device)
     fixed = given_parameters(options.parameters)
-    ended = sweep_notebook(options.notebook, grid, seeds, fixed, options.runs, options.name, devices, _log)
+    if options.print_jobs:
+        plan, folder = planned_grid(options.notebook, grid, seeds, fixed, options.runs, options.name)
+        return print_lines(job_lines(plan, folder, one_device(options), _log))
+    place = where(options)
+    ended = sweep_notebook(options.notebook, grid, seeds, fixed, options.runs, options.name, devices, _log, place)
     for one in ended:
         print(f"{one.state:12} {one.path}")
     return 0 if all(one.state == "finished" for one in ended) else 1

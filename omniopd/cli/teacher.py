@@ -28,7 +28,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "model", metavar="MODEL", help="as in teacher.model: anthropic/claude-haiku-4-5, embedded:teacher"
     )
     check.add_argument("settings", nargs="*", metavar="key=value", help="settings such as teacher.api_base")
-    check.add_argument("--recipe", metavar="RECIPE", help="also say what a run of this recipe would cost")
+    check.add_argument("--recipe", action="append", metavar="RECIPE", help="also say what a run of this recipe would "
+                       "cost; again, for one that lies over it")  # fmt: skip
     check.add_argument(
         "--known", choices=("words", "stories"), help="what it is asked: to count, spell and copy (words), or the "
         "embedded world's sums, which the embedded teacher knows (stories)",
@@ -59,13 +60,13 @@ def _allow(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from omniopd.config import load_recipe, override
+    from omniopd.config import compose
     from omniopd.costs.consent import keys_first
     from omniopd.io.quiet import quiet_libraries
     from omniopd.pipeline.teacher_check import check_recipe_teacher
 
     quiet_libraries()
-    recipe = override(load_recipe(options.recipe or "embedded"), options.settings)
+    recipe = compose(options.recipe or ["embedded"], options.settings)
     recipe = replace(recipe, teacher=replace(recipe.teacher, model=options.model))
     keys_first(recipe)
     known = options.known or ("stories" if options.model.startswith("embedded:") else "words")

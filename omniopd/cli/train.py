@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from omniopd.cli.composed import add_recipes
 from omniopd.costs.consent import keys_first, price_first
 from omniopd.errors import ConfigError
 
@@ -19,10 +20,10 @@ WAY_OUT = "start it with --yes, or raise teacher.ask_above_usd"
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "train", help="train by a recipe, or resume a run", description=__doc__,
-        epilog="example: omniopd train embedded training.steps=20 audit.samples=4",
+        epilog="examples: omniopd train embedded training.steps=20 audit.samples=4; "
+        "omniopd train base.toml over.toml seed=1",
     )  # fmt: skip
-    command.add_argument("recipe", nargs="?", metavar="RECIPE", help="a shipped name (omniopd recipes) or a TOML file")
-    command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe to change")
+    add_recipes(command)
     command.add_argument("--runs", default="runs", metavar="DIR", help="where the new run's folder is made (runs)")
     command.add_argument("--name", help="the new run's folder (by default time and recipe)")
     command.add_argument(
@@ -42,23 +43,20 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     from omniopd.io.quiet import quiet_libraries
 
-    settings = list(options.settings or ())
-    if options.resume is not None and "=" in (options.recipe or ""):
-        settings, options.recipe = [options.recipe, *settings], None  # no recipe's name, but what shall change
-    if (options.recipe is None) == (options.resume is None):
+    if bool(options.recipes) == (options.resume is not None):
         raise ConfigError("train needs a recipe or --resume RUN, and not both: `omniopd recipes` lists recipes")
     if options.processes not in (None, 1):
-        return _in_processes(options, settings)
+        return _in_processes(options)
     quiet_libraries()
     if options.resume is not None:
-        return _resumed(options, settings)
-    from omniopd.config import load_recipe, override
+        return _resumed(options, options.settings)
+    from omniopd.config import compose
     from omniopd.pipeline.processes import meet
     from omniopd.pipeline.readiness import require_ready
     from omniopd.runs.beside import shared_run
     from omniopd.runs.store import create_run
 
-    recipe = override(load_recipe(options.recipe), options.settings)
+    recipe = compose(options.recipes, options.settings)
 
     def make() -> Run:
         keys_first(recipe)  # who may say so is asked, before a teacher that may not be sent a key is refused
@@ -111,20 +109,21 @@ def _executed(made: Run, options: argparse.Namespace) -> int:
     return code
 
 
-def _in_processes(options: argparse.Namespace, settings: Sequence[str]) -> int:
+def _in_processes(options: argparse.Namespace) -> int:
     """This command without `--processes`, in so many of them."""
-    from omniopd.config import load_recipe, override
+    from omniopd.config import compose
     from omniopd.pipeline.processes import start
     from omniopd.runs.new_settings import with_new_settings
     from omniopd.runs.store import open_run
 
     if options.resume is None:
-        recipe, words = override(load_recipe(options.recipe), settings), [options.recipe, "--runs", options.runs]
+        recipe, words = compose(options.recipes, options.settings), [*options.recipes, "--runs", options.runs]
     else:
-        recipe, words = with_new_settings(open_run(options.resume), settings).recipe, ["--resume", options.resume]
+        stopped = with_new_settings(open_run(options.resume), options.settings)
+        recipe, words = stopped.recipe, ["--resume", options.resume]
     words += ["--name", options.name] if options.name else []
     words += [f"--{name}" for name in ("merge", "yes", "quiet") if getattr(options, name)]
-    return start(["train", *words, *settings], options.processes, options.strategy, recipe)
+    return start(["train", *words, *options.settings], options.processes, options.strategy, recipe)
 
 
 def finished_or_told(made: Any, work: Any) -> int:

@@ -2,16 +2,16 @@
 
 from omniopd.config.bounds import SETTINGS, Setting, allowed, check_setting, every_setting
 from omniopd.config.checks import check
+from omniopd.config.composing import compose, load_recipe, recipe_path
 from omniopd.config.handovers import HANDOVERS, HandoverEntry
 from omniopd.config.methods import METHODS, Method
 from omniopd.config.reading import (
     assigned,
     dotted,
-    load_recipe,
     override,
     recipe_from,
-    recipe_path,
     recipe_toml,
+    toml,
     with_settings,
 )
 from omniopd.config.settings import (
@@ -52,6 +52,7 @@ __all__ = [
     "assigned",
     "check",
     "check_setting",
+    "compose",
     "dotted",
     "every_setting",
     "load_recipe",
@@ -59,5 +60,6 @@ __all__ = [
     "recipe_from",
     "recipe_path",
     "recipe_toml",
+    "toml",
     "with_settings",
 ]

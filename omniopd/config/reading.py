@@ -8,45 +8,12 @@ import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from omniopd.config.bounds import every_setting, in_words, shown
 from omniopd.config.checks import check
 from omniopd.config.settings import Recipe
 from omniopd.errors import ConfigError
-
-
-def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
-    """The recipe of a shipped name ("embedded"), a TOML file, or a run directory's manifest.
-
-    Overrides are dotted keys: `load_recipe("embedded", **{"audit.samples": 4})`. Raises ConfigError.
-    """
-    path = recipe_path(name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text)["recipe"] if path.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ConfigError(
-            f"{path} is not a recipe: {error}; compare it with a shipped one (`omniopd recipes`)"
-        ) from error
-    for key, value in overrides.items():
-        _set(data, key, value)
-    return check(recipe_from(data, str(path)))
-
-
-def recipe_path(name_or_path: str | Path) -> Path:
-    """Where a recipe stands: a file, or `recipes/NAME.toml` of the package."""
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    shipped = Path(__file__).parent.parent / "recipes" / f"{name_or_path}.toml"
-    if shipped.is_file():
-        return shipped
-    names = sorted(p.stem for p in shipped.parent.glob("*.toml"))
-    near = difflib.get_close_matches(str(name_or_path), names, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"shipped ones are {', '.join(names)}"
-    raise ConfigError(f"no recipe {str(name_or_path)!r}: neither a file nor a shipped name; {hint}")
 
 
 def recipe_from(data: Mapping[str, Any], place: str = "the recipe") -> Recipe:
@@ -87,17 +54,32 @@ def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted settings as tables: {"audit.forks": 4} as {"audit": {"forks": 4}}."""
+    data: dict[str, Any] = {}
+    for key, value in settings.items():
+        _set(data, key, value)
+    return data
+
+
 def recipe_toml(recipe: Recipe) -> str:
     """The recipe as TOML that `load_recipe` reads back to an equal one."""
     lines, sections = [], []
     for f in fields(recipe):
         value = getattr(recipe, f.name)
         if is_dataclass(value):
-            body = [f"{g.name} = {_toml(getattr(value, g.name))}" for g in fields(value)]
+            body = [f"{g.name} = {toml(getattr(value, g.name))}" for g in fields(value)]
             sections.append("\n".join([f"[{f.name}]", *body]))
         else:
-            lines.append(f"{f.name} = {_toml(value)}")
+            lines.append(f"{f.name} = {toml(value)}")
     return "\n".join(lines) + "\n\n" + "\n\n".join(sections) + "\n"
+
+
+def toml(value: Any) -> str:
+    """A setting's value as TOML writes it."""
+    if isinstance(value, tuple):
+        return "[" + ", ".join(toml(v) for v in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _read(cls: type[Any], data: Any, place: str, path: str) -> Any:
@@ -156,9 +138,3 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):  # no TOML; a number of too many digits; a list of lists of lists…
         return text
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    return json.dumps(value, ensure_ascii=False)

@@ -53,8 +53,9 @@ def lab(world: str = "stories") -> Lab:
     )
 
 
-def recorded(name: str = "labels") -> Run:
-    """A run that ships with the package, records only: `labels` (the embedded recipe), `self_teacher`, `paper`.
+def recorded(name: str = "embedded") -> Run:
+    """A run that ships with the package, records only: `embedded` and `labels` (the recipes of these names),
+    `self_teacher` (the first, with the frozen student in the teacher's place), `paper` (the second, with its target).
 
     Raises RunError for another name.
     """

@@ -4,14 +4,15 @@
     if held is not None: …       # held while the file is open, here or in a child that inherits it (`held.fileno()`)
 
 The lock is the system's (filelock's `lock_descriptor`: flock, on Windows a locked byte), so that neither clocks nor
-process numbers decide whether a holder lives. The file is never deleted: two could then hold two files of one name.
-Where the file system has no locks, everything may be locked.
+process numbers decide whether a holder lives; a file system that machines share has it for all of them. The file is
+never deleted: two could then hold two files of one name. Where the file system has no locks, everything may be locked.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from filelock import lock_descriptor
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 # Who only looks (`is_locked`) has the lock for a moment; a holder has it for good.
 _A_LOOK_S, _PAUSE_S = 0.2, 0.02
+_LINE = 300  # bytes that a number and a machine's name take at most
 
 
 def lock(path: Path) -> IO[bytes] | None:
@@ -37,24 +39,48 @@ def lock(path: Path) -> IO[bytes] | None:
             file.close()
             return None
         time.sleep(_PAUSE_S)
+    sign(file)
+    return file
+
+
+def sign(file: IO[bytes]) -> None:
+    """Write into a lock that is held whose it is: this process's number and machine."""
     with suppress(OSError):  # on a full disk the lock holds all the same, without its holder's number
         os.ftruncate(file.fileno(), 0)
-        file.write(str(os.getpid()).encode())
-    return file
+        file.seek(0)
+        file.write(f"{os.getpid()} {socket.gethostname()}".encode())
 
 
 def is_locked(path: Path) -> bool:
     """Whether somebody holds the lock on the file `path`, this process included. Makes no file."""
-    with suppress(FileNotFoundError), open(path, "rb") as file:
+    with suppress(FileNotFoundError), _opened(path) as file:
         return not _locked(file)
     return False
 
 
 def holder(path: Path) -> int | None:
     """The number of the process that locked the file `path` last, where it says so."""
-    with suppress(OSError, ValueError):
-        return int(path.read_bytes()[:20])
+    with suppress(OSError, ValueError, IndexError):
+        return int(path.read_bytes()[:_LINE].split()[0][:20])
     return None
+
+
+def holder_machine(path: Path) -> str | None:
+    """The machine of that process, where it is not this one: there its number means another process."""
+    with suppress(OSError, UnicodeDecodeError, IndexError):
+        machine = path.read_bytes()[:_LINE].decode("ascii").split()[1]
+        return machine if machine != socket.gethostname() and machine.isprintable() else None
+    return None
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """A file that is there. For writing where that is allowed: NFS locks no other for one alone."""
+    try:
+        return open(path, "r+b", buffering=0)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return open(path, "rb")
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omniopd.errors import RunError
-from omniopd.io.locks import is_locked
+from omniopd.io.locks import holder_machine, is_locked
 from omniopd.launch.folder import (
     INTERRUPT,
     KILL,
@@ -169,6 +169,9 @@ def end_run(path: str | Path, how: str = STOP) -> None:
     Raises RunError where there is nothing to end.
     """
     path = Path(path)
+    for lock in (path / LOCK, lock_of(path)):
+        if claimed_by(lock) is not None and (machine := holder_machine(lock)):
+            raise RunError(f"{path} goes on on {machine}, whose processes cannot be reached from here: stop it there")
     if is_launched(path) and Launched(path).is_running():
         launched = Launched(path)
         {STOP: launched.stop, INTERRUPT: launched.interrupt, KILL: launched.kill}[how]()

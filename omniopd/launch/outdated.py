@@ -13,8 +13,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from omniopd.errors import RunError
 from omniopd.launch.folder import part, read_launch, source_of
 from omniopd.launch.notebooks import shipped_files
@@ -37,6 +35,8 @@ def bring_up_to_date(path: Path) -> None:
     The old one stays beside it. Raises RunError for a notebook of the user's own that imports modules which this
     version lacks, for one that cannot be read, and where the new one does not take the old parameters.
     """
+    import nbformat  # seconds: jsonschema, which it imports, builds a grammar of Unicode addresses
+
     source, launch = source_of(path), read_launch(path)
     try:
         cells = nbformat.read(source, as_version=4).cells  # type: ignore[no-untyped-call]

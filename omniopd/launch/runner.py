@@ -23,7 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from omniopd.errors import OmniOPDError, RunError
-from omniopd.io.locks import lock
+from omniopd.io.locks import lock, sign
 from omniopd.io.terminal import plain_output
 from omniopd.launch.devices import own_card
 from omniopd.launch.folder import (
@@ -66,9 +66,7 @@ def main(folder: str, inherited: str = "") -> int:
         print(held_words(path), file=sys.stderr)
         return FAILED
     with held:
-        with suppress(OSError):  # a full disk
-            os.truncate(held.fileno(), 0)
-            os.pwrite(held.fileno(), str(os.getpid()).encode(), 0)  # whose it is from now on
+        sign(held)  # whose it is from now on
         os.set_inheritable(held.fileno(), False)  # the kernel is not a holder
         return _Runner(path, read_launch(path)).run()
 

@@ -44,12 +44,13 @@ from omniopd.runs.progress import Progress
 from omniopd.runs.signals import Stopper, status_kept
 from omniopd.runs.store import Run, create_run, open_run, take_up
 from omniopd.runs.trackers import Tracker, tracking
+from omniopd.tasks.verdict import graded
 from omniopd.teachers.spending.ledger import FILE as LEDGER
 from omniopd.teachers.spending.ledger import spent
 from omniopd.training.arguments import device_of
 from omniopd.training.checks.threads import Pace, use_threads
 from omniopd.training.trl.checkpoints import newest_valid, step_of
-from omniopd.types import Teacher
+from omniopd.types import Task, Teacher
 
 STUDENT, TEACHER = "student", "teacher"
 _log = logging.getLogger(__name__)
@@ -168,6 +169,7 @@ class _Job:
     has_begun: bool = False
     pace: Pace = field(default_factory=Pace)
     student: LocalModel = field(init=False)
+    task: Task = field(init=False)
     teacher: Teacher | LocalModel | None = None
     trainer: Any = None
 
@@ -176,6 +178,7 @@ class _Job:
         recipe = self.recipe
         read_best(self.run.path)  # what a later evaluation could not read
         use_threads(recipe.training.threads)
+        self.task = build_task(recipe)
         self.student, local = build_student(recipe), None if own_teacher else build_teacher_model(recipe)
         if local is None and own_teacher is None and METHODS[recipe.method].reads == "texts":
             # One for training and controls alike: the run keeps the answers that it was paid for.
@@ -226,7 +229,9 @@ class _Job:
             self.progress.show(record)
 
     def write_rollouts(self, step: int, records: Sequence[RolloutRecord]) -> None:
-        self.run.write_rollouts(step, records)
+        # A program is graded by running it: too slow for what is only looked at.
+        task = None if self.recipe.task.name == "code" else self.task
+        self.run.write_rollouts(step, records if task is None else [graded(task, record) for record in records])
 
     def _control(self, name: str, teacher: Teacher | LocalModel | None) -> None:
         """Train and measure a control: this training with one thing taken away, from its own checkpoints if it

@@ -37,6 +37,7 @@ from omniopd.pipeline.build import (
 )
 from omniopd.pipeline.scans import Scans
 from omniopd.records import RolloutRecord
+from omniopd.tasks.verdict import graded
 from omniopd.teachers.cache.cached import CachedTeacher
 from omniopd.teachers.cache.identified import Identified
 from omniopd.teachers.hosted.calls import ObservableTeacher
@@ -212,7 +213,7 @@ class Session:
         [made] = rollout_records(
             0, {0: (audited, targets)}, {}, objective.concentration, self.student.tokenizer, objective.anchor_on
         )
-        return replace(made, unanswered=tuple(sorted(unanswered.items())))
+        return graded(self.task, replace(made, unanswered=tuple(sorted(unanswered.items()))))
 
     def with_settings(self, **settings: Any) -> None:
         """Change settings of the recipe, by dotted names (`audit.samples`). Audits of other chunk lengths come back

@@ -10,10 +10,14 @@ import pandas
 from omniopd.evaluation.tables import Rows, as_text, findings, report_rows, report_table
 from omniopd.io.units import dollars, duration
 from omniopd.records import EvalRecord, StepRecord
+from omniopd.reports.comparison.frontier import sheets
 from omniopd.runs.store import Run
-from omniopd.runs.totals import step_seconds
+from omniopd.runs.totals import step_seconds, totals
 from omniopd.teachers.spending.ledger import FILE as LEDGER
 from omniopd.teachers.spending.ledger import Spend, spent
+from omniopd.types import Usage
+
+BESIDE = "pass@k, tokens of an answer and the share cut off are those of the highest temperature measured."
 
 
 def outcome(run: Run) -> str:
@@ -21,10 +25,7 @@ def outcome(run: Run) -> str:
     evals, steps, rows = run.evals(), run.steps(), shown(run)
     parts = []
     if rows:
-        problems = max(len(record.problems) for records in rows.values() for record in records)
-        title = f"Right answers in percent [95% interval] of {problems} held-out problems, by temperature"
-        beside = "pass@k, tokens of an answer and the share cut off are those of the highest temperature measured."
-        parts += [as_text(outcome_table(rows), title), beside, *findings(rows)]
+        parts += [as_text(outcome_table(rows), table_title(rows)), BESIDE, *findings(rows)]
     parts.append(costs(steps, evals))
     parts += [ledger_line(spend) for spend in spent(run.path / LEDGER)]
     return "\n".join(parts)
@@ -36,6 +37,12 @@ def shown(run: Run) -> dict[str, list[EvalRecord]]:
     return report_rows(run.evals(), run.test_split)
 
 
+def table_title(rows: Rows) -> str:
+    """What stands over the table."""
+    problems = max(len(record.problems) for records in rows.values() for record in records)
+    return f"Right answers in percent [95% interval] of {problems} held-out problems, by temperature"
+
+
 def outcome_table(rows: Rows) -> pandas.DataFrame:
     """Student before and after, and teacher: `evaluation.tables.report_table` with the k that was measured."""
     own = [record.samples for records in rows.values() for record in records if record.model == "student"]
@@ -43,15 +50,21 @@ def outcome_table(rows: Rows) -> pandas.DataFrame:
 
 
 def costs(steps: list[StepRecord], evals: list[EvalRecord]) -> str:
-    """Seconds and teacher tokens, in two sentences."""
+    """Seconds, calls and teacher tokens in three sentences, with what they cost by the price sheets."""
     training = sum(map(step_seconds, steps))
-    read, wrote = sum(step.input_tokens for step in steps), sum(step.output_tokens for step in steps)
-    usd = sum(step.cost_usd for step in steps)
-    paid = f" for {dollars(usd)}" if usd else ""
-    return (
+    took = totals(steps, 0)
+    paid = f" for {dollars(took.usd)}" if took.usd else ""
+    again = f", {took.teacher_cached:,} of them not for the first time," if took.teacher_cached else ""
+    said = (
         f"{len(steps)} steps took {duration(training)}, the evaluations {duration(sum(e.seconds for e in evals))}. "
-        f"The teacher read {read:,} tokens and wrote {wrote:,}{paid}."
+        f"The teacher was asked {took.calls:,} times, read {took.teacher_read:,} tokens{again} "
+        f"and wrote {took.teacher_written:,}{paid}."
     )
+    if took.calls and not took.usd:
+        usage = Usage(took.teacher_read, took.teacher_written, took.teacher_cached)
+        by_sheet = [f"{dollars(price.of(usage))} at the prices of {name}" for name, price in sheets()]
+        said += f" Behind an API that is {', '.join(by_sheet)}." * bool(by_sheet)
+    return said
 
 
 def ledger_line(spend: Spend) -> str:
@@ -67,12 +80,12 @@ def ledger_line(spend: Spend) -> str:
     return f"{line}."
 
 
-def loading_lines(run: Run) -> str:
-    """The three lines of Python that load the trained student."""
-    folder = str(run.student)
+def loading_lines(run: Run, place: str = "") -> str:
+    """The three lines of Python that load the trained student, from its run's folder or from `place` on the hub."""
+    place = place or str(run.student)
     return (
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-        f"model = AutoModelForCausalLM.from_pretrained({folder!r})\n"
-        f"tokenizer = AutoTokenizer.from_pretrained({folder!r})"
+        f"model = AutoModelForCausalLM.from_pretrained({place!r})\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({place!r})"
     )
 

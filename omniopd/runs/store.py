@@ -17,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from omniopd.config import Recipe, check, recipe_from, recipe_toml
 from omniopd.errors import RunError
 from omniopd.records import EvalRecord, RolloutRecord, RunManifest, StepRecord, read_record, record_json
 from omniopd.runs.files import claims
-from omniopd.runs.files.atomic import append_line, make_folder, read_file, sync_folder, write_text
+from omniopd.runs.files.atomic import TEMPORARY, append_line, make_folder, read_file, sync_folder, write_text
 from omniopd.runs.files.claims import claim, release
 from omniopd.runs.files.folders import (
     CHECKPOINTS,
@@ -50,11 +50,13 @@ from omniopd.runs.manifest import collect
 from omniopd.runs.status import GOING_ON, Status, changed, first_status, read_status, state_of, write_status
 
 if TYPE_CHECKING:
+    import pandas
+
     from omniopd.figures import Figure
 
 __all__ = [
     "CHECKPOINTS", "EVALS", "LAUNCHED", "MANIFEST", "RECIPE", "ROLLOUTS", "SET_ASIDE", "STATUS", "STEPS", "STUDENT",
-    "Run", "create_run", "open_run", "take_up",
+    "Run", "create_run", "discard_unborn", "open_run", "take_up",
 ]  # fmt: skip
 
 
@@ -140,6 +142,17 @@ def take_up(path: str | Path) -> Run:
     return run
 
 
+def discard_unborn(path: Path, also: Sequence[str] = ()) -> bool:
+    """Remove what a process has left that ended before its folder was a run; False, and nothing is removed, where there
+    is more. `also`: how the names of further files may begin. For whoever has the run."""
+    new = {RECIPE, STATUS, claims.LOCK}
+    files = [str(file.relative_to(path)) for file in path.rglob("*") if not file.is_dir()]
+    if any(not (file in new or file.endswith(TEMPORARY) or file.startswith(tuple(also))) for file in files):
+        return False
+    shutil.rmtree(path, ignore_errors=True)
+    return True
+
+
 def write_manifest(run: Run) -> None:
     """Put the manifest of a run into its place. Raises RunError."""
     text = json.dumps(json.loads(record_json(run.manifest)), ensure_ascii=False, indent=1)
@@ -209,12 +222,25 @@ class Run:
 
     def rollouts(self, step: int) -> list[RolloutRecord]:
         """The rollouts of a step, with their audits. Raises RunError for a step that has none."""
-        file = self._rollout_file(step)
+        file = self.rollout_file(step)
         if not file.exists():
             have = self.rollout_steps()
             hint = f"the nearest is {min(have, key=lambda s: abs(s - step))}" if have else "no step of it has any"
             raise RunError(f"{self.path} has no rollouts of step {step}: {hint}")
         return read_lines(file, RolloutRecord)
+
+    def all_rollouts(self) -> Iterator[RolloutRecord]:
+        """The rollouts of every recorded step, one after the other, as `rollouts` reads them."""
+        for step in self.rollout_steps():
+            yield from self.rollouts(step)
+
+    def forks(self, where: str = "") -> pandas.DataFrame:
+        """All recorded forks, a row each (`fork_table.FORK_COLUMNS`), or those that an expression holds for, such as
+        `entropy > 1 and agreement < .3`. Raises ConfigError for an expression that is none, RunError as `steps` does.
+        """
+        from omniopd.runs.fork_table import forks_of
+
+        return forks_of([(self.path, self.all_rollouts())], where)
 
     def plot(self, what: str = "loss") -> Figure:
         """The figure "loss", "entropy", "accuracy", or of a scan "agreement" or "texts", as it stands now. Raises
@@ -245,7 +271,7 @@ class Run:
 
     def write_rollouts(self, step: int, records: Iterable[RolloutRecord]) -> None:
         """Write the rollouts of a step, all at once; they replace those written before. Raises RunError."""
-        write_text(self._rollout_file(step), "".join(record_json(record) + "\n" for record in records))
+        write_text(self.rollout_file(step), "".join(record_json(record) + "\n" for record in records))
 
     def set_status(self, **changes: Any) -> Status:
         """Change `state`, `step`, `steps` or `message`. "running" makes this process the run's own until it says
@@ -272,7 +298,7 @@ class Run:
         if later:
             make_folder(folder / ROLLOUTS)
         for s in later:
-            file = self._rollout_file(s)
+            file = self.rollout_file(s)
             os.replace(file, folder / ROLLOUTS / file.name)
         if later:
             sync_folder(folder / ROLLOUTS)
@@ -282,14 +308,10 @@ class Run:
     def discard(self, also: Sequence[str] = ()) -> bool:
         """Remove the folder of a run in which nothing was recorded; False, and nothing is removed, where it holds a
         file beyond those of a new run and `also`."""
-        new = {MANIFEST, RECIPE, STATUS, claims.LOCK}
-        files = [str(file.relative_to(self.path)) for file in self.path.rglob("*") if not file.is_dir()]
-        if any(file not in new and not file.startswith(tuple(also or "/")) for file in files):
-            return False
-        shutil.rmtree(self.path, ignore_errors=True)
-        return True
+        return discard_unborn(self.path, (MANIFEST, *also))
 
-    def _rollout_file(self, step: int) -> Path:
+    def rollout_file(self, step: int) -> Path:
+        """Where the rollouts of a step stand, or would."""
         return self.path / ROLLOUTS / f"step_{step:06d}.jsonl"
 
     def _status_of_records(self, message: str) -> Status:

@@ -17,7 +17,7 @@ from omniopd.launch.parameters import checked, parameters_of
 from omniopd.launch.starting import prepare, refuse_secrets
 from omniopd.runs.files.atomic import make_folder, write_text
 from omniopd.runs.files.folders import STATUS
-from omniopd.sweeps.plan import Command, folder_name
+from omniopd.sweeps.plan import folder_name
 
 PLAN = "sweep.json"
 
@@ -37,13 +37,12 @@ class NotebookRun:
     def __str__(self) -> str:
         return self.name
 
-    def command(self, path: Path, device: str) -> Command:
+    def prepare(self, path: Path) -> None:
         if not is_launched(path):
             # A sweep that died while it was preparing leaves a folder without what makes it a launched run.
             shutil.rmtree(part(path), ignore_errors=True)
             (path / STATUS).unlink(missing_ok=True)
             prepare(self.notebook, self.parameters, path.parent, path.name)
-        return Command(("run", "--resume", str(path), "--device", device))
 
 
 def grid_runs(

@@ -1,15 +1,17 @@
-"""What a study or a notebook's grid becomes, and who runs it: the two sides of an executor.
+"""What a study or a notebook's grid becomes, and who carries it out: the two sides of an executor.
 
-A planned run is a folder and the command that starts or resumes it. How far it is, its folder says; nothing else is
-remembered, so the same plan run again does what is left.
+A planned run is a folder with what begins it beside or in it. How far it is, its folder says; nothing else is
+remembered, so the same plan carried out again does what is left. What does it is one command, `omniopd job FOLDER`,
+wherever it is started: an executor knows nothing else of a run.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,14 +21,7 @@ from omniopd.runs.files.claims import is_claimed
 from omniopd.runs.store import MANIFEST, open_run
 
 NOT_STARTED = "not started"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """The words after `omniopd`, and what its environment must say."""
-
-    words: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
+SWEEP_LOCK = "sweep.lock"  # in a study's folder: held by the sweep that carries its runs out
 
 
 class PlannedRun(Protocol):
@@ -37,8 +32,8 @@ class PlannedRun(Protocol):
         """Its folder inside the sweep's."""
         ...
 
-    def command(self, path: Path, device: str) -> Command:
-        """What starts the run in `path`, or resumes it; writes what the command needs."""
+    def prepare(self, path: Path) -> None:
+        """Write what a job needs to begin the run in `path`; a run that has begun is left as it is."""
         ...
 
 
@@ -52,11 +47,51 @@ class RunOutcome:
     message: str = ""
 
 
-class Executor(Protocol):
-    """Runs a plan: on this machine (`executors.LocalExecutor`), or wherever folder and command can be shared."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that has ended: the run's folder and the command's exit code (negative: the signal that killed it). `words`
+    are the executor's own reason, where the run could not say one."""
 
-    def run(self, plan: Sequence[PlannedRun], folder: Path) -> list[RunOutcome]:
-        """Do what the plan still lacks in `folder`. A run that fails does not end the others."""
+    path: Path
+    code: int
+    words: str = ""
+
+
+class Executor(Protocol):
+    """Where jobs run. One of `executors/` each, which alone knows its library. Used by one thread, `engine.py`'s.
+
+    It starts every job once, and again where its machine is lost. Two that carry out one run are no harm: a job takes
+    its run for itself, or waits for it.
+    """
+
+    pause_s: float  # between two looks
+
+    @property
+    def outlives(self) -> str:
+        """What whoever stops a sweep is told, where its jobs go on without it; "" where they end with it."""
+        ...
+
+    @property
+    def at_hand(self) -> Collection[Path]:
+        """The runs whose jobs have been submitted and have not ended."""
+        ...
+
+    def check(self, folder: Path) -> None:
+        """Raises ConfigError or RunError, before anything is started, for what cannot work in a study's folder."""
+        ...
+
+    def submit(self, paths: Sequence[Path]) -> str:
+        """Have a job carry out the run in each of these folders, in this order as room permits; returns a sentence for
+        the log, or "" """
+        ...
+
+    def ended(self) -> Iterable[Ended]:
+        """The jobs that have ended since it was last asked."""
+        ...
+
+    def stop(self, attempt: int) -> None:
+        """Start no more jobs, and ask the others to end: after their steps with a checkpoint (0), at once (1), or
+        without asking (2)."""
         ...
 
 
@@ -75,3 +110,9 @@ def folder_name(text: str, longest: int = 100, spaces: bool = True) -> str:
     """`text` in letters that every file system takes; a long one ends in a hash of the whole."""
     plain = re.sub(r"[^\w.+= -]" if spaces else r"[^\w.+=-]", "-", text)
     return plain if len(plain) <= longest else f"{plain[: longest - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The rest of a sentence about a word that is none of `known`."""
+    close = difflib.get_close_matches(word, list(known), 1, 0.4)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"

@@ -14,10 +14,14 @@
     settings = {}                        # what the arm is
     evaluation = { at = [10, 20] }       # how this arm alone is measured
     tuned = { training.learning_rate = 8e-4 }                                        # what its trials chose
-    trials = [{ objective.anchor_weight = 0.3 }]   # in place of those of every arm
+    trials = [{ objective.anchor_weight = 0.3 }]   # in place of those of every arm; ranges to search: `ranges.py`
     [arms.self_teacher]
     like = "recipe"                      # settings and tuned of that arm, no trials, and on top of them:
     settings = { objective.control = "self_teacher" }
+    [slurm]                              # what a job asks SLURM for (`--executor slurm`), in submitit's words
+    timeout_min = 240
+    [ray]                                # what a task asks Ray for (`--executor ray`), in Ray's words
+    num_cpus = 2
 
 The later wins: recipe, [settings], the arm it is like, its settings, evaluation, tuned or trial, the settings of the
 trials, the command line.
@@ -25,24 +29,24 @@ trials, the command line.
 
 from __future__ import annotations
 
-import difflib
 import re
-import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omniopd.config import Recipe, assigned, dotted, load_recipe, recipe_toml, with_settings
 from omniopd.errors import ConfigError
-from omniopd.launch.devices import device_environment
-from omniopd.runs.files.atomic import write_text
-from omniopd.runs.files.folders import MANIFEST, TRIALS
-from omniopd.sweeps.plan import Command, folder_name
+from omniopd.runs.files.atomic import make_folder, write_text
+from omniopd.runs.files.folders import TRIALS
+from omniopd.sweeps.job import recipe_of
+from omniopd.sweeps.plan import folder_name, near
+from omniopd.sweeps.ranges import Range, Search, read_ranges, read_search
 
-_STUDY = ("recipe", "reference", "seeds", "settings", "trials", "arms")
-_ARM = ("about", "like", "seeds", "settings", "evaluation", "tuned", "trials")
+_STUDY = ("recipe", "reference", "seeds", "settings", "trials", "arms", "slurm", "ray")
+_ARM = ("about", "like", "seeds", "settings", "evaluation", "tuned", "trials", "ranges")
+_TRIALS = ("seeds", "settings", "tried", "search", "count", "startup", "ranges")
 _FIXED = ("name", "seed")  # of a run's recipe; the study says them in its own words
 
 
@@ -57,6 +61,7 @@ class StudyArm:
     evaluation: Mapping[str, Any]
     tuned: Mapping[str, Any]
     trials: tuple[Mapping[str, Any], ...]
+    ranges: Mapping[str, Range] = field(default_factory=dict)  # in which a search finds its trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +82,9 @@ class StudyRun:
     def __str__(self) -> str:
         return ", ".join([self.arm, *([self.trial] if self.trial else []), f"seed {self.seed}"])
 
-    def command(self, path: Path, device: str) -> Command:
-        threads = self.recipe.training.threads
-        environment = ({"OMP_NUM_THREADS": str(threads)} if threads else {}) | device_environment(device)
-        if (path / MANIFEST).exists():
-            return Command(("train", "--resume", str(path), "--quiet"), environment)
-        # What is left of a process that was killed before its folder was a run.
-        shutil.rmtree(path, ignore_errors=True)
-        recipe = path.with_name(f"{path.name}.toml")
-        write_text(recipe, recipe_toml(self.recipe))
-        words = ("train", str(recipe), "--runs", str(path.parent), "--name", path.name, "--quiet")
-        return Command(words, environment)
+    def prepare(self, path: Path) -> None:
+        make_folder(path.parent)
+        write_text(recipe_of(path), recipe_toml(self.recipe))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +98,8 @@ class Study:
     arms: Mapping[str, StudyArm]
     trial_seeds: tuple[int, ...] = ()
     trial_settings: Mapping[str, Any] | None = None
+    search: Search | None = None
+    clusters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # [slurm] and [ray], in their own words
 
     def runs(
         self, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None, overrides: Sequence[str] = ()
@@ -114,7 +113,7 @@ class Study:
         own = {arm.name: tuple(seeds) if seeds is not None else arm.seeds for arm in chosen}
         in_order = dict.fromkeys(seed for seeds_of_one in own.values() for seed in seeds_of_one)
         return [
-            StudyRun(arm.name, seed, self._recipe(arm, seed, arm.tuned, {}, overrides))
+            StudyRun(arm.name, seed, self.recipe_of(arm, seed, arm.tuned, {}, overrides))
             for seed in in_order
             for arm in chosen
             if seed in own[arm.name]
@@ -130,7 +129,7 @@ class Study:
             raise ConfigError(f"there is nothing to try: name trials of an arm in {self.name}, and seeds for them")
         _refuse_reported(own, self.arms.values(), self.name)
         return [
-            StudyRun(arm.name, seed, self._recipe(arm, seed, tried, self.trial_settings or {}, overrides), tag(tried))
+            StudyRun(arm.name, seed, self.recipe_of(arm, seed, tried, self.trial_settings or {}, overrides), tag(tried))
             for arm in chosen
             for tried in arm.trials
             for seed in own
@@ -140,16 +139,16 @@ class Study:
         """The arms of these names. Raises ConfigError for a name that no arm has."""
         for name in arms or ():
             if name not in self.arms:
-                raise ConfigError(f"{self.name} has no arm {name!r}; {_near(name, self.arms)}")
+                raise ConfigError(f"{self.name} has no arm {name!r}; {near(name, self.arms)}")
         return [arm for arm in self.arms.values() if arms is None or arm.name in arms]
 
     def tuned(self, arm: str) -> str | None:
         """Which trial of an arm is what its `tuned` says, as a tag; None where it is none of them."""
         one = self.arms[arm]
-        wanted = self._recipe(one, 0, one.tuned, {}, ())
-        return next((tag(tried) for tried in one.trials if self._recipe(one, 0, tried, {}, ()) == wanted), None)
+        wanted = self.recipe_of(one, 0, one.tuned, {}, ())
+        return next((tag(tried) for tried in one.trials if self.recipe_of(one, 0, tried, {}, ()) == wanted), None)
 
-    def _recipe(
+    def recipe_of(
         self, arm: StudyArm, seed: int, tuned: Mapping[str, Any], last: Mapping[str, Any], overrides: Sequence[str]
     ) -> Recipe:
         given = assigned(overrides)
@@ -180,12 +179,15 @@ def load_study(name_or_path: str | Path) -> Study:
     written = {name: _table(arm, f"arms.{name} in {path}") for name, arm in data["arms"].items()}
     seeds = _seeds(data.get("seeds", [0]), f"seeds in {path}")
     trials = _table(data.get("trials", {}), f"trials in {path}")
-    _refuse_unknown(trials, ("seeds", "settings", "tried"), f"trials in {path}")
-    arms = {name: _arm(name, written, seeds, trials.get("tried", []), path) for name in written}
+    _refuse_unknown(trials, _TRIALS, f"trials in {path}")
+    search = read_search(trials, f"trials in {path}")
+    if search is not None:
+        trials = {**trials, "ranges": _table(trials.get("ranges", {}), f"trials.ranges in {path}")}
+    arms = {name: _arm(name, written, seeds, trials, path) for name in written}
     _refuse_twins(arms, path)
     if data["reference"] not in arms:
-        near = _near(data["reference"], arms)
-        raise ConfigError(f"reference in {path} is {data['reference']!r}, no arm of it; {near}")
+        hint = near(data["reference"], arms)
+        raise ConfigError(f"reference in {path} is {data['reference']!r}, no arm of it; {hint}")
     beside = path.parent / data["recipe"]
     first = text.split("\n", 1)[0]
     study = Study(
@@ -200,9 +202,12 @@ def load_study(name_or_path: str | Path) -> Study:
         arms=arms,
         trial_seeds=_seeds(trials["seeds"], f"trials.seeds in {path}") if "seeds" in trials else (),
         trial_settings=_dotted(trials.get("settings", {}), f"trials.settings in {path}"),
+        search=search,
+        clusters={name: dict(_table(data.get(name, {}), f"{name} in {path}")) for name in ("slurm", "ray")},
     )
     _refuse_reported(study.trial_seeds, arms.values(), str(path))
     study.runs()
+    _refuse_impossible_ranges(study)
     if any(arm.trials for arm in arms.values()):
         study.trials()
     return study
@@ -216,8 +221,8 @@ def study_path(name_or_path: str | Path) -> Path:
     shipped = {file.stem: file for file in shipped_studies()}
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
-    near = _near(path.stem, shipped)
-    raise ConfigError(f"no study {str(name_or_path)!r}: neither a TOML file nor a shipped name; {near}")
+    hint = near(path.stem, shipped)
+    raise ConfigError(f"no study {str(name_or_path)!r}: neither a TOML file nor a shipped name; {hint}")
 
 
 def shipped_studies() -> list[Path]:
@@ -237,14 +242,17 @@ def slug(name: str) -> str:
 
 
 def _arm(
-    name: str, written: Mapping[str, Mapping[str, Any]], seeds: tuple[int, ...], everyones: Any, path: Path
+    name: str, written: Mapping[str, Mapping[str, Any]], seeds: tuple[int, ...], all_try: Mapping[str, Any], path: Path
 ) -> StudyArm:
     data, place = written[name], f"arms.{name} in {path}"
     _refuse_unknown(data, _ARM, place)
     if not isinstance(data.get("about", ""), str):
         raise ConfigError(f"about of {place} is {data['about']!r}: it must be text")
     # What is like another arm keeps what was chosen for that one.
-    tried = data.get("trials", [] if "like" in data else everyones)
+    of_all: Mapping[str, Any] = {} if "like" in data else all_try
+    tried, ranges = data.get("trials", of_all.get("tried", [])), data.get("ranges", of_all.get("ranges", {}))
+    if (odd := "trials" if "search" in all_try else "ranges") in data:
+        raise ConfigError(f"{odd} of {place} have no use: trials in {path} {'search' if odd == 'trials' else 'do not'}")
     if not isinstance(tried, list):
         raise ConfigError(f"trials of {place} are {tried!r}: they must be a list of tables of settings")
     arm = StudyArm(
@@ -258,6 +266,7 @@ def _arm(
         },
         tuned=_dotted(data.get("tuned", {}), f"tuned of {place}"),
         trials=tuple(_dotted(one, f"trials of {place}") for one in tried),
+        ranges=read_ranges(_table(ranges, f"ranges of {place}"), f"ranges of {place}"),
     )
     tags = [tag(one) for one in arm.trials]
     doubled = next((one for one in tags if tags.count(one) > 1), None)
@@ -274,7 +283,7 @@ def _inherited(
     if other is None:
         return {}
     if not isinstance(other, str) or other not in written:
-        raise ConfigError(f"arms.{name} in {path} is like {other!r}, no arm of it; {_near(str(other), written)}")
+        raise ConfigError(f"arms.{name} in {path} is like {other!r}, no arm of it; {near(str(other), written)}")
     if other in seen or other == name:
         raise ConfigError(f"arms.{name} in {path} is like {other!r}, which is like it in turn: one must stand alone")
     place = f"arms.{other} in {path}"
@@ -306,7 +315,7 @@ def _seeds(value: Any, place: str) -> tuple[int, ...]:
 def _refuse_unknown(data: Mapping[str, Any], known: Sequence[str], place: str) -> None:
     for key in data:
         if key not in known:
-            raise ConfigError(f"{key} in {place} is not part of a study; {_near(key, known)}")
+            raise ConfigError(f"{key} in {place} is not part of a study; {near(key, known)}")
 
 
 def _refuse_fixed(settings: Mapping[str, Any], place: str) -> None:
@@ -322,6 +331,13 @@ def _refuse_reported(tried: Sequence[int], arms: Any, place: str) -> None:
         raise ConfigError(f"the trials of {place} use seed {both}, which is reported: give them seeds of their own")
 
 
+def _refuse_impossible_ranges(study: Study) -> None:
+    """Raises ConfigError where the lowest or the highest value of a range cannot be tried."""
+    for arm in study.arms.values():
+        for end in (0, 1):
+            study.recipe_of(arm, 0, {key: one.ends[end] for key, one in arm.ranges.items()}, {}, ())
+
+
 def _refuse_twins(arms: Mapping[str, StudyArm], path: Path) -> None:
     taken: dict[str, str] = {TRIALS: "the folder of the trials"}
     for name in arms:
@@ -330,8 +346,3 @@ def _refuse_twins(arms: Mapping[str, StudyArm], path: Path) -> None:
             other = taken.get(folder, "nothing")
             raise ConfigError(f"arms.{name!r} in {path} would share its folder with {other}: give it another name")
         taken[folder] = repr(name)
-
-
-def _near(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, list(known), 1, 0.4)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"

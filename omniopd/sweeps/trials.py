@@ -48,12 +48,13 @@ def tried(study: Study, plan: Sequence[StudyRun], folder: Path) -> list[TrialRes
     for planned in plan:
         groups.setdefault((planned.arm, planned.trial), []).append(planned)
     means = {key: _mean([_accuracies(one, folder) for one in group]) for key, group in groups.items()}
+    tuned = {arm: study.tuned(arm) for arm, _ in means}
     results = []
     for (arm, trial), accuracies in means.items():
         scores = {t: trial_score(m) for (a, t), m in means.items() if a == arm}
         known = {t: score for t, score in scores.items() if score is not None}
         wins = len(known) == len(scores) and trial == max(known, key=lambda t: known[t])
-        results.append(TrialResult(arm, trial, accuracies, wins, trial == study.tuned(arm)))
+        results.append(TrialResult(arm, trial, accuracies, wins, trial == tuned[arm]))
     return results
 
 

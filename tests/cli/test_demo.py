@@ -16,10 +16,14 @@ from tests.small_runs import as_words, small_recipe
 
 def test_the_demo_leaves_a_run_with_its_notebook_and_page(tmp_path, capsys):
     before = notebook_path("train").read_bytes()
-    assert main(["demo", *as_words(), "--runs", str(tmp_path)]) == 0
+    over = tmp_path / "over.toml"
+    over.write_text('name = "no recipe has this name"\n[evaluation]\nproblems = 2\n')
+    words = [word for word in as_words() if not word.startswith("evaluation.problems")]
+    assert main(["demo", str(over), *words, "--runs", str(tmp_path)]) == 0
     said = capsys.readouterr()
     run = only_run(tmp_path)
     assert run.state == "finished"
+    assert (run.recipe.name, run.recipe.evaluation.problems) == ("no recipe has this name", 2)
     assert "student after" in said.out
     assert f"The run as a page: {run.path / 'train.html'}" in said.out
     assert "3/3 steps" in said.err

@@ -20,7 +20,7 @@ def said(capsys, *words):
         (["train", "embeded"], "no recipe 'embeded': neither a file nor a shipped name; did you mean 'embedded'?"),
         (["train", "embedded", "audit.sample=4"], "audit.sample in the command line is not a setting; the nearest is"),
         (["train", "embedded", "audit.samples"], "'audit.samples' is not a setting: write key=value"),
-        (["train", "embedded", "audit.chunk_tokens=900"], "audit.chunk_tokens is 900, longer than a rollout (96)"),
+        (["train", "labels", "audit.chunk_tokens=900"], "audit.chunk_tokens is 900, longer than a rollout (96)"),
         (["train"], "train needs a recipe or --resume RUN, and not both"),
         (["train", "embedded", "--resume", "x"], "train needs a recipe or --resume RUN, and not both"),
         (["train", "--resume", "/nowhere"], "/nowhere is not a run"),
@@ -42,7 +42,7 @@ def test_shipped_recipes_are_listed_and_spelled_out(capsys, tmp_path):
     code, out, _ = said(capsys, "recipes")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == [
-        "recipes,", "embedded", "gsm8k", "long", "paper", "smollm2",
+        "recipes,", "embedded", "gsm8k", "labels", "long", "paper", "smollm2",
         "studies,", "ablations", "embedded", "frontier", "long", "smollm2",
     ]  # fmt: skip
     said(capsys, "recipes", "paper")
@@ -78,7 +78,7 @@ def test_settings_may_stand_behind_options_and_nothing_else_may(capsys):
 
     options = _parsed(["train", "embedded", "training.steps=2", "--runs", "x", "audit.samples=4", "seed=1"])
     assert options.settings == ["training.steps=2", "audit.samples=4", "seed=1"]
-    assert (options.recipe, options.runs) == ("embedded", "x")
+    assert (options.recipes, options.runs) == (["embedded"], "x")
     for words in (["train", "embedded", "--runs", "x", "more"], ["train", "embedded", "--rnus=x"]):
         with pytest.raises(SystemExit):
             _parsed(words)

@@ -69,7 +69,7 @@ def test_a_run_that_costs_more_than_is_asked_above_is_refused_before_its_folder_
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         words = as_words(**HOSTED, teacher__ask_above_usd=0.0001, teacher__api_base=address)
-        assert main(["train", "embedded", *words, "--runs", str(tmp_path)]) == 2
+        assert main(["train", "labels", *words, "--runs", str(tmp_path)]) == 2
         said = capsys.readouterr().err
         assert re.search(r"The teacher anthropic/claude-haiku-4-5 will take 48 calls, .*\$0\.00\d+", said)
         assert "start it with --yes, or raise teacher.ask_above_usd" in said

@@ -187,3 +187,8 @@ def test_an_unknown_recipe_names_a_near_one_and_a_broken_file_itself(tmp_path):
 def test_both_terms_are_divided_by_a_fixed_length_the_longest_answer_unless_told():
     assert Recipe().normaliser_length == Recipe().student.max_tokens
     assert load_recipe("paper", **{"objective.length": 50}).normaliser_length == 50
+
+
+def test_a_scans_text_may_be_longer_than_an_answer() -> None:
+    recipe = load_recipe("embedded", **{"student.max_tokens": 8})
+    assert (recipe.audit.way, recipe.audit.chunk_tokens, recipe.student.max_tokens) == ("scan", 96, 8)

@@ -116,11 +116,11 @@ def by_toml(key: str, value: Any, folder: Path) -> None:
 
 
 def by_command_line(key: str, value: Any, folder: Path) -> None:
-    override(load_recipe("embedded", **FREE), [f"{key}={toml(value)}"])
+    override(load_recipe("labels", **FREE), [f"{key}={toml(value)}"])
 
 
 def by_papermill(key: str, value: Any, folder: Path) -> None:
-    load_recipe("embedded", **(FREE | {key: value}))
+    load_recipe("labels", **(FREE | {key: value}))
 
 
 def by_launcher(key: str, value: Any, folder: Path) -> None:
@@ -137,7 +137,7 @@ def by_dataclass(key: str, value: Any, folder: Path) -> None:
 
 def made_in_python(key: str, value: Any) -> Recipe:
     section, _, name = key.rpartition(".")
-    recipe = load_recipe("embedded", **FREE)
+    recipe = load_recipe("labels", **FREE)
     if not section:
         return dataclasses.replace(recipe, **{name: value})
     return dataclasses.replace(recipe, **{section: dataclasses.replace(getattr(recipe, section), **{name: value})})
@@ -186,7 +186,7 @@ def test_both_ends_are_allowed(key):
 
 
 def test_defaults_lie_within_the_bounds_and_every_word_is_allowed():
-    load_recipe("embedded")
+    load_recipe("labels")
     for key, hint in every_setting().items():
         section, _, name = key.rpartition(".")
         check_setting(key, getattr(getattr(Recipe(), section), name) if section else getattr(Recipe(), key), hint)
@@ -209,7 +209,7 @@ def test_a_recipe_made_in_python_is_refused_before_anything_is_loaded(start, tmp
 
 @pytest.mark.parametrize("key", ["every=2", "at=[2]", 'controls=["constant"]'])
 def test_measuring_without_a_temperature_is_refused_at_the_start(key):
-    recipe = load_recipe("embedded", **{"evaluation.controls": []})
+    recipe = load_recipe("labels", **{"evaluation.controls": []})
     with pytest.raises(ConfigError, match=r"and evaluation\.temperatures is empty: name a temperature"):
         override(recipe, ["evaluation.temperatures=[]", f"evaluation.{key}"])
     assert override(recipe, ["evaluation.temperatures=[]"]).evaluation.temperatures == ()
@@ -236,7 +236,7 @@ def test_words_are_those_of_what_they_name():
     assert set(DTYPES) == set(loading.DTYPES)
     for name in TASKS:
         with suppress(OmniOPDError):  # a file, or leave to run programs, that this test does not give
-            build_task(load_recipe("embedded", **{"task.name": name}))
+            build_task(load_recipe("labels", **{"task.name": name}))
     with pytest.raises(ConfigError, match="it must be one of stories"):
         build_task(made_in_python("task.name", "chess"))
     for words, key in ((DEVICES, "training.device"), (PRECISIONS, "training.precision")):
@@ -260,7 +260,7 @@ def test_a_file_that_no_reader_can_read_is_one_sentence(text, tmp_path):
 
 def test_with_settings_and_a_command_line_say_where_the_wrong_word_stood():
     with pytest.raises(ConfigError, match=r"audit\.samples in the command line is '4': it must be a whole number"):
-        override(load_recipe("embedded"), ['audit.samples="4"'])
+        override(load_recipe("labels"), ['audit.samples="4"'])
     with pytest.raises(ConfigError, match=r"evaluation\.at in a study is 5: it must be a list, each a whole number"):
-        with_settings(load_recipe("embedded"), {"evaluation.at": 5}, "a study")
+        with_settings(load_recipe("labels"), {"evaluation.at": 5}, "a study")
     assert get_type_hints(Recipe)["seed"] is int

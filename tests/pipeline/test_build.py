@@ -26,7 +26,7 @@ from tests.small_runs import small_recipe
 
 def test_every_setting_of_audit_and_objective_reaches_the_trainer(tmp_path):
     recipe = load_recipe(
-        "embedded",
+        "labels",
         **{"audit.forks": 3, "audit.samples": 7, "audit.chunk_tokens": 5, "audit.scheduler": "causal",
            "audit.power": 2.0, "audit.similarity": "tokens", "objective.target": "centred",
            "objective.control": "self_teacher", "objective.concentration": 2.5,
@@ -58,21 +58,21 @@ def test_a_constant_schedule_warms_up_where_asked_to(tmp_path):
 def test_code_is_refused_until_it_was_allowed_twice(tmp_path, monkeypatch):
     monkeypatch.delenv("OMNIOPD_RUN_PROGRAMS", raising=False)
     with pytest.raises(Refused, match=r"OMNIOPD_RUN_PROGRAMS=1 .* and allow it in the settings"):
-        build_task(load_recipe("embedded", **{"task.name": "code"}))
+        build_task(load_recipe("labels", **{"task.name": "code"}))
     allowed = {"task.name": "code", "task.path": str(tmp_path), "task.run_programs": True, "task.timeout_s": 2.5}
     with pytest.raises(Refused, match="set OMNIOPD_RUN_PROGRAMS=1 in the environment"):
-        build_task(load_recipe("embedded", **allowed))
+        build_task(load_recipe("labels", **allowed))
     monkeypatch.setenv("OMNIOPD_RUN_PROGRAMS", "1")
-    task = build_task(load_recipe("embedded", **allowed))
+    task = build_task(load_recipe("labels", **allowed))
     assert isinstance(task, Code)
     assert (task.path_or_id, task.timeout_s, task.memory_mb, task.config) == (str(tmp_path), 2.5, 1024, None)
     with pytest.raises(ConfigError, match=r"task\.timeout_s is 0"):
-        build_task(load_recipe("embedded", **allowed | {"task.timeout_s": 0.0}))
+        build_task(load_recipe("labels", **allowed | {"task.timeout_s": 0.0}))
 
 
 def test_mathematics_by_name_or_by_folder(tmp_path):
-    assert build_task(load_recipe("embedded", **{"task.name": "math"})).source == "math500"
-    task = build_task(load_recipe("embedded", **{"task.name": "math", "task.path": str(tmp_path)}))
+    assert build_task(load_recipe("labels", **{"task.name": "math"})).source == "math500"
+    task = build_task(load_recipe("labels", **{"task.name": "math", "task.path": str(tmp_path)}))
     assert isinstance(task, Task)
     assert task.source == str(tmp_path)
 

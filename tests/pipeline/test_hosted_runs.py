@@ -87,7 +87,7 @@ def test_a_run_out_of_money_goes_on_with_more_and_pays_for_nothing_twice(tmp_pat
 
 def test_settings_reach_the_teacher(tmp_path: Path) -> None:
     recipe = load_recipe(
-        "embedded",
+        "labels",
         **{"teacher.model": "anthropic/claude-haiku-4-5", "teacher.temperature": 0.7, "teacher.concurrency": 7,
            "teacher.call_timeout_s": 9.0, "teacher.batch_deadline_s": 99.0, "teacher.strict": True,
            "teacher.requests_per_minute": 50.0, "teacher.budget_usd": 3.0},
@@ -130,4 +130,4 @@ def test_a_served_models_template_is_that_of_its_own_tokenizer() -> None:
 )
 def test_settings_that_cannot_work_are_found_before_anything_runs(setting, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        load_recipe("embedded", **setting)
+        load_recipe("labels", **setting)

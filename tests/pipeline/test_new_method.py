@@ -65,7 +65,7 @@ def test_a_new_method_is_listed_with_its_controls(double) -> None:
 
 def test_a_new_method_is_priced_and_reported(double) -> None:
     hosted = {"teacher.model": "anthropic/claude-haiku-4-5"}
-    ours, usual = (estimate_of(load_recipe("embedded", **hosted, method=name)) for name in ("double", "omniopd"))
+    ours, usual = (estimate_of(load_recipe("labels", **hosted, method=name)) for name in ("double", "omniopd"))
     assert ours is not None
     assert ours.calls > 0
     assert ours == usual

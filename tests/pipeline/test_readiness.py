@@ -111,7 +111,7 @@ def test_what_cannot_work_is_said_in_seconds_and_leaves_no_run(
         run_training(recipe, tmp_path / "runs", show=False)
     assert time.monotonic() - since < 20  # seconds on a quiet machine
     assert not (tmp_path / "runs").exists()
-    assert main(["train", "embedded", *as_words(**settings), "--runs", str(tmp_path / "runs"), "--quiet"]) == 2
+    assert main(["train", "labels", *as_words(**settings), "--runs", str(tmp_path / "runs"), "--quiet"]) == 2
     said = capsys.readouterr().err
     assert "--resume" not in said
     assert not (tmp_path / "runs").exists()

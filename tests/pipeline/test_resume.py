@@ -35,13 +35,13 @@ SMALL = {
 def whole(tmp_path_factory):
     """The uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    assert in_a_child(run_training, load_recipe("embedded", **SMALL), folder, show=False) == 0
+    assert in_a_child(run_training, load_recipe("labels", **SMALL), folder, show=False) == 0
     return run_in(folder)
 
 
 @pytest.mark.parametrize("moment", ["while the teacher answers", "while a checkpoint is written", "after a step"])
 def test_a_killed_and_resumed_run_ends_bit_identical(whole, tmp_path, moment):
-    status = in_a_child(run_training, load_recipe("embedded", **SMALL), tmp_path, show=False, kill=moment)
+    status = in_a_child(run_training, load_recipe("labels", **SMALL), tmp_path, show=False, kill=moment)
     assert status == -signal.SIGKILL
     killed = run_in(tmp_path)
     assert killed.state == "lost"

@@ -38,6 +38,12 @@ def test_an_answer_is_a_record_and_the_same_seed_writes_it_again() -> None:
     assert len(first.pieces) == len(first.entropies)
 
 
+def test_an_answer_is_graded_where_there_is_an_answer_to_compare_with() -> None:
+    explore = exploration()
+    assert explore.record().right is False  # a random student's
+    assert explore.answer("one of my own", seed=1).right is None
+
+
 def test_the_second_look_asks_nobody() -> None:
     explore = exploration()
     fork = explore.forks()[0]

@@ -50,7 +50,7 @@ def recipe(**changes):
         "training.learning_rate": 1e-5, "training.record_every": 1, "training.probe_prompts": 0,
         "evaluation.controls": [],
     }  # fmt: skip
-    return load_recipe("embedded", **{**small, **changes})
+    return load_recipe("labels", **{**small, **changes})
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -19,7 +19,7 @@ from omniopd.runs.store import STATUS, Run, create_run
 
 
 def made(folder: Path, place: str, seed: int = 0, **settings: object) -> Run:
-    recipe = load_recipe("embedded", **{"name": "labels", "seed": seed, "training.steps": 2, **settings})
+    recipe = load_recipe("labels", **{"name": "labels", "seed": seed, "training.steps": 2, **settings})
     run = create_run(folder, recipe, place)
     for step, right in ((0, 1), (2, 3)):
         for temperature, less in ((0.0, 1), (1.0, 0)):
@@ -80,7 +80,7 @@ def test_what_cannot_be_read_keeps_its_row_with_the_reason(tmp_path: Path) -> No
 
 
 def test_what_was_not_measured_is_not_a_number(tmp_path: Path) -> None:
-    create_run(tmp_path, load_recipe("embedded"), "new")
+    create_run(tmp_path, load_recipe("labels"), "new")
     [row] = omniopd.runs.table(tmp_path).to_dict("records")
     assert [math.isnan(row[name]) for name in ("accuracy_before", "best_accuracy", "gain", "greedy")] == [True] * 4
     assert (row["samples"], row["student_tokens"]) == (0, 0)

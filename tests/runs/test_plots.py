@@ -25,7 +25,7 @@ def test_a_run_is_drawn_from_its_records() -> None:
 
 
 def test_a_scan_has_its_own_curves(tmp_path: Path) -> None:
-    run = create_run(tmp_path, load_recipe("embedded"), "scan")
+    run = create_run(tmp_path, load_recipe("labels"), "scan")
     for step, (agrees, texts) in enumerate([(0.9, 5.5), (0.95, 3.0)], 1):
         scan = {"scan/acceptance": agrees, "scan/texts_per_answer": texts, "entropy/forks": 0.1}
         run.append(StepRecord(step, 0.5, 0.5, 0.0, scan))
@@ -38,7 +38,7 @@ def test_a_scan_has_its_own_curves(tmp_path: Path) -> None:
 
 
 def test_what_was_not_recorded_is_left_out_and_an_unknown_figure_is_one_sentence(tmp_path: Path) -> None:
-    run = create_run(tmp_path, load_recipe("embedded"), "new")
+    run = create_run(tmp_path, load_recipe("labels"), "new")
     assert run.plots() == []
     with pytest.raises(RunError, match="there is no figure 'lost' of a run: take one of loss, entropy, accuracy"):
         run.plot("lost")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
+import shlex
 import signal
 import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
+from omniopd.cli.main import main
+from omniopd.config import recipe_toml
 from omniopd.errors import ConfigError, RunError
 from omniopd.io.locks import is_locked
 from omniopd.launch.devices import devices_here
@@ -17,11 +21,13 @@ from omniopd.runs import create_run, open_run
 from omniopd.runs.files.claims import lock_file, start_lock
 from omniopd.runs.status import is_alive
 from omniopd.sweeps import load_study, sweep_study
-from omniopd.sweeps.executors import LocalExecutor
+from omniopd.sweeps.engine import carry_out
+from omniopd.sweeps.executors.local import LocalExecutor
 from omniopd.sweeps.sweep import devices_for, refuse_mixed
 from tests.cli.terminal import start, wait_for
 from tests.launch.small_notebooks import until
-from tests.small_runs import settings
+from tests.small_runs import small_recipe
+from tests.sweeps.small_study import small_study, steps_of
 
 STEPS = 20
 
@@ -29,19 +35,8 @@ STEPS = 20
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    small = settings(training__steps=STEPS, training__threads=1, evaluation__before=False, evaluation__problems=4)
-    lines = [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in small.items()]
-    text = f"""# A study for tests
-recipe = "embedded"
-reference = "plain"
-seeds = [0, 1]
-[settings]
-{chr(10).join(lines)}
-[trials]
-seeds = [9]
-[arms.plain]
-evaluation.at = [10]
-trials = [{{ training.steps = 12 }}]
+    arms = """evaluation.at = [10]
+trials = [{ training.steps = 12 }]
 [arms.shuffled]
 seeds = [0]
 like = "plain"
@@ -52,24 +47,75 @@ settings.student.model = "nowhere/model"
 [arms.endless]
 seeds = [0]
 settings.training.steps = 1000000
+[trials]
+seeds = [9]
 """
-    (tmp_path / "small.toml").write_text(text)
+    small_study(tmp_path, STEPS, arms)
     return tmp_path
 
 
-def steps_of(path):
-    return path.joinpath("steps.jsonl").read_bytes().count(b"\n") if path.joinpath("steps.jsonl").exists() else 0
-
-
-def test_two_sweeps_begun_together_carry_out_each_run_once(here):
+def test_of_two_sweeps_begun_together_one_is_refused_and_each_run_is_carried_out_once(here):
     words = ["sweep", "small.toml", "--arms", "plain", "--seeds", "0", "--set", "training.steps=10"]
     both = [start(words), start(words)]
-    said = [process.communicate(timeout=120)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert sorted("started" in words for words in said) == [False, True]
-    assert any("goes on in another process" in words for words in said)
+    said = [process.communicate(timeout=300)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], said
+    [refused] = [words for process, words in zip(both, said, strict=True) if process.returncode == 2]
+    assert re.search(r"runs/small is being carried out by another sweep \(process \d+\): wait for it, stop it", refused)
     run = open_run(here / "runs/small/plain/seed=0")
     assert (run.state, len(run.steps())) == ("finished", 10)
+
+
+def test_each_printed_command_carries_out_its_run_alone_and_goes_on_where_it_was_stopped(here, capsys):
+    sweep = ["sweep", "small.toml", "--arms", "plain", "shuffled", "--seeds", "0", "--print-jobs"]
+    assert main(sweep) == 0
+    said = capsys.readouterr()
+    first, second = said.out.splitlines()
+    assert "2 of 2 runs of runs/small are to be done" in said.err
+    path = here / "runs/small/plain/seed=0"
+    assert shlex.split(first)[-2:] == ["job", str(path)]
+    assert not path.exists()  # nothing was started
+    # Wherever it is started, by any shell.
+    job = subprocess.Popen(first, shell=True, cwd="/", stderr=subprocess.DEVNULL)
+    until(lambda: steps_of(path))
+    twin = subprocess.run(first, shell=True, cwd="/", capture_output=True, text=True)
+    assert twin.returncode == 2
+    assert f"{path} is being run by process {open_run(path).status.pid}: stop that one first" in twin.stderr
+    os.kill(open_run(path).status.pid, signal.SIGTERM)
+    assert job.wait() == 130
+    assert subprocess.run(first, shell=True, cwd="/", capture_output=True).returncode == 0
+    run = open_run(path)
+    assert (run.state, [record.step for record in run.steps()]) == ("finished", list(range(1, STEPS + 1)))
+    assert main(["job", str(path)]) == 0
+    assert f"{path} has finished" in capsys.readouterr().err
+    # The finished one is left out.
+    assert main(sweep) == 0
+    assert capsys.readouterr().out.splitlines() == [second]
+
+
+def test_a_job_of_a_folder_that_no_sweep_has_planned_begins_nothing(tmp_path, capsys):
+    (tmp_path / "seed=0").mkdir()
+    (tmp_path / "seed=0" / "thesis.tex").write_text("years of work")
+    assert main(["job", str(tmp_path / "seed=0")]) == 2
+    assert "seed=0 is no run, and no sweep has left" in capsys.readouterr().err
+    (tmp_path / "seed=0.toml").write_text(recipe_toml(small_recipe()))
+    assert main(["job", str(tmp_path / "seed=0")]) == 2
+    assert "holds files that are no run's" in capsys.readouterr().err
+    assert (tmp_path / "seed=0" / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_job_that_is_tied_to_its_starter_ends_with_it(here):
+    [planned] = load_study(here / "small.toml").runs(["endless"])
+    path = here / "runs" / planned.place
+    planned.prepare(path)
+    starter = "import sys; from pathlib import Path; from omniopd.sweeps.job import attend, start; "
+    starter += "attend(Path(sys.argv[1]), start(Path(sys.argv[1]), tied=True))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", starter, str(path)], env=environment)
+    until(lambda: steps_of(path))
+    process.kill()
+    process.wait()
+    until(lambda: open_run(path).state == "interrupted")
+    assert not is_locked(start_lock(path))
 
 
 def test_a_claim_ends_with_the_process_that_holds_it(tmp_path):
@@ -134,7 +180,7 @@ def test_ctrl_c_stops_the_runs_with_a_checkpoint_and_the_command_says_130(here):
     path = here / "runs/small/endless/seed=0"
     wait_for(sweep, lambda: steps_of(path) >= 2)
     sweep.send_signal(signal.SIGINT)
-    _, err = sweep.communicate(timeout=120)
+    _, err = sweep.communicate(timeout=300)
     assert sweep.returncode == 130
     assert "Stopping the runs after their steps" in err
     run = open_run(path)
@@ -161,7 +207,7 @@ def test_a_run_of_other_settings_is_never_mixed_in(here):
     place = here / "runs" / planned.place
     create_run(place.parent, replace(planned.recipe, training=training), place.name).set_status(state="finished")
     # Where it computed may differ.
-    assert [one.state for one in LocalExecutor(["cpu"]).run([planned], here / "runs")] == ["finished"]
+    assert [one.state for one in carry_out([planned], here / "runs", LocalExecutor(["cpu"]))] == ["finished"]
     with pytest.raises(RunError, match=r"plain/seed=0 was run with audit.samples = 2, and the plan says 7: give the"):
         refuse_mixed([replace(planned, recipe=replace(planned.recipe, audit=audit))], here / "runs")
     with pytest.raises(RunError, match=r"was run with evaluation.problems = 4, and the plan says 5"):
@@ -174,7 +220,7 @@ def test_a_run_that_was_killed_before_it_was_one_is_begun_anew(here, monkeypatch
     path = here / "runs" / planned.place
     path.joinpath("rollouts").mkdir(parents=True)
     path.joinpath("recipe.toml").write_text("half of a")
-    [ended] = LocalExecutor(["cpu"]).run([planned], here / "runs")
+    [ended] = carry_out([planned], here / "runs", LocalExecutor(["cpu"]))
     assert ended.state == "failed"
     assert "nowhere/model" in ended.message
     assert not path.exists()

@@ -77,4 +77,4 @@ def test_a_task_that_is_a_file_and_a_line_is_trained_on_listed_graded_and_evalua
 
 def test_without_its_line_there_is_no_such_task() -> None:
     with pytest.raises(ConfigError, match=r"task\.name is 'parity': it must be one of stories, ledgers, gsm8k"):
-        load_recipe("embedded", **{"task.name": "parity"})
+        load_recipe("labels", **{"task.name": "parity"})

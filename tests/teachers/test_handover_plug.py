@@ -64,7 +64,7 @@ def goes_on(received: Received) -> Reply:
 def test_a_handover_is_added_by_its_file_and_its_entry(underlined: None, capsys: pytest.CaptureFixture[str]) -> None:
     with WireServer(goes_on) as server:
         teacher = {"model": "openai/m", "handover": "underlined", "api_base": f"{server.url}/v1"}
-        recipe = load_recipe("embedded", **{f"teacher.{name}": value for name, value in teacher.items()})
+        recipe = load_recipe("labels", **{f"teacher.{name}": value for name, value in teacher.items()})
         [answer] = build_hosted_teacher(recipe).continue_from(
             [ContinuationRequest(prompt(KNOWN[5].question), KNOWN[5].prefix, 1, 16)]
         )
@@ -75,11 +75,11 @@ def test_a_handover_is_added_by_its_file_and_its_entry(underlined: None, capsys:
         assert "handover underlined not exact; 12 of 12 known beginnings go on" in said
     assert main(["recipes", "--settings", "teacher"]) == 0
     assert "auto, raw, prefill, instruction, underlined" in " ".join(capsys.readouterr().out.split())
-    plain = load_recipe("embedded", **{"teacher.model": "openai/m", "teacher.handover": "prefill"})
+    plain = load_recipe("labels", **{"teacher.model": "openai/m", "teacher.handover": "prefill"})
     longer, shorter = estimate_of(recipe), estimate_of(plain)
     assert longer.input_tokens - shorter.input_tokens == 500 * longer.calls
 
 
 def test_a_name_without_an_entry_is_refused_with_the_nearest(underlined: None) -> None:
     with pytest.raises(ConfigError, match="did you mean 'underlined'"):
-        load_recipe("embedded", **{"teacher.handover": "underline"})
+        load_recipe("labels", **{"teacher.handover": "underline"})

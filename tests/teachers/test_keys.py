@@ -165,7 +165,7 @@ def test_a_strangers_recipe_gets_no_key_before_its_user_has_said_so(
         for command in commands:
             assert main(command) == 2
             assert "would send the key in MY_DIARY to 127.0.0.1" in capsys.readouterr().err
-        recipe = override(load_recipe("embedded"), settings)
+        recipe = override(load_recipe("labels"), settings)
         with pytest.raises(Refused, match="MY_DIARY"):
             keys_first(recipe)  # as a notebook does
         with pytest.raises(Refused, match="MY_DIARY"):
@@ -192,7 +192,7 @@ def test_at_a_terminal_it_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None
         def isatty(self) -> bool:
             return True
 
-    recipe = override(load_recipe("embedded"), ["teacher.model=openai/gpt-4.1", f"teacher.api_base={EVIL}"])
+    recipe = override(load_recipe("labels"), ["teacher.model=openai/gpt-4.1", f"teacher.api_base={EVIL}"])
     for said, leave in (("n\n", False), ("\n", False), ("y\n", True), ("n\n", True)):
         monkeypatch.setattr(sys, "stdin", Terminal(said))
         monkeypatch.setattr(sys, "stderr", Terminal())
@@ -214,7 +214,7 @@ def test_the_commands_ask_before_they_refuse(
 
     settings = ["teacher.model=openai/gpt-4.1", f"teacher.api_base={EVIL}"]
     if command[-1] == "--resume":
-        run = create_run(tmp_path, override(load_recipe("embedded"), settings), "run")
+        run = create_run(tmp_path, override(load_recipe("labels"), settings), "run")
         run.set_status(state="interrupted")
         command, settings = [*command, str(run.path)], []
     monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
@@ -269,7 +269,7 @@ def test_a_key_that_a_server_sends_back_is_nowhere(tmp_path: Path, capfd: pytest
 def test_passwords_belong_into_no_recipe() -> None:
     for address in ("https://me:pa55word@host.example/v1", "https://host.example/v1?api-key=abcdefgh"):
         with pytest.raises(ConfigError, match=r"teacher.api_base .* holds a key or a password") as told:
-            override(load_recipe("embedded"), [f"teacher.api_base={address}"])
+            override(load_recipe("labels"), [f"teacher.api_base={address}"])
         assert "pa55word" not in str(told.value)
         assert "abcdefgh" not in str(told.value)
     with pytest.raises(ConfigError, match="holds a password"):

@@ -64,7 +64,7 @@ def test_a_mistyped_teacher_is_no_paid_api(
     (tmp_path / "runs" / "mine" / "student").mkdir(parents=True)
     (tmp_path / "notes.txt").touch()
     monkeypatch.chdir(tmp_path)
-    recipe = override(load_recipe("embedded"), [f"teacher.model={name}"])
+    recipe = override(load_recipe("labels"), [f"teacher.model={name}"])
     # Every way in: the price, the object of a recipe, a name given in Python; and the command, which makes no run.
     for ask in (lambda: price_first(recipe), lambda: estimate_of(recipe), lambda: build_hosted_teacher(recipe)):
         with pytest.raises(ConfigError, match=re.escape(said)):
@@ -80,6 +80,6 @@ def test_a_mistyped_teacher_is_no_paid_api(
 
 
 def test_a_price_that_nobody_knows_may_be_that_of_a_model_of_the_hub() -> None:
-    recipe = override(load_recipe("embedded"), ["teacher.model=openai/gpt-oss-20b"])
+    recipe = override(load_recipe("labels"), ["teacher.model=openai/gpt-oss-20b"])
     with pytest.raises(Refused, match=r"its price is not known here: .* is written local:openai/gpt-oss-20b"):
         price_first(recipe)

@@ -158,7 +158,7 @@ def test_two_steps_of_the_embedded_recipe_train_through_it(served_teacher: Serve
         "teacher.tokenizer": "embedded:teacher",
         "teacher.concurrency": 1,
     }
-    recipe = load_recipe("embedded", **few, **measured, **teacher, **{"evaluation.controls": []})
+    recipe = load_recipe("labels", **few, **measured, **teacher, **{"evaluation.controls": []})
     before = served_teacher.posts
     run = run_training(recipe, tmp_path, show=False)
     assert (run.state, [record.step for record in run.steps()]) == ("finished", [1, 2])

@@ -29,7 +29,7 @@ from tests.builders import request, tiny_model, tiny_tokenizer
 def test_a_student_that_reads_its_padding_is_refused_by_every_method(method, tmp_path) -> None:
     student = LocalModel("rwkv", build("rwkv"), tiny_tokenizer())
     teacher = LocalModel("tiny", tiny_model(), tiny_tokenizer())
-    recipe = load_recipe("embedded", **{"method": method, "evaluation.controls": []})
+    recipe = load_recipe("labels", **{"method": method, "evaluation.controls": []})
     weights = torch.cat([p.flatten() for p in student.model.parameters()])
     with pytest.raises(ConfigError, match="models of type 'rwkv' cannot be trained here: training samples padded"):
         build_trainer(recipe, tmp_path, student=student, teacher=teacher)
@@ -87,8 +87,8 @@ def test_no_key_of_a_generation_config_makes_a_sound_model_refused(key, value) -
 def test_a_teacher_that_looks_at_later_tokens_is_refused_when_it_is_built() -> None:
     local = LocalModel("megatron", build("megatron-bert"), tiny_tokenizer())
     with pytest.raises(ConfigError, match="cannot be continued token by token"):
-        build_teacher(load_recipe("embedded"), local)
-    assert build_teacher(load_recipe("embedded"), LocalModel("rwkv", build("rwkv"), tiny_tokenizer())).name == "rwkv"
+        build_teacher(load_recipe("labels"), local)
+    assert build_teacher(load_recipe("labels"), LocalModel("rwkv", build("rwkv"), tiny_tokenizer())).name == "rwkv"
 
 
 def test_weights_that_lie_on_a_disk_are_a_sentence_where_they_themselves_are_needed(tmp_path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traitlets import TraitError
 
+from omniopd.method.disagreement import teacher_tokens
 from omniopd.method.evidence import ForkEvidence, agreement_through, next_token_labels
 from omniopd.method.similarity import characters, exact
 from omniopd_widgets import AuditPanel, RolloutView
@@ -49,12 +50,12 @@ def test_survival_and_next_tokens_are_those_of_the_targets() -> None:
         assert alive == pytest.approx(agreement_through(evidence, numpy).tolist())
         assert first == [14, 14, 4, 0, 0, 3]
     [labels] = next_token_labels(evidence)
-    assert {ids[piece]: count / 6 for piece, count in ev.next_tokens(audit)} == pytest.approx(labels)
+    assert {ids[piece]: count / 6 for piece, count in teacher_tokens(audit)} == pytest.approx(labels)
 
 
 def test_texts_without_tokens_still_have_first_words() -> None:
     audit = audit_at(2, text_pieces=())
-    assert ev.next_tokens(audit) == [(" then", 4), (" So", 1)]
+    assert teacher_tokens(audit) == [(" then", 4), (" So", 1)]
     assert ev.survival(audit) == ([], [None] * 6)
 
 

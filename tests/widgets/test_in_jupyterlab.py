@@ -25,7 +25,7 @@ BENCH = """\
 from omniopd.io.quiet import quiet_libraries
 from omniopd_widgets import Workbench
 quiet_libraries()
-bench = Workbench(runs=None)
+bench = Workbench("labels", runs=None)
 bench.answer()
 bench.wait()
 bench

@@ -70,16 +70,16 @@ def test_another_target_is_shown_at_once(mount, target) -> None:
 
 def test_what_the_trainer_wrote_is_shown_as_recorded() -> None:
     rollouts = [replace(r, audits=tuple(replace(a, weights=(0.25,) * 6) for a in r.audits)) for r in step()]
-    view = UpdateLedger(rollouts, load_recipe("embedded"))
+    view = UpdateLedger(rollouts, load_recipe("labels"))
     assert view.target == "recorded"
     assert {row["weight"] for row in view.rows} == {0.25}
-    recipe = load_recipe("embedded")
+    recipe = load_recipe("labels")
     assert view.totals["normaliser"] == recipe.training.rollouts * recipe.normaliser_length
     assert "recorded" not in UpdateLedger(step()).targets_on_offer
 
 
 def test_a_run_that_learns_from_the_posterior_is_shown_under_its_own_target() -> None:
-    recipe = load_recipe("embedded", **{"objective.target": "posterior_kl", "objective.concentration": 2.0})
+    recipe = load_recipe("labels", **{"objective.target": "posterior_kl", "objective.concentration": 2.0})
     view = UpdateLedger(step(), recipe)
     assert (view.target, view.concentration) == ("posterior_kl", 2.0)
     before = view.totals["chunk"]
@@ -101,7 +101,7 @@ def test_what_the_numbers_leave_out_is_said() -> None:
     note = UpdateLedger(step(1), objective).note
     for words in ("Only one rollout", "redraws", "shuffled", "continuation cross-entropy"):
         assert words in note
-    recipe = load_recipe("embedded", **{"training.rollouts": 64, "training.micro_batch": 64})
+    recipe = load_recipe("labels", **{"training.rollouts": 64, "training.micro_batch": 64})
     assert "of the step's 64" in UpdateLedger(step(), recipe, target="centred").note
     assert "no KL" in UpdateLedger([replace(r, anchor_kl=()) for r in step()]).note
 

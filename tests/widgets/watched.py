@@ -21,7 +21,7 @@ ANSWER = "Maya has 4 apples and buys 7 more . She gives 3 to Tom , so 4 + 7 - 3 
 
 def run_in(folder: Path, name: str = "watched", steps: int = 40, state: str = "running", **settings: Any) -> Run:
     """An empty run. With state "running" it is this process's."""
-    recipe = load_recipe("embedded", **{"training.steps": steps, "name": name, **settings})
+    recipe = load_recipe("labels", **{"training.steps": steps, "name": name, **settings})
     path = folder / name
     (path / ROLLOUTS).mkdir(parents=True)
     (path / RECIPE).write_text("")
@@ -32,7 +32,7 @@ def run_in(folder: Path, name: str = "watched", steps: int = 40, state: str = "r
 
 
 def write_manifest(path: Path, name: str, recipe: Recipe | None = None, created: str = "2026-11-23T06:00:00Z") -> None:
-    recipe = recipe or load_recipe("embedded")
+    recipe = recipe or load_recipe("labels")
     manifest = RunManifest(name, recipe.as_dict(), recipe.seed, created, {"omniopd": "0"}, {"cpus": 2})
     path.mkdir(parents=True, exist_ok=True)
     (path / MANIFEST).write_text(record_json(manifest), encoding="utf-8")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy
 import traitlets as t
 
+from omniopd.method.disagreement import teacher_tokens
 from omniopd.method.evidence import credit
 from omniopd.method.similarity import SIMILARITIES, Compare, characters, without_model
 from omniopd.records import AuditRecord, RolloutRecord
@@ -160,7 +161,7 @@ def _fork(audit: AuditRecord, rollout: RolloutRecord | None, more: Mapping[str, 
         },
         "pieces": chunk_pieces, "alive": alive, "credit": credit(numpy.array(alive)).tolist(), "weights": audit.weights,
         "unknown_tokens": sum(n is None for n in first),
-        "next": ev.next_tokens(audit), "own": chunk_pieces[0] if chunk_pieces else None,
+        "next": teacher_tokens(audit), "own": chunk_pieces[0] if chunk_pieces else None,
         "own_probability": None if logprob is None else math.exp(logprob),
     }  # fmt: skip
 

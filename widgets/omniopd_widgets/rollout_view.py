@@ -41,6 +41,8 @@ class RolloutView(View):
     prompt: t.List[Any] = t.List().tag(sync=True)
     finish = t.Unicode("stop").tag(sync=True)
     anchor_weight = t.Float(None, allow_none=True).tag(sync=True)
+    right = t.Bool(None, allow_none=True).tag(sync=True)  # None: nobody graded it
+    expected = t.Unicode("").tag(sync=True)
 
     selected = t.Int(-1).tag(sync=True)
     fork = t.Int(-1).tag(sync=True)
@@ -81,7 +83,7 @@ class RolloutView(View):
             self.kl = _floats(record.anchor_kl)
             self.anchored = bytes(bytearray(bool(a) for a in record.anchored))
             self.prompt = [to_json({"role": m["role"], "content": m["content"]}) for m in record.messages]
-            self.finish = record.finish
+            self.finish, self.right, self.expected = record.finish, record.right, shorten(record.answer or "", 200)
             self.forks = _fork_rows(record, forks)
             if not same:
                 self.open_main_fork()
@@ -109,7 +111,13 @@ class RolloutView(View):
         heads = ["fork", "token", "entropy", "π̂", "the student's chunk", "what the teacher did"]
         forks = [table(heads, rows, "Forks", limit=160)] if rows else []
         prompt = [element("p", f"{m['role']}: ", escape(m["content"])) for m in self.prompt]
-        return [*prompt, self._tinted_text(), *forks]
+        verdict = [] if self.right is None else [element("p", self.verdict)]
+        return [*prompt, *verdict, self._tinted_text(), *forks]
+
+    @property
+    def verdict(self) -> str:
+        """Whether the answer is right, in words."""
+        return "✓ right" if self.right else f"✗ wrong, expected {self.expected}"
 
     def _tinted_text(self) -> SafeHTML:
         """The first tokens on a tint of their entropy, runs of one tint together; forks carry their number, and what a

@@ -32,7 +32,7 @@ SHOWN_SETTINGS = (
     "audit.way", "audit.forks", "audit.chunk_tokens", "audit.samples", "audit.at_once", "audit.scheduler",
     "audit.similarity", "objective.target",
 )  # fmt: skip
-# The embedded recipe audits single tokens, which train well and read badly. (A scan reads well as it is.)
+# The recipe of labels audits single tokens, which train well and read badly.
 READABLE = {"audit.forks": 4, "audit.chunk_tokens": 6, "audit.similarity": "characters", "objective.target": "paper"}
 
 
@@ -61,7 +61,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._named = named
         # What a run of its own can be made of: an exploration's student and task have no name to tell it.
         self._recipe = recipe if exploration is None and isinstance(recipe, str) else None
-        start = READABLE if recipe == "embedded" and load_recipe(recipe, **named).audit.way != "scan" else {}
+        start = READABLE if recipe == "labels" and load_recipe(recipe, **named).audit.way != "scan" else {}
         self.session = exploration or Session(recipe, **{**start, **named})
         self._problems = self.session.problems(problems)
         self._showing = False

@@ -8,7 +8,8 @@ those of litellm's table, for providers whose models differ in what reading cost
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas
@@ -23,6 +24,7 @@ from omniopd.types import Usage
 
 # A model each of three providers: writing a token costs 5, 8 and 1.5 times what reading one does, a cached one a tenth.
 SHEETS = ("anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash", "deepseek/deepseek-chat")
+TEMPERATURES = 0.0, 0.5, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,9 @@ class Point:
 
     arm: str
     samples: int
+    seeds: int
     best: Interval
-    at_one: Interval | None
+    at: Mapping[float, Interval]  # by temperature
     calls: float
     read: float
     cached: float
@@ -55,8 +58,9 @@ def points(results: Results) -> Iterator[Point]:
             best = results.accuracy(arm, budget)
             took = [_until(one, budget) for one in arm.seeds if budget in one.at]
             if best is not None and took:
+                at = {t: right for t in TEMPERATURES if (right := results.accuracy(arm, budget, t)) is not None}
                 yield Point(
-                    arm.name, budget, best, results.accuracy(arm, budget, 1.0), *(
+                    arm.name, budget, len(took), best, at, *(
                         sum(getattr(one, name) for one in took) / len(took)
                         for name in ("calls", "teacher_read", "teacher_cached", "teacher_written")
                     ),
@@ -64,12 +68,13 @@ def points(results: Results) -> Iterator[Point]:
 
 
 def frontier(results: Results) -> pandas.DataFrame:
-    """One row an arm and budget: accuracies in percent, calls, tokens read, cached of them, written, and
+    """One row an arm and budget: seeds, accuracies in percent, calls, tokens read, cached of them, written, and
     dollars by each price sheet."""
     rows = [
         {
-            "arm": p.arm, "samples": p.samples, "best T, %": 100 * p.best.mean, "low": 100 * p.best.low,
-            "high": 100 * p.best.high, "T = 1, %": float("nan") if p.at_one is None else 100 * p.at_one.mean,
+            "arm": p.arm, "samples": p.samples, "seeds": p.seeds,
+            **{f"T = {t:g}, %": 100 * p.at[t].mean if t in p.at else math.nan for t in TEMPERATURES},
+            "best T, %": 100 * p.best.mean, "low": 100 * p.best.low, "high": 100 * p.best.high,
             "calls": p.calls, "read": p.read, "of it cached": p.cached, "written": p.written,
             **{f"$ by {sheet}": p.usd(price) for sheet, price in sheets()},
             **{f"$ by {sheet}, no cache": p.usd(price, cache=False) for sheet, price in sheets()[:1]},

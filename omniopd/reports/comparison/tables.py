@@ -7,7 +7,6 @@ same runs give the same bytes.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ import pandas
 from omniopd.config import METHODS, Recipe
 from omniopd.evaluation.compare import Interval, pooled_interval, shows
 from omniopd.evaluation.tables import NOTHING
+from omniopd.io.markdown import cell, code, plain
 from omniopd.io.units import dollars
 from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.cost import cost_of
@@ -109,18 +109,18 @@ def markdown(comparison: Results, beside: Sequence[str] = ()) -> str:
     """The summary and every sentence, as GitHub's Markdown; names are code, so that they stay words."""
     frame = summary(comparison, beside)
     left = {"learns from", "verdict"}
-    rows = [["arm", *map(_cell, frame.columns)]]
+    rows = [["arm", *map(cell, frame.columns)]]
     rows.append(["---", *("---" if name in left else "---:" for name in frame.columns)])
-    rows += [[_code(name), *map(_cell, frame.loc[name])] for name in frame.index]
+    rows += [[code(name), *map(cell, frame.loc[name])] for name in frame.index]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines += ["", f"Right answers in percent at each student's best temperature, {_intervals(comparison)}."]
     untrained = comparison.accuracy(comparison.reference, 0)
     lines += [f"Untrained: {_shown(untrained)}."] * (untrained is not None)
-    lines += ["", *(f"- {_plain(sentence)}" for sentence in (*comparison.verdicts(), *comparison.shares()))]
+    lines += ["", *(f"- {plain(sentence)}" for sentence in (*comparison.verdicts(), *comparison.shares()))]
     for name in beside:
-        lines += ["", *(f"- {_plain(sentence)}" for sentence in comparison.verdicts(name))]
+        lines += ["", *(f"- {plain(sentence)}" for sentence in comparison.verdicts(name))]
     if comparison.problems:
-        lines += ["", "Left out, or missing:", "", *(f"- {_plain(sentence)}" for sentence in comparison.problems)]
+        lines += ["", "Left out, or missing:", "", *(f"- {plain(sentence)}" for sentence in comparison.problems)]
     lines += ["", *_frontier(comparison)]
     return "\n".join(lines) + "\n"
 
@@ -131,8 +131,8 @@ def _frontier(comparison: Results) -> list[str]:
     if frame.empty:
         return []
     shown = frame.drop(columns=["low", "high"]).map(lambda value: short_number(value) if value == value else NOTHING)
-    rows = [[*map(_cell, shown.columns)], ["---", *["---:"] * (len(shown.columns) - 1)]]
-    rows += [[_code(row[0]), *map(_cell, row[1:])] for row in shown.itertuples(index=False)]
+    rows = [[*map(cell, shown.columns)], ["---", *["---:"] * (len(shown.columns) - 1)]]
+    rows += [[code(row[0]), *map(cell, row[1:])] for row in shown.itertuples(index=False)]
     million = [
         f"{name} reads a million tokens for {dollars(1e6 * price.input_usd)}, cached ones for "
         f"{dollars(1e6 * (price.cached_usd or price.input_usd))}, and writes them for {dollars(1e6 * price.output_usd)}"
@@ -142,7 +142,7 @@ def _frontier(comparison: Results) -> list[str]:
         f"Prices: {'; '.join(million)}. Of a teacher that runs here the least that its texts can cost is counted: each "
         "is left at its first difference, and what was read before is cached."
     )
-    return [f"What accuracy costs, means over seeds. {_plain(prices)}", "", *(f"| {' | '.join(r)} |" for r in rows)]
+    return [f"What accuracy costs, means over seeds. {plain(prices)}", "", *(f"| {' | '.join(r)} |" for r in rows)]
 
 
 def learns_from(recipe: Recipe) -> str:
@@ -225,21 +225,3 @@ def _intervals(comparison: Results) -> str:
 
 def _shown(interval: Interval | None) -> str:
     return NOTHING if interval is None else str(interval)
-
-
-def _code(name: str) -> str:
-    """A name as code in a table: nothing in it is markup, and nothing ends the cell or the line."""
-    return f"`{_line(name).replace('`', chr(39)).replace('|', '/')}`"
-
-
-def _plain(sentence: str) -> str:
-    """A sentence in which no letter is markup."""
-    return re.sub(r"([\\`*<>&#@$~]|^\[|\](?=[(\[])|(?<!\w)_|_(?!\w))", r"\\\1", _line(sentence))
-
-
-def _cell(text: str) -> str:
-    return _plain(text).replace("|", "/")
-
-
-def _line(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from omniopd.errors import RunError
-from omniopd.io.locks import holder, is_locked, lock
+from omniopd.io.locks import holder, holder_machine, is_locked, lock
 from omniopd.runs.files.atomic import make_folder
 
 LOCK = "run.lock"
@@ -90,9 +90,12 @@ def claimed_by(file: Path) -> int | None:
 
 def held_words(folder: Path) -> str:
     """The error for whoever comes too late."""
-    by = claimed_by(folder / LOCK) or claimed_by(folder / EXECUTING)
-    who = f"process {by}" if by else "another process"
-    return f"{folder} is being run by {who}: stop that one first (omniopd stop {folder}), or wait for it"
+    files = (folder / LOCK, folder / EXECUTING, start_lock(folder))
+    file = next((file for file in files if claimed_by(file) is not None), None)
+    who = "another process" if file is None else f"process {claimed_by(file)}"
+    machine = None if file is None else holder_machine(file)
+    there = f" on {machine}" if machine else ""
+    return f"{folder} is being run by {who}{there}: stop that one first (omniopd stop {folder}{there}), or wait for it"
 
 
 def _taken(folder: Path) -> int:

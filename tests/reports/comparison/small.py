@@ -32,7 +32,7 @@ def finished(
 ) -> Run:
     """A run of two steps with `right` right answers at its end, `at[step]` after a step, `before` untrained."""
     dotted = {key.replace("__", "."): value for key, value in settings.items()}
-    recipe = load_recipe("embedded", **{"training.steps": STEPS, "seed": seed, **dotted})
+    recipe = load_recipe("labels", **{"training.steps": STEPS, "seed": seed, **dotted})
     run = create_run(folder, recipe, f"run-{len(list(folder.glob('*'))) if folder.is_dir() else 0:03d}")
     if before is not None:
         run.append(evaluated(before, step=0, problems=problems, seed=seed))

@@ -157,12 +157,13 @@ def test_a_summary_goes_from_the_best_to_the_worst_and_sets_each_beside_whom_one
 def test_what_an_arm_learns_from_says_what_is_not_usual() -> None:
     said = learns_from(
         load_recipe(
-            "embedded",
+            "labels",
             **{"audit.scheduler": "random", "objective.concentration": 5.0, "objective.anchor_weight": 0.0},
         )
     )
     assert said == "text: labels, M=16 N=8 C=1, random forks, α=5, no anchor"
-    assert learns_from(load_recipe("embedded")) == "text: labels, M=16 N=8 C=1"
+    assert learns_from(load_recipe("labels")) == "text: labels, M=16 N=8 C=1"
+    assert learns_from(load_recipe("embedded")) == "text: posterior_kl, scan M=all N=1 C=96, no anchor"
 
 
 def test_no_name_of_an_arm_is_markup_in_the_markdown(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An audit record read closely: equal texts, differences, survival, next tokens. Numbers and strings.
+"""An audit record read closely: equal texts, differences, survival. Numbers and strings.
 
 Knows records and plain similarities; no widget, no torch.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 
 import numpy
 from rapidfuzz.distance import Levenshtein
@@ -86,21 +84,6 @@ def survival(audit: AuditRecord, chunk_pieces: Sequence[str] | None = None) -> t
         first.append(_agrees_through(pieces, audit.chunk, chunk_pieces, length) if pieces else None)
     known = [n for n in first if n is not None]
     return surviving(known, length, numpy).tolist() if known else [], first
-
-
-def next_tokens(audit: AuditRecord) -> list[tuple[str, int]]:
-    """The teacher's first tokens with their counts, most frequent first: its next-token distribution in N draws.
-
-    Of the student's vocabulary where the texts are known as tokens, else the first word of each text.
-    """
-    counts: Counter[str] = Counter()
-    for text, pieces in zip_longest(audit.texts, audit.text_pieces[: len(audit.texts)], fillvalue=()):
-        if pieces:
-            counts[pieces[0]] += 1
-        elif text and not any(audit.text_pieces):
-            word = re.match(r"\s*(\d|[^\W\d]+|[^\w\s]|$)", text)
-            counts[word[0] if word else text[:1]] += 1
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _agrees_through(pieces: Sequence[str], chunk: str, chunk_pieces: Sequence[str] | None, length: int) -> int:

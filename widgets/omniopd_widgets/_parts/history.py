@@ -134,9 +134,9 @@ def _row(record: RolloutRecord) -> dict[str, object]:
         trust = sum(trusts) / len(trusts)
     return {
         "row": record.row, "probe": record.probe, "question": question(record, 80),
-        "answer": shorten("".join(record.pieces), 120), "tokens": len(record.pieces), "cut": record.finish != "stop",
-        "forks": len(record.audits), "unanswered": len(record.unanswered),
-        "entropy": max(record.entropies, default=0.0), "trust": trust,
+        "answer": shorten("".join(record.pieces), 120), "right": record.right,
+        "tokens": len(record.pieces), "cut": record.finish != "stop", "forks": len(record.audits),
+        "unanswered": len(record.unanswered), "entropy": max(record.entropies, default=0.0), "trust": trust,
     }  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def _strip(record: RolloutRecord) -> dict[str, object]:
     edges = [time * bar // bars for bar in range(bars + 1)] if bars else [0]
     return {
         "step": record.step, "row": record.row, "tokens": time, "cut": record.finish != "stop",
-        "answer": shorten("".join(record.pieces), 400),
+        "answer": shorten("".join(record.pieces), 400), "right": record.right,
         "profile": [round(max(record.entropies[a:b]), 3) for a, b in itertools.pairwise(edges)],
         "forks": [{"start": audit.start, "stop": audit.stop, **_fork(audit)} for audit in pencil.parting(record)[:64]],
         "scan": any(audit.run for audit in record.audits),

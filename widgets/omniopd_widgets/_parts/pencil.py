@@ -12,16 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from omniopd.method.disagreement import place_of as place_of
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
 from omniopd_widgets._parts.safe import JsonObject, shorten, to_json
 
 _SAID = 12  # different tokens of the teacher's at one place, at most
 END = "the end of the turn"
-
-
-def place_of(audit: AuditRecord) -> int:
-    """The token that an audit is about: a fork's first, a run's last."""
-    return audit.stop - 1 if audit.run else audit.start
 
 
 def agreeing(audit: AuditRecord) -> int:

@@ -3,7 +3,7 @@
 import { h, missing, on, redraw, shown } from "./_common.js";
 
 // columns: [{key, label, text: the cell holds somebody else's text, number, show: value → string, title}]. Returns
-// {element, draw(rows, sort), body}. `row(record)` gives {button: label, what, pressed, onClick, extra: [elements]} for the first cell;
+// {element, draw(rows, sort, only), sign(sort), body}. `row(record)` gives {button: label, what, pressed, onClick, extra: [elements]} for the first cell;
 // the button, by its `what`, keeps the focus where the rows are drawn anew, and so does an extra with a data-what.
 // `sort` is {key, down}; a click on a head calls onSort(key).
 export function sortedTable({ columns, label, signal, onSort, row }) {
@@ -20,19 +20,27 @@ export function sortedTable({ columns, label, signal, onSort, row }) {
   const table = h("table", { class: "oopd-grid-table" }, h("caption", { class: "oopd-sr" }, label), h("thead", {}, head), body);
   const element = h("div", { class: "oopd-scroll" }, table);
 
-  function draw(rows, sort) {
+  // `only`: the keys of the columns to show besides the first (all of them where nothing is said).
+  function draw(rows, sort, only) {
+    sign(sort);
+    const visible = columns.filter(({ key }, i) => i === 0 || !only || only.has(key));
+    for (const column of columns) heads.get(column.key).hidden = !visible.includes(column);
+    redraw(body, sorted(rows, sort).map((record) => line(record, visible)));
+  }
+
+  // Which column the rows are sorted by, where somebody else has sorted them.
+  function sign(sort) {
     for (const [key, cell] of heads) {
       if (sort?.key === key) cell.setAttribute("aria-sort", sort.down ? "descending" : "ascending");
       else cell.removeAttribute("aria-sort");
     }
-    redraw(body, sorted(rows, sort).map((record) => line(record)));
   }
 
-  function line(record) {
+  function line(record, visible) {
     const { button, what, pressed, onClick, extra = [], title } = row(record);
     const open = h("button", { type: "button", class: "oopd-button", "aria-pressed": String(Boolean(pressed)), "data-what": what, title }, button);
     on(open, "click", () => onClick(), { signal });
-    const cells = columns.map((column) => {
+    const cells = visible.map((column) => {
       const value = record[column.key];
       if (column.text) return h("td", { class: `oopd-column-${column.key}` }, shown(String(value ?? "")));
       return h("td", { class: column.number ? "oopd-number" : null }, column.show ? column.show(value, record) : missing(value) ? "–" : String(value));
@@ -40,7 +48,7 @@ export function sortedTable({ columns, label, signal, onSort, row }) {
     return h("tr", { class: pressed ? "oopd-chosen" : null }, h("td", { class: "oopd-row-head" }, ...extra, open), ...cells);
   }
 
-  return { element, draw, body };
+  return { element, draw, sign, body };
 }
 
 const SIGNS = { running: "▶", queued: "…", finished: "✓", failed: "✗", lost: "✗", interrupted: "‖", stopped: "■", unreadable: "!" };

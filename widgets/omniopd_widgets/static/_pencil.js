@@ -51,6 +51,13 @@ export function pencilSummary(place, forks, length) {
     parting && draws > 1 ? [", or ", h("span", { class: "oopd-doubted", "data-teacher": "its own ×1" }, "dotted"), " where most texts agree"] : null, ".");
 }
 
+// Whether the answer is right; nothing where nobody graded it.
+export function tellVerdict(place, right, expected) {
+  place.hidden = right === null;
+  place.classList.toggle("oopd-wrong", right === false);
+  clear(place, right ? "✓ right" : ["✗ wrong, expected ", shown(expected)]);
+}
+
 // A run's text with the pencil in it.
 export function pencilled(run) {
   const { kind, teacher, times } = pencilAt(run, run.stop - 1);

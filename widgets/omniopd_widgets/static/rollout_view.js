@@ -7,7 +7,7 @@ import { choice } from "./_inputs.js";
 import { forkButtons, forkDetail } from "./_fork_list.js";
 import { legendOf, METRICS, metricValues, ofUnits, said, upperEnd } from "./_metrics.js";
 import { makeMinimap } from "./_minimap.js";
-import { parts, pencilAt, pencilSummary, pencilWords, placeOf } from "./_pencil.js";
+import { parts, pencilAt, pencilSummary, pencilWords, placeOf, tellVerdict } from "./_pencil.js";
 import { makeSearch } from "./_search.js";
 import { makeStrip, unitsOf } from "./_strip.js";
 
@@ -52,6 +52,7 @@ function render({ model, el, signal }) {
     signal, say, go: select, pieces: () => data.pieces, selected: () => model.get("selected"), mark: (tokens) => tokens.forEach(strip.refresh),
   });
   const prompt = h("details", { class: "oopd-prompt" });
+  const verdict = h("p", { class: "oopd-verdict", role: "status" });
   const pencil = h("p", { class: "oopd-pencil" });
   const list = h("ol", { class: "oopd-forks", "aria-label": "forks" });
   const detail = h("div", { class: "oopd-fork-detail" });
@@ -62,7 +63,7 @@ function render({ model, el, signal }) {
   body.append(
     h("div", { class: "oopd-bar" }, metric, granularity, scale, legend, h("label", {}, search.field), search.told,
       button("copy prefix", copyPrefix, { signal, title: "the text before the selected token (c)" })),
-    prompt, pencil, minimap.element, strip.element, list, detail, tip,
+    prompt, verdict, pencil, minimap.element, strip.element, list, detail, tip,
   );
   help.append(marks);
 
@@ -74,6 +75,7 @@ function render({ model, el, signal }) {
   watch(model, ["selected"], showSelected, signal);
   watch(model, ["fork", "continuation", "forks"], showFork, signal);
   watch(model, ["prompt"], showPrompt, signal);
+  watch(model, ["right", "expected"], () => tellVerdict(verdict, model.get("right"), model.get("expected")), signal);
   // An output may be laid out after it is made, or be taken off the page and come back.
   let laidOut = false;
   const size = new ResizeObserver(() => {

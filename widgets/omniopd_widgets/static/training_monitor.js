@@ -15,10 +15,12 @@ const KEYS = [
   ["n", "stay at the newest recorded step"],
   ["l", "logarithmic axes where all values are above 0"],
 ];
+const mark = (right) => (right === true ? "✓" : right === false ? "✗" : "");
 const COLUMNS = [
   { key: "probe", label: "kind", show: (probe) => (probe ? "probe" : "batch"), title: "a probe is a held-out prompt that nothing is learnt from" },
   { key: "question", label: "question", text: true },
   { key: "answer", label: "answer", text: true },
+  { key: "right", label: "right", show: mark, title: "as the task's grader says; empty where there is nothing to compare with" },
   { key: "tokens", label: "tokens", number: true, show: (n, row) => `${count(n)}${row.cut ? " ✂" : ""}`, title: "✂: cut off at the longest length" },
   { key: "forks", label: "audits", number: true, show: count },
   { key: "unanswered", label: "no answer", number: true, show: count, title: "forks that the teacher did not answer" },
@@ -194,7 +196,7 @@ function render({ model, el, signal }) {
     };
     on(picture, "pointermove", say1, { signal });
     const point = () => assign(model, "pointed", { step: s.step, row: s.row, count: (model.get("pointed").count ?? 0) + 1 });
-    const open = button(`step ${s.step}`, point, { signal, title: `open this answer: ${quoted(s.answer, 300)}` });
+    const open = button(`step ${s.step} ${mark(s.right)}`.trim(), point, { signal, title: `open this answer: ${quoted(s.answer, 300)}` });
     open.dataset.what = `step ${s.step}`;
     on(open, "focus", () => say(stripWords(s)), { signal });
     return [open, picture];

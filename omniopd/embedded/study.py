@@ -1,0 +1,36 @@
+"""What a study of the lab found, as it ships: a line an arm, to set a run of one's own beside.
+
+`omniopd report runs/frontier … --costs omniopd/embedded/recorded/frontier.csv` writes the table after `make study`.
+"""
+
+from __future__ import annotations
+
+import pandas
+
+from omniopd.embedded import RECORDED
+from omniopd.io.units import dollars
+
+FRONTIER = RECORDED / "frontier.csv"
+
+
+def frontier_table() -> pandas.DataFrame:
+    """The recorded study: a row an arm and budget, as `reports.comparison.frontier` makes them."""
+    return pandas.read_csv(FRONTIER)
+
+
+def beside(arms: tuple[str, ...] = ("white_box", "sft")) -> list[str]:
+    """A sentence an arm, after its last budget: right at the best temperature and at T = 1, tokens, dollars."""
+    table = frontier_table()
+    return [_sentence(table[table["arm"] == arm].iloc[-1]) for arm in arms]
+
+
+def _sentence(row: pandas.Series) -> str:
+    first = next(name for name in row.index if name.startswith("$ by "))
+    anew = row["read"] - row["of it cached"]
+    calls = f"{row['calls']:,.0f} calls, " if row["calls"] else "no call, "
+    # Logits cannot be bought: a teacher that writes nothing has no price.
+    cost = f", {dollars(row[first])} at the prices of {first.removeprefix('$ by ')}" if row["written"] else ""
+    return (
+        f"{row['arm']} ({row['seeds']} seeds, {row['samples']:,} answers): {row['best T, %']:.1f} at the best "
+        f"temperature, {row['T = 1, %']:.1f} at T=1; {calls}{anew:,.0f} tokens read{cost}"
+    )

@@ -171,7 +171,7 @@ def end_run(path: str | Path, how: str = STOP) -> None:
     path = Path(path)
     for lock in (path / LOCK, lock_of(path)):
         if claimed_by(lock) is not None and (machine := holder_machine(lock)):
-            raise RunError(f"{path} goes on on {machine}, whose processes cannot be reached from here: stop it there")
+            raise RunError(f"{path} is being run on {machine}, which cannot be reached from here: stop it there")
     if is_launched(path) and Launched(path).is_running():
         launched = Launched(path)
         {STOP: launched.stop, INTERRUPT: launched.interrupt, KILL: launched.kill}[how]()

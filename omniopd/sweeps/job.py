@@ -119,11 +119,12 @@ def attend(path: Path, child: subprocess.Popen[bytes]) -> int:
     return child.returncode
 
 
-def end(path: Path, child: subprocess.Popen[bytes]) -> None:
-    """Have the job of a folder end after its step, with a checkpoint; one that does not hear it is killed. Also for a
-    signal's handler, which may interrupt `attend` where it asks for the exit code: here nobody asks for it."""
+def end(path: Path, child: subprocess.Popen[bytes], is_asked: bool = False) -> None:
+    """Have the job of a folder end after its step, with a checkpoint; one that does not hear it is killed. `is_asked`:
+    it knows already, and a second word would mean at once. Also for a signal's handler, which may interrupt `attend`
+    where it asks for the exit code: here nobody asks for it."""
     began = start_of(child.pid)
-    if is_alive(child.pid, began):
+    if not is_asked and is_alive(child.pid, began):
         os.kill(child.pid, signal.SIGTERM)
     deadline = time.monotonic() + _PATIENCE_S
     while is_alive(child.pid, began):

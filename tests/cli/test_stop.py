@@ -14,7 +14,7 @@ from omniopd.cli.stop import going_on_words
 from omniopd.config import Recipe
 from omniopd.launch.folder import Launch, write_launch
 from omniopd.runs import create_run, open_run
-from omniopd.runs.files.claims import lock_file, start_lock
+from omniopd.runs.files.claims import held_words, lock_file, start_lock
 
 ROOT = Path(__file__).parents[2]
 GOES_ON = """
@@ -61,3 +61,18 @@ def test_a_run_of_a_terminal_is_stopped_whatever_its_status_says(damage: bool, s
     assert f"go on with: omniopd train --resume '{stopped}'" in capsys.readouterr().err
     assert main(["stop", str(stopped)]) == 2
     assert "is not going on: it is interrupted" in capsys.readouterr().err
+
+
+def test_the_run_of_another_machine_is_named_so_and_no_process_of_this_one_is_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with subprocess.Popen(["sleep", "60"]) as bystander:  # has here the number that the run's process has there
+        with lock_file(tmp_path / "run.lock") as held:
+            held.seek(0)
+            held.write(f"{bystander.pid} node7".encode().ljust(100))
+            assert main(["stop", "--kill", str(tmp_path)]) == 2
+            said = capsys.readouterr().err
+            assert f"{tmp_path} is being run on node7, which cannot be reached from here: stop it there" in said
+            assert f"is being run by process {bystander.pid} on node7" in held_words(tmp_path)
+            assert bystander.poll() is None
+        bystander.kill()

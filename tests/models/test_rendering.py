@@ -138,6 +138,15 @@ def test_a_process_that_was_killed_is_started_again_and_none_outlives_who_asks()
         time.sleep(0.05)
 
 
+def test_a_step_that_ends_with_its_job_is_answered_though_all_its_processes_were_told_to_end() -> None:
+    before = rendered(tiny_tokenizer(), QUESTION)
+    process = rendering._process._process
+    process.send_signal(signal.SIGTERM)
+    assert rendered(tiny_tokenizer(), QUESTION) == before
+    assert rendering._process._process is process
+    assert process.poll() is None
+
+
 def test_no_key_is_in_the_process_that_a_stranger_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     rendering._process.end()

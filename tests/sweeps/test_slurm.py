@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 
@@ -41,7 +42,11 @@ def test_a_preempted_job_is_requeued_and_goes_on_and_figures_are_the_local_execu
     first, second = (here / f"runs/small/plain/seed={seed}" for seed in (0, 1))
     until(lambda: steps_of(first) >= 2)
     pid = open_run(first).status.pid
-    job_of(first).send_signal(signal.SIGUSR2)  # as SLURM does before it takes a node back
+    # As SLURM does that takes a node back: it tells all processes of the job, and then submitit's by its own signal.
+    job = job_of(first)
+    for each in [*job.children(recursive=True), job]:
+        each.send_signal(signal.SIGTERM)
+    job.send_signal(signal.SIGUSR2)
     _, err = sweep.communicate(timeout=300)
     assert sweep.returncode == 0, err
     assert "2 jobs were put into the queue" in err
@@ -49,7 +54,9 @@ def test_a_preempted_job_is_requeued_and_goes_on_and_figures_are_the_local_execu
     assert "(2 of 2 done)" in err
     run = open_run(first)
     assert run.status.pid != pid
-    assert "interrupted at step" in first.with_name("seed=0.log").read_text()
+    said = first.with_name("seed=0.log").read_text()
+    assert re.search(r"interrupted at step [1-9]\d* of 12", said), said
+    assert "once more: at once" in said
     assert [record.step for record in run.steps()] == list(range(1, STEPS + 1))
     assert main(["sweep", "small.toml", "--seeds", "0", "--name", "local"]) == 0
     assert figures(first) == figures(here / "runs/local/plain/seed=0")

@@ -9,10 +9,12 @@ and requeues it; TERM, where it is cancelled or preempted. A requeued job goes o
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from omniopd.errors import ConfigError, RunError
@@ -26,6 +28,7 @@ LOCAL = "local"  # submitit's processes on this machine, to try the same without
 _TIMEOUTS = 100  # how often a run may come to the end of its time, and be requeued
 _SQUEUE = ("squeue", "--me", "--noheader", "--array", "--format=%i")
 _ASK_S = 15.0  # between two questions to SLURM's controller, which all its users ask
+_TOGETHER_S = 1.0  # of TERM and USR2, which come together where a node is taken back, Python hears USR2 first
 _LAST_WORDS_S = 60.0  # that a job which was asked to end waits to be requeued or killed
 
 
@@ -150,11 +153,12 @@ class Job:
     """What submitit calls in SLURM's job, and asks for a checkpoint. Holds strings alone: it is pickled."""
 
     def __init__(self, path: str, device: str | None) -> None:
-        self.path, self.device = path, device
+        self.path, self.device, self._is_asked = path, device, False
 
     def __call__(self) -> int:
         """The exit code of the job's command."""
         path = Path(self.path)
+        signal.signal(signal.SIGTERM, self._on_term)
         self._child = job.start(path, self.device, tied=True)
         code = job.attend(path, self._child)
         if code == job.INTERRUPTED:
@@ -166,8 +170,12 @@ class Job:
         """The step in progress ends with the run's own checkpoint; the requeued job is this one again."""
         from submitit.helpers import DelayedSubmission
 
-        job.end(Path(self.path), self._child)
+        time.sleep(_TOGETHER_S)
+        job.end(Path(self.path), self._child, self._is_asked)
         return DelayedSubmission(Job(self.path, self.device))
+
+    def _on_term(self, number: int, frame: FrameType | None) -> None:
+        self._is_asked = True  # and so is the training: SLURM tells all processes of a job
 
 
 def _number(path: Path) -> Path:

@@ -11,6 +11,7 @@ import argparse
 import difflib
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -67,6 +68,8 @@ class Once(logging.Filter):
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """As argparse does, and `key=value` words may stand behind options as well as before them."""
     top = parser()
+    if "_ARGCOMPLETE" in os.environ and arguments is None:
+        _complete(top)
     words = sys.argv[1:] if arguments is None else list(arguments)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         near = difflib.get_close_matches(words[0], COMMANDS, 1, 0.5)
@@ -81,6 +84,16 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     if behind:
         options.settings = [*(options.settings or []), *behind]
     return options
+
+
+def _complete(top: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks what may stand next, and end; without the library, nothing may."""
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    # File names are the shell's own affair; everything else is read off the parser.
+    argcomplete.autocomplete(top)
 
 
 def parser() -> argparse.ArgumentParser:

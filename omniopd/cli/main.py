@@ -8,8 +8,10 @@ Exit codes: 0 done, 2 a mistake that the sentence explains, 130 stopped by Ctrl-
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -81,6 +83,13 @@ class Once(logging.Filter):
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """As argparse does, and `key=value` words may stand behind options as well as before them."""
     top = parser()
+    if "_ARGCOMPLETE" in os.environ and arguments is None:
+        _complete(top)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        near = difflib.get_close_matches(words[0], COMMANDS, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
+        top.error(f"{words[0]!r} is not a command; {hint}")
     options, left = top.parse_known_args(arguments)
     behind = [word for word in left if "=" in word and not word.startswith("-")]
     if not hasattr(options, "settings") or len(behind) < len(left):
@@ -90,6 +99,16 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     if behind:
         options.settings = [*(options.settings or []), *behind]
     return options
+
+
+def _complete(top: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks what may stand next, and end; without the library, nothing may."""
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    # File names are the shell's own affair; everything else is read off the parser.
+    argcomplete.autocomplete(top)
 
 
 def parser() -> argparse.ArgumentParser:

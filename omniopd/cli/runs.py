@@ -7,7 +7,7 @@ import math
 import os
 from typing import Any
 
-from omniopd.io.texts import one_line
+from omniopd.io.columns import aligned, terminal_width
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -23,24 +23,26 @@ def run(options: argparse.Namespace) -> int:
     if table.empty:
         print(f"no runs in {options.folder}: `omniopd demo` or `omniopd train` makes one")
         return 0
-    rows = [["run", "state", "steps", "target", "before", "best", "message"]]
-    for name, row in table.iterrows():
-        rows.append(
-            [
-                str(name), str(row["state"]), f"{_number(row['step'])}/{_number(row['steps'])}", _text(row["target"]),
-                _percent(row["accuracy_before"]), _percent(row["best_accuracy"]),
-                str(row["message"] or "").replace(f"{row['path']}{os.sep}", "")[:60],
-            ]
-        )  # fmt: skip
-    rows = [list(map(one_line, cells)) for cells in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for cells in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+    head = ["run", "state", "steps", "target", "before", "best", "gain", "message"]
+    rows = [
+        [
+            str(name), str(row["state"]), f"{_number(row['step'])}/{_number(row['steps'])}", _text(row["target"]),
+            _percent(row["accuracy_before"]), _percent(row["best_accuracy"]), _points(row["gain"]),
+            str(row["message"] or "").replace(f"{row['path']}{os.sep}", "")[:60],
+        ]
+        for name, row in table.iterrows()
+    ]  # fmt: skip
+    spare = ("message", "target", "before", "steps", "gain", "state")
+    print(*aligned(head, rows, width=terminal_width(), dispensable=spare), sep="\n")
     return 0
 
 
 def _percent(share: Any) -> str:
     return "–" if share is None or math.isnan(share) else f"{100 * share:.1f}%"
+
+
+def _points(gain: Any) -> str:
+    return "–" if gain is None or math.isnan(gain) else f"{100 * gain:+.1f}"
 
 
 def _text(value: Any) -> str:

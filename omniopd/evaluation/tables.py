@@ -23,6 +23,7 @@ from omniopd.evaluation.compare import (
     verdict,
 )
 from omniopd.evaluation.pass_at_k import per_problem_pass_at_k
+from omniopd.io.columns import terminal_width
 from omniopd.io.texts import one_line
 from omniopd.records import EvalRecord, latest_per_temperature
 
@@ -107,15 +108,40 @@ def findings(rows: Rows) -> list[str]:
     return sentences
 
 
-def as_text(table: pandas.DataFrame, title: str = "") -> str:
-    """A table in plain text, columns aligned."""
+def as_text(table: pandas.DataFrame, title: str = "", width: int | None = None) -> str:
+    """A table in plain text, columns aligned, in lines that a terminal holds: `width` characters, or as it says itself.
+
+    One that is too wide is turned on its side if that fits, else its columns are told in parts, one below the other.
+    Into a file, a pipe or a notebook it is written whole.
+    """
+    width = width or terminal_width()
+    whole = _lines(table)
+    if width is not None and len(whole[1]) > width:
+        turned = _lines(table.T)
+        whole = turned if len(turned[1]) <= width else _in_parts(table, width)
+    return "\n".join([title] * bool(title) + whole)
+
+
+def _lines(table: pandas.DataFrame) -> list[str]:
+    """Head, line, rows."""
     head = ["", *map(str, table.columns)]
     rows = ([who, *cells] for who, cells in zip(table.index, table.to_numpy(), strict=True))
     lines = [[one_line(str(cell)) for cell in line] for line in (head, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     shown = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
     shown.insert(1, "─" * max(map(len, shown)))
-    return "\n".join([title] * bool(title) + shown)
+    return shown
+
+
+def _in_parts(table: pandas.DataFrame, width: int) -> list[str]:
+    """As many columns below each other as it takes, one at least in each part."""
+    made: list[str] = []
+    names = list(table.columns)
+    while names:
+        count = next((n for n in range(len(names), 1, -1) if len(_lines(table[names[:n]])[1]) <= width), 1)
+        made += [*([""] * bool(made)), *_lines(table[names[:count]])]
+        names = names[count:]
+    return made
 
 
 def as_html(table: pandas.DataFrame) -> str:

@@ -14,7 +14,8 @@ from omniopd.records import EvalRecord, latest_per_temperature
 from omniopd.runs.files.atomic import read_file
 from omniopd.runs.files.claims import EXECUTING
 from omniopd.runs.files.folders import MANIFEST, RECIPE, STATUS, STEPS, TRIALS
-from omniopd.runs.status import read_status, state_of
+from omniopd.runs.remembered import RememberedRows
+from omniopd.runs.status import GOING_ON, read_status, state_of
 from omniopd.runs.store import Run, open_run
 from omniopd.runs.totals import totals
 
@@ -46,7 +47,9 @@ def table(folder: str | Path) -> pandas.DataFrame:
     folder = Path(folder)
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder: give the one that holds the runs")
-    rows = [row(path) for path in listed_folders(folder)]
+    remembered = RememberedRows(folder, COLUMNS)
+    rows = [known_row(remembered, path) for path in listed_folders(folder)]
+    remembered.save()
     rows.sort(key=lambda facts: (facts["created"], facts["path"]))
     places = [Path(facts["path"]).relative_to(folder).as_posix() for facts in rows]
     index = pandas.Index(places, name="run", dtype="object")
@@ -85,13 +88,24 @@ def listed_folders(folder: str | Path) -> list[Path]:
     return sorted(found)
 
 
-def row(path: Path) -> dict[str, Any]:
-    """One run as a row of `table`, by the names of its columns; never raises for what is damaged inside."""
+def known_row(remembered: RememberedRows, path: Path) -> dict[str, Any]:
+    """The row of a run, read only where its files have changed or it is going on."""
+    marks, known = remembered.get(path)
+    # A process may die without writing a word, so a run in progress is looked at each time.
+    if known is None or known["state"] in GOING_ON:
+        known = row(path)
+        remembered.put(path, marks, known, known["state"] not in (*GOING_ON, UNREADABLE))
+    return known
+
+
+def row(path: Path, results: bool = True) -> dict[str, Any]:
+    """One run as a row of `table`, by the names of its columns; never raises for what is damaged inside. Without
+    `results` its steps and evaluations, which take long to read, are left out."""
     empty: dict[str, Any] = dict.fromkeys(COLUMNS)
     empty |= {"name": path.name, "created": "", "path": str(path), "message": "", "state": UNREADABLE}
     try:
         is_run = os.path.lexists(path / MANIFEST) or not (path / _LAUNCH).is_file()
-        return empty | (_facts(open_run(path)) if is_run else _facts_of_notebook(path))
+        return empty | (_facts(open_run(path), results) if is_run else _facts_of_notebook(path))
     except RunError as error:
         return empty | {"message": str(error)}
     except Exception as error:
@@ -122,7 +136,7 @@ def _facts_of_notebook(path: Path) -> dict[str, Any]:
     }
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def _facts(run: Run, results: bool) -> dict[str, Any]:
     recipe = run.manifest.recipe
 
     def setting(section: str, key: str) -> Any:
@@ -133,7 +147,7 @@ def _facts(run: Run) -> dict[str, Any]:
             f"{run.path / MANIFEST} says that {section}.{key} is {str(value)[:40]}: it is not a setting's value"
         )
 
-    status, steps, evals = run.status, run.steps(), run.evals()
+    status, steps, evals = run.status, run.steps() if results else [], run.evals() if results else []
     before, after = best_accuracies(evals, run.test_split)
     rollouts = setting("training", "rollouts")
     rollouts = rollouts if isinstance(rollouts, int) and 0 <= rollouts < _MOST else 0

@@ -41,6 +41,7 @@ from omniopd.runs.files.folders import (
     aside,
     launched_folder,
     named_folder,
+    nearest_run,
     new_folder,
     refuse_taken,
     require_usable,
@@ -107,6 +108,8 @@ def open_run(path: str | Path) -> Run:
     if not os.path.lexists(file):
         inside = sorted(p.parent.name for p in path.glob(f"*/{MANIFEST}"))
         hint = f"it holds {len(inside)}, the last is {inside[-1]}" if inside else "give the folder of a manifest.json"
+        if not path.exists() and (near := nearest_run(path)) is not None:
+            hint = f"there is no such folder; did you mean {near}?"
         if (path / RECIPE).is_file() and (path / STATUS).exists():
             hint = f"its {MANIFEST} is missing, without which none goes on; begin anew with {path / RECIPE}"
         raise RunError(f"{path} is not a run: {hint}")

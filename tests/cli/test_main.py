@@ -7,6 +7,7 @@ import pytest
 
 from omniopd.cli.main import COMMANDS, main
 from omniopd.config import load_recipe
+from omniopd.runs.store import create_run
 
 
 def said(capsys, *words):
@@ -83,3 +84,20 @@ def test_settings_may_stand_behind_options_and_nothing_else_may(capsys):
         with pytest.raises(SystemExit):
             _parsed(words)
         assert "unrecognized arguments" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("trian", "did you mean 'train'?"), ("frks", "did you mean 'forks'?"), ("xyz", "there are demo")]
+)
+def test_the_nearest_command_is_told(capsys, word, hint):
+    with pytest.raises(SystemExit) as ended:
+        main([word])
+    assert ended.value.code == 2
+    assert f"'{word}' is not a command; {hint}" in capsys.readouterr().err
+
+
+def test_the_nearest_run_is_told(capsys, tmp_path):
+    create_run(tmp_path, load_recipe("embedded"), "labels-seed-3").set_status(state="finished")
+    code, _, err = said(capsys, "train", "--resume", str(tmp_path / "lables-seed-3"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"did you mean {tmp_path / 'labels-seed-3'}?" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas
 import pytest
 
 from omniopd.evaluation.tables import (
@@ -91,3 +92,19 @@ def test_html_escapes_names(evals):
 def test_a_run_that_was_evaluated_on_fewer_problems_at_its_end_is_not_compared(evals):
     rows = report_rows([*evals[:2], record("student", 20, 1.0, 0.5, problems=10)])
     assert all("not compared, because problem 'p10' is missing" in sentence for sentence in findings(rows))
+
+
+def test_a_table_fits_a_terminal_on_its_side_or_in_parts_and_keeps_every_cell():
+    names = [f"T={t}" for t in (0, 0.3, 0.5, 0.7, 1)]
+    table = pandas.DataFrame(
+        [[f"{i}{j}.1 [12.3, 45.6]" for j in range(5)] for i in range(4)],
+        index=["student before", "student after", "control: self_teacher", "teacher"], columns=names,
+    )  # fmt: skip
+    cells = {cell for row in table.to_numpy() for cell in row}
+    for width in (None, 140, 100, 80, 60, 10):
+        text = as_text(table, width=width)
+        assert all(cell in text for cell in cells)
+        assert width is None or width == 10 or max(map(len, text.splitlines())) <= width
+    assert as_text(table, width=140) == as_text(table)
+    assert as_text(table, width=100).splitlines()[0].split("  ")[-1].strip() == "teacher"
+    assert len(as_text(table, width=60).splitlines()) > 10

@@ -9,9 +9,11 @@ import threading
 import pytest
 
 from omniopd.errors import RunError
+from omniopd.runs import remembered
 from omniopd.runs.status import Status, write_status
 from omniopd.runs.store import STATUS
 from omniopd_widgets._parts import comparison as _comparison
+from omniopd_widgets._parts.run_list import AT_LEAST, RunList
 from omniopd_widgets._parts.safe import to_json
 from omniopd_widgets.run_browser import RunBrowser
 from tests.widgets import watched
@@ -241,14 +243,50 @@ def test_search_finds_by_words_and_columns_and_says_when_nothing_matches(folder,
     assert page.leaked_keys() == []
 
 
+def test_accuracy_and_gain_are_seen_beside_a_notebooks_file_list_and_columns_are_chosen(folder, browse, mount):
+    page = mount(browse(folder))
+    page.page.set_viewport_size({"width": 830, "height": 680})  # of a window of 1280
+    for name in ("accuracy %", "gain"):
+        box = page.find(f"button:text-is('{name}')").bounding_box()
+        assert box["x"] + box["width"] <= 830
+    heads = lambda: page.find("thead th:visible .oopd-sort").all_inner_texts()  # noqa: E731
+    assert heads() == ["run", "state", "accuracy %", "gain", "step", "target", "seed", "message"]
+    page.click("summary:text-is('Columns')")
+    page.click("label:has-text('teacher tokens') input")
+    page.click("label:has-text('message') input")
+    assert page.view.columns == ["state", "best_accuracy", "gain", "step", "target", "seed", "teacher_tokens"]
+    assert heads()[-1] == "teacher tokens"
+    assert page.find("tbody tr >> nth=0").locator("td").count() == 9
+    page.page.set_viewport_size({"width": 1000, "height": 800})
+
+
+def test_many_runs_are_there_before_their_results(folder, browse, mount, tmp_path, monkeypatch):
+    monkeypatch.setattr(remembered, "_place", lambda of: tmp_path / "cache" / "rows.json")
+    for number in range(120):
+        shutil.copytree(folder / "better", tmp_path / "runs" / f"run{number:03d}")
+    listed = RunList(tmp_path / "runs")
+    first = listed.look(0.0)
+    assert (len(first), listed.unread) == (120, 120 - AT_LEAST)
+    assert {(row["state"], row["step"]) for row in first} == {("finished", 40)}
+    assert [row["best_accuracy"] is not None for row in first] == [True] * AT_LEAST + [False] * (120 - AT_LEAST)
+    every = listed.look()
+    assert (listed.unread, len({row["best_accuracy"] for row in every})) == (0, 1)
+    assert RunList(tmp_path / "runs").look(0.0) == every  # remembered
+    page = mount(browse(tmp_path / "runs", sort="id", descending=False))
+    assert page.find("tbody tr").count() == 100
+    page.click("button[title='a page on']")
+    assert page.find("tbody tr").count() == 20
+    assert page.find("tbody .oopd-column-id >> nth=0").inner_text() == "run100"
+
+
 def test_columns_sort_and_what_is_missing_comes_last(folder, browse, mount):
     page = mount(browse(folder))
     page.click("button:text-is('gain')")
-    gains = page.find(".oopd-grid-table tbody tr td:nth-child(11)").all_inner_texts()
+    gains = page.find(".oopd-grid-table tbody tr td:nth-child(5)").all_inner_texts()
     numbers = [float(g) for g in gains[:-1]]
     assert numbers == sorted(numbers, reverse=True)
     page.click("button:text-is('gain')")
-    gains = page.find(".oopd-grid-table tbody tr td:nth-child(11)").all_inner_texts()
+    gains = page.find(".oopd-grid-table tbody tr td:nth-child(5)").all_inner_texts()
     assert [float(g) for g in gains[:-1]] == numbers[::-1]
     assert gains[-1] == "–"
     assert (page.view.sort, page.view.descending) == ("gain", False)

@@ -24,21 +24,26 @@ from omniopd_widgets._parts.run_list import RunList
 from omniopd_widgets._parts.safe import SafeHTML, element, shorten, table, to_json
 from omniopd_widgets.training_monitor import TrainingMonitor
 
+COLUMNS = ("state", "best_accuracy", "gain", "step", "target", "seed", "message")
+_FIRST_S, _LOOK_S = 0.3, 2.0  # how long results are read before the view is shown, and at each look after it
+
 
 class RunBrowser(PollingView):
     """The table of the runs in `folder`, at any depth.
 
     Assign `query` to search (all words; `state:failed` in one column), `sort` and `descending` to order, `chosen`
-    (places in `folder`; the first is what the others are compared with) to compare, `opened` to open one beneath,
-    `live` to look again or not.
+    (places in `folder`; the first is what the others are compared with) to compare, `columns` to show (names of
+    `omniopd.runs`), `opened` to open one beneath, `live` to look again or not.
     """
 
     folder = Unicode("").tag(sync=True)
     rows: List[Any] = List().tag(sync=True)
     hidden_rows = Int(0).tag(sync=True)
+    unread = Int(0).tag(sync=True)
     query = Unicode("").tag(sync=True)
     sort = Unicode("").tag(sync=True)
     descending = Bool(True).tag(sync=True)
+    columns = List(Unicode(), list(COLUMNS)).tag(sync=True)
     chosen = List(Unicode()).tag(sync=True)
     comparison = Dict().tag(sync=True)
     data = Bytes(b"").tag(sync=True)
@@ -50,7 +55,7 @@ class RunBrowser(PollingView):
         self._list = RunList(folder)
         super().__init__(interval_s, self.beneath, **traits)
         self.folder = to_json(str(folder))
-        self._poll()
+        self._poll(_FIRST_S)
         self.live = True
 
     def run(self, name: str) -> Run:
@@ -67,14 +72,14 @@ class RunBrowser(PollingView):
             self.monitor.close()
         self.beneath.close()
 
-    def _poll(self) -> bool:
+    def _poll(self, seconds: float = _LOOK_S) -> bool:
         with self._lock:
-            rows = self._list.look()
+            rows = self._list.look(seconds)
             compared = {row["id"]: row for row in rows if row["id"] in self.chosen}
             before = {row["id"]: row for row in self.rows if row["id"] in self.chosen}
             with self.hold_sync():
                 self.rows = rows
-                self.hidden_rows = self._list.hidden
+                self.hidden_rows, self.unread = self._list.hidden, self._list.unread
                 if compared != before:
                     self._compare()
             return True

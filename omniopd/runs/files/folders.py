@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from datetime import UTC, datetime
@@ -48,6 +49,13 @@ def new_folder(parent: Path, name: str) -> Path:
         except FileExistsError:
             continue
     raise RunError(f"{parent / name} and 998 like it exist already: give the run a name")
+
+
+def nearest_run(path: Path) -> Path | None:
+    """The run beside a folder that is none whose name is nearest to it."""
+    beside = [found.parent.name for found in path.parent.glob(f"*/{MANIFEST}")]
+    near = difflib.get_close_matches(path.name, beside, 1, 0.6)
+    return path.parent / near[0] if near else None
 
 
 def launched_folder() -> Path | None:

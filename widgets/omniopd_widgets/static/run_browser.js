@@ -6,7 +6,7 @@ import {
   shown, svg, tableHead, watch,
 } from "./_common.js";
 import { chartGrid } from "./_charts.js";
-import { stateBadge, sortedTable } from "./_grid.js";
+import { sorted, sortedTable, stateBadge } from "./_grid.js";
 
 const MOST = 6;
 const KEYS = [
@@ -16,22 +16,32 @@ const KEYS = [
   ["Escape", "leave the search, or close what is open beneath"],
 ];
 const points = (value) => (missing(value) ? "–" : `${(100 * value).toFixed(1)}`);
+const risen = (value) => (missing(value) ? "–" : `${value >= 0 ? "+" : ""}${points(value)}`);
+// What a window of 1280 shows comes first; the rest is chosen.
 const COLUMNS = [
   { key: "id", label: "run", text: true },
   { key: "state", label: "state", show: stateBadge },
-  { key: "message", label: "message", text: true },
-  { key: "step", label: "step", number: true, show: (value, row) => (missing(value) ? "–" : `${count(value)} of ${count(row.steps)}`) },
-  { key: "method", label: "method", text: true },
-  { key: "target", label: "target", text: true },
-  { key: "teacher", label: "teacher", text: true },
-  { key: "seed", label: "seed", number: true },
-  { key: "loss", label: "loss", number: true, show: (value) => number(value, 3), title: "of the last step" },
   { key: "best_accuracy", label: "accuracy %", number: true, show: points, title: "at the best temperature, after the last evaluated step" },
-  { key: "gain", label: "gain", number: true, show: (value) => (missing(value) ? "–" : `${value >= 0 ? "+" : ""}${points(value)}`), title: "points over the untrained student; compare two runs for intervals" },
+  { key: "gain", label: "gain", number: true, show: risen, title: "points over the untrained student; compare two runs for intervals" },
+  { key: "step", label: "step", number: true, show: (value, row) => (missing(value) ? "–" : `${count(value)} of ${count(row.steps)}`) },
+  { key: "target", label: "target", text: true },
+  { key: "seed", label: "seed", number: true },
+  { key: "message", label: "message", text: true },
+  { key: "arm", label: "arm", text: true, title: "the recipe's name, the same for all its seeds" },
+  { key: "method", label: "method", text: true },
+  { key: "control", label: "control", text: true },
+  { key: "student", label: "student", text: true },
+  { key: "teacher", label: "teacher", text: true },
+  { key: "loss", label: "loss", number: true, show: (value) => number(value, 3), title: "of the last step" },
+  { key: "accuracy_before", label: "before %", number: true, show: points, title: "of the untrained student, at its best temperature" },
+  { key: "greedy", label: "greedy %", number: true, show: points, title: "at temperature 0, after the last evaluated step" },
+  { key: "samples", label: "samples", number: true, show: count },
   { key: "teacher_tokens", label: "teacher tokens", number: true, show: count },
   { key: "cost_usd", label: "dollars", number: true, show: dollars },
+  { key: "seconds", label: "seconds", number: true, show: (value) => number(value, 0) },
   { key: "created", label: "started", text: true, title: "UTC" },
 ];
+const PER_PAGE = 100;
 
 function render({ model, el, signal }) {
   const { root, body, say } = scope({
@@ -50,6 +60,14 @@ function render({ model, el, signal }) {
   const found = h("span", { class: "oopd-quiet" });
   const look = button("", () => assign(model, "live", !model.get("live")), { signal });
   const none = h("p", {});
+  let first = 0; // of the rows that match
+  const back = button("‹", () => turn(-PER_PAGE), { signal, title: "a page back" });
+  const ahead = button("›", () => turn(PER_PAGE), { signal, title: "a page on" });
+  const page = h("span", { class: "oopd-quiet" });
+  function turn(by) {
+    first = Math.max(0, first + by);
+    drawRows();
+  }
   const rows = sortedTable({
     columns: COLUMNS, label: "runs", signal,
     onSort: (key) => {
@@ -76,15 +94,32 @@ function render({ model, el, signal }) {
     const all = model.get("rows");
     const query = model.get("query");
     if (search.value !== query) search.value = query;
-    const matching = all.filter(matcher(query));
-    rows.draw(matching, { key: model.get("sort"), down: model.get("descending") });
+    const order = { key: model.get("sort"), down: model.get("descending") };
+    const matching = sorted(all.filter(matcher(query)), order);
+    first = Math.min(first, PER_PAGE * Math.floor(Math.max(0, matching.length - 1) / PER_PAGE));
+    rows.draw(matching.slice(first, first + PER_PAGE), null, new Set(model.get("columns")));
+    rows.sign(order);
+    for (const part of [back, page, ahead]) part.hidden = matching.length <= PER_PAGE;
+    page.textContent = `${count(first + 1)}–${count(Math.min(first + PER_PAGE, matching.length))}`;
+    back.disabled = first === 0;
+    ahead.disabled = first + PER_PAGE >= matching.length;
     rows.element.hidden = matching.length === 0;
     none.hidden = matching.length > 0;
     clear(none, all.length === 0 ? "No run in this folder yet." : ["No run matches ", shown(query), `: ${plural(all.length, "run")} in the folder.`]);
     const hidden = model.get("hidden_rows");
-    found.textContent = `${count(matching.length)} of ${plural(all.length + hidden, "run")}${hidden ? `, the newest ${count(all.length)} are searched` : ""}`;
+    found.textContent = `${count(matching.length)} of ${plural(all.length + hidden, "run")}${hidden ? `, the newest ${count(all.length)} are searched` : ""}${model.get("unread") ? `, results of ${count(model.get("unread"))} are being read …` : ""}`;
   }
-  watch(model, ["rows", "query", "sort", "descending", "chosen", "opened", "hidden_rows"], drawRows, signal);
+  watch(model, ["rows", "query", "sort", "descending", "chosen", "opened", "hidden_rows", "columns", "unread"], drawRows, signal);
+  const boxes = COLUMNS.slice(1).map((column) => {
+    const box = h("input", { type: "checkbox", "data-what": column.key });
+    on(box, "change", () => {
+      const chosen = model.get("columns").filter((key) => key !== column.key);
+      assign(model, "columns", COLUMNS.map((c) => c.key).filter((key) => chosen.includes(key) || (box.checked && key === column.key)));
+    }, { signal });
+    watch(model, ["columns"], () => (box.checked = model.get("columns").includes(column.key)), signal);
+    return h("label", {}, box, column.label);
+  });
+  const columns = h("details", { class: "oopd-help oopd-columns" }, h("summary", {}, "Columns"), h("div", { class: "oopd-bar" }, boxes));
   let told = "";
   watch(model, ["query", "rows"], () => found.textContent !== told && say((told = found.textContent)), signal);
   watch(model, ["live"], () => {
@@ -118,8 +153,8 @@ function render({ model, el, signal }) {
 
   clear(
     body,
-    h("div", { class: "oopd-bar oopd-search" }, h("b", {}, "Runs in ", shown(model.get("folder"))), search, found, look),
-    none, rows.element, comparison,
+    h("div", { class: "oopd-bar oopd-search" }, h("b", {}, "Runs in ", shown(model.get("folder"))), search, found, back, page, ahead, look),
+    none, columns, rows.element, comparison,
   );
 }
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from omniopd_widgets import AuditPanel, Launcher, PosteriorPlot, RolloutView, RunBrowser, TrainingMonitor, UpdateLedger
+from omniopd_widgets import (
+    AuditPanel,
+    ForkExplorer,
+    Launcher,
+    PosteriorPlot,
+    RolloutView,
+    RunBrowser,
+    TrainingMonitor,
+    UpdateLedger,
+)
 from tests.widgets import watched
 from tests.widgets.records import rollout_record
 
@@ -46,7 +55,7 @@ def test_each_view_looks_beside_the_others_as_it_does_alone(tmp_path, monkeypatc
     record = rollout_record()
     views = [
         RolloutView(record), AuditPanel(record), PosteriorPlot(record), UpdateLedger(record), TrainingMonitor(run),
-        RunBrowser(tmp_path, chosen=["watched"]), Launcher("train", interval_s=10.0),
+        RunBrowser(tmp_path, chosen=["watched"]), ForkExplorer(run, by="kind"), Launcher("train", interval_s=10.0),
     ]  # fmt: skip
     mounted = None
     for view in views:

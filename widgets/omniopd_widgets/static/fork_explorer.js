@@ -35,7 +35,7 @@ const FORK_COLUMNS = [
 
 function render({ model, el, signal }) {
   const { root, body, say } = scope({
-    model, el, signal, name: "forks", help: FORK_KEYS, label: "Forks of runs",
+    model, el, signal, name: "fork-explorer", help: FORK_KEYS, label: "Forks of runs",
     keys: {
       "/": () => question.focus(),
       n: () => go(1), p: () => go(-1), ArrowDown: () => go(1), ArrowUp: () => go(-1),

@@ -123,10 +123,11 @@ class _Sweep:
         if self.executor.outlives:
             self.log(self.executor.outlives)
             return
-        self.log("Stopping the runs after their steps, with a checkpoint each; once more: at once.")
         # The first request waits for the step, the second does not, the third cannot be refused.
         for attempt in range(3):
             try:
+                if attempt == 0:
+                    self.log("Stopping the runs after their steps, with a checkpoint each; once more: at once.")
                 self.executor.stop(attempt)
                 while self.executor.at_hand:
                     self._look()

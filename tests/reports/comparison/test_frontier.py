@@ -20,6 +20,16 @@ def test_an_arm_has_a_row_a_budget_with_what_was_taken_until_then(tmp_path: Path
     assert frame.loc[("ours", 128), ["read", "written", "best T, %"]].tolist() == [200, 14, pytest.approx(95)]
 
 
+def test_every_temperature_that_was_measured_has_its_column(tmp_path: Path) -> None:
+    results = compare(two_arms(tmp_path))
+    row = frontier(results).set_index(["arm", "samples"]).loc[("ours", 128)]
+    for t in (0.0, 0.5, 1.0):
+        found = results.accuracy(results.arm("ours"), 128, t)
+        assert row[f"T = {t:g}, %"] == pytest.approx(100 * found.mean if found else float("nan"), nan_ok=True)
+    assert row["T = 0, %"] == 95  # the only one of these runs
+    assert row["seeds"] == len(results.arm("ours").seeds)
+
+
 def test_whole_answers_are_bought_before_the_first_step_and_count_as_they_are_learnt(tmp_path: Path) -> None:
     runs = [finished(tmp_path, 9, method="sft", evaluation__controls=[], at={1: 5})]
     frame = frontier(compare(runs)).set_index("samples")

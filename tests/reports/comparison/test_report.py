@@ -189,8 +189,10 @@ def test_the_command_writes_the_same_bytes_for_the_same_runs(
         out.mkdir()
         words = ["report", str(tmp_path / "runs"), "--reference", "theirs", "--out", str(out / "r.html")]
         words += ["--markdown", str(out / "r.md"), "--figure", str(out / "r.svg"), "--export", str(out / "r.csv")]
+        words += ["--costs", str(out / "costs.csv")]
         assert main(words) == 0
-        written.append([(out / f"r.{kind}").read_bytes() for kind in ("html", "md", "svg", "csv")])
+        names = ("r.html", "r.md", "r.svg", "r.csv", "costs.csv")
+        written.append([(out / name).read_bytes() for name in names])
     assert written[0] == written[1]
     assert ElementTree.fromstring(written[0][2]).tag.endswith("svg")
     assert "theirs beside ours at 128 samples: -60.0 points" in capsys.readouterr().out

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from omniopd.config import load_recipe
 from omniopd.pipeline.run import run_training
 from omniopd.runs.store import Run, open_run
 from tests.forked import Ended, Forked, command, results
-from tests.small_runs import as_words, small_recipe
+from tests.small_runs import as_words, settings
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="needs fork"),
@@ -33,16 +36,24 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The run of a single process."""
-    recipe = small_recipe(evaluation__controls=["shuffled"], training__probe_prompts=1)
-    return run_training(recipe, tmp_path_factory.mktemp("runs"), "one", show=False)
+def ones(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """The run of a recipe in a single process."""
+
+    @cache
+    def one(recipe: str) -> Run:
+        small = settings(evaluation__controls=["shuffled"], training__probe_prompts=1)
+        return run_training(load_recipe(recipe, **small), tmp_path_factory.mktemp("runs"), "one", show=False)
+
+    return one
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_records_and_evaluations_are_those_of_one_process(one: Run, tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize(("recipe", "count"), [("labels", 2), ("labels", 4), ("embedded", 2)])
+def test_records_and_evaluations_are_those_of_one_process(
+    ones: Callable[[str], Run], tmp_path: Path, recipe: str, count: int
+) -> None:
+    one = ones(recipe)
     words = as_words(evaluation__controls='["shuffled"]', training__probe_prompts=1)
-    ended = in_processes(tmp_path, count, "train", "embedded", *words, "--name", "many", "--quiet")
+    ended = in_processes(tmp_path, count, "train", recipe, *words, "--name", "many", "--quiet")
     assert [each.code for each in ended] == [0] * count
     many = open_run(tmp_path / "many")
     assert many.state == "finished"
@@ -78,9 +89,7 @@ def first_gradient(folder: Path) -> torch.Tensor:
     """Of the embedded student, over all its weights."""
     from transformers import TrainerCallback
 
-    from omniopd.config import load_recipe
     from omniopd.pipeline.methods import build_trainer
-    from tests.small_runs import settings
 
     found: list[torch.Tensor] = []
 

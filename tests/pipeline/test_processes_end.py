@@ -111,7 +111,7 @@ def in_processes(folder: Path, count: int, *words: str, name: str) -> list[Ended
 
 
 def command_words(folder: Path, name: str, *words: str) -> list[str]:
-    return ["train", "embedded", *(words or six_steps()), "--runs", str(folder), "--name", name, "--quiet", "--yes"]
+    return ["train", "labels", *(words or six_steps()), "--runs", str(folder), "--name", name, "--quiet", "--yes"]
 
 
 def six_steps() -> list[str]:

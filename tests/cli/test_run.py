@@ -115,7 +115,9 @@ def test_what_ends_a_sweep_ends_its_notebooks(here):
     assert "Stopping the runs after their steps" in err
     begun = attach(here / "runs/mine/x=1")
     assert (begun.state, begun.is_running()) == ("interrupted", False)
-    assert not (here / "runs/mine/x=2").exists()
+    planned = attach(here / "runs/mine/x=2")  # the same command begins it
+    assert not planned.is_running()
+    assert not (planned.path / "launch" / "process.json").exists()
 
 
 def test_notebooks_are_copied_and_changed_ones_are_left_alone(here, capsys):

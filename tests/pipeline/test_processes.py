@@ -79,7 +79,7 @@ def test_the_first_gradient_is_that_of_one_process(tmp_path: Path, count: int) -
 def test_every_method_learns_in_two_processes_what_it_learns_in_one(tmp_path: Path, method: str) -> None:
     more = {"method": method, "evaluation__temperatures": "[]", "training__steps": 2} | METHODS[method]
     for count in (1, 2):
-        words = "train", "embedded", *as_words(**more), "--name", str(count), "--quiet"
+        words = "train", "labels", *as_words(**more), "--name", str(count), "--quiet"
         ended = in_processes(tmp_path, count, *words)
         assert [each.code for each in ended] == [0] * count, ended[0].err
     assert_same(*([asdict(step) for step in open_run(tmp_path / name).steps()] for name in "12"))

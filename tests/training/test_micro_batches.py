@@ -27,7 +27,7 @@ def first_step(ending, folder, method, micro_batch):
     recipe = small_recipe(
         method=method, training__micro_batch=micro_batch, training__steps=1, training__rollouts=8, training__group=2,
         student__max_tokens=24, training__probe_prompts=0, training__record_every=1, task__prompts=8,
-        student__model=ending, teacher__model=ending, training__allow_zero_gradient=True,
+        student__model=ending, training__allow_zero_gradient=True,  # a teacher like it would leave signs of rounding
     )  # fmt: skip
     kept = PartialResults()
     trainer = build_trainer(recipe, folder, kept)

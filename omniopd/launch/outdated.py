@@ -10,13 +10,15 @@ import importlib.util
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omniopd.errors import RunError
-from omniopd.launch.folder import part, read_launch, source_of
+from omniopd.launch.folder import part, read_launch, source_of, write_launch
 from omniopd.launch.notebooks import shipped_files
 from omniopd.launch.parameters import checked, parameters_of
+from omniopd.runs.files.folders import MANIFEST
 
 # The code of notebooks that earlier versions shipped, their parameters apart: the beginnings of SHA-256 sums.
 _EARLIER = {
@@ -25,6 +27,7 @@ _EARLIER = {
     "59b444881326", "5be2ff232cb9", "663b2881a401", "68aa59f2aab2", "734e821c55eb", "7b71c13696de",
     "803d74f44566", "948ca2e5e255", "a41cd1e8605b", "a884451e7207", "aaf65445d0a1", "bedeb046b32c",
     "c4a1cf796065", "cf3b43bd1514", "da8b3c4e8b45", "e22bc6d44236", "f8bd329578cf", "febc710316d5",
+    "79eaa11e767e", "a0b6f73f6629", "088160cb3e7c", "0b182707a320", "42cc1a361d88",
 }  # fmt: skip
 _log = logging.getLogger(__name__)
 
@@ -62,6 +65,10 @@ def bring_up_to_date(path: Path) -> None:
     new = source.with_suffix(".new")
     shutil.copyfile(shipped, new)
     os.replace(new, source)
+    # A run that has begun keeps its own recipe: a shipped one of that name may have changed, too.
+    begun = {**launch.parameters, "run": str(path.resolve())}
+    if (path / MANIFEST).exists() and not checked(parameters_of(shipped), begun)[1]:
+        write_launch(path, replace(launch, parameters=begun))
     _log.warning("%s was an earlier version's: the run goes on with this version's %s", source, shipped.name)
 
 

@@ -95,9 +95,9 @@ def test_the_composed_recipe_is_one_whole_recipe(files, tmp_path):
 )  # fmt: skip
 def test_a_mistake_names_the_file_and_the_key(files, over, sentence):
     [path] = files(over=over)
-    words = sentence.format(over=path, base=recipe_path("embedded"))
+    words = sentence.format(over=path, base=recipe_path("labels"))
     with pytest.raises(ConfigError, match=re.escape(words)):
-        load_recipe("embedded", path)
+        load_recipe("labels", path)
 
 
 def test_a_mistake_in_the_first_file_is_not_said_of_the_last(files):

@@ -49,7 +49,7 @@ def test_everything_is_reached_by_the_keyboard(over, follow, mount):
 def test_a_click_on_a_head_sorts_and_says_so(over, follow, mount):
     page = mount(follow(over))
     page.click("button:text-is('peak entropy')")
-    shown = page.find("tbody tr td:nth-child(8)").all_inner_texts()
+    shown = page.find("tbody tr td:nth-child(9)").all_inner_texts()
     assert shown == sorted(shown, reverse=True)
     assert page.find("th[aria-sort=descending]").inner_text().startswith("peak entropy")
 

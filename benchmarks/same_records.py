@@ -30,7 +30,7 @@ SHORT = (
     "evaluation.temperatures=[0.0,1.0]", "evaluation.samples=2", "evaluation.controls=[]",
 )  # fmt: skip
 CHUNKS = ("audit.chunk_tokens=6", "audit.forks=4")
-# By name, what an arm changes in the embedded recipe.
+# By name, what an arm changes in the recipe of labels.
 ARMS = {
     "labels": (),
     "posterior_kl": ("objective.target=posterior_kl",),
@@ -76,7 +76,7 @@ def record(folder: Path, arms: list[str]) -> int:
     failed = 0
     for arm in arms:
         # -P: the package that this interpreter finds, whatever stands in the folder where it was started.
-        words = [sys.executable, "-P", "-m", "omniopd.cli.main", "train", "embedded", *SHORT, *ARMS[arm]]
+        words = [sys.executable, "-P", "-m", "omniopd.cli.main", "train", "labels", *SHORT, *ARMS[arm]]
         words += ["--quiet", "--runs", str(folder), "--name", arm]
         done = subprocess.run(words, env=os.environ | quiet, capture_output=True, text=True, check=False)
         failed += done.returncode != 0

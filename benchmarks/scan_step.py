@@ -82,7 +82,7 @@ def _times(found: dict[str, list[float]], name: str) -> float:
 
 def _round(options: argparse.Namespace, settings: dict) -> Seconds:
     recipe = load_recipe(
-        "embedded",
+        "labels",
         **{
             "training.steps": options.steps + 1, "training.rollouts": options.rollouts,
             "training.micro_batch": options.rollouts, "training.learning_rate": 1e-9, "training.record_every": 0,

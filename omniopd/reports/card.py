@@ -8,6 +8,7 @@ addresses of servers, names of keys) does not. Reads records; knows no model and
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from omniopd.config import METHODS, Recipe, dotted, toml
@@ -21,10 +22,10 @@ from omniopd.runs.store import Run
 from omniopd.runs.totals import totals
 from omniopd.teachers.model_traits import LOCAL, runs_here
 from omniopd.teachers.spending.ledger import FILE as LEDGER
-from omniopd.teachers.spending.ledger import spent
+from omniopd.teachers.spending.ledger import Spend, spent
 
 TAGS = ("omniopd", "distillation", "on-policy")
-_PRIVATE = ("teacher.api_base", "teacher.key_variable", "teacher.cache")
+_PRIVATE = ("teacher.api_base", "teacher.key_variable", "teacher.cache", "teacher.system")
 _TOLD = ("omniopd", "torch", "transformers", "trl", "peft")
 _PLACES = ("student.model", "teacher.model", "teacher.tokenizer", "task.path", "audit.embedding_model")
 
@@ -102,7 +103,7 @@ def _facts(run: Run, recipe: Recipe) -> list[tuple[str, str]]:
         facts += [("handover", ", ".join(map(code, said)))]
         served = sorted({audit.served_model for audit in audits} - {""})
         if served and _is_served(recipe):
-            facts += [("answered as", ", ".join(map(code, served)))]
+            facts += [("answered as", ", ".join(code(_public("teacher.model", name)) for name in served))]
     if sees := recipe.teacher.shown:
         more = ", ".join(sorted(sees.needs)) or "an instruction"
         facts += [("what the teacher saw and the student did not", plain(more))]
@@ -145,7 +146,7 @@ def _paid(run: Run, recipe: Recipe) -> list[str]:
         f"In training: {took.calls:,} calls, {took.teacher_read:,} tokens read ({took.teacher_cached:,} of them read "
         f"before), {took.teacher_written:,} written, {dollars(took.usd)}."
     )
-    return [plain(training), *(plain(ledger_line(spend)) for spend in spent(run.path / LEDGER))]
+    return [plain(training), *(plain(ledger_line(_unplaced(spend))) for spend in spent(run.path / LEDGER))]
 
 
 def _settings(recipe: Recipe) -> list[str]:
@@ -159,8 +160,18 @@ def _settings(recipe: Recipe) -> list[str]:
 
 
 def _public(key: str, value: str) -> str:
-    """A setting as others may read it: of a folder of this machine its name alone."""
-    return Path(value).name if key in _PLACES and _is_place(value) else value
+    """A setting as others may read it: of a file or folder its name alone, of a served one (`hosted_vllm//models/mine`)
+    behind its provider's."""
+    if key not in _PLACES:
+        return value
+    provider, _, rest = value.partition("/")
+    if provider and rest.startswith(("/", "./", "../", "~")):
+        return f"{provider}/{Path(rest).name}"
+    return Path(value).name if _is_place(value) or (key == "task.path" and Path(value).suffix) else value
+
+
+def _unplaced(spend: Spend) -> Spend:
+    return replace(spend, model=_public("teacher.model", spend.model))
 
 
 def _is_place(name: str) -> bool:

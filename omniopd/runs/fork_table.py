@@ -114,7 +114,8 @@ def grouped(table: pandas.DataFrame, by: str) -> pandas.DataFrame:
     if by == "pair":
         table = table[(table.wrote != "") | (table.writes != "")]
     found = table.groupby(names, sort=True, dropna=False)
-    counted = found.agg(forks=("prompt", "size"), prompts=("prompt", "nunique"), **{m: (m, "mean") for m in _MEANS})
+    means = {name: (name, "mean") for name in _MEANS if name not in names}
+    counted = found.agg(forks=("prompt", "size"), prompts=("prompt", "nunique"), **means)
     return counted.sort_values("forks", ascending=False, kind="stable").reset_index()
 
 

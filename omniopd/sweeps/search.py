@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omniopd.config import dotted
+from omniopd.config import Recipe, dotted
 from omniopd.errors import ConfigError
 from omniopd.runs.files.folders import TRIALS
 from omniopd.runs.listing import run_folders
@@ -24,6 +24,7 @@ from omniopd.sweeps.ranges import Range
 from omniopd.sweeps.study import Study, StudyArm, slug, tag
 from omniopd.sweeps.trials import tried
 
+_DEFAULTS = dotted(Recipe().as_dict())
 _DIGITS = 4  # of a value that is tried: what its folder's name says is what it is
 _TRIES = 100  # to find a trial that is not there yet
 
@@ -111,7 +112,9 @@ def _more(
             asked.add_trial(
                 optuna.trial.create_trial(params=dict(values), distributions=distributions, value=score)
             )  # fmt: skip
-        values = {key: _short(value, arm.ranges[key]) for key, value in asked.ask(distributions).params.items()}
+        drawn = asked.ask(distributions).params
+        # As a recipe holds them: a whole number of a setting that is none comes back from its run as 47.0.
+        values = {key: _short(_as_setting(key, value), arm.ranges[key]) for key, value in drawn.items()}
         if tag(values) not in results:
             found.setdefault(tag(values), values)
     if len(found) < count:
@@ -129,6 +132,10 @@ def _distribution(optuna: Any, one: Range) -> Any:
     if whole:
         return optuna.distributions.IntDistribution(one.low, one.high, log=one.log, step=one.step or 1)
     return optuna.distributions.FloatDistribution(one.low, one.high, log=one.log, step=one.step)
+
+
+def _as_setting(key: str, value: Any) -> Any:
+    return float(value) if type(value) is int and isinstance(_DEFAULTS.get(key), float) else value
 
 
 def _short(value: Any, one: Range) -> Any:

@@ -1,6 +1,6 @@
 """A study: which arms are compared on which seeds, as a TOML file says it. Reads and plans; starts nothing.
 
-    recipe = "embedded"                  # a shipped recipe, or a file beside the study
+    recipe = "labels"                    # a shipped recipe, or a file beside the study
     reference = "recipe"                 # the arm that the others are compared with
     seeds = [0, 1, 2]                    # of every arm that names none of its own
     [settings]                           # of every run

@@ -158,6 +158,18 @@ def test_what_others_named_is_shown_and_is_no_markup(tmp_path: Path, text: str) 
     assert shown_name.replace("|", "/").strip() in re.sub(r"\s+", " ", page.get_text())
 
 
+def test_no_folder_of_a_server_and_no_file_of_ones_own_is_named_by_its_path(tmp_path: Path) -> None:
+    private = {
+        "teacher.model": "hosted_vllm//home/alice/models/mine", "teacher.api_base": "http://localhost:1/v1",
+        "teacher.handover": "instruction", "teacher.system": "what only we know", "task.name": "jsonl",
+        "task.path": "customers/acme/private.jsonl",
+    }  # fmt: skip
+    card = model_card(made(tmp_path, load_recipe("embedded", **private)), "o/n", is_adapter=False)
+    assert "hosted_vllm/mine" in card
+    assert "private.jsonl" in card
+    assert not [word for word in ("alice", "acme", "what only we know", "localhost") if word in card]
+
+
 def test_a_secret_is_in_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "canary-" + "9f3b" * 5
     monkeypatch.setenv("HF_TOKEN", secret)

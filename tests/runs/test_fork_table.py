@@ -96,6 +96,7 @@ def test_forks_of_several_runs_stand_in_one_table_and_their_pairs_are_counted(tm
     assert table.run.value_counts().to_dict() == {str(tmp_path / "study" / n): 6 for n in ("a", "b")}
     pairs = grouped(table, "pair")
     assert ("41", "42", 2) in set(zip(pairs.wrote, pairs.writes, pairs.forks, strict=True))
+    assert grouped(table, "entropy").forks.sum() == len(table)  # a column that is a mean elsewhere
     kinds = grouped(table, "kind").set_index("kind").forks
     assert kinds.to_dict() == table.kind.value_counts().to_dict()
     assert set(kinds.index) <= set(KINDS)

@@ -93,6 +93,7 @@ def test_a_fork_opens_in_its_answer_at_its_place(labels, explore, mount):
     view = mounted.view
     row = view.rows[1]
     assert view.selected == row["id"]
+    assert "/" not in row["id"]  # no folder of a machine in a saved notebook
     assert (view.rollout.step, view.rollout.row, view.audit.start) == (row["step"], row["rollout"], row["start"])
     opened, panel = view.whole.children[1].children[0].children
     assert opened.forks[opened.fork]["start"] == row["start"]

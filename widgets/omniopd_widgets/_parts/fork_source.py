@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -65,7 +66,8 @@ class ForkSource:
 
     def number(self, fork: str) -> int | None:
         """The row of a fork by its name (`name_of`)."""
-        run, _, place = fork.rpartition("|")
+        mark, _, place = fork.rpartition("|")
+        run = next((name for name in self.runs if _mark(name) == mark), None)
         t, numbers = self.table, place.split(":")
         if len(numbers) != 3 or not all(n.isdigit() for n in numbers):
             return None
@@ -120,8 +122,13 @@ def counts_of(table: pandas.DataFrame) -> list[JsonObject]:
 
 
 def name_of(row: Mapping[str, Any]) -> str:
-    """A fork's name, which stays its own while runs go on: its run, step, answer and first token."""
-    return f"{row['run']}|{row['step']}:{row['rollout']}:{row['start']}"
+    """A fork's name, which stays its own while runs go on: its run (no path, which would tell of a machine in a saved
+    notebook), step, answer and first token."""
+    return f"{_mark(row['run'])}|{row['step']}:{row['rollout']}:{row['start']}"
+
+
+def _mark(run: str) -> str:
+    return hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """What a study of the lab found, as it ships: a line an arm, to set a run of one's own beside.
 
-`omniopd report runs/frontier … --costs omniopd/embedded/recorded/frontier.csv` writes the table after `make study`.
+An excerpt of the study `frontier`: three arms on four seeds after their last budget, rounded as LOG.md has them
+(2026-11-30); the calls of its scan are one seed's. `omniopd report runs/frontier --costs FILE` writes such a table of a
+study of one's own.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ FRONTIER = RECORDED / "frontier.csv"
 
 
 def frontier_table() -> pandas.DataFrame:
-    """The recorded study: a row an arm and budget, as `reports.comparison.frontier` makes them."""
+    """The excerpt, in the columns of `reports.comparison.frontier`: a row an arm, NaN where LOG.md has no number."""
     return pandas.read_csv(FRONTIER)
 
 
@@ -29,7 +31,8 @@ def _sentence(row: pandas.Series) -> str:
     anew = row["read"] - row["of it cached"]
     calls = f"{row['calls']:,.0f} calls, " if row["calls"] else "no call, "
     # Logits cannot be bought: a teacher that writes nothing has no price.
-    cost = f", {dollars(row[first])} at the prices of {first.removeprefix('$ by ')}" if row["written"] else ""
+    price = f"{dollars(row[first])} at the prices of {first.removeprefix('$ by ')}"
+    cost = f", {row['written']:,.0f} written, {price}" if row["written"] else ""
     return (
         f"{row['arm']} ({row['seeds']} seeds, {row['samples']:,} answers): {row['best T, %']:.1f} at the best "
         f"temperature, {row['T = 1, %']:.1f} at T=1; {calls}{anew:,.0f} tokens read{cost}"

@@ -76,7 +76,13 @@ def create_run(
     launched = launched_folder() if name is None else None
     if launched is not None and (launched / MANIFEST).exists():
         claim(launched)
-        return _same_run(open_run(launched), recipe)
+        run = open_run(launched)
+        if run.recipe != recipe:
+            raise RunError(
+                f"{launched} was begun with other settings than the notebook has now: launch the notebook anew instead "
+                "of resuming its run"
+            )
+        return run
     if (folder / MANIFEST).exists():
         raise RunError(f"{folder} is a run itself: give the folder that shall hold the new run, or resume this one")
     if launched is not None:
@@ -342,12 +348,3 @@ class Run:
 def _step_of(file: Path) -> int | None:
     match = re.fullmatch(r"step_(\d+)\.jsonl", file.name)
     return int(match[1]) if match else None
-
-
-def _same_run(run: Run, recipe: Recipe) -> Run:
-    if run.recipe != recipe:
-        raise RunError(
-            f"{run.path} was begun with other settings than the notebook has now: launch the notebook anew instead of "
-            "resuming its run"
-        )
-    return run

@@ -17,5 +17,5 @@ def test_a_line_an_arm_says_what_the_table_does() -> None:
     table = frontier_table().set_index("arm")
     white_box, sft = beside()
     assert white_box.startswith("white_box (4 seeds, 2,560 answers): 90.3 at the best temperature, 70.8 at T=1; no")
-    assert f"{table.loc['sft', 'T = 1, %']:.1f} at T=1; 2,560 calls, 120,600 tokens read, $0.69" in sft
+    assert f"{table.loc['sft', 'T = 1, %']:.1f} at T=1; 2,560 calls, 120,600 tokens read, 114,412 written, $0.69" in sft
     assert "$" not in white_box  # nobody sells logits

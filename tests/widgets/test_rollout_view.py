@@ -32,19 +32,6 @@ def test_it_opens_on_the_answered_fork_with_the_highest_entropy(mount) -> None:
     assert "token 2 of" in mounted.text(".oopd-status")
 
 
-def test_it_says_whether_the_answer_is_right_and_what_was_expected(mount) -> None:
-    wrong = replace(rollout_record(), answer="<b>29", right=False)
-    mounted = mount(RolloutView(wrong))
-    assert mounted.text(".oopd-verdict") == "✗ wrong, expected <b>29"
-    assert "✗ wrong, expected &lt;b&gt;29" in mounted.view.fallback_html()
-    mounted.view.show(replace(wrong, right=True))
-    mounted.settle()
-    assert mounted.text(".oopd-verdict") == "✓ right"
-    mounted.view.show(replace(wrong, right=None))
-    mounted.settle()
-    assert mounted.find(".oopd-verdict").is_hidden()
-
-
 def test_the_answer_is_there_exactly_and_copies_exactly(mount) -> None:
     record = rollout_record()
     mounted = mount(RolloutView(record))

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import ConfigError, DataError
@@ -22,7 +23,6 @@ from omniopd.io.processes import count, gathered, on_main, own_share
 from omniopd.models.decoding import context_length
 from omniopd.models.loading import end_ids
 from omniopd.models.sampling import sample_ids
-from omniopd.models.score import mean_entropies
 from omniopd.models.text.token_text import decode
 from omniopd.records import EvalRecord, ProblemResult
 from omniopd.tasks.rows import require_answers
@@ -58,7 +58,7 @@ def evaluate(
     takes one answer, since all would be the same. `batch` answers are written at a time, and at least those to one
     problem; `progress(done, all)` counts them, `on_results(results, found)` gets them, first those `found` in `keep`.
     `step` and `name` ("student", "teacher") go into the record, where tables and lists of runs read them. At
-    temperature 1 the entropy of the answers' tokens is measured too, by one forward over them. An answer counts as
+    temperature 1 the entropy of the answers' tokens is measured too, as they are drawn. An answer counts as
     readable where the task says so, or, for a task that does not say, where it ended by itself. A grader that throws
     has found the answer wrong; the record says why. `keep` is a file that holds finished batches until the end: the
     same call, begun again, asks for the others only (`seconds` are then the last call's). Whoever names it answers for
@@ -92,10 +92,12 @@ def evaluate(
     for start in range(0, len(missing), together):
         some = missing[start : start + together]
         own = own_share(some) if shared else some
+        nats = _Nats(len(own), samples) if temperature == 1 else None
         written = sample_ids(
-            model, tokenizer, own, max_tokens, temperature, seed, samples, batch_tokens=batch * context_length(model)
-        )
-        entropies = [None] * len(own) if temperature != 1 else mean_entropies(model, tokenizer, own, written)
+            model, tokenizer, own, max_tokens, temperature, seed, samples,
+            batch_tokens=batch * context_length(model), watch=nats,
+        )  # fmt: skip
+        entropies = [None] * len(own) if nats is None else nats.means()
         results = [_graded(task, tokenizer, *one, ends) for one in zip(own, written, entropies, strict=True)]
         if shared:
             results = gathered(results)
@@ -128,6 +130,23 @@ def problems_of(task: Task, split: str = "test", limit: int | None = None) -> li
         raise DataError(f"the split {split!r} of {task.name} has no problems: evaluate on another split")
     require_answers(task, prompts, f"the evaluation on {split!r}")
     return prompts
+
+
+class _Nats:
+    """Entropy of the distributions that the answers to each prompt were drawn from, at temperature 1."""
+
+    def __init__(self, prompts: int, samples: int) -> None:
+        self._samples = samples
+        self._sums, self._tokens = [0.0] * prompts, [0] * prompts
+
+    def __call__(self, rows: list[int], logits: Tensor) -> None:
+        for row, nats in zip(rows, torch.special.entr(logits.float().softmax(-1)).sum(-1).tolist(), strict=True):
+            self._sums[row // self._samples] += nats
+            self._tokens[row // self._samples] += 1
+
+    def means(self) -> list[float | None]:
+        """Per token; None where there is none. Rounded, since the last digits depend on what is drawn together."""
+        return [round(nats / n, 4) if n else None for nats, n in zip(self._sums, self._tokens, strict=True)]
 
 
 def _graded(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ _DRAW_NUMBERS = 32_000_000
 _STRIDE = 0x9E3779B97F4A7C15  # of splitmix64
 # Share of a batch's lines that must still be going, or the ended ones are dropped from it.
 _WORTH_KEEPING = 0.75
+
+# Numbers of rows, and the logits that each row's next token is drawn from: (row × vocabulary).
+Watch = Callable[[list[int], Tensor], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +97,13 @@ def continue_ids(
     eos_ids: Sequence[int],
     pad_id: int = 0,
     batch_tokens: int = 65536,
+    watch: Watch | None = None,
 ) -> list[list[int]]:
     """Each prefix (not empty) continued by its own seed until an end token, which is included, or `max_tokens`.
 
     `batch_tokens` bounds rows × (prefix + new tokens) of what is in memory at once. Rows with the same prefix share its
-    forward pass; rows that have ended leave the batch. Results are in the order of the prefixes.
+    forward pass; rows that have ended leave the batch. Results are in the order of the prefixes. `watch`
+    sees every distribution that a token is drawn from, before it is sharpened.
     """
     limits = [max_tokens] * len(prefixes) if isinstance(max_tokens, int) else list(max_tokens)
     found: list[list[int]] = [[] for _ in prefixes]
@@ -106,9 +112,14 @@ def continue_ids(
     with evaluating(model):
         for rows in _batches(prefixes, limits, batch_tokens, way.padded):
             batch = _Rows([prefixes[r] for r in rows], [seeds[r] for r in rows], [limits[r] for r in rows])
-            for row, ids in zip(rows, _decode(model, way, batch, stops, pad_id, how), strict=True):
+            seen = None if watch is None else partial(_seen, watch, rows)
+            for row, ids in zip(rows, _decode(model, way, batch, stops, pad_id, how, seen), strict=True):
                 found[row] = ids
     return found
+
+
+def _seen(watch: Watch, rows: Sequence[int], own: list[int], logits: Tensor) -> None:
+    watch([rows[place] for place in own], logits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,13 @@ class _Rows:
 
 
 def _decode(
-    model: nn.Module, way: Way, rows: _Rows, eos_ids: frozenset[int], pad_id: int, sampling: Sampling
+    model: nn.Module,
+    way: Way,
+    rows: _Rows,
+    eos_ids: frozenset[int],
+    pad_id: int,
+    sampling: Sampling,
+    watch: Watch | None,
 ) -> list[list[int]]:
     device = next(model.parameters()).device
     distinct = {prefix: place for place, prefix in enumerate(dict.fromkeys(map(tuple, rows.prefixes)))}
@@ -134,7 +151,10 @@ def _decode(
     position = 0
     while alive.size:
         numbers = torch.from_numpy(uniforms(seeds[alive], position)).unsqueeze(-1)
-        drawn = choose(logits[line], numbers, sampling).squeeze(-1)
+        chosen = logits[line]
+        if watch is not None:
+            watch(alive.tolist(), chosen)
+        drawn = choose(chosen, numbers, sampling).squeeze(-1)
         tokens = drawn.cpu().numpy()
         for row, token in zip(alive.tolist(), tokens.tolist(), strict=True):
             found[row].append(token)

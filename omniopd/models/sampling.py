@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import DataError
 from omniopd.models.architecture.backbone import check_head
-from omniopd.models.decoding import context_length, continue_ids, row_seed
+from omniopd.models.decoding import Watch, context_length, continue_ids, row_seed
 from omniopd.models.loading import end_ids
 from omniopd.models.score import score
 from omniopd.models.text.chat import prompt_ids
@@ -75,8 +75,10 @@ def sample_ids(
     top_p: float = 1.0,
     top_k: int = 0,
     batch_tokens: int = 65536,
+    watch: Watch | None = None,
 ) -> list[list[list[int]]]:
-    """The tokens alone, per prompt and sample: the draws of `sample`, without the forward that scores them."""
+    """The tokens alone, per prompt and sample: the draws of `sample`, without the forward that scores them. Rows of
+    `watch` (see `continue_ids`) are numbered prompt by prompt, `samples` each."""
     room = context_length(model)
     prefixes = [prompt_ids(tokenizer, prompt.messages) for prompt in prompts]
     for prompt, prefix in zip(prompts, prefixes, strict=True):
@@ -98,5 +100,6 @@ def sample_ids(
         eos_ids=ends,
         pad_id=ends[0],
         batch_tokens=batch_tokens,
+        watch=watch,
     )
     return [found[place * samples : (place + 1) * samples] for place in range(len(prompts))]

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from omniopd.errors import ConfigError, DataError
+from omniopd.errors import DataError
 from omniopd.models.architecture.backbone import check_head
 from omniopd.models.architecture.probing import context_length, evaluating
 from omniopd.models.batching import packed, rollout_batch, sequences
-from omniopd.models.text.chat import prompt_ids
 from omniopd.models.token_stats import sequence_statistics
-from omniopd.types import Prompt, Rollout
+from omniopd.types import Rollout
 
 
 def score(
@@ -56,32 +54,6 @@ def score(
                     anchor_kl=kl,
                 )
     return scored
-
-
-def mean_entropies(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Prompt],
-    answers: Sequence[Sequence[Sequence[int]]],
-) -> list[float | None]:
-    """Nats per token over all answers to each prompt; None where they have no token, and for a model that cannot be
-    scored."""
-    try:
-        check_head(model)
-    except ConfigError:
-        return [None] * len(prompts)
-    rollouts, owners = [], []
-    for place, (prompt, some) in enumerate(zip(prompts, answers, strict=True)):
-        before = torch.tensor(prompt_ids(tokenizer, prompt.messages))
-        for ids in some:
-            unknown = torch.full((len(ids),), torch.nan)
-            rollouts.append(Rollout(prompt, before, torch.tensor(ids, dtype=torch.long), unknown, unknown, ()))
-            owners.append(place)
-    found: list[list[float]] = [[] for _ in prompts]
-    for place, scored in zip(owners, score(model, tokenizer, rollouts), strict=True):
-        found[place] += scored.entropies.tolist()
-    # Rounded, since the last digits depend on which answers are scored together.
-    return [round(sum(own) / len(own), 4) if own else None for own in found]
 
 
 def _check_room(model: nn.Module, rollouts: Sequence[Rollout]) -> None:

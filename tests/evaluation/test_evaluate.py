@@ -158,6 +158,17 @@ def test_lengths_and_repetition_are_those_of_the_answers():
     assert record.repetition == pytest.approx(sum(p.repetition for p in record.problems) / 4)
 
 
+def test_at_temperature_1_the_entropy_is_that_of_the_answers_tokens():
+    model = tiny_model()
+    scored = sample(model, tiny_tokenizer(), prompts(5), max_tokens=20, samples=3, seed=4)
+    record = evaluate(model, tiny_tokenizer(), Vowels(5), samples=3, temperature=1, seed=4, max_tokens=20, batch=6)
+    for place, problem in enumerate(record.problems):
+        nats = torch.cat([rollout.entropies for rollout in scored[3 * place : 3 * place + 3]])
+        assert problem.entropy == pytest.approx(nats.mean().item(), abs=1e-4)
+    cooler = evaluate(model, tiny_tokenizer(), Vowels(5), samples=3, temperature=0.5, seed=4, max_tokens=20)
+    assert {problem.entropy for problem in cooler.problems} == {None}
+
+
 def test_repetition_is_the_share_of_four_grams_seen_before():
     assert repetition([1, 2, 3, 4, 5, 6]) == 0
     assert repetition([1, 2]) == repetition([]) == 0

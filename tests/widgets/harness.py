@@ -11,7 +11,6 @@ here too. Nothing may leave the page: requests, dialogs, errors and `window.__pw
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+from tests.widgets.carried import Carried, packed
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -86,6 +87,9 @@ window.harness = {
     };
     return model;
   },
+  // A view of other views finds their models by their ids.
+  manager: { get_model: async (id) => harness.models[id].model },
+  add(id, state) { harness.models[id] = { model: harness.model(harness.revive(state)) }; },
   async mount(id, state, esm, css) {
     const style = document.createElement("style");
     style.textContent = css;
@@ -97,6 +101,7 @@ window.harness = {
     el.id = id;
     document.body.append(el);
     const model = harness.model(harness.revive(state));
+    model.widget_manager = harness.manager;
     const controller = new AbortController();
     harness.models[id] = { model, controller, el, module };
     const started = performance.now();
@@ -130,13 +135,16 @@ window.addEventListener("keydown", (e) => (window.__leaked ??= []).push(e.key));
 """
 
 
-class Mounted:
+class Mounted(Carried):
     """A view on a page. `timing` holds the milliseconds to build and to paint it."""
 
     def __init__(self, page: Page, log: Log, view: Any, number: int) -> None:
-        self.page, self.log, self.view, self.id = page, log, view, f"view{number}"
-        self._changed: set[str] = set()
-        view.observe(self._note)
+        super().__init__(page, view, f"view{number}")
+        self.log = log
+        inner = getattr(view, "inner_views", {}).values()
+        self._inner = [Carried(page, part, part.model_id) for part in inner]
+        for part in inner:
+            page.evaluate("([id, state]) => harness.add(id, state)", [part.model_id, packed(part)])
         state = packed(view)
         self.timing: dict[str, float] = page.evaluate(
             "([id, state, esm, css]) => harness.mount(id, state, esm, css)", [self.id, state, view._esm, view._css]
@@ -183,18 +191,8 @@ class Mounted:
     def settle(self) -> None:
         """Carry changes over in both directions until neither side has any."""
         for _ in range(20):
-            taken = self.page.evaluate("id => harness.models[id].model.take()", self.id)
-            if taken:
-                self.view.set_state({name: _unpack(value) for name, value in taken.items()})
-                # What came from the page goes back only where Python made something else of it.
-                state = self.view.get_state(list(taken))
-                self._changed -= {name for name in taken if _pack(state[name]) == taken[name]}
-            changed, self._changed = self._changed, set()
-            if changed:
-                values = {name: _pack(value) for name, value in self.view.get_state(sorted(changed)).items()}
-                script = "([id, values]) => harness.models[id].model.receive(harness.revive(values))"
-                self.page.evaluate(script, [self.id, strict(values)])
-            if not taken and not changed:
+            carried = [model.carry() for model in (self, *self._inner)]
+            if not any(carried):
                 return
         raise AssertionError("the page and Python go on answering each other")
 
@@ -214,10 +212,6 @@ class Mounted:
 
     def assert_quiet(self) -> None:
         self.log.assert_quiet()
-
-    def _note(self, change: Any) -> None:
-        if self.view.trait_metadata(change["name"], "sync"):
-            self._changed.add(change["name"])
 
 
 class Log:
@@ -294,12 +288,6 @@ class Pages:
         return page, Log(page)
 
 
-def packed(view: Any) -> Any:
-    """The view's state as the page gets it."""
-    state = {k: v for k, v in view.get_state().items() if k not in ("_esm", "_css", "layout")}
-    return strict({name: _pack(value) for name, value in state.items()})
-
-
 def wire_bytes(view: Any, *, with_code: bool = False) -> int:
     """How many bytes the view's state takes on the wire: JSON and buffers."""
     total = 0
@@ -309,28 +297,6 @@ def wire_bytes(view: Any, *, with_code: bool = False) -> int:
         buffers: list[int] = []
         total += len(json.dumps(_counted(value, buffers), ensure_ascii=False, allow_nan=False).encode()) + sum(buffers)
     return total
-
-
-def strict(value: Any) -> Any:
-    """`value`, or the error that Jupyter's JSON would meet: NaN, half a surrogate pair, an object."""
-    json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    return value
-
-
-def _pack(value: Any) -> Any:
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return {"__bytes__": base64.b64encode(bytes(value)).decode()}
-    if isinstance(value, dict):
-        return {k: _pack(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_pack(v) for v in value]
-    return value
-
-
-def _unpack(value: Any) -> Any:
-    if isinstance(value, dict) and "__bytes__" in value:
-        return base64.b64decode(value["__bytes__"])
-    return value
 
 
 def _counted(value: Any, buffers: list[int]) -> Any:

@@ -88,13 +88,14 @@ def main() -> None:
             return
         folder = Path(tempfile.mkdtemp())
         with running_lab(folder) as lab:
-            page = browser.new_page(viewport={"width": 1250, "height": 2300})
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
             tab = lab.open(page, notebook(folder, "workbench", BENCH))
             tab.run_all()
             page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
             for theme in ("Light", "Dark"):
                 tab.theme(f"JupyterLab {theme}")
                 page.evaluate("document.querySelectorAll('.Toastify, .jp-toastContainer').forEach((e) => e.remove())")
+                page.evaluate("document.querySelector('.oopd-bench').scrollIntoView({block: 'start'})")
                 page.wait_for_timeout(1500)
                 page.screenshot(path=FOLDER / f"workbench-{theme.lower()}.png")
 

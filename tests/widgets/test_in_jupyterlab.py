@@ -30,6 +30,35 @@ bench.answer()
 bench.wait()
 bench
 """
+BENCH_SCAN = BENCH.replace('"labels"', '"embedded"').replace("bench.wait()\n", "bench.ask_all()\nbench.wait()\n")
+BENCH_LONG = BENCH.replace("bench.wait()\nbench", """\
+bench.wait()
+from tests.widgets.audited import rollout
+record = rollout(forks=30, samples=32, tokens=33)
+assert len(record.pieces) > 2000 and max(len(set(a.texts)) for a in record.audits) == 32
+bench.session.rollout, bench.session.forks = None, lambda: []  # nobody is asked about this one
+bench._show(record)
+bench""")
+# How many of what tells a fork can be seen as a whole, without scrolling anything.
+IN_SIGHT = """() => {
+    const frames = [document.querySelector(".jp-WindowedPanel-outer, .jp-Notebook").getBoundingClientRect()];
+    const seen = (element, inner) => {
+        const box = element.getBoundingClientRect();
+        return [...frames, inner.getBoundingClientRect()].every((frame) => box.top >= frame.top - 1
+            && box.bottom <= frame.bottom + 1 && box.left >= frame.left - 1 && box.right <= frame.right + 1);
+    };
+    const card = document.querySelector(".oopd-fork-card"), effect = document.querySelector(".oopd-effect-card");
+    const LINES = ".oopd-effect-line, .oopd-effect-push", strip = document.querySelector(".oopd-strip");
+    const texts = [...card.querySelectorAll(".oopd-story-texts .oopd-story-text")];
+    const bench = document.querySelector(".oopd-bench").getBoundingClientRect();
+    return {
+        "page scrolls": bench.height - frames[0].height,
+        "own": Number(seen(card.querySelector(".oopd-story-own"), card)),
+        "texts": texts.filter((text) => seen(text, card)).length, "distinct": texts.length,
+        "effect": Number([...effect.querySelectorAll(LINES)].every((line) => seen(line, effect))),
+        "selected token": Number(seen(strip.querySelector(".oopd-on"), strip)),
+    };
+}"""
 LONG = """\
 import os, time
 open("begun", "w").close()
@@ -99,7 +128,10 @@ def test_from_a_problem_to_the_posterior_with_nothing_but_clicks(lab: Lab, opene
     assert tab.errors() == []
     page = tab.page
     page.get_by_role("button", name="Ask at all forks").click()
+    page.locator(".oopd-story-text").first.wait_for(timeout=60_000)
+    page.get_by_role("tab", name="Trust").click()
     page.wait_for_function("document.querySelectorAll('.oopd-posterior-list tbody tr').length >= 4", timeout=60_000)
+    page.get_by_role("tab", name="Texts").click()
     assert "the teacher continued the very prefix" in page.locator(".oopd-audit").inner_text()
     for theme, dark in (
         ("JupyterLab Dark", True),
@@ -113,6 +145,32 @@ def test_from_a_problem_to_the_posterior_with_nothing_but_clicks(lab: Lab, opene
         )
         assert (_brightness(background) < _brightness(text)) == dark, theme
         assert abs(_brightness(background) - _brightness(text)) > 100, theme
+
+
+@pytest.mark.parametrize("made", [BENCH_SCAN, BENCH_LONG], ids=["a scan", "2,000 tokens, 30 forks, 32 texts"])
+def test_a_selected_fork_is_told_on_one_screen(lab: Lab, opened: Any, made: str) -> None:
+    tab = opened(notebook(lab.folder, f"screen{len(made)}", made))
+    tab.run_all()
+    assert tab.errors() == []
+    page = tab.page
+    for width, height in ((1280, 800), (1440, 900), (1920, 1080)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.evaluate("document.querySelector('.oopd-bench').scrollIntoView({block: 'start'})")
+        page.locator(".oopd-bench .oopd-forks button").nth(1).click()
+        page.wait_for_function("document.querySelector('.oopd-fork-card h3')?.innerText.includes(' 2 of ')")
+        told = page.evaluate(IN_SIGHT)
+        assert told["page scrolls"] <= 0, (width, told)
+        assert told["own"] == told["effect"] == told["selected token"] == 1, (width, told)
+        assert told["texts"] == told["distinct"] > 0, (width, told)
+
+
+def test_a_restarted_kernel_shows(lab: Lab, opened: Any) -> None:
+    tab = opened(notebook(lab.folder, "restarted", BENCH))
+    tab.run_all()
+    words = tab.page.get_by_text("has ended or was restarted")
+    assert not words.is_visible()
+    tab.restart_kernel()
+    words.wait_for(timeout=30_000)
 
 
 def test_a_run_outlives_its_notebooks_kernel_and_a_second_notebook_finds_it(lab: Lab, opened: Any) -> None:

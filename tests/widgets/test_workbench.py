@@ -139,7 +139,7 @@ def test_the_launcher_gets_the_recipe_and_every_setting_it_was_given(tmp_path) -
     assert wanted == load_recipe(
         file, **{
             "teacher.model": teacher, "objective.anchor_weight": 0.2, "evaluation.temperatures": [0.0, 0.5],
-            "audit.samples": 3, "training.steps": 3, "evaluation.problems": 20,
+            "audit.samples": 3,
         }
     )  # fmt: skip
     bench.close()
@@ -233,15 +233,16 @@ def test_a_scan_that_costs_is_priced_by_a_guess_and_waits_for_a_press() -> None:
 def test_the_bar_offers_what_a_scan_has(mount) -> None:
     settings = {"audit.way": "chunks", "audit.forks": 4, "audit.at_once": 1, "audit.similarity": "exact"}
     mounted = mount(QuestionBar(PROBLEMS, settings=settings, has_answer=True))
-    at_once, similarity = mounted.find("label:has-text('at once') input"), mounted.find("label:has-text('φ') select")
+    at_once = mounted.find("label:has-text('at once') input")
+    similarity = mounted.find("label:has-text('compare by') select")
     assert (at_once.is_visible(), similarity.is_visible()) == (False, True)
     mounted.find("label:has-text('ask by') select").select_option("scan")
     mounted.settle()
     assert mounted.view.settings["audit.way"] == "scan"
     assert (at_once.is_visible(), similarity.is_visible()) == (True, False)
-    assert mounted.find("button:has-text('Scan the answer')").is_visible()
-    mounted.find("label:has-text('M') input").first.fill("0")
-    mounted.find("label:has-text('M') input").first.press("Enter")
+    assert mounted.find("button:has-text('Scan')").is_visible()
+    mounted.find("label:has-text('forks') input").first.fill("0")
+    mounted.find("label:has-text('forks') input").first.press("Enter")
     mounted.settle()
     assert mounted.view.settings["audit.forks"] == 0
 
@@ -274,8 +275,8 @@ def test_the_bar_in_a_browser_says_what_is_pressed_and_what_it_costs(mount) -> N
 def test_the_bar_waits_for_an_answer_before_it_asks_and_rests_while_something_goes_on(mount) -> None:
     bar = QuestionBar(PROBLEMS)
     mounted = mount(bar)
-    ask = mounted.find("button:has-text('Ask the teacher here')")
-    answer = mounted.find("button:has-text('Have the student answer')")
+    ask = mounted.find("button:has-text('Ask here')")
+    answer = mounted.find("button:has-text('Answer')")
     assert (ask.is_disabled(), answer.is_disabled()) == (True, False)
     bar.has_answer, bar.busy = True, "the teacher continues …"
     mounted.settle()

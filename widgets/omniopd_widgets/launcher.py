@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,11 @@ class Launcher(PollingView):
         """The parameters as the notebook will get them, of the fields that are right."""
         return checked(self._parameters, self.texts)[0]
 
-    def use(self, settings: Mapping[str, Any], recipe: str | None = None) -> None:
+    def use(
+        self, settings: Mapping[str, Any], recipe: str | None = None, instead_of: Collection[str] = ()
+    ) -> None:
         """Fill the form from settings of a recipe by their dotted names, and with the recipe's own name, as the
-        workbench does."""
+        workbench does. Settings named in `instead_of` that the form held before are taken out of it."""
         names = {setting: name for name, setting in SETTINGS.items()}
         texts, more = dict(self.texts), []
         known = {p.name for p in self._parameters}
@@ -96,11 +98,11 @@ class Launcher(PollingView):
                 texts[names[setting]] = _text(value)
             else:
                 more.append(f"{setting}={_toml(value)}")
+        replaced = {*settings, *instead_of}
+        words = [word for word in self.values.get(MORE, []) if word.partition("=")[0] not in replaced] + more
         if more and MORE not in known:
             raise ConfigError(f"{self._source.name} has no parameter {MORE!r} to put {more[0]} into")
-        if more:
-            kept = [word for word in self.values.get(MORE, []) if word.partition("=")[0] not in settings]
-            words = [*kept, *more]
+        if MORE in known:
             # Commas part the words, unless they stand in a list as Python writes it.
             texts[MORE] = repr(words) if any("," in word for word in words) else ", ".join(words)
         self.texts = texts

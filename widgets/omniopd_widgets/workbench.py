@@ -1,4 +1,5 @@
-"""The workbench: a problem, the student's answer, its forks, an audit, the posterior, the loss; and then a run of it.
+"""The workbench: an answer, what the teacher would have written at a fork of it, and what the update makes of that, on
+one screen; and then a run of it.
 
 Views know records; this file alone loads models, through `omniopd.pipeline.session`, and does so in a thread of its
 own, so that a click returns at once. A hosted teacher is asked only on a press of a priced
@@ -12,32 +13,35 @@ from operator import attrgetter
 from typing import Any
 
 import ipywidgets
+import traitlets as t
 
-from omniopd.config import Recipe, load_recipe
+from omniopd.config import Recipe
 from omniopd.costs.request import CostEstimate
 from omniopd.errors import OmniOPDError
 from omniopd.pipeline.session import Session
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.changes import Changes
+from omniopd_widgets._parts.fork_story import stories
 from omniopd_widgets._parts.pencil import place_of
+from omniopd_widgets._parts.presets import presets
+from omniopd_widgets._parts.safe import SafeHTML
 from omniopd_widgets._parts.worker import Worker
 from omniopd_widgets.audit_panel import AuditPanel
 from omniopd_widgets.launcher import Launcher
-from omniopd_widgets.posterior_plot import Order, PosteriorPlot
+from omniopd_widgets.posterior_plot import RECORDED, Order, PosteriorPlot
 from omniopd_widgets.question_bar import QuestionBar
 from omniopd_widgets.rollout_view import RolloutView
-from omniopd_widgets.update_ledger import UpdateLedger
+from omniopd_widgets.update_ledger import OBJECTIVE, UpdateLedger
 
-SHOWN_SETTINGS = (
+SETTINGS = (
     "audit.way", "audit.forks", "audit.chunk_tokens", "audit.samples", "audit.at_once", "audit.scheduler",
-    "audit.similarity", "objective.target",
+    "audit.similarity", *(f"objective.{name}" for name in OBJECTIVE),
 )  # fmt: skip
-# The recipe of labels audits single tokens, which train well and read badly.
-READABLE = {"audit.forks": 4, "audit.chunk_tokens": 6, "audit.similarity": "characters", "objective.target": "paper"}
 
 
-class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """One screen: prompt → rollout → forks → audit → posterior → "train with these settings" → launcher.
+class Workbench(View):
+    """One screen: prompt → rollout → forks → audit → posterior → update → "train with these settings" → launcher.
 
     Args:
         recipe: a recipe, its name or its file; its student, teacher and task are used.
@@ -45,9 +49,21 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         runs: the folder where the launcher makes runs; None for no launcher.
         **settings: settings of the recipe, dots as two underscores (`teacher__model="anthropic/claude-haiku-4-5"`).
 
-    `bar`, `rollout`, `panel`, `posterior`, `ledger` and `launcher` are the views; `wait()` lets a script wait until
-    what was asked for is on the screen.
+    `settings` are the recipe's that are shown, by dotted names: what every view shows and what Train launches.
+    `selected` is the token and `continuation` the teacher's text that all views show. All three can be assigned, and
+    linked (`ipywidgets.link`). `bar`, `rollout`, `panel`, `posterior`, `ledger` and `launcher` are the views; `wait()`
+    lets a script wait until what was asked for is on the screen, `cancel()` ends it.
     """
+
+    made_of = (QuestionBar, RolloutView, AuditPanel, PosteriorPlot, UpdateLedger, Launcher)
+
+    parts = t.Dict().tag(sync=True)  # the views by name, as the page finds them
+    stories: t.List[Any] = t.List().tag(sync=True)
+    stale = t.Unicode("").tag(sync=True)  # why the answer is not one to the question on the bar
+    tab = t.Unicode("fork").tag(sync=True)
+    settings = t.Dict()
+    selected = t.Int(-1)
+    continuation = t.Int(-1)
 
     def __init__(
         self,
@@ -61,27 +77,37 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._named = named
         # What a run of its own can be made of: an exploration's student and task have no name to tell it.
         self._recipe = recipe if exploration is None and isinstance(recipe, str) else None
-        start = READABLE if recipe == "labels" and load_recipe(recipe, **named).audit.way != "scan" else {}
-        self.session = exploration or Session(recipe, **{**start, **named})
+        self.session = exploration or Session(recipe, **named)
         self._problems = self.session.problems(problems)
         self._showing = False
+        self._answered: tuple[Any, ...] = ()
+        values = {name: attrgetter(name)(self.session.recipe) for name in SETTINGS}
+        self._changes = Changes(values)
         self.bar = QuestionBar(
             [p.messages[-1]["content"] for p in self._problems],
-            settings={name: attrgetter(name)(self.session.recipe) for name in SHOWN_SETTINGS},
+            settings=values,
             temperature=self.session.recipe.student.temperature,
             student=self.session.student.name,
             teacher=self.session.recipe.teacher.model,
         )
+        self.bar.presets = presets(values)
         self._worker = Worker(self.bar, "workbench")
         self.rollout = RolloutView(_EMPTY, anchor_weight=self.session.recipe.objective.anchor_weight)
         self.panel = AuditPanel(_EMPTY)
         self.posterior = PosteriorPlot()
         self.ledger = UpdateLedger((), self.session.recipe)
         self.launcher = Launcher("train", runs=runs) if runs is not None else None
-        self._below = ipywidgets.VBox([])
-        super().__init__([self.bar, self.rollout, self._below, *([self.launcher] if self.launcher else [])])
+        super().__init__(parts={name: view.model_id for name, view in self.inner_views.items()})
+        self._connect()
+
+    def _connect(self) -> None:
+        ipywidgets.link((self.bar, "settings"), (self, "settings"))
+        ipywidgets.link((self.rollout, "selected"), (self, "selected"))
+        ipywidgets.link((self.rollout, "continuation"), (self, "continuation"))
+        ipywidgets.link((self.rollout, "continuation"), (self.panel, "continuation"))
         self.bar.observe(self._pressed, "pressed")
-        self.bar.observe(self._settings_changed, "settings")
+        self.bar.observe(self._take_settings, "settings")
+        self.bar.observe(self._asked_otherwise, ["problem_index", "own_text", "seed", "temperature"])
         self.rollout.observe(lambda change: self._opened(change["new"]), "opened")
         self.rollout.observe(lambda change: self._selected(change["new"]), "selected")
         self.posterior.price_with(self._quoted)
@@ -89,14 +115,26 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self.posterior.observe(lambda change: self._select(change["new"]), "selected")
         self.ledger.observe(lambda change: self._select(change["new"]), "selected")
         self.panel.observe(lambda change: self._select(self._panel_start()), "fork")
-        ipywidgets.link((self.rollout, "continuation"), (self.panel, "continuation"))
+        # A setting that a view lets one turn is the one setting: the others follow.
+        for view, names in (
+            (self.posterior, {"concentration": "objective.concentration", "similarity": "audit.similarity"}),
+            (self.panel, {"similarity": "audit.similarity"}),
+            (self.ledger, {name: f"objective.{name}" for name in OBJECTIVE}),
+        ):
+            view.observe(lambda change, names=names: self._turned(names[change["name"]], change["new"]), list(names))
 
     def answer(self) -> None:
         """Have the student answer the chosen problem."""
-        bar = self.bar
-        asked = bar.own_text or self._problems[bar.problem_index]
-        seed, temperature = bar.seed, bar.temperature
-        self._worker.do("the student answers …", lambda: self._show(self.session.answer(asked, seed, temperature)))
+        question = self._question()
+        _, own, seed, temperature = question
+        asked = own or self._problems[self.bar.problem_index]
+
+        def work() -> None:
+            record = self.session.answer(asked, seed, temperature)
+            self._answered = question
+            self._show(record)
+
+        self._worker.do("the student answers …", work)
 
     def ask(self, position: int | None = None) -> None:
         """Ask the teacher at a token (the selected one by default)."""
@@ -118,6 +156,14 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         scans = self.session.recipe.audit.way == "scan"
         self._worker.do("the teacher reads the answer …" if scans else "the teacher continues at all forks …", work)
 
+    def cancel(self) -> None:
+        """End what is going on; answers that had arrived are kept, and calls to a provider are given up."""
+        self._worker.cancel()
+
+    def undo(self) -> None:
+        """The settings as they were before the last change."""
+        self.settings = self._changes.undone()
+
     def wait(self, timeout_s: float = 120.0) -> Workbench:
         """Return when the last thing asked for is done; its error, if any, is in `bar.problem`."""
         self._worker.wait(timeout_s)
@@ -126,28 +172,34 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def close(self) -> None:
         """Take everything off the page and end the thread."""
         self._worker.close(drop=True)
-        for view in (*self.views, *([self.launcher] if self.launcher else [])):
+        for view in self.inner_views.values():
             view.close()
         super().close()
 
-    def __repr__(self) -> str:
-        return f"Workbench({self.bar.summary()})"
+    def summary(self) -> str:
+        return self.bar.summary()
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """The box, with a fixed repr, and with what its views leave behind where no kernel runs."""
-        data: dict[str, Any] = super()._repr_mimebundle_(**options) or {}
-        html = "".join(str(view.fallback_html()) for view in self.views)
-        return data | {"text/plain": repr(self), "text/html": html}
+    def fallback_html(self) -> SafeHTML:
+        """What its views leave behind where no kernel runs."""
+        return SafeHTML("".join(view.fallback_html() for view in self.views))
 
     @property
     def views(self) -> tuple[View, ...]:
+        """Those that show the answer, without the launcher."""
         return (self.bar, self.rollout, self.panel, self.posterior, self.ledger)
+
+    @property
+    def inner_views(self) -> dict[str, View]:
+        """All views by name."""
+        names = ("bar", "rollout", "panel", "posterior", "ledger")
+        return {**dict(zip(names, self.views, strict=True)), **({"launcher": self.launcher} if self.launcher else {})}
 
     # ── what the user does ───────────────────────────────────────────────────────────────────────────────────────
 
     def _pressed(self, change: dict[str, Any]) -> None:
         act: dict[str, Callable[[], None]] = {
-            "answer": self.answer, "ask": self.ask, "ask_all": self.ask_all, "use": self._use,
+            "answer": self.answer, "ask": self.ask, "ask_all": self.ask_all, "use": self._use, "undo": self.undo,
+            "cancel": self.cancel, "reset": self._reset,
         }  # fmt: skip
         act.get(change["new"]["action"], lambda: None)()
 
@@ -160,7 +212,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         price = self.session.price([self.session.fork_at(position)])
         if price.is_paid:
             self.bar.problem = ""
-            self.bar.place = f"token {position}: press “Ask the teacher here” to pay {price}"
+            self.bar.place = f"token {position}: press “Ask here” to pay {price}"
         else:
             self.ask(position)
 
@@ -182,8 +234,10 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
         self._worker.do("the teacher continues at all forks …", work)
 
-    def _settings_changed(self, change: dict[str, Any]) -> None:
+    def _take_settings(self, change: dict[str, Any]) -> None:
         changed = {name: value for name, value in change["new"].items() if value != change["old"].get(name)}
+        self._changes.note(change["new"])
+        self.bar.changes = self._changes.differences()
 
         def work() -> None:
             try:
@@ -208,7 +262,34 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             )
             return
         teacher = self.session.recipe.teacher.model
-        self.launcher.use({**self._named, "teacher.model": teacher, **self.bar.settings}, recipe=self._recipe)
+        changed = {str(d["name"]): self.settings[str(d["name"])] for d in self._changes.differences()}
+        recipe = self.session.recipe
+        whole = {"training.steps": recipe.training.steps, "evaluation.problems": recipe.evaluation.problems}
+        self.launcher.use(
+            {**whole, **self._named, "teacher.model": teacher, **changed}, self._recipe, instead_of=self.settings
+        )
+        self.tab = "runs"
+
+    def _reset(self) -> None:
+        self.settings = dict(self._changes.recipe)
+
+    def _turned(self, name: str, value: Any) -> None:
+        """A view had a setting turned by hand."""
+        if not self._showing and value != RECORDED:
+            self.settings = {**self.settings, name: value}
+
+    def _question(self) -> tuple[Any, ...]:
+        bar = self.bar
+        return (bar.problem_index, bar.own_text, bar.seed, bar.temperature)
+
+    def _asked_otherwise(self, _: Any = None) -> None:
+        asked = self._question()
+        if not self._answered or asked == self._answered:
+            self.stale = ""
+        elif asked[:2] == self._answered[:2]:
+            self.stale = "This is the answer of another seed or temperature: have the student answer again."
+        else:
+            self.stale = "This is the answer to another problem: have the student answer this one."
 
     def _selected(self, position: int) -> None:
         """The views below follow the token that is selected in the answer."""
@@ -248,10 +329,23 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             self.panel.show(record)
             self.posterior.show(record)
             self.ledger.show(record, self.session.recipe)
+            self._set_views()
+            self.stories = stories(record, self.session.recipe)
+            self._asked_otherwise()
         finally:
             self._showing = False
-        self._below.children = (self.panel, self.posterior, self.ledger) if record.audits else ()
         self._selected(self.rollout.selected)
+
+    def _set_views(self) -> None:
+        """The views' own controls stand where the settings do."""
+        recipe = self.session.recipe
+        self.posterior.concentration = recipe.objective.concentration
+        self.ledger.target = recipe.objective.target
+        for view in (self.posterior, self.panel):
+            known = self.panel.names if view is self.panel else [[n["name"], ""] for n in view.similarity_names]
+            if recipe.audit.similarity in [name for name, _ in known]:
+                view.similarity = recipe.audit.similarity
+        self.rollout.anchor_weight = recipe.objective.anchor_weight
 
     def _show_settings(self, settings: dict[str, Any]) -> None:
         """On the bar, without taking them for typed ones."""

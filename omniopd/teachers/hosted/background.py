@@ -19,6 +19,7 @@ from omniopd.teachers.hosted.litellm_executor import InlineExecutor
 T = TypeVar("T")
 _LOCK = threading.Lock()
 _RUNNING: dict[int, asyncio.AbstractEventLoop] = {}  # by process: a fork has no threads of its parent
+_WAITING: dict[int, CallerThreadQueue] = {}  # by thread
 
 
 class CallerThreadQueue:
@@ -41,6 +42,14 @@ class CallerThreadQueue:
         self._jobs.put(job)
         return await asyncio.wrap_future(done)
 
+    def interrupt(self) -> None:
+        """Have the calling thread raise KeyboardInterrupt, which it cannot be sent while it waits for work."""
+
+        def stop() -> None:
+            raise KeyboardInterrupt
+
+        self._jobs.put(stop)
+
     def work_until(self, over: Future[Any]) -> None:
         over.add_done_callback(lambda _: self._jobs.put(None))
         while (job := self._jobs.get()) is not None:
@@ -58,6 +67,7 @@ def run(main: Callable[[CallerThreadQueue], Coroutine[Any, Any, T]]) -> T:
             ended.set()
 
     future = asyncio.run_coroutine_threadsafe(whole(), the_loop())
+    _WAITING[threading.get_ident()] = caller
     try:
         caller.work_until(future)
         return future.result()
@@ -66,6 +76,16 @@ def run(main: Callable[[CallerThreadQueue], Coroutine[Any, Any, T]]) -> T:
             future.cancel()
             ended.wait(10)
         raise
+    finally:
+        _WAITING.pop(threading.get_ident(), None)
+
+
+def interrupt(thread: int) -> bool:
+    """Ctrl-C for a thread that waits in `run`, by its ident; whether it does."""
+    waiting = _WAITING.get(thread)
+    if waiting is not None:
+        waiting.interrupt()
+    return waiting is not None
 
 
 def the_loop() -> asyncio.AbstractEventLoop:

@@ -1,7 +1,7 @@
 """One view's script and style sheet as strings: the shared parts and the view's own file, joined.
 
 A script may import names from shared files and from nowhere else: those that begin with an underscore, beside it or in
-this package's static/.
+this package's static/. A view made of other views imports each whole, `import answer from "./rollout_view.js"`.
 What would let a text become markup, or let a request leave the page, is refused here, so that no view can ship it.
 Strings and not paths: a path makes anywidget watch the file, and a watched widget is never collected.
 """
@@ -25,6 +25,8 @@ SINKS = re.compile(
 STYLE_SINKS = re.compile(r"@import|url\s*\(|https?:|expression\s*\(|</style", re.IGNORECASE)
 
 _IMPORT = re.compile(r'^import\s*\{[^}]*\}\s*from\s*"\./(_[a-z_]+\.js)";[ \t]*\n?', re.MULTILINE)
+_IMPORT_VIEW = re.compile(r'^import ([a-z]\w*) from "\./([a-z][a-z_]*\.js)";[ \t]*\n?', re.MULTILINE)
+_EXPORT_VIEW = re.compile(r"^export default (\{ render \});[ \t]*$", re.MULTILINE)
 _ANY_IMPORT = re.compile(r"(?:^|;)\s*(import\b|export\s*(?:\{[^}]*\}|\*)[^;\n]*\bfrom\b)", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
 
@@ -37,7 +39,7 @@ def script(file: Path) -> str:
     """
     parts: list[str] = []
     _collect(file, parts, set())
-    return "\n".join(parts)
+    return "\n".join([*parts, _own(file)])
 
 
 @cache
@@ -55,17 +57,28 @@ def check(text: str, name: str) -> None:
     if sink := SINKS.search(text.replace(SVG_NAMESPACE, "")):
         line = text.count("\n", 0, text.find(sink[0])) + 1
         raise ValueError(f"{name}:{line} holds {sink[0]!r}: texts are set with textContent, and nothing is loaded")
-    if foreign := _ANY_IMPORT.search(_IMPORT.sub("", text)):
+    if foreign := _ANY_IMPORT.search(_IMPORT_VIEW.sub("", _IMPORT.sub("", text))):
         raise ValueError(f"{name} has {foreign[1]!r}: import only names of shared files, such as ./_common.js")
 
 
 def _collect(file: Path, parts: list[str], seen: set[str]) -> None:
+    """The shared files and the views that a script imports, each once and after those that it imports itself."""
     text = file.read_text(encoding="utf-8")
     check(text, file.name)
     seen.add(file.name)
     for shared in _IMPORT.findall(text):
         if shared not in seen:
             beside = file.parent / shared
-            _collect(beside if beside.exists() else STATIC / shared, parts, seen)
-    own = _IMPORT.sub("", text)
-    parts.append(_EXPORT.sub("", own) if file.name.startswith("_") else own)
+            found = beside if beside.exists() else STATIC / shared
+            _collect(found, parts, seen)
+            parts.append(_EXPORT.sub("", _own(found)))
+    for name, view in _IMPORT_VIEW.findall(text):
+        if view not in seen:
+            _collect(file.parent / view, parts, seen)
+            # In a scope of its own: two views may both have a function `draw`.
+            body = _EXPORT_VIEW.sub(r"return \1;", _own(file.parent / view))
+            parts.append(f"const {name} = (() => {{\n{body}\n}})();")
+
+
+def _own(file: Path) -> str:
+    return _IMPORT_VIEW.sub("", _IMPORT.sub("", file.read_text(encoding="utf-8")))

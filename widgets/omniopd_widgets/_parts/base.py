@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 from traitlets import TraitError, Unicode, validate
@@ -26,17 +26,18 @@ class View(anywidget.AnyWidget):
     A subclass in `my_view.py` has its script in `static/my_view.js` beside it, and its style sheet, if any, in
     `static/my_view.css`. It declares its traits (`.tag(sync=True)`, texts through `to_json`), says in `summary` what it
     shows (fixed: no address, no time, for the tests of notebooks), and gives in `fallback` its parts as inert HTML.
-    `problem` is one line above the view, for what went wrong; `label` names the view for a screen reader.
+    `problem` is one line above the view, for what went wrong; `label` names the view for a screen reader. A view of
+    other views names their classes in `made_of`; its script imports theirs.
     """
 
+    made_of: ClassVar[tuple[type[View], ...]] = ()
     problem = Unicode("").tag(sync=True)
     label = Unicode("").tag(sync=True)
 
     def __init_subclass__(cls, **more: Any) -> None:
         script = _file_of(cls, ".js")
         if script.exists() and "_esm" not in cls.__dict__:  # anywidget makes a class of its own for each view
-            sheets = [_file_of(base, ".css") for base in reversed(cls.__mro__) if issubclass(base, View)]
-            cls._esm, cls._css = assets.script(script), assets.style(*(file for file in sheets if file.exists()))
+            cls._esm, cls._css = assets.script(script), assets.style(*dict.fromkeys(_sheets(cls)))
         super().__init_subclass__(**more)
 
     def summary(self) -> str:
@@ -77,6 +78,13 @@ class View(anywidget.AnyWidget):
         if not isinstance(text, str):
             raise TraitError(f"{proposal['trait'].name} of {type(self).__name__} is {text!r}: it must be a text")
         return to_json(redact(text))
+
+
+def _sheets(view: type[View]) -> list[Path]:
+    """The style sheets of what a view is made of, of its bases, and its own."""
+    inner = [sheet for part in view.made_of for sheet in _sheets(part)]
+    own = [_file_of(base, ".css") for base in reversed(view.__mro__) if issubclass(base, View)]
+    return [*inner, *(file for file in own if file.exists())]
 
 
 def _file_of(view: type[View], suffix: str) -> Path:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from omniopd.errors import OmniOPDError
+
+_CALLS = "omniopd.teachers.hosted.background"  # where a thread waits for a provider, if one was ever asked
 
 
 class Busy(Protocol):
@@ -23,6 +28,8 @@ class Worker:
         """`after` follows each piece of work, even one that failed."""
         self._view, self._after = view, after
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._working: int | None = None  # the thread's ident while it works
+        self._guard = threading.Lock()
         self.pending: Future[None] | None = None
 
     def do(self, words: str, work: Callable[[], object]) -> None:
@@ -32,9 +39,15 @@ class Worker:
         def run() -> None:
             view.busy, view.problem = words, ""
             try:
-                work()
+                self._begin(threading.get_ident())
+                try:
+                    work()
+                finally:
+                    self._begin(None)
             except OmniOPDError as error:
                 view.problem = str(error)
+            except KeyboardInterrupt:
+                view.problem = f"cancelled: {words.removesuffix(' …')}; what had arrived is kept"
             except Exception as error:
                 view.problem = f"{type(error).__name__}: {error}"
             finally:
@@ -42,6 +55,16 @@ class Worker:
                 self._after()
 
         self.pending = self._thread.submit(run)
+
+    def cancel(self) -> None:
+        """End what is going on, as Ctrl-C would end it in a script; nothing where nothing is."""
+        with self._guard:
+            thread = self._working
+            if thread is None:
+                return
+            calls = sys.modules.get(_CALLS)
+            if calls is None or not calls.interrupt(thread):
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Until the last thing asked for is done."""
@@ -51,3 +74,7 @@ class Worker:
     def close(self, *, drop: bool) -> None:
         """End the thread; what it has not begun is dropped, or still done."""
         self._thread.shutdown(wait=False, cancel_futures=drop)
+
+    def _begin(self, thread: int | None) -> None:
+        with self._guard:
+            self._working = thread

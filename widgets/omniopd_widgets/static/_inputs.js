@@ -18,14 +18,15 @@ export function optionsOf(options) {
   return options.map(([value, text, title]) => h("option", { value, title }, plain(text)));
 }
 
-// A number box: `write(number)` hears of each that lies between min and max, and what `read()` gives stands there again after
-// any other.
-export function numberBox({ min, max = 1e9, step = 1, title, label, read, write, signal }) {
+// A number box: `write(number)` hears of each that lies between min and max; of any other `refused(sentence)`, if it is
+// given, and what `read()` gives stands there again.
+export function numberBox({ min, max = 1e9, step = 1, title, label, name, read, write, refused, signal }) {
   const input = h("input", { type: "number", min, max, step, title, "aria-label": label });
   on(input, "change", () => {
     const value = Number(input.value);
-    if (input.value !== "" && value >= min && value <= max) write(value);
-    else input.value = String(read());
+    if (input.value !== "" && value >= min && value <= max) return write(value);
+    refused?.(`${name ?? label ?? title} cannot be ${input.value || "empty"}: a number from ${min} to ${max.toLocaleString("en-US")}`);
+    input.value = String(read());
   }, { signal });
   return input;
 }

@@ -14,7 +14,7 @@ export function inked(piece, beside = "") {
   return piece.trim() === "" || piece.trim() === beside.trim() ? text.replaceAll(" ", "␣") : text.trimStart();
 }
 
-const named = (piece) => (piece === "" ? "the end of the turn" : quoted(piece, 40));
+const tokenNamed = (piece) => (piece === "" ? "the end of the turn" : quoted(piece, 40));
 
 // What the pencil says at token i of a run: its class, and the teacher's token where it would have written another.
 export function pencilAt(run, i) {
@@ -26,11 +26,19 @@ export function pencilAt(run, i) {
   };
 }
 
+// The text that most of a fork's texts are, where it is not the student's own chunk.
+export function ghostOf(fork) {
+  const times = new Map();
+  for (const text of fork.texts) times.set(text, (times.get(text) ?? 0) + 1);
+  const [most, count] = [...times].reduce((best, found) => (found[1] > best[1] ? found : best), ["", 0]);
+  return count === 0 || most === fork.chunk ? {} : { teacher: inked(most), times: ` ×${count}` };
+}
+
 // The same in words.
 export function pencilWords(run, i) {
   const of = (n) => (run.samples > 1 ? ` (${n} of ${run.samples})` : "");
   if (i < run.stop - 1 || run.said.length === 0) return `the teacher agrees${of(run.samples)}`;
-  const others = run.said.map(([piece, times]) => named(piece) + of(times)).join(", ");
+  const others = run.said.map(([piece, times]) => tokenNamed(piece) + of(times)).join(", ");
   return `the teacher would have written ${others}${run.agreeing ? `, and ${run.agreeing} of ${run.samples} agree` : ""}`;
 }
 

@@ -92,8 +92,8 @@ export function makeDetail() {
       : [span([r.sub.low, r.sub.high], sub.y + 7, 2, "oopd-span", x), span([r.mean - r.sub.deviation, r.mean + r.sub.deviation], sub.y + 4, 8, "oopd-span-strong", x)]));
     share.group.replaceChildren(
       span([0, r.dataShare], share.y + 2, 13, "oopd-share-data", x), span([r.dataShare, 1], share.y + 2, 13, "oopd-share-prior", x),
-      svg("text", { x: x(0) + 5, y: share.y + 12, class: "oopd-posterior-on" }, named("data", r.dataShare)),
-      svg("text", { x: x(1) - 5, y: share.y + 12, class: "oopd-posterior-on", "text-anchor": "end" }, named("prior", r.priorShare)),
+      svg("text", { x: x(0) + 5, y: share.y + 12, class: "oopd-posterior-on" }, nameIfRoom("data", r.dataShare)),
+      svg("text", { x: x(1) - 5, y: share.y + 12, class: "oopd-posterior-on", "text-anchor": "end" }, nameIfRoom("prior", r.priorShare)),
     );
     said.textContent =
       `π̂ = ${number(r.mean)} = ${number(r.dataShare)} · ${number(r.share)} (data, k/N) + ${number(r.priorShare)} · ${number(r.prior)} (prior, π̄)` +
@@ -106,7 +106,7 @@ export function makeDetail() {
 }
 
 // A narrow part holds no name.
-const named = (name, share) => (share > 0.13 ? `${name} ${percent(share)}` : "");
+const nameIfRoom = (name, share) => (share > 0.13 ? `${name} ${percent(share)}` : "");
 
 function place(mark, at) {
   mark.setAttribute("visibility", at === null ? "hidden" : "visible");

@@ -1,20 +1,25 @@
-// The workbench's controls: problem, seed, temperature; where and how much to ask; what each press costs.
-import { assign, button, clear, h, on, plain, scope, shown, watch } from "./_common.js";
+// The workbench's controls: problem, seed, temperature; what can be done, and what each press costs; the settings in a
+// line, how they differ from the recipe's, and the way back.
+import { assign, button, clear, h, missing, on, plain, scope, shown, watch } from "./_common.js";
 import { numberBox, optionsOf } from "./_inputs.js";
 
 const NUMBERS = [
-  ["audit.forks", "M", "forks: uncertain places of an answer; in a scan its texts at most (0: as many as it takes)", 0, 64],
-  ["audit.chunk_tokens", "C", "tokens of a chunk, of a scan's texts at most", 1, 4096],
-  ["audit.samples", "N", "texts of the teacher at a fork, in a scan at a token", 1, 128],
-  ["audit.at_once", "at once", "stretches of the answer that a scan asks about side by side", 1, 64],
+  ["audit.forks", "forks", "M: uncertain places of an answer; in a scan its texts at most (0: as many as it takes)", 0, 64, 1],
+  ["audit.chunk_tokens", "length", "C: tokens of a chunk, of a scan's texts at most", 1, 4096, 1],
+  ["audit.samples", "samples", "N: texts of the teacher at a fork, in a scan at a token", 1, 128, 1],
+  ["audit.at_once", "at once", "stretches of the answer that a scan asks about side by side", 1, 64, 1],
+  ["objective.concentration", "α", "how many texts the student's own confidence counts as", 0, 1e6, 0.25],
+  ["objective.anchor_weight", "anchor", "β: how strongly other tokens are held near the start", 0, 1e6, 0.01],
 ];
 const NAMES = [
   ["audit.way", "ask by", "at forks, or in a scan of the whole answer"],
   ["audit.scheduler", "forks by", "where an answer is audited"],
-  ["audit.similarity", "φ", "similarity: what counts as agreement"],
-  ["objective.target", "target", "what an audit becomes in the loss"],
+  ["audit.similarity", "compare by", "φ: what counts as agreement"],
+  ["objective.target", "target", "what the teacher's texts become in the loss"],
 ];
-const KEYS = [["[ ]", "problem before, after"], ["a", "have the student answer"], ["q", "ask at the chosen token"]];
+const SHORT = Object.fromEntries([...NUMBERS, ...NAMES].map(([name, label]) => [name, label]));
+const OF_FORKS = ["audit.scheduler", "audit.similarity"];
+const KEYS = [["[ ]", "problem before, after"], ["a", "have the student answer"], ["q", "ask at the chosen token"], ["u", "undo the last change"]];
 
 function render({ model, el, signal }) {
   const press = (action) => {
@@ -29,7 +34,7 @@ function render({ model, el, signal }) {
   const { body, say } = scope({
     model, el, signal, label: "workbench controls", name: "bench-bar", help: KEYS,
     keys: {
-      "]": () => step(1), "[": () => step(-1), a: () => press("answer"), q: () => press("ask"),
+      "]": () => step(1), "[": () => step(-1), a: () => press("answer"), q: () => press("ask"), u: () => press("undo"),
     },
   });
 
@@ -39,21 +44,23 @@ function render({ model, el, signal }) {
   const text = h("div", { class: "oopd-bench-problem" });
   on(list, "change", () => assign(model, "problem_index", list.selectedIndex), { signal });
   on(own, "change", () => assign(model, "own_text", own.value), { signal });
+  const refuse = (said) => (refused.textContent = plain(said));
+  const refused = h("span", { class: "oopd-bench-refused", role: "alert" });
   const seed = field("seed", "seed", "which answer: the same seed writes it again", 0, 1e9, 1);
   const temperature = field("T", "temperature", "sampling temperature; 1 is on-policy", 0, 2, 0.1);
 
   function field(label, trait, title, min, max, stepBy) {
-    const input = numberBox({ min, max, step: stepBy, title, read: () => model.get(trait), write: (value) => assign(model, trait, value), signal });
+    const input = numberBox({ min, max, step: stepBy, title, read: () => model.get(trait), write: (value) => { refuse(""); assign(model, trait, value); }, refused: refuse, signal });
     watch(model, [trait], () => (input.value = String(model.get(trait))), signal);
     return h("label", { title }, label, input);
   }
 
   // ---- the settings
-  const put = (name, value) => assign(model, "settings", { ...model.get("settings"), [name]: value });
+  const put = (name, value) => { refuse(""); assign(model, "settings", { ...model.get("settings"), [name]: value }); };
   const inputs = {};
-  const numbers = NUMBERS.map(([name, label, title, min, max]) => {
+  const numbers = NUMBERS.map(([name, label, title, min, max, by]) => {
     const read = () => model.get("settings")[name] ?? "";
-    inputs[name] = numberBox({ min, max, title, read, write: (value) => put(name, Math.round(value)), signal });
+    inputs[name] = numberBox({ min, max, step: by, title, name: label, read, write: (value) => put(name, by === 1 ? Math.round(value) : value), refused: refuse, signal });
     return h("label", { title }, label, inputs[name]);
   });
   const names = NAMES.map(([name, label, title]) => {
@@ -71,19 +78,35 @@ function render({ model, el, signal }) {
     return h("span", { class: "oopd-bench-action" }, made, price);
   };
   const where = h("span", { class: "oopd-quiet" });
-  const answer = priced("answer", "Have the student answer", "sample an answer to this problem (a)");
-  const ask = priced("ask", "Ask the teacher here", "the teacher continues at the chosen token (q)");
-  const askAll = priced("ask_all", "Ask at all forks", "as a training step does");
-  const use = priced("use", "Train with these settings…", "put them into the launcher below");
+  const answer = priced("answer", "Answer", "have the student answer this problem (a)");
+  const ask = priced("ask", "Ask here", "the teacher continues at the chosen token (q)");
+  const askAll = priced("ask_all", "Ask at all forks", "the teacher reads the answer as in a training step");
+  const use = priced("use", "Train…", "with these settings: see what a run would take, and start it");
+  const cancel = button("✕ cancel", () => press("cancel"), { signal, title: "end what is going on; what has arrived is kept" });
+  const changed = h("span", { class: "oopd-bench-changed" });
+  const undo = button("undo", () => press("undo"), { signal, title: "take the last change back (u)" });
+  const reset = button("as the recipe", () => press("reset"), { signal, title: "take all changes back" });
+
+  // Where there is little room the settings are words until somebody wants to turn one.
+  const brief = h("span", {});
+  const edit = button("edit", () => edit.setAttribute("aria-expanded", String(body.classList.toggle("oopd-bench-editing"))), { signal, title: "change settings" });
+
+  const preset = h("select", { "aria-label": "preset", title: "settings by name, with what they reached in the lab" });
+  const reached = h("span", { class: "oopd-quiet" });
+  on(preset, "change", () => {
+    const chosen = model.get("presets").find(({ name }) => name === preset.value);
+    if (chosen) assign(model, "settings", { ...model.get("settings"), ...chosen.settings });
+  }, { signal });
 
   const who = h("p", { class: "oopd-quiet oopd-bench-who" });
   body.append(
-    who,
     h("div", { class: "oopd-bar" },
       button("‹", () => step(-1), { signal, title: "the problem before" }), list,
-      button("›", () => step(1), { signal, title: "the next problem" }), seed, temperature, answer),
-    text, own,
-    h("div", { class: "oopd-bar oopd-bench-settings" }, names[0], ...numbers, ...names.slice(1), where, ask, askAll, use),
+      button("›", () => step(1), { signal, title: "the next problem" }), seed, temperature, answer, ask, askAll, cancel, use),
+    h("div", { class: "oopd-bench-asked" }, text, who, h("details", { class: "oopd-bench-other" }, h("summary", {}, "own problem"), own)),
+    h("div", { class: "oopd-bar oopd-bench-brief" }, brief, edit),
+    h("div", { class: "oopd-bar oopd-bench-settings" }, preset, names[0], ...numbers, ...names.slice(1)),
+    h("div", { class: "oopd-bar oopd-bench-line" }, reached, changed, undo, reset, where, refused),
   );
 
   watch(model, ["problems"], () => {
@@ -104,19 +127,35 @@ function render({ model, el, signal }) {
     }
     for (const [name] of NUMBERS) inputs[name].value = String(settings[name] ?? "");
     const scan = settings["audit.way"] === "scan";
-    inputs["audit.way"].parentElement.hidden = !("audit.way" in settings);
+    clear(brief, [NAMES[0], ...NUMBERS, ...NAMES.slice(1)].filter(([name]) => name in settings && !(scan && OF_FORKS.includes(name)) && (scan || name !== "audit.at_once"))
+      .map(([name, label], i) => [i ? " · " : "", `${label} `, h("b", {}, said(settings[name]))]).flat());
+    for (const name of Object.keys(SHORT)) inputs[name].parentElement.hidden = !(name in settings) || (scan && OF_FORKS.includes(name));
     inputs["audit.at_once"].parentElement.hidden = !scan; // of a scan alone
-    inputs["audit.similarity"].parentElement.hidden = scan; // it compares token by token
-    actions.ask_all.made.textContent = scan ? "Scan the answer" : "Ask at all forks";
+    actions.ask_all.made.textContent = scan ? "Scan" : "Ask at all forks";
+  }, signal);
+  watch(model, ["settings", "presets"], () => {
+    const presets = model.get("presets");
+    const settings = model.get("settings");
+    const now = presets.find((one) => Object.entries(one.settings).every(([name, value]) => settings[name] === value));
+    preset.hidden = presets.length === 0;
+    clear(preset, optionsOf([...presets.map(({ name, about }) => [name, name, about]), ...(now ? [] : [["", "own settings"]])]));
+    preset.value = now?.name ?? "";
+    reached.textContent = plain(now?.about ?? "");
+  }, signal);
+  watch(model, ["changes"], () => {
+    const changes = model.get("changes");
+    changed.hidden = undo.hidden = reset.hidden = changes.length === 0;
+    clear(changed, "changed: ", changes.map(({ name, was, now }, i) => [i ? ", " : "", h("b", {}, SHORT[name] ?? plain(name)), ` ${said(was)} → ${said(now)}`]).flat());
   }, signal);
   watch(model, ["student", "teacher"], () => clear(who, "student ", shown(model.get("student")), " · teacher ", shown(model.get("teacher"))), signal);
   watch(model, ["place"], () => (where.textContent = plain(model.get("place"))), signal);
   watch(model, ["prices", "busy", "has_answer"], () => {
     const busy = model.get("busy");
+    cancel.hidden = busy === "";
     for (const [action, { made, price }] of Object.entries(actions)) {
       const { text: words = "", paid = false } = model.get("prices")[action] ?? {};
       price.textContent = plain(words);
-      price.hidden = words === "";
+      price.hidden = words === "" || words === "free" || busy !== "";
       price.dataset.kind = paid ? "paid" : "free";
       made.disabled = busy !== "" || (!model.get("has_answer") && (action === "ask" || action === "ask_all"));
     }
@@ -124,4 +163,7 @@ function render({ model, el, signal }) {
     else say(model.get("has_answer") ? "ready" : "choose a problem and have the student answer");
   }, signal);
 }
+
+const said = (value) => (missing(value) ? "–" : plain(value));
+
 export default { render };

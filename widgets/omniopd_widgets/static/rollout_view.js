@@ -7,7 +7,7 @@ import { choice } from "./_inputs.js";
 import { forkButtons, forkDetail } from "./_fork_list.js";
 import { legendOf, METRICS, metricValues, ofUnits, said, upperEnd } from "./_metrics.js";
 import { makeMinimap } from "./_minimap.js";
-import { parts, pencilAt, pencilSummary, pencilWords, placeOf, tellVerdict } from "./_pencil.js";
+import { ghostOf, parts, pencilAt, pencilSummary, pencilWords, placeOf, tellVerdict } from "./_pencil.js";
 import { makeSearch } from "./_search.js";
 import { makeStrip, unitsOf } from "./_strip.js";
 
@@ -158,10 +158,11 @@ function render({ model, el, signal }) {
     return classes;
   }
 
-  // What the teacher would have written at a token, where a scan says so.
+  // What the teacher would have written at a token, where a scan says so; behind a chunk what most texts have in its place.
   function teacherOf(i) {
-    const run = data.forks[chunkOf[i]];
-    return run?.run && i === placeOf(run) ? pencilAt(run, i) : {};
+    const fork = data.forks[chunkOf[i]];
+    if (fork?.run) return i === placeOf(fork) ? pencilAt(fork, i) : {};
+    return fork && i === fork.stop - 1 ? ghostOf(fork) : {};
   }
 
   function mark() {

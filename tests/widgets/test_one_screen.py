@@ -1,0 +1,295 @@
+"""The workbench as one view: one set of settings behind all of it, what a fork's update does in words, undo, cancel."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from dataclasses import replace
+
+import pytest
+
+from omniopd.config import load_recipe
+from omniopd.pipeline.session import Session
+from omniopd.records import AuditRecord, RolloutRecord
+from omniopd.sweeps.study import load_study
+from omniopd.teachers.local import LocalTeacher
+from omniopd_widgets import Workbench
+from omniopd_widgets._parts.changes import Changes
+from omniopd_widgets._parts.fork_story import stories
+from omniopd_widgets._parts.presets import presets
+from tests.builders import tiny_model, tiny_tokenizer
+from tests.small_runs import small_recipe
+from tests.widgets.lab import ROOT
+from tests.widgets.test_workbench import PROBLEMS, STUDENT, workbench
+
+PAPER = load_recipe("embedded", **{
+    "audit.way": "chunks", "audit.forks": 2, "audit.chunk_tokens": 2, "audit.similarity": "characters",
+    "audit.samples": 8, "objective.target": "paper",
+})  # fmt: skip
+
+
+def answer(*audits: AuditRecord) -> RolloutRecord:
+    """`98-69=31 stamps`: the student wrote "31" with probability .6."""
+    return RolloutRecord(
+        0, 0, "p", (), ("98-69=", "3", "1", " stamps"), (-0.1, math.log(0.6), -0.2, -0.1), (0.1, 0.7, 0.3, 0.1),
+        audits=audits, right=False, answer="29",
+    )  # fmt: skip
+
+
+def at_the_mistake(*texts: str) -> AuditRecord:
+    similarities = tuple(0.875 if text != "31" else 1.0 for text in texts)
+    count = sum(similarities)
+    pieces = tuple(tuple(text) for text in texts)
+    return AuditRecord(1, 3, 0.7, "31", texts, similarities, count, 0.55, (count + 0.55) / (len(texts) + 1), 1.0,
+                       text_pieces=pieces)  # fmt: skip
+
+
+def test_a_update_that_strengthens_what_the_teacher_never_writes_is_said_with_what_would_change_it() -> None:
+    [story] = stories(answer(at_the_mistake(*["29"] * 8)), PAPER)
+    assert story["push"]["way"] == "up"
+    assert story["warning"]["agreement"] == pytest.approx(0.875)
+    assert dict(story["warning"]["similarities"])["exact"] == pytest.approx(0.55 / 9)
+    assert story["warning"]["targets"] == ["labels", "posterior_kl"]
+    [one_agrees] = stories(answer(at_the_mistake(*["29"] * 7, "31")), PAPER)
+    assert one_agrees["warning"] is None
+    [labelled] = stories(answer(at_the_mistake(*["29"] * 8)), replace(
+        PAPER, objective=replace(PAPER.objective, target="labels")))  # fmt: skip
+    assert labelled["warning"] is None
+
+
+def test_labels_push_by_what_they_leave_the_students_token_less_its_probability() -> None:
+    [story] = stories(answer(at_the_mistake(*["29"] * 6, "31", "31")), PAPER)
+    pushes = {push["target"]: push for push in story["pushes"]}
+    assert pushes["labels"]["by"] == pytest.approx(2 / 8 - 0.6)
+    # The posterior over tokens is (n f + α π) / (n + α): here (2 + .6) / 9.
+    assert pushes["posterior_kl"]["by"] == pytest.approx((2 + 0.6) / 9 - 0.6)
+    assert pushes["labels"]["towards"] == pushes["posterior_kl"]["towards"] == "2"
+    assert (pushes["labels"]["way"], pushes["paper"]["way"]) == ("down", "up")
+    assert pushes["paper"]["by"] == pytest.approx(story["trust"])
+
+
+def test_equal_texts_are_one_line_with_its_number_the_most_frequent_first() -> None:
+    [story] = stories(answer(at_the_mistake("31", *["29"] * 5, "28")), PAPER)
+    assert [text["draws"] for text in story["texts"]] == [5, 1, 1]
+    assert story["next"] == [["2", 6], ["3", 1]]
+    assert story["share"] == pytest.approx(1.0)
+
+
+def test_of_a_run_the_last_token_is_told() -> None:
+    run = AuditRecord(0, 2, 0.1, "98-69=3", ("98-69=2",) * 4, (0.0,) * 4, 0.0, 0.6, 0.12, 1.0, run=True,
+                      text_pieces=(("98-69=", "2"),) * 4)  # fmt: skip
+    scanned = replace(PAPER, audit=replace(PAPER.audit, way="scan"), objective=replace(
+        PAPER.objective, target="posterior_kl"))  # fmt: skip
+    [story] = stories(answer(run), scanned)
+    assert (story["place"], story["own"], story["agreed"]) == (1, "3", "98-69=")
+    assert story["texts"] == [{"draws": 4, "parts": [["other", "2"]], "similarity": 0.0}]
+    assert story["sure"] == pytest.approx(0.6)
+    assert story["push"]["by"] == pytest.approx(0.6 / 5 - 0.6)
+
+
+def test_the_last_change_is_taken_back_and_a_slider_is_one_change() -> None:
+    changes = Changes({"alpha": 1.0, "beta": 0.1})
+    for alpha in (1.25, 1.5, 1.75):
+        changes.note({"alpha": alpha, "beta": 0.1})
+    changes.note({"alpha": 1.75, "beta": 0.0})
+    differences = [{"name": "alpha", "was": 1.0, "now": 1.75}, {"name": "beta", "was": 0.1, "now": 0.0}]
+    assert changes.differences() == differences
+    assert changes.undone() == {"alpha": 1.75, "beta": 0.1}
+    assert changes.undone() == {"alpha": 1.0, "beta": 0.1}
+    assert changes.differences() == []
+    assert changes.undone() == {"alpha": 1.0, "beta": 0.1}
+
+
+@pytest.fixture
+def bench():
+    made = workbench(LocalTeacher(tiny_model(1, context=512), tiny_tokenizer()))
+    made.ask_all()
+    made.wait()
+    yield made
+    made.close()
+
+
+def test_a_setting_turned_in_any_view_is_turned_in_all_and_for_the_next_answer(bench: Workbench) -> None:
+    bench.posterior.concentration = 1.75
+    bench.wait()
+    assert bench.settings["objective.concentration"] == 1.75
+    assert (bench.ledger.concentration, bench.session.recipe.objective.concentration) == (1.75, 1.75)
+    trust = {audit.start: audit.posterior_mean for audit in bench.rollout.record.audits}
+    assert {row["start"]: row["posterior_mean"] for row in bench.posterior.results()} == pytest.approx(trust)
+    assert bench.bar.changes == [{"name": "objective.concentration", "was": 1.0, "now": 1.75}]
+    bench.ledger.target = "labels"
+    bench.wait()
+    assert (bench.settings["objective.target"], bench.stories[0]["push"]["labels"]) == ("labels", True)
+    bench.panel.similarity = "exact"
+    bench.wait()
+    assert (bench.bar.settings["audit.similarity"], bench.posterior.similarity) == ("exact", "exact")
+    bench.bar.seed = 3
+    bench.answer()
+    bench.ask_all()
+    bench.wait()
+    assert (bench.posterior.concentration, bench.ledger.target, bench.panel.similarity) == (1.75, "labels", "exact")
+    bench.bar.press("reset")
+    bench.wait()
+    assert bench.bar.changes == []
+    assert (bench.posterior.concentration, bench.ledger.target) == (1.0, "paper")
+
+
+def test_undo_is_a_press(bench: Workbench) -> None:
+    bench.posterior.concentration = 3.0
+    bench.wait()
+    bench.bar.press("undo")
+    bench.wait()
+    assert (bench.bar.changes, bench.ledger.concentration) == ([], 1.0)
+
+
+def test_an_old_answer_under_a_new_problem_is_marked_until_the_new_one_is_answered(bench: Workbench) -> None:
+    assert bench.stale == ""
+    bench.bar.problem_index = 1
+    assert "another problem" in bench.stale
+    bench.bar.problem_index = 0
+    assert bench.stale == ""
+    bench.bar.seed = 9
+    assert "another seed" in bench.stale
+    bench.answer()
+    bench.wait()
+    assert bench.stale == ""
+
+
+def test_what_goes_on_can_be_cancelled_and_the_bench_goes_on() -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    class Dead:
+        """A provider that never answers."""
+
+        def continue_from(self, requests, on_result=None):
+            begun.set()
+            while not released.wait(0.01):
+                pass
+            raise AssertionError("nobody cancelled")
+
+    made = workbench(Dead())
+    made.ask()
+    assert begun.wait(20)
+    made.bar.press("cancel")
+    made.wait(20)
+    assert "cancelled: the teacher continues" in made.bar.problem
+    assert made.bar.busy == ""
+    made.answer()
+    made.wait()
+    assert made.bar.problem == ""
+    released.set()
+    made.close()
+
+
+def test_a_thread_that_waits_for_a_provider_is_interrupted_at_once() -> None:
+    import asyncio
+
+    from omniopd.teachers.hosted import background
+
+    begun, ended = threading.Event(), []
+
+    async def never(caller):
+        begun.set()
+        await asyncio.sleep(60)
+
+    def wait() -> None:
+        try:
+            background.run(never)
+        except KeyboardInterrupt:
+            ended.append(True)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert begun.wait(10)
+    assert background.interrupt(thread.ident)
+    thread.join(10)
+    assert ended == [True]
+    assert not background.interrupt(thread.ident)
+
+
+def test_the_whole_bench_is_one_view_whose_cards_follow_the_selection(mount, bench: Workbench) -> None:
+    mounted = mount(bench)
+    first, second = bench.stories[:2]
+    mounted.find(".oopd-forks button").nth(0).click()
+    mounted.settle()
+    assert mounted.text(".oopd-fork-card h3").startswith("Fork 1 of ")
+    assert mounted.text(".oopd-story-own").split("student")[1].strip() == first["chunk"].strip()
+    bench.selected = second["start"]
+    mounted.settle()
+    assert mounted.text(".oopd-fork-card h3").startswith("Fork 2 of ")
+    assert bench.posterior.selected == second["start"]
+    mounted.find(".oopd-story-texts .oopd-story-text").first.click()
+    mounted.settle()
+    assert bench.continuation == second["texts"][0]["first"]
+    for tab in ("Texts", "Trust", "Loss"):
+        mounted.find(f"[role=tab]:has-text('{tab}')").click()
+        mounted.settle()
+        assert mounted.find(".oopd-bench-pane:not([hidden]) .oopd-view").count() == 1
+    mounted.find("[role=tab]:has-text('At this fork')").click()
+    mounted.settle()
+    mounted.find(".oopd-effect-card input").fill("2.5")
+    mounted.find(".oopd-effect-card input").press("Enter")
+    mounted.settle()
+    bench.wait()
+    mounted.settle()
+    assert bench.session.recipe.objective.concentration == 2.5
+    assert "α 1 → 2.5" in mounted.text(".oopd-bench-changed")
+    mounted.assert_quiet()
+
+
+def test_a_number_that_is_not_taken_says_why(mount, bench: Workbench) -> None:
+    mounted = mount(bench.bar)
+    samples = mounted.find("label:has-text('samples') input")
+    samples.fill("0")
+    samples.press("Enter")
+    mounted.settle()
+    assert "samples cannot be 0: a number from 1 to 128" in mounted.text(".oopd-bench-refused")
+    assert samples.input_value() == "3"
+
+
+def test_train_shows_the_launcher_with_what_differs(tmp_path) -> None:
+    made = Workbench("embedded", runs=str(tmp_path), problems=3, teacher__model="embedded:teacher")
+    made.posterior.concentration = 1.75
+    made.wait()
+    made.bar.press("use")
+    assert made.tab == "runs"
+    assert made.launcher.values["settings"] == ["objective.concentration=1.75"]
+    assert (made.launcher.values["steps"], made.launcher.values["problems"]) == (40, 500)
+    made.bar.press("undo")
+    made.wait()
+    made.bar.press("use")
+    assert made.launcher.values["settings"] == []
+    made.close()
+
+
+def test_presets_are_the_studys_settings_with_the_results_that_the_page_tells(mount, bench: Workbench) -> None:
+    study = load_study("embedded")
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    own, *named = presets(bench.settings)
+    assert own["settings"] == bench.settings
+    assert [preset["name"] for preset in named] == ["labels", "paper"]
+    for preset in named:
+        one = study.arms[preset["name"]]
+        arm = study.recipe_of(one, 0, one.tuned, {}, ())
+        for name in ("forks", "chunk_tokens", "samples", "similarity", "way"):
+            assert preset["settings"][f"audit.{name}"] == getattr(arm.audit, name), (preset["name"], name)
+        assert preset["settings"]["objective.target"] == arm.objective.target
+        assert preset["settings"]["objective.anchor_weight"] == arm.objective.anchor_weight
+        rows = re.findall(rf"^\| `{preset['name']}` \|.*$", page, re.M)
+        reached = [row.split("|")[4].strip().replace(" [", "% [") for row in rows]
+        assert any("[" in cell and cell in preset["about"] for cell in reached)
+    mounted = mount(bench.bar)
+    chosen = mounted.find("select[aria-label=preset]")
+    chosen.select_option("paper")
+    mounted.settle()
+    assert bench.settings["audit.chunk_tokens"] == 6
+    assert "not shown to learn" in mounted.text(".oopd-bench-line")
+
+
+def test_an_exploration_is_shown_as_it_is() -> None:
+    session = Session(small_recipe(), STUDENT, LocalTeacher(tiny_model(1, context=512), tiny_tokenizer()))
+    made = Workbench(exploration=session, runs=None, problems=2)
+    assert made.settings["audit.samples"] == session.recipe.audit.samples
+    assert len(made.bar.problems) == len(PROBLEMS)
+    made.close()

@@ -96,3 +96,14 @@ def test_every_view_can_be_read_without_a_kernel(notebook: Path) -> None:
             assert "mathjax_ignore" in data["text/html"]
             assert "<script" not in data["text/html"]
             assert data["text/plain"]
+
+
+def test_papermill_reads_every_parameter_as_the_launcher_does(
+    notebook: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import papermill
+
+    with caplog.at_level("WARNING"):
+        found = papermill.inspect_notebook(str(notebook))
+    assert list(found) == [parameter.name for parameter in parameters_of(notebook)]
+    assert [record.message for record in caplog.records if "parse" in record.message] == []

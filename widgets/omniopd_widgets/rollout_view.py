@@ -105,7 +105,7 @@ class RolloutView(View):
 
     def fallback(self) -> Sequence[SafeHTML]:
         rows = [
-            [i + 1, _place(f) + 1, _short(f["entropy"]), _short(f["posterior_mean"]), f["chunk"], _teacher_at(f)]
+            [i + 1, _place(f), _short(f["entropy"]), _short(f["posterior_mean"]), f["chunk"], _teacher_at(f)]
             for i, f in enumerate(self.forks)
         ]
         heads = ["fork", "token", "entropy", "π̂", "the student's chunk", "what the teacher did"]

@@ -55,7 +55,7 @@ function paint(canvas, { length, levels, forks, selected, window: seen }) {
   context.fillStyle = context.strokeStyle = colours.caretColor;
   for (const fork of forks) {
     if (!parts(fork)) continue; // a run to which the teacher has nothing to add
-    const left = x(placeOf(fork));
+    const left = Math.min(width - 4 * scale, Math.max(4 * scale, x(placeOf(fork) + 0.5))); // whole, at both ends too
     context.beginPath(); // a triangle that points at the fork; filled where there is an answer
     context.moveTo(left - 3.5 * scale, line);
     context.lineTo(left + 3.5 * scale, line);
@@ -64,7 +64,7 @@ function paint(canvas, { length, levels, forks, selected, window: seen }) {
     context.lineWidth = line;
     if (fork.texts.length) context.fill();
     else context.stroke();
-    if (fork.texts.length && !fork.run) context.fillRect(left, height - 2 * line, Math.max(2, x(fork.stop) - left), 2 * line);
+    if (fork.texts.length && !fork.run) context.fillRect(x(fork.start), height - 2 * line, Math.max(2, x(fork.stop) - x(fork.start)), 2 * line);
   }
   context.lineWidth = line;
   context.strokeRect(x(seen[0]) + line / 2, top, Math.max(4 * scale, x(seen[1]) - x(seen[0])) - line, height - top - line / 2);

@@ -139,6 +139,7 @@ function render({ model, el, signal }) {
     listForks();
     showFork();
     minimap.draw();
+    if (model.get("selected") >= 0) say(sentence(model.get("selected"))); // it may have been said before all had come
   }
 
   function classOf(i) {

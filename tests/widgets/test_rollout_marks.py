@@ -1,0 +1,56 @@
+"""What an answer bears beside its text: the teacher's majority behind a chunk, marks on the map, the line of status."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from omniopd_widgets import RolloutView
+from tests.widgets.records import audit_at, rollout_record
+from tests.widgets.test_rollout_view import of_texts
+
+
+def test_what_is_said_of_a_token_is_said_again_when_its_audit_arrives(mount) -> None:
+    record = rollout_record()
+    mounted = mount(RolloutView(replace(record, audits=()), selected=2))
+    said = "document.querySelector('.oopd-status').textContent"
+    mounted.page.wait_for_function(f"{said}.includes('token 2 of')")
+    mounted.view.show(record)
+    mounted.settle()
+    mounted.page.wait_for_function(f"{said}.includes('audited in fork 1')")
+
+
+def test_what_most_texts_say_stands_behind_the_chunk_and_is_no_part_of_the_text(mount) -> None:
+    record = rollout_record()
+    mounted = mount(RolloutView(record))
+    first, second = record.audits
+    last = mounted.find(".oopd-strip .oopd-last").first
+    assert last.get_attribute("data-teacher").startswith("then he sells 67 of the")
+    assert last.get_attribute("data-times") == " ×2"
+    assert "".join(mounted.contents(".oopd-strip .oopd-t")) == "".join(record.pieces)
+    same = audit_at(first.start, texts=(first.chunk,) * 3)
+    mounted.view.show(replace(record, audits=(same, second)))
+    mounted.settle()
+    assert mounted.find(".oopd-strip .oopd-last").first.get_attribute("data-teacher") is None
+
+
+def test_the_mark_of_the_first_token_is_whole(mount) -> None:
+    pixels = []
+    for start in (0, 40):
+        pieces = tuple(f" w{i}" for i in range(80))
+        record = replace(of_texts(pieces), audits=(audit_at(start, " w0 w1", (" w0 w1",), text_pieces=()),))
+        mounted = mount(RolloutView(record, selected=79))
+        mounted.frame()
+        pixels.append(
+            mounted.page.evaluate(
+                """() => {
+                  const canvas = document.querySelector(".oopd-minimap"), scale = devicePixelRatio || 1;
+                  const wide = canvas.width * 0.9, high = Math.floor(5 * scale);
+                  const data = canvas.getContext("2d").getImageData(0, 0, wide, high).data;
+                  return data.filter((value, i) => i % 4 === 3 && value > 128).length;
+                }"""
+            )
+        )
+    assert pixels[0] == pytest.approx(pixels[1], abs=4)
+    assert pixels[1] > 10

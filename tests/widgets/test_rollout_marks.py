@@ -54,3 +54,16 @@ def test_the_mark_of_the_first_token_is_whole(mount) -> None:
         )
     assert pixels[0] == pytest.approx(pixels[1], abs=4)
     assert pixels[1] > 10
+
+
+def test_plain_lists_are_enough(mount) -> None:
+    mounted = mount(RolloutView(tokens=["So", " we", " add"], values=[0.1, 2.0, 0.4]))
+    assert mounted.contents(".oopd-strip .oopd-t") == ["So", " we", " add"]
+    assert "oopd-h15" in mounted.find(".oopd-strip .oopd-t").nth(1).get_attribute("class")
+    assert mounted.view.right is None
+    costs = RolloutView(tokens=["a", "b"], values=[-0.5, -3.0], metric="logprob")
+    assert costs.record.logprobs == (-0.5, -3.0)
+    with pytest.raises(ValueError, match="2 tokens and 1 values"):
+        RolloutView(tokens=["a", "b"], values=[1.0])
+    with pytest.raises(ValueError, match="one of entropy, logprob, kl"):
+        RolloutView(tokens=["a"], values=[1.0], metric="trust")

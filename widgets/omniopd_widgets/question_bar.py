@@ -16,7 +16,7 @@ from omniopd.method.targets import TARGETS
 from omniopd_widgets._parts.base import View
 from omniopd_widgets._parts.safe import SafeHTML, element, table, to_json
 
-ACTIONS = ("answer", "ask", "ask_all", "use", "undo", "reset", "cancel")
+ACTIONS = ("answer", "ask", "ask_all", "use", "undo", "reset", "cancel", "share")
 WAYS = {"chunks": "texts beside chunks at forks", "scan": "each text until it parts from the answer"}
 _SHOWN = 400  # characters of a problem in the list
 
@@ -26,8 +26,8 @@ class QuestionBar(View):
 
     `problem_index` chooses among `problems`, `own_text` (where not empty) takes their place. `settings` are those of
     the recipe, by dotted names. `pressed` is `{"action": …, "count": n}`, the action one of answer, ask (at the fork
-    that is open), ask_all, use, undo (the last change of a setting), reset (all of them), cancel. `prices` says what
-    each action would take, `busy` what is going on ("" for nothing), `changes` how the settings differ from the
+    that is open), ask_all, use, undo (the last change of a setting), reset (all of them), cancel, share. `prices` says
+    what each action would take, `busy` what is going on ("" for nothing), `changes` how the settings differ from the
     recipe's: `{"name": …, "was": …, "now": …}` each, `presets` settings by name with what they reached.
     """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import traitlets as t
@@ -55,14 +56,22 @@ class RolloutView(View):
 
     def __init__(
         self,
-        record: RolloutRecord | Any,
+        record: RolloutRecord | Any = None,
         *,
+        tokens: Sequence[str] = (),
+        values: Sequence[float] | None = None,
         forks: Iterable[Any] = (),
         anchor_weight: float | None = None,
         **traits: Any,
     ) -> None:
         """`record`: a RolloutRecord, or a Rollout. `forks`: places with `start`, `stop` (and `entropy`) that nobody has
-        been asked about yet. `anchor_weight`: β, without which the loss share knows the chunks' part only."""
+        been asked about yet. `anchor_weight`: β, without which the loss share knows the chunks' part only.
+
+        Without a record: `tokens` as texts, and for each its value of `metric` (entropy, logprob or kl). Raises
+        ValueError where there are not as many.
+        """
+        if record is None:
+            record = _plain_record(tokens, values, traits.get("metric", "entropy"))
         chosen = {name: traits.pop(name) for name in ("selected", "fork", "continuation") if name in traits}
         super().__init__(anchor_weight=anchor_weight, **traits)
         self.show(record, forks)
@@ -214,6 +223,19 @@ def _unaudited(record: RolloutRecord, start: int, stop: int, problem: str = "") 
         "texts": [], "similarities": [], "weights": [], "exact": True, "problem": problem,
         **dict.fromkeys(("posterior_mean", "prior", "soft_count")),
     }  # fmt: skip
+
+
+def _plain_record(tokens: Sequence[str], values: Sequence[float] | None, metric: str) -> RolloutRecord:
+    pieces = tuple(map(str, tokens))
+    numbers = (math.nan,) * len(pieces) if values is None else tuple(map(float, values))
+    if len(numbers) != len(pieces):
+        raise ValueError(f"{len(pieces)} tokens and {len(numbers)} values: give one value for each token")
+    names = {"entropy": "entropies", "logprob": "logprobs", "kl": "anchor_kl"}
+    if metric not in names:
+        raise ValueError(f"metric is {metric!r}: values of tokens are one of {', '.join(names)}")
+    unknown = (math.nan,) * len(pieces)
+    bare = RolloutRecord(row=0, step=0, prompt_id="", messages=(), pieces=pieces, logprobs=unknown, entropies=unknown)
+    return replace(bare, **{names[metric]: numbers})  # type: ignore[arg-type]
 
 
 def _as_record(value: Any) -> RolloutRecord:

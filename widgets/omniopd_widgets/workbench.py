@@ -8,8 +8,10 @@ button; a teacher that runs here is asked as soon as a fork is opened.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -19,17 +21,17 @@ from omniopd.config import Recipe
 from omniopd.costs.request import CostEstimate
 from omniopd.errors import OmniOPDError
 from omniopd.pipeline.session import Session
-from omniopd.records import AuditRecord, RolloutRecord
+from omniopd.records import RolloutRecord
+from omniopd_widgets._answer_views import AnswerViews
 from omniopd_widgets._parts.base import View
 from omniopd_widgets._parts.changes import Changes
 from omniopd_widgets._parts.fork_story import stories
-from omniopd_widgets._parts.pencil import place_of
 from omniopd_widgets._parts.presets import presets
 from omniopd_widgets._parts.safe import SafeHTML
 from omniopd_widgets._parts.worker import Worker
 from omniopd_widgets.audit_panel import AuditPanel
 from omniopd_widgets.launcher import Launcher
-from omniopd_widgets.posterior_plot import RECORDED, Order, PosteriorPlot
+from omniopd_widgets.posterior_plot import Order, PosteriorPlot
 from omniopd_widgets.question_bar import QuestionBar
 from omniopd_widgets.rollout_view import RolloutView
 from omniopd_widgets.update_ledger import OBJECTIVE, UpdateLedger
@@ -79,7 +81,6 @@ class Workbench(View):
         self._recipe = recipe if exploration is None and isinstance(recipe, str) else None
         self.session = exploration or Session(recipe, **named)
         self._problems = self.session.problems(problems)
-        self._showing = False
         self._answered: tuple[Any, ...] = ()
         values = {name: attrgetter(name)(self.session.recipe) for name in SETTINGS}
         self._changes = Changes(values)
@@ -92,10 +93,10 @@ class Workbench(View):
         )
         self.bar.presets = presets(values)
         self._worker = Worker(self.bar, "workbench")
-        self.rollout = RolloutView(_EMPTY, anchor_weight=self.session.recipe.objective.anchor_weight)
-        self.panel = AuditPanel(_EMPTY)
-        self.posterior = PosteriorPlot()
-        self.ledger = UpdateLedger((), self.session.recipe)
+        self._shown = shown = AnswerViews(self.session.recipe, self._turned)
+        self.rollout, self.panel, self.posterior, self.ledger = (
+            shown.rollout, shown.panel, shown.posterior, shown.ledger,
+        )  # fmt: skip
         self.launcher = Launcher("train", runs=runs) if runs is not None else None
         super().__init__(parts={name: view.model_id for name, view in self.inner_views.items()})
         self._connect()
@@ -104,24 +105,13 @@ class Workbench(View):
         ipywidgets.link((self.bar, "settings"), (self, "settings"))
         ipywidgets.link((self.rollout, "selected"), (self, "selected"))
         ipywidgets.link((self.rollout, "continuation"), (self, "continuation"))
-        ipywidgets.link((self.rollout, "continuation"), (self.panel, "continuation"))
         self.bar.observe(self._pressed, "pressed")
         self.bar.observe(self._take_settings, "settings")
         self.bar.observe(self._asked_otherwise, ["problem_index", "own_text", "seed", "temperature"])
         self.rollout.observe(lambda change: self._opened(change["new"]), "opened")
-        self.rollout.observe(lambda change: self._selected(change["new"]), "selected")
+        self.rollout.observe(lambda change: self._priced(), "selected")
         self.posterior.price_with(self._quoted)
         self.posterior.on_pay(self._ordered)
-        self.posterior.observe(lambda change: self._select(change["new"]), "selected")
-        self.ledger.observe(lambda change: self._select(change["new"]), "selected")
-        self.panel.observe(lambda change: self._select(self._panel_start()), "fork")
-        # A setting that a view lets one turn is the one setting: the others follow.
-        for view, names in (
-            (self.posterior, {"concentration": "objective.concentration", "similarity": "audit.similarity"}),
-            (self.panel, {"similarity": "audit.similarity"}),
-            (self.ledger, {name: f"objective.{name}" for name in OBJECTIVE}),
-        ):
-            view.observe(lambda change, names=names: self._turned(names[change["name"]], change["new"]), list(names))
 
     def answer(self) -> None:
         """Have the student answer the chosen problem."""
@@ -176,6 +166,11 @@ class Workbench(View):
             view.close()
         super().close()
 
+    def save_html(self, path: str | Path, title: str = "") -> Path:
+        """The answer with all that is known of it as one page (see `View.save_html`); its controls are left out."""
+        asked = self.rollout.record.messages
+        return super().save_html(path, title or (str(asked[-1]["content"]) if asked else ""))
+
     def summary(self) -> str:
         return self.bar.summary()
 
@@ -199,7 +194,7 @@ class Workbench(View):
     def _pressed(self, change: dict[str, Any]) -> None:
         act: dict[str, Callable[[], None]] = {
             "answer": self.answer, "ask": self.ask, "ask_all": self.ask_all, "use": self._use, "undo": self.undo,
-            "cancel": self.cancel, "reset": self._reset,
+            "cancel": self.cancel, "reset": self._reset, "share": self._share,
         }  # fmt: skip
         act.get(change["new"]["action"], lambda: None)()
 
@@ -248,7 +243,7 @@ class Workbench(View):
             if self.session.rollout is not None:
                 self._show(self.session.record(), self.rollout.selected)
 
-        if changed and not self._showing:
+        if changed and not self._shown.is_showing:
             self._worker.do("comparing again …", work)
 
     def _use(self) -> None:
@@ -270,13 +265,15 @@ class Workbench(View):
         )
         self.tab = "runs"
 
+    def _share(self) -> None:
+        written = self.save_html(f"workbench-{time.strftime('%Y-%m-%dT%H-%M-%S')}.html")
+        self.bar.place = f"written: {written}, beside this notebook; it needs no kernel and no network"
+
     def _reset(self) -> None:
         self.settings = dict(self._changes.recipe)
 
     def _turned(self, name: str, value: Any) -> None:
-        """A view had a setting turned by hand."""
-        if not self._showing and value != RECORDED:
-            self.settings = {**self.settings, name: value}
+        self.settings = {**self.settings, name: value}
 
     def _question(self) -> tuple[Any, ...]:
         bar = self.bar
@@ -291,69 +288,19 @@ class Workbench(View):
         else:
             self.stale = "This is the answer to another problem: have the student answer this one."
 
-    def _selected(self, position: int) -> None:
-        """The views below follow the token that is selected in the answer."""
-        self._priced()
-        holding = [a for a in self.rollout.record.audits if a.start <= position < a.stop]
-        if holding:
-            self._follow(holding[0])
-
-    def _select(self, start: int) -> None:
-        """A view below was pointed at another fork: the answer goes there, and with it the others."""
-        at = self.rollout.selected
-        # A token inside the chunk is where the views below follow it to: it keeps its place.
-        if any(a.start == start and a.start <= at < a.stop for a in self.rollout.record.audits):
-            return
-        if not self._showing and start >= 0 and at != start:
-            self.rollout.selected = start
-
-    def _follow(self, audit: AuditRecord) -> None:
-        self.panel.go_to(audit.start)
-        for view, start in ((self.posterior, place_of(audit)), (self.ledger, audit.start)):
-            if view.selected != start:
-                view.selected = start
-
-    def _panel_start(self) -> int:
-        audits = self.panel.audits
-        return audits[self.panel.fork].start if 0 <= self.panel.fork < len(audits) else -1
-
     # ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _show(self, record: RolloutRecord, at: int | None = None) -> None:
-        self._showing = True
-        try:
-            self.rollout.show(record, forks=self.session.forks())
-            if at is not None and at >= 0:
-                self.rollout.selected = at
-            self.bar.has_answer = True
-            self.panel.show(record)
-            self.posterior.show(record)
-            self.ledger.show(record, self.session.recipe)
-            self._set_views()
-            self.stories = stories(record, self.session.recipe)
-            self._asked_otherwise()
-        finally:
-            self._showing = False
-        self._selected(self.rollout.selected)
-
-    def _set_views(self) -> None:
-        """The views' own controls stand where the settings do."""
-        recipe = self.session.recipe
-        self.posterior.concentration = recipe.objective.concentration
-        self.ledger.target = recipe.objective.target
-        for view in (self.posterior, self.panel):
-            known = self.panel.names if view is self.panel else [[n["name"], ""] for n in view.similarity_names]
-            if recipe.audit.similarity in [name for name, _ in known]:
-                view.similarity = recipe.audit.similarity
-        self.rollout.anchor_weight = recipe.objective.anchor_weight
+        self.bar.has_answer = True
+        self.stories = stories(record, self.session.recipe)
+        self._shown.show(record, self.session.forks(), self.session.recipe, at)
+        self._asked_otherwise()
+        self._priced()
 
     def _show_settings(self, settings: dict[str, Any]) -> None:
         """On the bar, without taking them for typed ones."""
-        self._showing = True
-        try:
+        with self._shown.showing():
             self.bar.settings = settings
-        finally:
-            self._showing = False
 
     def _priced(self) -> None:
         """What each press would cost, on the bar."""
@@ -370,6 +317,3 @@ class Workbench(View):
 
 def _audit_settings(forks: int, samples: int, chunk_tokens: int) -> dict[str, Any]:
     return {"audit.forks": forks, "audit.samples": samples, "audit.chunk_tokens": chunk_tokens}
-
-
-_EMPTY = RolloutRecord(0, 0, "", (), (), (), ())

@@ -52,6 +52,17 @@ def style(*files: Path) -> str:
     return "\n".join(texts.values())
 
 
+def inline(shared: Path) -> str:
+    """A shared file as a part of a script."""
+    return _EXPORT.sub("", _own(shared))
+
+
+def named(module: str, name: str) -> str:
+    """A view's joined module as a constant of this name, in a scope of its own."""
+    body = _EXPORT_VIEW.sub(r"return \1;", module)
+    return f"const {name} = (() => {{\n{body}\n}})();\n"
+
+
 def check(text: str, name: str) -> None:
     """Raises ValueError with the first thing in a script that could run a text or reach out of the page."""
     if sink := SINKS.search(text.replace(SVG_NAMESPACE, "")):
@@ -71,13 +82,12 @@ def _collect(file: Path, parts: list[str], seen: set[str]) -> None:
             beside = file.parent / shared
             found = beside if beside.exists() else STATIC / shared
             _collect(found, parts, seen)
-            parts.append(_EXPORT.sub("", _own(found)))
+            parts.append(inline(found))
     for name, view in _IMPORT_VIEW.findall(text):
         if view not in seen:
             _collect(file.parent / view, parts, seen)
             # In a scope of its own: two views may both have a function `draw`.
-            body = _EXPORT_VIEW.sub(r"return \1;", _own(file.parent / view))
-            parts.append(f"const {name} = (() => {{\n{body}\n}})();")
+            parts.append(named(_own(file.parent / view), name))
 
 
 def _own(file: Path) -> str:

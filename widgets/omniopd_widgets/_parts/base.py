@@ -6,14 +6,16 @@ A view shows records. What the user does is an assignment to a trait (`view.sele
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
 from traitlets import TraitError, Unicode, validate
 
+from omniopd.runs.files.atomic import write_text
 from omniopd_widgets._parts import assets
+from omniopd_widgets._parts.page import page, suffixed
 from omniopd_widgets._parts.safe import SafeHTML, element, fit, redact, to_json
 
 FALLBACK_BYTES = 30_000
@@ -56,6 +58,21 @@ class View(anywidget.AnyWidget):
         # The classes keep MathJax from typesetting what is between two dollar signs.
         around = '<div class="oopd-fallback tex2jax_ignore mathjax_ignore" style="max-width:100%;overflow-x:auto">'
         return SafeHTML(around + body + "</div>")
+
+    @property
+    def inner_views(self) -> Mapping[str, View]:
+        """The views that this one shows, by name."""
+        return {}
+
+    def save_html(self, path: str | Path, title: str = "") -> Path:
+        """Write the view as one interactive page for anybody's browser, without kernel or network; returns its path.
+
+        What the page computes itself goes on working (selection, search, α of a posterior); what Python computes stays
+        as it is. Raises RunError where the file cannot be written.
+        """
+        written = suffixed(path)
+        write_text(written, page(self, title or repr(self)))
+        return written
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({to_json(self.summary())})"

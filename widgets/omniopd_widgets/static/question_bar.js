@@ -83,6 +83,7 @@ function render({ model, el, signal }) {
   const askAll = priced("ask_all", "Ask at all forks", "the teacher reads the answer as in a training step");
   const use = priced("use", "Train…", "with these settings: see what a run would take, and start it");
   const cancel = button("✕ cancel", () => press("cancel"), { signal, title: "end what is going on; what has arrived is kept" });
+  const share = button("Share", () => press("share"), { signal, title: "write the answer, with all that is known of it, as one page for any browser" });
   const changed = h("span", { class: "oopd-bench-changed" });
   const undo = button("undo", () => press("undo"), { signal, title: "take the last change back (u)" });
   const reset = button("as the recipe", () => press("reset"), { signal, title: "take all changes back" });
@@ -102,7 +103,7 @@ function render({ model, el, signal }) {
   body.append(
     h("div", { class: "oopd-bar" },
       button("‹", () => step(-1), { signal, title: "the problem before" }), list,
-      button("›", () => step(1), { signal, title: "the next problem" }), seed, temperature, answer, ask, askAll, cancel, use),
+      button("›", () => step(1), { signal, title: "the next problem" }), seed, temperature, answer, ask, askAll, cancel, use, share),
     h("div", { class: "oopd-bench-asked" }, text, who, h("details", { class: "oopd-bench-other" }, h("summary", {}, "own problem"), own)),
     h("div", { class: "oopd-bar oopd-bench-brief" }, brief, edit),
     h("div", { class: "oopd-bar oopd-bench-settings" }, preset, names[0], ...numbers, ...names.slice(1)),
@@ -152,6 +153,7 @@ function render({ model, el, signal }) {
   watch(model, ["prices", "busy", "has_answer"], () => {
     const busy = model.get("busy");
     cancel.hidden = busy === "";
+    share.disabled = busy !== "" || !model.get("has_answer");
     for (const [action, { made, price }] of Object.entries(actions)) {
       const { text: words = "", paid = false } = model.get("prices")[action] ?? {};
       price.textContent = plain(words);

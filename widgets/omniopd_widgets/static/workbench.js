@@ -29,7 +29,7 @@ async function render({ model, el, signal }) {
   const fork = h("div", { class: "oopd-card oopd-fork-card" });
   const effect = h("div", { class: "oopd-card oopd-effect-card" });
   places.fork.append(fork, effect);
-  const tabs = h("div", { class: "oopd-bench-tabs", role: "tablist" }, TABS.filter(([name]) => name === "fork" || models[name]).map(([name, label, title]) => {
+  const tabs = h("div", { class: "oopd-bench-tabs", role: "tablist" }, TABS.filter(([name]) => name === "fork" || (models[name] && !(name === "launcher" && model.get("frozen")))).map(([name, label, title]) => {
     const made = button(label, () => assign(model, "tab", name), { signal, title });
     made.setAttribute("role", "tab");
     made.dataset.tab = name;
@@ -41,7 +41,12 @@ async function render({ model, el, signal }) {
   const answer = h("div", { class: "oopd-bench-answer" });
   const side = h("div", { class: "oopd-bench-side" }, tabs, ...Object.values(places));
   body.append(h("div", { class: "oopd-bench-grid" }, top, h("div", { class: "oopd-bench-left" }, dead, stale, answer), side));
-  barView.render({ model: bar, el: top, signal });
+  // A page that was shared: nobody hears of a setting, and the views follow each other here and not in Python.
+  const frozen = Boolean(model.get("frozen"));
+  top.hidden = frozen;
+  side.classList.toggle("oopd-bench-frozen", frozen);
+  if (frozen) followHere(model, models, signal);
+  else barView.render({ model: bar, el: top, signal });
   answerView.render({ model: rollout, el: answer, signal });
 
   // ---- the tabs: a view is made when it is first looked at
@@ -95,6 +100,23 @@ async function render({ model, el, signal }) {
   signal?.addEventListener("abort", () => rollout.off("comm_live_update", live), { once: true });
   later(rollout, ["selected", "continuation"], draw, signal);
   later(bar, ["busy", "has_answer", "prices"], draw, signal);
+}
+
+function followHere(model, { rollout, panel, posterior, ledger }, signal) {
+  later(rollout, ["selected"], () => {
+    const story = model.get("stories")[storyAt(model.get("stories"), rollout.get("selected"))];
+    if (!story) return;
+    panel.set("fork", panel.get("forks").findIndex((fork) => fork.start === story.start));
+    posterior.set("selected", story.place);
+    ledger.set("selected", story.start);
+  }, signal);
+  const back = (start) => {
+    const story = model.get("stories").find((one) => one.start === start || one.place === start);
+    if (story && story !== model.get("stories")[storyAt(model.get("stories"), rollout.get("selected"))]) rollout.set("selected", story.place);
+  };
+  later(posterior, ["selected"], () => back(posterior.get("selected")), signal);
+  later(ledger, ["selected"], () => back(ledger.get("selected")), signal);
+  later(panel, ["fork"], () => back(panel.get("forks")[panel.get("fork")]?.start), signal);
 }
 
 // α and the comparison where their effect is seen.

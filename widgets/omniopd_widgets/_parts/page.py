@@ -1,0 +1,68 @@
+"""A view as one HTML file that needs no kernel and no network: its script, its style, its state.
+
+A content policy allows this very script, by its hash, and nothing else; texts are data in it, shown by the same code
+as in a notebook and never obeyed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omniopd_widgets._parts import assets
+from omniopd_widgets._parts.safe import element
+
+if TYPE_CHECKING:
+    from omniopd_widgets._parts.base import View
+
+_NOT_STATE = ("_esm", "_css", "layout", "tabbable", "tooltip")
+_START = """
+{
+  const states = JSON.parse(document.getElementById("state").textContent);
+  const models = pageModels(states.models);
+  const el = document.getElementById("view");
+  oopdView.render({ model: models[states.root], el, signal: new AbortController().signal });
+}
+"""
+
+
+def page(view: View, title: str) -> str:
+    """The whole page. What only Python can compute stays as it is now."""
+    script = f"{assets.inline(assets.STATIC / '_page.js')}\n{assets.named(str(view._esm), 'oopdView')}{_START}"
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; script-src 'sha256-{allowed}'; style-src 'unsafe-inline'"
+    models = {part.model_id: _state(part) for part in (*view.inner_views.values(), view)}
+    models[view.model_id]["frozen"] = True
+    state = json.dumps({"root": view.model_id, "models": models}, ensure_ascii=False, allow_nan=False)
+    heading = element("h1", title, style="font:600 15px system-ui,sans-serif;margin:0 0 8px")
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
+        f"{element('title', title)}<style>{view._css}\nbody{{margin:12px}}</style></head>"
+        f'<body>{heading}<div id="view"></div>'
+        # No text can end the element that holds it.
+        f'<script type="application/json" id="state">{state.replace("<", chr(92) + "u003c")}</script>'
+        f'<script type="module">{script}</script></body></html>'
+    )
+
+
+def suffixed(path: str | Path) -> Path:
+    """The path with `.html` at its end where it has none."""
+    path = Path(path)
+    return path if path.suffix else path.with_suffix(".html")
+
+
+def _state(view: View) -> dict[str, Any]:
+    return {name: _packed(value) for name, value in view.get_state().items() if name not in _NOT_STATE}
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"__bytes__": base64.b64encode(bytes(value)).decode()}
+    if isinstance(value, dict):
+        return {name: _packed(inner) for name, inner in value.items()}
+    return [_packed(inner) for inner in value] if isinstance(value, list | tuple) else value

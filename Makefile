@@ -62,7 +62,8 @@ docs: install-docs
 study: install
 	@$(BIN)/omniopd sweep frontier
 	@$(BIN)/omniopd report runs/frontier --reference scan --beside white_box sft --title "What accuracy costs" \
-		--out runs/frontier/report.html --markdown runs/frontier/report.md --costs runs/frontier/costs.csv
+		--out runs/frontier/report.html --markdown runs/frontier/report.md --costs runs/frontier/costs.csv \
+		--figures runs/frontier
 
 ablations: install
 	@$(BIN)/omniopd sweep ablations

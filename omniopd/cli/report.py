@@ -22,12 +22,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--costs", metavar="FILE", help="what accuracy costs, at every budget, as .csv or .parquet")
     command.add_argument("--markdown", metavar="FILE", help="the table and its sentences for a README or a log")
     command.add_argument("--figure", metavar="FILE", help="the learning curves: .svg, or .html to hover and zoom")
+    command.add_argument("--figures", metavar="FOLDER", help="every figure that has something to show, as NAME.svg")
     return command
 
 
 def run(options: argparse.Namespace) -> int:
     from omniopd.evaluation.tables import as_text
     from omniopd.reports.comparison import compare, comparison_page, costs, frontier, markdown, summary
+    from omniopd.reports.comparison.figures import figures
     from omniopd.reports.export import write_table
     from omniopd.runs.files.atomic import write_text
     from omniopd.runs.listing import result_runs
@@ -55,4 +57,10 @@ def run(options: argparse.Namespace) -> int:
         figure, file = comparison.plot("learning"), Path(options.figure)
         write_text(file, figure.to_html(div_id="figure") if file.suffix == ".html" else figure.svg())
         print(options.figure)
+    if options.figures:
+        for name, figure in figures(comparison).items():
+            file = Path(options.figures) / f"{name}.svg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, figure.svg())
+            print(file)
     return 0

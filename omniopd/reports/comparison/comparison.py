@@ -23,14 +23,15 @@ class Comparison(Results):
         return tables.table(self)
 
     def plot(self, what: str = "learning") -> Figure:
-        """One figure: "learning", "differences", "temperatures" or "training". Raises DataError for another name."""
+        """One figure: "learning", "differences", "temperatures", "training", "tokens" or "dollars". Raises DataError
+        for another name."""
         if what not in figures.FIGURES:
             raise DataError(f"there is no figure {what!r} of a comparison: take one of {', '.join(figures.FIGURES)}")
         return figures.FIGURES[what](self)
 
     def plots(self) -> list[Figure]:
         """All figures that have something to show."""
-        return figures.figures(self)
+        return list(figures.figures(self).values())
 
 
 def compare(runs: Iterable[Run | str | Path], reference: str | None = None, arms: Sequence[str] = ()) -> Comparison:

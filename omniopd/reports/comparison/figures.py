@@ -123,13 +123,13 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
 }  # fmt: skip
 
 
-def figures(results: Results) -> list[Figure]:
-    """All that have something to show; curves of budgets where something was measured on the way."""
+def figures(results: Results) -> dict[str, Figure]:
+    """All that have something to show, by name; curves of budgets where something was measured on the way."""
     made = {name: draw(results) for name, draw in FIGURES.items()}
     for name in ("learning", "tokens", "dollars"):
         if all(len(trace.x) < 2 for trace in made[name].data):
             del made[name]
-    return [figure for figure in made.values() if figure.data]
+    return {name: figure for name, figure in made.items() if figure.data}
 
 
 def _between(arm: Arm) -> tuple[list[float], list[float]]:

@@ -189,10 +189,13 @@ def test_the_command_writes_the_same_bytes_for_the_same_runs(
         out.mkdir()
         words = ["report", str(tmp_path / "runs"), "--reference", "theirs", "--out", str(out / "r.html")]
         words += ["--markdown", str(out / "r.md"), "--figure", str(out / "r.svg"), "--export", str(out / "r.csv")]
-        words += ["--costs", str(out / "costs.csv")]
+        words += ["--costs", str(out / "costs.csv"), "--figures", str(out / "all")]
         assert main(words) == 0
         names = ("r.html", "r.md", "r.svg", "r.csv", "costs.csv")
         written.append([(out / name).read_bytes() for name in names])
+        drawn = sorted(file.name for file in (out / "all").iterdir())
+        assert drawn == [f"{name}.svg" for name in ("differences", "dollars", "learning", "temperatures", "tokens")]
+        assert (out / "all" / "learning.svg").read_bytes() == (out / "r.svg").read_bytes()
     assert written[0] == written[1]
     assert ElementTree.fromstring(written[0][2]).tag.endswith("svg")
     assert "theirs beside ours at 128 samples: -60.0 points" in capsys.readouterr().out

@@ -22,6 +22,7 @@ DESCRIPTION = "A figure; its numbers stand in the records of the run"
 _TEXTS = ("text/html", "text/markdown", "text/plain", "image/svg+xml")
 _PICTURES = ("image/png", "image/jpeg")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*")
+_FETCHED = re.compile(r"url\([^)]*\)|@import[^;]*;")
 _SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 # What a story told in Markdown is made of, beyond the tags that bleach allows by itself.
 _STORY = (
@@ -49,10 +50,20 @@ def html_page(notebook: str | Path, title: str = "") -> Path:
     exporter.log.setLevel(logging.ERROR)  # pictures without a description are described below
     text, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": title or notebook.stem}})
     meta = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    meta += '<meta name="color-scheme" content="light dark">'
+    dark = f"<style>@media screen and (prefers-color-scheme: dark) {{{_dark(exporter)}}}</style>"
     # The template's own scripts; there are no others, since every text of the notebook is escaped or cleaned.
     text = _SCRIPT.sub("", text.replace("No description has been provided for this image", DESCRIPTION))
-    write_text(page, text.replace("<head>", f"<head>{meta}", 1))
+    text = text.replace("<head>", f"<head>{meta}", 1).replace("</head>", f"{dark}</head>", 1)
+    write_text(page, text)
     return page
+
+
+def _dark(exporter: Any) -> str:
+    """The template's dark theme: the light one is the page's, and gives way where the reader's screen is dark."""
+    sheets = (Path(folder) / "static" / "theme-dark.css" for folder in exporter.template_paths)
+    found = next((sheet.read_text(encoding="utf-8") for sheet in sheets if sheet.is_file()), "")
+    return _FETCHED.sub("none", found)
 
 
 def _made_of_what_may_be_shown(content: Any) -> Any:

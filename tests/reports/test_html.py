@@ -52,6 +52,12 @@ def test_the_page_may_run_nothing_and_load_nothing(page):
     assert "alert(3)" not in page
 
 
+def test_a_dark_screen_gets_the_dark_theme(page):
+    dark = page[page.index("prefers-color-scheme: dark") :]
+    assert re.search(r"--jp-layout-color0: #111;", dark[: dark.index("</style>")])
+    assert "url(" not in dark[: dark.index("</style>")]
+
+
 def test_pictures_stand_in_the_page_as_data(page):
     assert len(re.findall(r"<img[^>]* src=.data:image/svg\+xml;base64,", page)) == 2
 

@@ -20,16 +20,19 @@ from omniopd.reports.html import POLICY
 from omniopd.runs.files.atomic import write_text
 
 _STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;"
+    ":root{color-scheme:light dark}"
+    "body{font:15px/1.5 system-ui,sans-serif;color:light-dark(#222,#ddd);background:light-dark(#fff,#1b1b1b);"
     "margin:2.5em auto;max-width:84em;padding:0 1.5em}"
     "h1{font-size:1.7em;margin-bottom:.3em}h2{font-size:1.2em;margin:2em 0 .6em}p{max-width:48em}"
-    "table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto;border-top:1.5px solid #222}"
-    "thead th{border-bottom:1px solid #222}th,td{padding:4px 10px;text-align:right;white-space:nowrap;font-weight:400}"
-    "thead th{font-weight:600;vertical-align:bottom}tbody tr:nth-child(even){background:#f7f7f7}"
+    "table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto;border-top:1.5px solid}"
+    "thead th{border-bottom:1px solid}th,td{padding:4px 10px;text-align:right;white-space:nowrap;font-weight:400}"
+    "thead th{font-weight:600;vertical-align:bottom}tbody tr:nth-child(even){background:light-dark(#f7f7f7,#252525)}"
     "th:first-child,td:first-child{text-align:left}tbody th{font-weight:600}"
     ".words td:nth-child(2),.words thead th:nth-child(2){text-align:left}"
-    "img{width:100%;max-width:820px;height:auto;display:block}summary{cursor:pointer;color:#2f62a8}"
-    "figure{margin:1.6em 0}li{margin:.15em 0}.note{color:#555;font-size:13px}"
+    "img{width:100%;max-width:820px;height:auto;display:block}summary{cursor:pointer;color:light-dark(#2f62a8,#8ab4e8)}"
+    "figure{margin:1.6em 0}li{margin:.15em 0}.note{color:light-dark(#555,#aaa);font-size:13px}"
+    "@media print{:root{color-scheme:light}body{margin:0;max-width:none}table{display:table;font-size:9px}"
+    "th,td{padding:2px 5px}h2{break-after:avoid}figure,tr{break-inside:avoid}}"
 )
 
 
@@ -46,6 +49,8 @@ def comparison_page(
         "Accuracies are those of the temperature that suits each student best: sharpening alone cannot raise them. "
         "Intervals hold 95%, over seeds where an arm has several that differ, else over problems; they are not "
         "corrected for how many there are.</p>",
+        "<h2>What they say</h2>",
+        _list([*comparison.verdicts(last=True), *comparison.shares()]),
         *(["<h2>Left out, or missing</h2>", _list(comparison.problems)] if comparison.problems else []),
         "<h2>Pictures</h2>",
         *(_picture(figure) for figure in comparison.plots()),
@@ -55,7 +60,6 @@ def comparison_page(
         _with_words(frame.drop(columns=[*(c for c in COSTS if c in frame.columns), shown, "verdict"])),
         f"<h2>{html.escape(comparison.reference.name)} minus each arm, points</h2>",
         as_html(_differences(comparison)),
-        *(["<h2>What the controls keep</h2>", _list(shares)] if (shares := comparison.shares()) else []),
         _folded("The same in sentences", comparison.verdicts()),
         *(_folded(f"Every arm beside {name}", comparison.verdicts(name)) for name in beside),
         "<h2>Cost</h2>",

@@ -80,15 +80,17 @@ class Results:
         both = sorted(set(mine) & set(theirs))
         return [s for s in both if budget is None or (budget in mine[s].at and budget in theirs[s].at)]
 
-    def verdicts(self, beside: str | None = None) -> list[str]:
-        """A sentence per arm and budget: the reference beside it, or, with the name of an arm, it beside that one."""
+    def verdicts(self, beside: str | None = None, last: bool = False) -> list[str]:
+        """A sentence per arm and budget: the reference beside it, or, with the name of an arm, it beside that one; of
+        the `last` budget only, if asked."""
         named = None if beside is None else self.arm(beside)
         pairs = (
             [(self.reference, arm) for arm in self.arms[1:]]
             if named is None
             else [(arm, named) for arm in self.arms if arm is not named]
         )
-        return [sentence for ours, theirs in pairs for sentence in self._sentences(ours, theirs)]
+        found = [self._sentences(ours, theirs) for ours, theirs in pairs]
+        return [sentence for one in found for sentence in (one[-1:] if last else one)]
 
     def share(self, arm: Arm, budget: int | None = None) -> Share | None:
         """Which share of the reference's rise over the untrained student an arm has, over the seeds (or the problems of

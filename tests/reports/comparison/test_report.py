@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from pathlib import Path
@@ -45,6 +46,16 @@ def test_the_page_loads_and_runs_nothing_and_shows_names_as_they_are(tmp_path: P
     assert page.count('src="data:image/svg+xml;base64,') == 5
     assert "beside theirs at 64 samples" in page
     assert "(control: self_teacher) keeps of the rise" in page
+
+
+def test_the_page_begins_with_its_verdict_and_follows_the_readers_screen(tmp_path: Path) -> None:
+    comparison = compare(two_arms(tmp_path), "theirs")
+    page = comparison_page(comparison, tmp_path / "r.html").read_text(encoding="utf-8")
+    [said] = comparison.verdicts(last=True)
+    assert "at 128 samples" in said
+    assert page.index(html.escape(said)) < page.index("<h2>Pictures</h2>") < page.index("<h2>Accuracy</h2>")
+    assert len(comparison.verdicts()) > 1
+    assert ":root{color-scheme:light dark}" in page
 
 
 def test_figures_are_well_formed_and_inert_whatever_an_arm_is_called(tmp_path: Path) -> None:

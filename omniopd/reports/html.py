@@ -22,7 +22,7 @@ DESCRIPTION = "A figure; its numbers stand in the records of the run"
 _TEXTS = ("text/html", "text/markdown", "text/plain", "image/svg+xml")
 _PICTURES = ("image/png", "image/jpeg")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*")
-_FETCHED = re.compile(r"url\([^)]*\)|@import[^;]*;")
+_ADDRESS, _IMPORTED = re.compile(r"url\([^)]*\)"), re.compile(r"@import[^;]*;")
 _SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 # What a story told in Markdown is made of, beyond the tags that bleach allows by itself.
 _STORY = (
@@ -63,7 +63,12 @@ def _dark(exporter: Any) -> str:
     """The template's dark theme: the light one is the page's, and gives way where the reader's screen is dark."""
     sheets = (Path(folder) / "static" / "theme-dark.css" for folder in exporter.template_paths)
     found = next((sheet.read_text(encoding="utf-8") for sheet in sheets if sheet.is_file()), "")
-    return _FETCHED.sub("none", found)
+    return without_addresses(found)
+
+
+def without_addresses(sheet: str) -> str:
+    """A style sheet that fetches nothing."""
+    return _ADDRESS.sub("none", _IMPORTED.sub("", sheet))
 
 
 def _made_of_what_may_be_shown(content: Any) -> Any:

@@ -2,90 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import re
 import threading
-from dataclasses import replace
 
 import pytest
 
-from omniopd.config import load_recipe
 from omniopd.pipeline.session import Session
-from omniopd.records import AuditRecord, RolloutRecord
 from omniopd.sweeps.study import load_study
 from omniopd.teachers.local import LocalTeacher
 from omniopd_widgets import Workbench
 from omniopd_widgets._parts.changes import Changes
-from omniopd_widgets._parts.fork_story import stories
 from omniopd_widgets._parts.presets import presets
+from omniopd_widgets._parts.worker import Worker
 from tests.builders import tiny_model, tiny_tokenizer
 from tests.small_runs import small_recipe
 from tests.widgets.lab import ROOT
 from tests.widgets.test_workbench import PROBLEMS, STUDENT, workbench
-
-PAPER = load_recipe("embedded", **{
-    "audit.way": "chunks", "audit.forks": 2, "audit.chunk_tokens": 2, "audit.similarity": "characters",
-    "audit.samples": 8, "objective.target": "paper",
-})  # fmt: skip
-
-
-def answer(*audits: AuditRecord) -> RolloutRecord:
-    """`98-69=31 stamps`: the student wrote "31" with probability .6."""
-    return RolloutRecord(
-        0, 0, "p", (), ("98-69=", "3", "1", " stamps"), (-0.1, math.log(0.6), -0.2, -0.1), (0.1, 0.7, 0.3, 0.1),
-        audits=audits, right=False, answer="29",
-    )  # fmt: skip
-
-
-def at_the_mistake(*texts: str) -> AuditRecord:
-    similarities = tuple(0.875 if text != "31" else 1.0 for text in texts)
-    count = sum(similarities)
-    pieces = tuple(tuple(text) for text in texts)
-    return AuditRecord(1, 3, 0.7, "31", texts, similarities, count, 0.55, (count + 0.55) / (len(texts) + 1), 1.0,
-                       text_pieces=pieces)  # fmt: skip
-
-
-def test_a_update_that_strengthens_what_the_teacher_never_writes_is_said_with_what_would_change_it() -> None:
-    [story] = stories(answer(at_the_mistake(*["29"] * 8)), PAPER)
-    assert story["push"]["way"] == "up"
-    assert story["warning"]["agreement"] == pytest.approx(0.875)
-    assert dict(story["warning"]["similarities"])["exact"] == pytest.approx(0.55 / 9)
-    assert story["warning"]["targets"] == ["labels", "posterior_kl"]
-    [one_agrees] = stories(answer(at_the_mistake(*["29"] * 7, "31")), PAPER)
-    assert one_agrees["warning"] is None
-    [labelled] = stories(answer(at_the_mistake(*["29"] * 8)), replace(
-        PAPER, objective=replace(PAPER.objective, target="labels")))  # fmt: skip
-    assert labelled["warning"] is None
-
-
-def test_labels_push_by_what_they_leave_the_students_token_less_its_probability() -> None:
-    [story] = stories(answer(at_the_mistake(*["29"] * 6, "31", "31")), PAPER)
-    pushes = {push["target"]: push for push in story["pushes"]}
-    assert pushes["labels"]["by"] == pytest.approx(2 / 8 - 0.6)
-    # The posterior over tokens is (n f + α π) / (n + α): here (2 + .6) / 9.
-    assert pushes["posterior_kl"]["by"] == pytest.approx((2 + 0.6) / 9 - 0.6)
-    assert pushes["labels"]["towards"] == pushes["posterior_kl"]["towards"] == "2"
-    assert (pushes["labels"]["way"], pushes["paper"]["way"]) == ("down", "up")
-    assert pushes["paper"]["by"] == pytest.approx(story["trust"])
-
-
-def test_equal_texts_are_one_line_with_its_number_the_most_frequent_first() -> None:
-    [story] = stories(answer(at_the_mistake("31", *["29"] * 5, "28")), PAPER)
-    assert [text["draws"] for text in story["texts"]] == [5, 1, 1]
-    assert story["next"] == [["2", 6], ["3", 1]]
-    assert story["share"] == pytest.approx(1.0)
-
-
-def test_of_a_run_the_last_token_is_told() -> None:
-    run = AuditRecord(0, 2, 0.1, "98-69=3", ("98-69=2",) * 4, (0.0,) * 4, 0.0, 0.6, 0.12, 1.0, run=True,
-                      text_pieces=(("98-69=", "2"),) * 4)  # fmt: skip
-    scanned = replace(PAPER, audit=replace(PAPER.audit, way="scan"), objective=replace(
-        PAPER.objective, target="posterior_kl"))  # fmt: skip
-    [story] = stories(answer(run), scanned)
-    assert (story["place"], story["own"], story["agreed"]) == (1, "3", "98-69=")
-    assert story["texts"] == [{"draws": 4, "parts": [["other", "2"]], "similarity": 0.0}]
-    assert story["sure"] == pytest.approx(0.6)
-    assert story["push"]["by"] == pytest.approx(0.6 / 5 - 0.6)
 
 
 def test_the_last_change_is_taken_back_and_a_slider_is_one_change() -> None:
@@ -133,6 +65,112 @@ def test_a_setting_turned_in_any_view_is_turned_in_all_and_for_the_next_answer(b
     bench.wait()
     assert bench.bar.changes == []
     assert (bench.posterior.concentration, bench.ledger.target) == (1.0, "paper")
+
+
+def test_what_is_refused_changes_neither_session_nor_bar_and_stays_said(bench: Workbench) -> None:
+    bench.bar.settings = {**bench.bar.settings, "audit.chunk_tokens": 99}
+    bench.bar.settings = {**bench.bar.settings, "audit.samples": 2}
+    bench.wait()
+    assert "audit.chunk_tokens is 99" in bench.bar.problem
+    recipe = bench.session.recipe
+    assert (bench.settings["audit.samples"], bench.settings["audit.chunk_tokens"]) == (
+        recipe.audit.samples, recipe.audit.chunk_tokens,
+    )  # fmt: skip
+
+
+def test_some_settings_may_be_assigned_alone(bench: Workbench) -> None:
+    bench.settings = {"objective.concentration": 2.0}
+    bench.settings = {"audit.samples": 2}
+    bench.wait()
+    assert (bench.settings["objective.concentration"], bench.settings["audit.way"]) == (2.0, "chunks")
+    assert bench.session.recipe.objective.concentration == 2.0
+    assert [change["name"] for change in bench.bar.changes] == ["audit.samples", "objective.concentration"]
+
+
+def test_what_is_turned_while_the_views_are_filled_is_taken(bench: Workbench) -> None:
+    """The worker's thread shows; what the page sends meanwhile arrives in another one."""
+    turned = threading.Event()
+    show = bench.posterior.show
+
+    def slowly(record, others=()) -> None:
+        threading.Thread(target=lambda: (bench.bar.press("undo"), turned.set())).start()
+        assert turned.wait(10)
+        show(record, others)
+
+    bench.posterior.concentration = 2.0
+    bench.wait()
+    bench.posterior.show = slowly
+    bench.ledger.target = "labels"
+    bench._worker._thread.submit(lambda: None).result(20)
+    bench.posterior.show = show
+    bench.wait()
+    assert bench.settings["objective.target"] == bench.session.recipe.objective.target == "paper"
+    assert bench.ledger.target == "paper"
+
+
+def test_after_a_cancelled_change_bar_session_and_views_agree(bench: Workbench, monkeypatch) -> None:
+    begun = threading.Event()
+    change = bench.session.with_settings
+
+    def slowly(**settings) -> None:
+        change(**settings)
+        begun.set()
+        while True:
+            threading.Event().wait(0.01)
+
+    monkeypatch.setattr(bench.session, "with_settings", slowly)
+    bench.ledger.target = "labels"
+    assert begun.wait(20)
+    bench.cancel()
+    bench.wait(20)
+    assert "cancelled" in bench.bar.problem
+    targets = bench.session.recipe.objective.target, bench.settings["objective.target"], bench.ledger.target
+    assert targets == ("labels",) * 3
+    assert bench.stories[0]["push"]["labels"]
+
+
+def test_a_thousand_cancels_do_not_end_the_thread() -> None:
+    class Shown:
+        busy = problem = ""
+
+    worker = Worker(Shown(), "cancelled")
+    going = True
+
+    def cancel() -> None:
+        while going:
+            worker.cancel()
+
+    other = threading.Thread(target=cancel)
+    other.start()
+    for _ in range(1000):
+        worker.do("something …", lambda: sum(range(200)))
+        worker.wait(20)
+    going = False
+    other.join()
+    done = []
+    worker.do("the last …", lambda: done.append(True))
+    worker.wait(20)
+    assert done == [True]
+    worker.close(drop=True)
+
+
+def test_closing_ends_what_goes_on() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    class Slow:
+        def continue_from(self, requests, on_result=None):
+            begun.set()
+            try:
+                while True:
+                    threading.Event().wait(0.01)
+            finally:
+                ended.set()
+
+    made = workbench(Slow())
+    made.ask()
+    assert begun.wait(20)
+    made.close()
+    assert ended.wait(20)
 
 
 def test_undo_is_a_press(bench: Workbench) -> None:

@@ -11,7 +11,7 @@ import pytest
 from omniopd.errors import RunError
 from omniopd.records import RolloutRecord
 from omniopd.teachers.local import LocalTeacher
-from omniopd_widgets import AuditPanel, PosteriorPlot, RolloutView, RunBrowser, UpdateLedger
+from omniopd_widgets import AuditPanel, PosteriorPlot, RolloutView, RunBrowser, UpdateLedger, Workbench
 from tests.builders import tiny_model, tiny_tokenizer
 from tests.widgets.audited import rollout
 from tests.widgets.harness import Pages
@@ -81,6 +81,34 @@ def test_the_workbench_is_shared_with_its_views_following_each_other(opened) -> 
     bench.close()
 
 
+def test_what_is_shared_tells_nothing_of_the_machine(opened, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("MY_PRIVATE_API_KEY", "x" * 30)
+    bench = Workbench("embedded", runs=str(tmp_path / "private-runs"), problems=2)
+    bench.answer()
+    bench.wait()
+    bench.bar.press("use")
+    page = opened(bench)
+    told = page.content()
+    assert "MY_PRIVATE_API_KEY" not in told
+    assert "private-runs" not in told
+    assert page.locator(".oopd-fork-card").is_visible()
+    assert page.locator("[role=tab]").all_inner_texts() == ["At this fork", "Texts", "Trust", "Loss"]
+    assert page.locator(".oopd-fork-card button").count() == 0  # nobody can be asked here
+    assert page.title() == bench.rollout.record.messages[-1]["content"]
+    bench.close()
+
+
+def test_a_closed_view_is_one_sentence(tmp_path: Path) -> None:
+    view = RolloutView(rollout_record())
+    view.close()
+    with pytest.raises(RunError, match="is closed"):
+        view.save_html(tmp_path / "page")
+
+
+def test_a_name_with_a_dot_gets_its_ending(tmp_path: Path) -> None:
+    assert RolloutView(rollout_record()).save_html(tmp_path / "qwen2.5").name == "qwen2.5.html"
+
+
 def test_every_hostile_text_is_shown_and_none_obeyed(opened) -> None:
     texts = hostile_strings()
     asked = ({"role": "user", "content": texts[1]},)
@@ -116,6 +144,12 @@ def test_share_writes_beside_the_notebook_and_says_where(tmp_path: Path, monkeyp
     [page] = tmp_path.glob("workbench-*.html")
     assert page.name in bench.bar.place
     assert page.stat().st_size < 1_500_000
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    bench.bar.press("share")
+    assert "workbench-" in bench.bar.problem
     bench.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +23,7 @@ _EMPTY = RolloutRecord(0, 0, "", (), (), (), ())
 class AnswerViews:
     """`turned(name, value)` hears of a setting of the recipe that somebody turns in one of the views.
 
-    While `showing`, what changes in the views is not taken for what a user did.
+    What changes in the views in a thread that is `showing` is not taken for what a user did.
     """
 
     def __init__(self, recipe: Recipe, turned: Callable[[str, Any], None]) -> None:
@@ -30,7 +31,7 @@ class AnswerViews:
         self.panel = AuditPanel(_EMPTY)
         self.posterior = PosteriorPlot()
         self.ledger = UpdateLedger((), recipe)
-        self.is_showing = False
+        self._showing: int | None = None
         self._turned = turned
         ipywidgets.link((self.rollout, "continuation"), (self.panel, "continuation"))
         self.rollout.observe(self._follow, "selected")
@@ -59,11 +60,16 @@ class AnswerViews:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        self.is_showing = True
+        before, self._showing = self._showing, threading.get_ident()
         try:
             yield
         finally:
-            self.is_showing = False
+            self._showing = before
+
+    @property
+    def is_showing(self) -> bool:
+        """Whether this very thread does: beside it the user goes on."""
+        return self._showing == threading.get_ident()
 
     def _stand_as(self, recipe: Recipe) -> None:
         """The views' own controls stand where the settings do."""
@@ -72,8 +78,8 @@ class AnswerViews:
         self.rollout.anchor_weight = recipe.objective.anchor_weight
         known = [name for name, _ in self.panel.names], [one["name"] for one in self.posterior.similarity_names]
         for view, names in zip((self.panel, self.posterior), known, strict=True):
-            if recipe.audit.similarity in names:
-                view.similarity = recipe.audit.similarity
+            # Of one that only a model can compute there are the recorded values.
+            view.similarity = recipe.audit.similarity if recipe.audit.similarity in names else RECORDED
 
     def _turn(self, name: str, value: Any) -> None:
         if not self.is_showing and value != RECORDED:

@@ -8,6 +8,7 @@ button; a teacher that runs here is asked as soon as a fork is opened.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from operator import attrgetter
@@ -82,7 +83,9 @@ class Workbench(View):
         self.session = exploration or Session(recipe, **named)
         self._problems = self.session.problems(problems)
         self._answered: tuple[Any, ...] = ()
-        values = {name: attrgetter(name)(self.session.recipe) for name in SETTINGS}
+        self._told: Recipe | None = None  # what the views show
+        self._turns, self._turning = 0, threading.Lock()  # changes of settings whose turn has not come
+        values = self._values()
         self._changes = Changes(values)
         self.bar = QuestionBar(
             [p.messages[-1]["content"] for p in self._problems],
@@ -92,7 +95,7 @@ class Workbench(View):
             teacher=self.session.recipe.teacher.model,
         )
         self.bar.presets = presets(values)
-        self._worker = Worker(self.bar, "workbench")
+        self._worker = Worker(self.bar, "workbench", after=self._settle)
         self._shown = shown = AnswerViews(self.session.recipe, self._turned)
         self.rollout, self.panel, self.posterior, self.ledger = (
             shown.rollout, shown.panel, shown.posterior, shown.ledger,
@@ -162,6 +165,7 @@ class Workbench(View):
     def close(self) -> None:
         """Take everything off the page and end the thread."""
         self._worker.close(drop=True)
+        self._worker.cancel()
         for view in self.inner_views.values():
             view.close()
         super().close()
@@ -184,6 +188,15 @@ class Workbench(View):
         return (self.bar, self.rollout, self.panel, self.posterior, self.ledger)
 
     @property
+    def shared_views(self) -> dict[str, View]:
+        """Without the launcher, which knows this machine's folders and the names of its keys."""
+        return {name: view for name, view in self.inner_views.items() if name != "launcher"}
+
+    @t.validate("settings")
+    def _with_the_others(self, proposal: Any) -> dict[str, Any]:
+        return {**self.settings, **proposal["value"]}
+
+    @property
     def inner_views(self) -> dict[str, View]:
         """All views by name."""
         names = ("bar", "rollout", "panel", "posterior", "ledger")
@@ -196,7 +209,10 @@ class Workbench(View):
             "answer": self.answer, "ask": self.ask, "ask_all": self.ask_all, "use": self._use, "undo": self.undo,
             "cancel": self.cancel, "reset": self._reset, "share": self._share,
         }  # fmt: skip
-        act.get(change["new"]["action"], lambda: None)()
+        try:
+            act.get(change["new"]["action"], lambda: None)()
+        except OmniOPDError as error:
+            self.bar.problem = str(error)
 
     def _opened(self, position: int) -> None:
         if position < 0:
@@ -224,27 +240,41 @@ class Workbench(View):
             # One piece of work: settings that are refused must not be paid for as the old ones.
             self.session.with_settings(**wanted)
             self._show_settings({**self.bar.settings, **wanted})
-            self._show(self.session.record(), self.rollout.selected)
             self._show(self.session.ask_everywhere(), self.rollout.selected)
 
         self._worker.do("the teacher continues at all forks …", work)
 
     def _take_settings(self, change: dict[str, Any]) -> None:
-        changed = {name: value for name, value in change["new"].items() if value != change["old"].get(name)}
         self._changes.note(change["new"])
         self.bar.changes = self._changes.differences()
+        if not self._shown.is_showing:
+            with self._turning:
+                self._turns += 1
+            self._worker.do("comparing again …", self._apply, self._is_behind)
 
-        def work() -> None:
-            try:
-                self.session.with_settings(**changed)
-            except OmniOPDError:
-                self._show_settings(change["old"])
-                raise
-            if self.session.rollout is not None:
-                self._show(self.session.record(), self.rollout.selected)
+    def _is_behind(self) -> bool:
+        """Whether the session has yet to take what stands on the bar; asked when its turn comes."""
+        with self._turning:
+            self._turns -= 1
+        return self._wanted() != {}
 
-        if changed and not self._shown.is_showing:
-            self._worker.do("comparing again …", work)
+    def _wanted(self) -> dict[str, Any]:
+        now = self._values()
+        return {name: value for name, value in self.bar.settings.items() if value != now.get(name)}
+
+    def _apply(self) -> None:
+        self.session.with_settings(**self._wanted())
+
+    def _settle(self) -> None:
+        """After any piece of work, be it refused or cancelled: the views show what the session has, and so does the
+        bar, unless more was typed meanwhile."""
+        if self.session.rollout is not None and self._told is not self.session.recipe:
+            self._show(self.session.record(), self.rollout.selected)
+        if self._turns == 0:
+            self._show_settings(self._values())
+
+    def _values(self) -> dict[str, Any]:
+        return {name: attrgetter(name)(self.session.recipe) for name in SETTINGS}
 
     def _use(self) -> None:
         if self.launcher is None:
@@ -294,6 +324,7 @@ class Workbench(View):
         self.bar.has_answer = True
         self.stories = stories(record, self.session.recipe)
         self._shown.show(record, self.session.forks(), self.session.recipe, at)
+        self._told = self.session.recipe
         self._asked_otherwise()
         self._priced()
 

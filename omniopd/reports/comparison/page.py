@@ -49,8 +49,7 @@ def comparison_page(
         "Accuracies are those of the temperature that suits each student best: sharpening alone cannot raise them. "
         "Intervals hold 95%, over seeds where an arm has several that differ, else over problems; they are not "
         "corrected for how many there are.</p>",
-        "<h2>What they say</h2>",
-        _list([*comparison.verdicts(last=True), *comparison.shares()]),
+        *(["<h2>What they say</h2>", _list(said)] if (said := _said(comparison)) else []),
         *(["<h2>Left out, or missing</h2>", _list(comparison.problems)] if comparison.problems else []),
         "<h2>Pictures</h2>",
         *(_picture(figure) for figure in comparison.plots()),
@@ -79,6 +78,10 @@ def comparison_page(
     file = Path(file)
     write_text(file, f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n')
     return file
+
+
+def _said(comparison: Comparison) -> list[str]:
+    return [*comparison.verdicts(last=True), *comparison.shares()]
 
 
 def _picture(figure: Figure) -> str:

@@ -27,6 +27,7 @@ class CallerThreadQueue:
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._guard, self._is_over = threading.Lock(), False
 
     async def do(self, work: Callable[[], T]) -> T:
         """The result of `work`, which runs in the thread that called `run`; what it raises is raised here."""
@@ -42,18 +43,27 @@ class CallerThreadQueue:
         self._jobs.put(job)
         return await asyncio.wrap_future(done)
 
-    def interrupt(self) -> None:
-        """Have the calling thread raise KeyboardInterrupt, which it cannot be sent while it waits for work."""
+    def interrupt(self) -> bool:
+        """Have the calling thread raise KeyboardInterrupt, which it cannot be sent while it waits for work; False where
+        it waits no more."""
 
         def stop() -> None:
             raise KeyboardInterrupt
 
-        self._jobs.put(stop)
+        with self._guard:
+            if not self._is_over:
+                self._jobs.put(stop)
+            return not self._is_over
 
     def work_until(self, over: Future[Any]) -> None:
         over.add_done_callback(lambda _: self._jobs.put(None))
         while (job := self._jobs.get()) is not None:
             job()
+        with self._guard:
+            self._is_over = True
+        while not self._jobs.empty():  # an interrupt that came beside the end
+            if (late := self._jobs.get()) is not None:
+                late()
 
 
 def run(main: Callable[[CallerThreadQueue], Coroutine[Any, Any, T]]) -> T:
@@ -66,13 +76,14 @@ def run(main: Callable[[CallerThreadQueue], Coroutine[Any, Any, T]]) -> T:
         finally:
             ended.set()
 
-    future = asyncio.run_coroutine_threadsafe(whole(), the_loop())
-    _WAITING[threading.get_ident()] = caller
+    future: Future[T] | None = None
     try:
+        _WAITING[threading.get_ident()] = caller
+        future = asyncio.run_coroutine_threadsafe(whole(), the_loop())
         caller.work_until(future)
         return future.result()
     except BaseException:
-        if not future.done():
+        if future is not None and not future.done():
             future.cancel()
             ended.wait(10)
         raise
@@ -83,9 +94,7 @@ def run(main: Callable[[CallerThreadQueue], Coroutine[Any, Any, T]]) -> T:
 def interrupt(thread: int) -> bool:
     """Ctrl-C for a thread that waits in `run`, by its ident; whether it does."""
     waiting = _WAITING.get(thread)
-    if waiting is not None:
-        waiting.interrupt()
-    return waiting is not None
+    return waiting is not None and waiting.interrupt()
 
 
 def the_loop() -> asyncio.AbstractEventLoop:

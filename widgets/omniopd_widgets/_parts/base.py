@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import anywidget
 from traitlets import TraitError, Unicode, validate
 
+from omniopd.errors import RunError
 from omniopd.runs.files.atomic import write_text
 from omniopd_widgets._parts import assets
 from omniopd_widgets._parts.page import page, suffixed
@@ -64,12 +65,19 @@ class View(anywidget.AnyWidget):
         """The views that this one shows, by name."""
         return {}
 
+    @property
+    def shared_views(self) -> Mapping[str, View]:
+        """Those of them that go into a page for others."""
+        return self.inner_views
+
     def save_html(self, path: str | Path, title: str = "") -> Path:
         """Write the view as one interactive page for anybody's browser, without kernel or network; returns its path.
 
         What the page computes itself goes on working (selection, search, α of a posterior); what Python computes stays
-        as it is. Raises RunError where the file cannot be written.
+        as it is. Raises RunError where the file cannot be written, and for a view that is closed.
         """
+        if self.comm is None:
+            raise RunError(f"{self!r} is closed, and can no longer be saved: make it again")
         written = suffixed(path)
         write_text(written, page(self, title or repr(self)))
         return written

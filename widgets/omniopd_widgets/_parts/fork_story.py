@@ -5,7 +5,8 @@ trusted, and which way the update pushes. Knows records and a recipe; numbers an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,16 +15,18 @@ from omniopd.method.disagreement import teacher_tokens
 from omniopd.method.evidence import ForkTarget
 from omniopd.method.loss_breakdown import break_down
 from omniopd.method.recorded import END as TURN_ENDS
-from omniopd.method.recorded import targets_of_records
+from omniopd.method.recorded import chunk_of, targets_of_records, tokens_of
 from omniopd.method.similarity import SIMILARITIES, without_model
 from omniopd.method.targets import TARGETS
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
 from omniopd_widgets._parts import pencil
 from omniopd_widgets._parts.evidence import differences, merged
 from omniopd_widgets._parts.safe import JsonObject, to_json
+from omniopd_widgets._parts.savings import NONE_BELOW
 
 _FLAT = 1e-6  # a weight or a change of probability below this pushes nowhere
-UP, DOWN, NOWHERE = "up", "down", "nowhere"
+UP, DOWN, NOWHERE, UNKNOWN = "up", "down", "nowhere", "unknown"
+HALF = "half of a character"
 
 
 def stories(record: RolloutRecord, recipe: Recipe) -> list[JsonObject]:
@@ -32,7 +35,8 @@ def stories(record: RolloutRecord, recipe: Recipe) -> list[JsonObject]:
     if not record.audits:
         return []
     objective = recipe.objective
-    under = {name: _made(record, name, recipe) for name, target in TARGETS.items() if target.gives != "nothing"}
+    offered = [name for name, target in TARGETS.items() if target.gives != "nothing"]
+    under = {name: _made(record, name, recipe) for name in dict.fromkeys([*offered, objective.target])}
     parts = break_down([record], under[objective.target], objective, 1.0)
     found = []
     for place, audit in enumerate(record.audits):
@@ -41,9 +45,9 @@ def stories(record: RolloutRecord, recipe: Recipe) -> list[JsonObject]:
         found.append(
             {
                 **_told(record, audit, end), "share": parts.forks[place].size / (parts.size or 1.0),
-                "pushes": [{"target": name, "about": TARGETS[name].label, **push} for name, push in pushes.items()],
+                "pushes": [{"target": name, "about": TARGETS[name].label, **pushes[name]} for name in offered],
                 "push": pushes[objective.target],
-                "warning": _warning(audit, pushes, recipe),
+                "warning": _warning(record, audit, pushes, recipe),
             }
         )  # fmt: skip
     return [to_json(story) for story in found]
@@ -61,8 +65,8 @@ def _told(record: RolloutRecord, audit: AuditRecord, end: AuditRecord) -> dict[s
         "start": audit.start, "stop": audit.stop, "place": place, "run": audit.run, "count": count,
         "entropy": end.entropy, "sure": sure, "trust": end.posterior_mean, "prior": end.prior,
         "agreement": end.soft_count / count, "exact": audit.exact,
-        "own": record.pieces[place] if place < len(record.pieces) else "",
-        "next": teacher_tokens(audit), "problem": audit.problem or "",
+        "own": _named(_own_token(record, audit)),
+        "next": [(_named(token), count) for token, count in _next_tokens(audit)], "problem": audit.problem or "",
     }  # fmt: skip
     if audit.run:
         own = [(end.chunk, pencil.agreeing(audit), True)] if pencil.agreeing(audit) else []
@@ -81,21 +85,23 @@ def _told(record: RolloutRecord, audit: AuditRecord, end: AuditRecord) -> dict[s
 def _push(record: RolloutRecord, audit: AuditRecord, name: str, made: ForkTarget, recipe: Recipe) -> dict[str, Any]:
     """Which way a target moves the student's own token at this place, by how much, and towards which other token.
 
-    Weights: their mean over a fork's chunk, of a run that of its last token. Labels: the share that they, or their
-    posterior, leave the student's own token, less its probability now.
+    Of a target that subtracts what the step's other rollouts have, one answer alone tells nothing. Weights: their mean
+    over a fork's chunk, of a run that of its last token. Labels: the share that they, or their posterior, leave the
+    student's own token, less its probability now.
     """
-    at = audit.stop - audit.start - 1 if audit.run else 0
+    if TARGETS[name].centred:
+        return {"way": UNKNOWN, "by": None, "towards": None, "labels": False}
+    at = _offset(audit)
     labels: Mapping[Any, float] = made.labels[at] if at < len(made.labels) else {}
     total = sum(labels.values())
     if total > 0:
-        place = audit.start + at
-        own = record.pieces[place] if place < len(record.pieces) else ""
+        place, own = audit.start + at, _own_token(record, audit)
         now = math.exp(record.logprobs[place]) if place < len(record.logprobs) else 0.0
-        shares = {"" if token == TURN_ENDS else token: weight / total for token, weight in labels.items()}
+        shares = {token: weight / total for token, weight in labels.items()}
         best = max((token for token in shares if token != own), key=lambda token: shares[token], default=None)
         weight = total / (total + recipe.objective.concentration) if TARGETS[name].gives == "counts" else 1.0
         by = weight * (shares.get(own, 0.0) - now)
-        towards = best if isinstance(best, str) and shares[best] > 0 else None
+        towards = None if best is None or shares[best] <= 0 else _named(best)
         return {"way": _way(by), "by": by, "towards": towards, "labels": True}
     weights = [float(weight) for weight in (made.weights[at:] if audit.run else made.weights)]
     by = sum(weights) / len(weights) if weights else 0.0
@@ -106,14 +112,43 @@ def _way(by: float) -> str:
     return NOWHERE if abs(by) < _FLAT else UP if by > 0 else DOWN
 
 
-def _warning(audit: AuditRecord, pushes: Mapping[str, dict[str, Any]], recipe: Recipe) -> JsonObject | None:
-    """Where the update strengthens a token that no text of the teacher begins with (of a run: ends with): what would
-    change that, as settings to try."""
+def _offset(audit: AuditRecord) -> int:
+    """Which token of an audit is told: a fork's first, a run's last."""
+    return audit.stop - audit.start - 1 if audit.run else 0
+
+
+def _own_token(record: RolloutRecord, audit: AuditRecord) -> Hashable:
+    """The student's token there, as labels know tokens: two halves of characters may have the same text."""
+    return chunk_of(record, audit)[_offset(audit)]
+
+
+def _next_tokens(audit: AuditRecord) -> list[tuple[Hashable, int]]:
+    """The teacher's tokens there with their counts; of texts that are not known as tokens the first words."""
+    at = -1 if audit.run else 0
+    known = Counter(tokens_of(pieces)[at] for pieces in audit.text_pieces[: len(audit.texts)] if pieces)
+    if not known:
+        return [(token or TURN_ENDS, count) for token, count in teacher_tokens(audit)]
+    return sorted(known.items(), key=lambda item: (-item[1], str(item[0])))
+
+
+def _named(token: Hashable) -> str:
+    """A token as the page shows it; "" is the end of the turn."""
+    return token if isinstance(token, str) else "" if token == TURN_ENDS else HALF
+
+
+def _warning(
+    record: RolloutRecord, audit: AuditRecord, pushes: Mapping[str, dict[str, Any]], recipe: Recipe
+) -> JsonObject | None:
+    """Where the update strengthens a token that no text of the teacher begins with, though they count as alike: what
+    would weaken or turn that, as settings to try."""
     if audit.run or pushes[recipe.objective.target]["way"] != UP:
         return None
-    firsts = teacher_tokens(audit)
-    own = audit.chunk
-    if not firsts or any((token and own.startswith(token)) or token == own for token, _ in firsts):
+    if audit.soft_count / len(audit.texts) < NONE_BELOW:  # it is the student's own confidence that strengthens it
+        return None
+    own = _own_token(record, audit)
+    if not isinstance(own, str) or any(token == own for token, _ in _next_tokens(audit)):
+        return None
+    if any(text.startswith(own) for text in audit.texts):
         return None
     return to_json(
         {

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omniopd_widgets._parts import assets
-from omniopd_widgets._parts.safe import element
+from omniopd_widgets._parts.safe import element, visible
 
 if TYPE_CHECKING:
     from omniopd_widgets._parts.base import View
@@ -34,15 +35,16 @@ def page(view: View, title: str) -> str:
     script = f"{assets.inline(assets.STATIC / '_page.js')}\n{assets.named(str(view._esm), 'oopdView')}{_START}"
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; script-src 'sha256-{allowed}'; style-src 'unsafe-inline'"
-    models = {part.model_id: _state(part) for part in (*view.inner_views.values(), view)}
-    models[view.model_id]["frozen"] = True
+    shared = view.shared_views
+    models = {part.model_id: _state(part) for part in (*shared.values(), view)}
+    models[view.model_id] |= {"frozen": True, "parts": {name: part.model_id for name, part in shared.items()}}
     state = json.dumps({"root": view.model_id, "models": models}, ensure_ascii=False, allow_nan=False)
     heading = element("h1", title, style="font:600 15px system-ui,sans-serif;margin:0 0 8px")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-        f"{element('title', title)}<style>{view._css}\nbody{{margin:12px}}</style></head>"
+        f"<title>{html.escape(visible(title))}</title><style>{view._css}\nbody{{margin:12px}}</style></head>"
         f'<body>{heading}<div id="view"></div>'
         # No text can end the element that holds it.
         f'<script type="application/json" id="state">{state.replace("<", chr(92) + "u003c")}</script>'
@@ -53,7 +55,7 @@ def page(view: View, title: str) -> str:
 def suffixed(path: str | Path) -> Path:
     """The path with `.html` at its end where it has none."""
     path = Path(path)
-    return path if path.suffix else path.with_suffix(".html")
+    return path if path.suffix == ".html" else path.with_name(f"{path.name}.html")
 
 
 def _state(view: View) -> dict[str, Any]:

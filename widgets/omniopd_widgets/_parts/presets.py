@@ -17,8 +17,8 @@ _PAPER = {
     "objective.target": "paper",
 }  # fmt: skip
 _FOUND = {
-    "labels": (_LABELS, "labels at forks: 90.7% [89.8, 91.6] right, 26.1% before"),
-    "paper": (_LABELS | _PAPER, "the paper's chunks: 29.5% [21.4, 37.6], 26.1% before: not shown to learn here"),
+    "labels": (_LABELS, "labels at forks took the embedded student from 26.1% right to 90.7% [89.8, 91.6]"),
+    "paper": (_LABELS | _PAPER, "the paper's chunks took it from 26.1% to 29.5% [21.4, 37.6]: not shown to learn"),
 }  # fmt: skip
 
 

@@ -32,18 +32,20 @@ class Worker:
         self._guard = threading.Lock()
         self.pending: Future[None] | None = None
 
-    def do(self, words: str, work: Callable[[], object]) -> None:
-        """Have `work` done, and return at once."""
+    def do(self, words: str, work: Callable[[], object], if_needed: Callable[[], bool] = lambda: True) -> None:
+        """Have `work` done, and return at once. Where it is not needed any more when its turn comes, nothing is."""
         view = self._view
 
         def run() -> None:
+            if not if_needed():
+                return
             view.busy, view.problem = words, ""
             try:
-                self._begin(threading.get_ident())
                 try:
+                    self._begin()
                     work()
                 finally:
-                    self._begin(None)
+                    self._end()
             except OmniOPDError as error:
                 view.problem = str(error)
             except KeyboardInterrupt:
@@ -52,7 +54,10 @@ class Worker:
                 view.problem = f"{type(error).__name__}: {error}"
             finally:
                 view.busy = ""
-                self._after()
+                try:
+                    self._after()
+                except Exception as error:
+                    view.problem = view.problem or f"{type(error).__name__}: {error}"
 
         self.pending = self._thread.submit(run)
 
@@ -64,7 +69,7 @@ class Worker:
                 return
             calls = sys.modules.get(_CALLS)
             if calls is None or not calls.interrupt(thread):
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
+                _raise_in(thread, KeyboardInterrupt)
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Until the last thing asked for is done."""
@@ -75,6 +80,23 @@ class Worker:
         """End the thread; what it has not begun is dropped, or still done."""
         self._thread.shutdown(wait=False, cancel_futures=drop)
 
-    def _begin(self, thread: int | None) -> None:
+    def _begin(self) -> None:
         with self._guard:
-            self._working = thread
+            self._working = threading.get_ident()
+
+    def _end(self) -> None:
+        """Nothing can be cancelled any more: what was, and has not arrived yet, is not for the next piece of work."""
+        while True:
+            try:
+                with self._guard:
+                    self._working = None
+                    _raise_in(threading.get_ident(), None)
+                return
+            except KeyboardInterrupt:
+                continue  # it arrived here
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """Have a thread raise this at its next step of Python; None takes back what it has not raised yet."""
+    raised = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)

@@ -1,11 +1,12 @@
 // One fork at a glance: what the teacher wrote where the student wrote its own (`forkCard`), and what the update makes of
 // that (`effectCard`). Stories are Python's; this file shows them.
-import { button, clear, h, number, percent, plural, quoted, redraw, shown, tokensAt } from "./_common.js";
+import { button, clear, h, number, percent, quoted, redraw, shown, tokensAt } from "./_common.js";
 
-const ARROWS = { up: "↑", down: "↓", nowhere: "·" };
+const ARROWS = { up: "↑", down: "↓", nowhere: "·", unknown: "?" };
+const HALF = "half of a character"; // _parts/fork_story.py says so
 const DENSE = 12; // distinct texts from which lines are small
 
-const tokenSaid = (piece) => (piece === "" ? "the end" : quoted(piece, 24));
+const tokenSaid = (piece) => (piece === "" ? "the end" : piece === HALF ? piece : quoted(piece, 24));
 const titleOf = (story, at, many) =>
   `${story.run ? "Run" : "Fork"} ${at + 1} of ${many} (${story.stop - story.start > 1 ? "tokens" : "token"} ${tokensAt(story.start, story.stop)})`;
 
@@ -14,7 +15,7 @@ export function forkCard(place, story, { at, many, chosen, pick, signal }) {
   const rows = story.texts.map((text) => {
     const line = h("div", { class: "oopd-story-text", role: "row" },
       h("span", { class: "oopd-story-times" }, `${text.draws}×`),
-      h("span", { class: "oopd-story-words" }, text.parts.filter(([kind]) => kind !== "gone").map(([kind, part]) => shown(part === "" ? "■" : part, kind === "same" ? {} : { class: "oopd-differs" }))),
+      h("span", { class: "oopd-story-words" }, written(text).map(([kind, part]) => shown(part === "" ? "■" : part, kind === "same" ? {} : { class: "oopd-differs" }))),
       story.run ? null : h("span", { class: "oopd-quiet oopd-figure" }, number(text.similarity, 2)));
     if (text.first === undefined) return line;
     line.dataset.what = `text ${text.first}`;
@@ -37,6 +38,12 @@ export function forkCard(place, story, { at, many, chosen, pick, signal }) {
   );
 }
 
+// What a text says, without what is gone from it; a sign where it says nothing.
+function written(text) {
+  const parts = text.parts.filter(([kind]) => kind !== "gone");
+  return parts.length ? parts : [["other", ""]];
+}
+
 function warning(story) {
   const w = story.warning;
   if (!w) return null;
@@ -45,10 +52,11 @@ function warning(story) {
 }
 
 // `set(name, value)` turns a setting; `settings` are the present ones, `choices` what there is to choose from.
-export function effectCard(place, story, { settings, set, names, controls, signal }) {
+export function effectCard(place, story, { settings, set, frozen, controls, signal }) {
   const push = story.push;
   const own = tokenSaid(story.own);
-  const where = push.way === "nowhere" ? ["moves ", h("b", {}, own), " nowhere"]
+  const where = push.way === "unknown" ? ["moves ", h("b", {}, shown(own)), " up or down: its target is centred, so that the step's other answers decide"]
+    : push.way === "nowhere" ? ["moves ", h("b", {}, own), " nowhere"]
     : ["pushes ", h("b", {}, shown(own)), ` ${push.way} `, ARROWS[push.way], ` (${signedShare(push)})`, push.towards === null ? "" : [", towards ", h("b", {}, shown(tokenSaid(push.towards)))]].flat();
   redraw(place,
     h("div", { class: "oopd-effect-line" }, h("span", {}, "Trust"), meter(story.trust), h("b", {}, number(story.trust, 2)),
@@ -63,25 +71,31 @@ export function effectCard(place, story, { settings, set, names, controls, signa
         const made = button(`${ARROWS[way]} ${target}${to}`, () => set("objective.target", target), { signal, title: about });
         made.setAttribute("aria-pressed", String(settings["objective.target"] === target));
         made.dataset.what = `target ${target}`;
+        made.disabled = frozen; // nobody would hear
         return made;
       })),
-      tries(story, set, signal)),
+      frozen ? null : tries(story, set, signal)),
   );
 }
 
 function tries(story, set, signal) {
   const w = story.warning;
   if (!w) return null;
+  const offer = (label, setting, value) => {
+    const made = button(label, () => set(setting, value), { signal });
+    made.dataset.what = `try ${label}`;
+    return made;
+  };
   const found = [
-    ...w.similarities.map(([name, trust]) => button(`compare by ${name}: trust ${number(trust, 2)}`, () => set("audit.similarity", name), { signal })),
-    ...w.targets.map((name) => button(`target ${name}`, () => set("objective.target", name), { signal })),
+    ...w.similarities.map(([name, trust]) => offer(`compare by ${name}: trust ${number(trust, 2)}`, "audit.similarity", name)),
+    ...w.targets.map((name) => offer(`target ${name}`, "objective.target", name)),
   ];
-  return h("div", { class: "oopd-effect-targets" }, h("span", { class: "oopd-quiet" }, found.length ? "What would change that:" : "No similarity and no target here would change that."), found);
+  return h("div", { class: "oopd-effect-targets" }, h("span", { class: "oopd-quiet" }, found.length ? "What would weaken or turn that:" : "No similarity and no target here would weaken that."), found);
 }
 
 function signedShare({ by, labels }) {
   const size = number(Math.abs(by), 2);
-  return labels ? `by ${size} of its probability` : `weight ${by < 0 ? "−" : "+"}${size}`;
+  return labels ? `by ${size} in probability` : `weight ${by < 0 ? "−" : "+"}${size}`;
 }
 
 function meter(value) {
@@ -96,4 +110,3 @@ export function emptyCard(place, words, act, signal) {
 }
 
 export const storyAt = (stories, selected) => stories.findIndex((story) => story.start <= selected && selected < story.stop);
-export const summaryOf = (stories) => (stories.length ? plural(stories.length, "place") : "");

@@ -1,6 +1,6 @@
 // The workbench on one screen: the answer, what the teacher wrote at one fork of it, what the update makes of that; behind
 // tabs the views that say more. Every view keeps its own model, which this page finds by its name.
-import { assign, button, clear, h, later, number, scope, watch } from "./_common.js";
+import { assign, button, clear, h, later, scope, watch } from "./_common.js";
 import { effectCard, emptyCard, forkCard, storyAt } from "./_cards.js";
 import { numberBox, optionsOf } from "./_inputs.js";
 import barView from "./question_bar.js";
@@ -74,25 +74,24 @@ async function render({ model, el, signal }) {
     const stories = model.get("stories");
     const selected = rollout.get("selected");
     const at = storyAt(stories, selected);
-    side.classList.toggle("oopd-bench-old", model.get("stale") !== "");
     if (at < 0) {
       const words = !bar.get("has_answer") ? "Choose a problem and have the student answer it."
         : bar.get("busy") || `Nobody has been asked about token ${selected}${stories.length ? "; n and p go to the forks that were asked about" : ""}.`;
       const price = bar.get("prices").ask;
-      emptyCard(fork, words, bar.get("has_answer") && !bar.get("busy") ? { label: `Ask here (${price?.text || "free"})`, press: pressAsk } : null, signal);
+      emptyCard(fork, words, bar.get("has_answer") && !bar.get("busy") && !frozen ? { label: `Ask here (${price?.text || "free"})`, press: pressAsk } : null, signal);
       clear(effect);
       return;
     }
     const forks = rollout.get("forks"); // numbered as in the answer
     forkCard(fork, stories[at], { at: forks.findIndex((one) => one.start === stories[at].start), many: forks.length, chosen: rollout.get("continuation"), pick: (text) => assign(rollout, "continuation", text), signal });
-    effectCard(effect, stories[at], { settings: bar.get("settings"), set, controls: controls.element, signal });
+    effectCard(effect, stories[at], { settings: bar.get("settings"), set, frozen, controls: controls.element, signal });
     controls.update(stories[at]);
   }
 
   watch(model, ["stale"], () => {
     stale.hidden = model.get("stale") === "";
     stale.textContent = model.get("stale");
-    answer.classList.toggle("oopd-bench-old", !stale.hidden);
+    for (const old of [answer, side]) old.classList.toggle("oopd-bench-old", !stale.hidden);
   }, signal);
   watch(model, ["stories"], draw, signal);
   const live = () => (dead.hidden = rollout.comm_live !== false);
@@ -123,12 +122,14 @@ function followHere(model, { rollout, panel, posterior, ledger }, signal) {
 function twoSettings(bar, set, signal) {
   const alpha = numberBox({ min: 0, max: 1e6, step: 0.25, label: "α, how many texts the student's own confidence counts as", read: () => bar.get("settings")["objective.concentration"], write: (value) => set("objective.concentration", value), signal });
   const compare = h("select", { "aria-label": "what counts as agreement" });
+  alpha.dataset.what = "α";
+  compare.dataset.what = "compare by";
   compare.addEventListener("change", () => set("audit.similarity", compare.value), { signal });
   const compared = h("label", {}, "compare by ", compare);
   const element = h("div", { class: "oopd-bar" }, h("label", {}, "α ", alpha), compared);
   function update(story) {
     const settings = bar.get("settings");
-    if (document.activeElement !== alpha) alpha.value = number(settings["objective.concentration"], 2).replace(/\.?0+$/, "");
+    if (document.activeElement !== alpha) alpha.value = String(settings["objective.concentration"]);
     clear(compare, optionsOf(Object.entries(bar.get("choices")["audit.similarity"] ?? {}).map(([name, title]) => [name, name, title])));
     compare.value = settings["audit.similarity"];
     compared.hidden = story.run; // a scan compares token by token

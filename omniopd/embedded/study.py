@@ -1,8 +1,7 @@
-"""What a study of the lab found, as it ships: a line an arm, to set a run of one's own beside.
+"""What a study of the lab found, as it ships: a line an arm and budget, to set a run of one's own beside.
 
-An excerpt of the study `frontier`: three arms on four seeds after their last budget, rounded as LOG.md has them
-(2026-11-30); the calls of its scan are one seed's. `omniopd report runs/frontier --costs FILE` writes such a table of a
-study of one's own.
+The study `frontier` as far as it was carried out (2026-11-30): main arms on four seeds, the others on fewer, as their
+column says. `omniopd report runs/frontier --costs FILE` writes such a table of a study of one's own.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ FRONTIER = RECORDED / "frontier.csv"
 
 
 def frontier_table() -> pandas.DataFrame:
-    """The excerpt, in the columns of `reports.comparison.frontier`: a row an arm, NaN where LOG.md has no number."""
+    """In the columns of `reports.comparison.frontier`: a row an arm and budget."""
     return pandas.read_csv(FRONTIER)
 
 

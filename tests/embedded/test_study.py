@@ -1,4 +1,4 @@
-"""The recorded study of the lab: a line an arm, and the columns that a report of one's own has."""
+"""The recorded study of the lab: a line an arm and budget, and the columns that a report of one's own has."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ def test_its_table_is_one_that_a_report_writes(tmp_path: Path) -> None:
 
 
 def test_a_line_an_arm_says_what_the_table_does() -> None:
-    table = frontier_table().set_index("arm")
+    table = frontier_table().set_index(["arm", "samples"])
     white_box, sft = beside()
     assert white_box.startswith("white_box (4 seeds, 2,560 answers): 90.3 at the best temperature, 70.8 at T=1; no")
-    assert f"{table.loc['sft', 'T = 1, %']:.1f} at T=1; 2,560 calls, 120,600 tokens read, 114,412 written, $0.69" in sft
+    assert f"{table.loc[('sft', 2560), 'T = 1, %']:.1f} at T=1; 2,560 calls, 120,600 tokens read, 114,41" in sft
+    assert "written, $0.69 at the prices of" in sft
     assert "$" not in white_box  # nobody sells logits

@@ -111,9 +111,9 @@ def by_tokens(results: Results) -> Figure:
 
 
 def by_dollars(results: Results) -> Figure:
-    """The same against dollars, by the first of the price sheets."""
+    """The same against dollars, by the first of the price sheets; logits are nowhere for sale."""
     sheet, price = sheets()[0]
-    found = [(p.arm, p.usd(price), p.best) for p in points_of(results) if p.tokens]
+    found = [(p.arm, p.usd(price), p.best) for p in points_of(results) if p.written]
     return _lines(results, f"What accuracy costs, at the prices of {sheet}", found, "dollars", log=True)
 
 

@@ -10,14 +10,12 @@ import base64
 import hashlib
 import html
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from omniopd_widgets._parts import assets
 from omniopd_widgets._parts.safe import element, visible
-
-if TYPE_CHECKING:
-    from omniopd_widgets._parts.base import View
 
 _NOT_STATE = ("_esm", "_css", "layout", "tabbable", "tooltip")
 _START = """
@@ -30,7 +28,20 @@ _START = """
 """
 
 
-def page(view: View, title: str) -> str:
+class Saved(Protocol):
+    """What a page needs of a view."""
+
+    _esm: Any
+    _css: Any
+    model_id: Any
+
+    @property
+    def shared_views(self) -> Mapping[str, Any]: ...
+
+    def get_state(self) -> Any: ...
+
+
+def page(view: Saved, title: str) -> str:
     """The whole page. What only Python can compute stays as it is now."""
     script = f"{assets.inline(assets.STATIC / '_page.js')}\n{assets.named(str(view._esm), 'oopdView')}{_START}"
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -58,7 +69,7 @@ def suffixed(path: str | Path) -> Path:
     return path if path.suffix == ".html" else path.with_name(f"{path.name}.html")
 
 
-def _state(view: View) -> dict[str, Any]:
+def _state(view: Saved) -> dict[str, Any]:
     return {name: _packed(value) for name, value in view.get_state().items() if name not in _NOT_STATE}
 
 

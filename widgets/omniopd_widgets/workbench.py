@@ -2,8 +2,8 @@
 one screen; and then a run of it.
 
 Views know records; this file alone loads models, through `omniopd.pipeline.session`, and does so in a thread of its
-own, so that a click returns at once. A hosted teacher is asked only on a press of a priced
-button; a teacher that runs here is asked as soon as a fork is opened.
+own, so that a click returns at once. A hosted teacher is asked only on a press of a priced button; a teacher that runs
+here is asked as soon as a fork is opened.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ export function forkCard(place, story, { at, many, chosen, pick, signal }) {
     h("div", { class: `oopd-story-texts ${rows.length > DENSE ? "oopd-dense" : ""}`, role: "table", "aria-label": "the teacher's texts" }, rows),
     story.run ? null : h("p", { class: "oopd-quiet" }, `next token: teacher ${next || "unknown"} · student ${tokenSaid(story.own)}`),
     story.exact ? null : h("p", { class: "oopd-quiet" }, "The teacher did not read the student's very tokens."),
-    warning(story, signal),
+    warning(story),
   );
 }
 

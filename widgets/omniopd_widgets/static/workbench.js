@@ -29,7 +29,7 @@ async function render({ model, el, signal }) {
   const fork = h("div", { class: "oopd-card oopd-fork-card" });
   const effect = h("div", { class: "oopd-card oopd-effect-card" });
   places.fork.append(fork, effect);
-  const tabs = h("div", { class: "oopd-bench-tabs", role: "tablist" }, TABS.filter(([name]) => name === "fork" || (models[name] && !(name === "launcher" && model.get("frozen")))).map(([name, label, title]) => {
+  const tabs = h("div", { class: "oopd-bench-tabs", role: "tablist" }, TABS.filter(([name]) => name === "fork" || models[name]).map(([name, label, title]) => {
     const made = button(label, () => assign(model, "tab", name), { signal, title });
     made.setAttribute("role", "tab");
     made.dataset.tab = name;
@@ -44,7 +44,6 @@ async function render({ model, el, signal }) {
   // A page that was shared: nobody hears of a setting, and the views follow each other here and not in Python.
   const frozen = Boolean(model.get("frozen"));
   top.hidden = frozen;
-  side.classList.toggle("oopd-bench-frozen", frozen);
   if (frozen) followHere(model, models, signal);
   else barView.render({ model: bar, el: top, signal });
   answerView.render({ model: rollout, el: answer, signal });
@@ -84,7 +83,7 @@ async function render({ model, el, signal }) {
     }
     const forks = rollout.get("forks"); // numbered as in the answer
     forkCard(fork, stories[at], { at: forks.findIndex((one) => one.start === stories[at].start), many: forks.length, chosen: rollout.get("continuation"), pick: (text) => assign(rollout, "continuation", text), signal });
-    effectCard(effect, stories[at], { settings: bar.get("settings"), set, frozen, controls: controls.element, signal });
+    effectCard(effect, stories[at], { settings: bar.get("settings"), set, frozen, controls: frozen ? null : controls.element, signal });
     controls.update(stories[at]);
   }
 

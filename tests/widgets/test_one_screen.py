@@ -10,7 +10,7 @@ import pytest
 from omniopd.pipeline.session import Session
 from omniopd.sweeps.study import load_study
 from omniopd.teachers.local import LocalTeacher
-from omniopd_widgets import Workbench
+from omniopd_widgets import RolloutView, Workbench
 from omniopd_widgets._parts.changes import Changes
 from omniopd_widgets._parts.presets import presets
 from omniopd_widgets._parts.worker import Worker
@@ -274,6 +274,15 @@ def test_the_whole_bench_is_one_view_whose_cards_follow_the_selection(mount, ben
     assert bench.session.recipe.objective.concentration == 2.5
     assert "α 1 → 2.5" in mounted.text(".oopd-bench-changed")
     mounted.assert_quiet()
+
+
+def test_another_view_on_the_page_does_not_change_how_the_bar_looks(mount, bench: Workbench) -> None:
+    """Each view brings the shared style sheet again, behind those that are there."""
+    mounted = mount(bench.bar)
+    before = mounted.find(".oopd-bench-brief").is_visible(), mounted.root.bounding_box()["height"]
+    mount(RolloutView(bench.rollout.record), on=mounted)
+    assert (mounted.find(".oopd-bench-brief").is_visible(), mounted.root.bounding_box()["height"]) == before
+    assert before[0] is False
 
 
 def test_a_number_that_is_not_taken_says_why(mount, bench: Workbench) -> None:

@@ -160,6 +160,8 @@ SETTINGS: dict[str, Setting] = {
     "training.steps": _count("updates of the student"),
     "training.rollouts": _count("answers sampled for one update, over all processes"),
     "training.micro_batch": _count("answers in memory at once, each process"),
+    "training.waves": _count("parts that a step's answers are sampled in, each asked about while the next is sampled"),
+    "training.staleness": _count("steps that answers are sampled ahead, so that nobody waits for the teacher", 0, 1),
     "training.learning_rate": _above_0("of AdamW", 1),
     "training.warmup_steps": _count("steps until the learning rate is reached", 0),
     "training.schedule": _word("of the learning rate", SCHEDULES),

@@ -8,6 +8,7 @@ from omniopd.config.settings import AuditConfig, EvaluationConfig, ObjectiveConf
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redact
 from omniopd.method.controls import CONTROLS
+from omniopd.method.forks import SCHEDULERS
 from omniopd.method.targets import TARGETS
 
 
@@ -62,6 +63,7 @@ def check(recipe: Recipe) -> Recipe:
             f"training.rollouts is {training.rollouts}, no multiple of training.micro_batch ({training.micro_batch}): "
             "change one of them"
         )
+    _check_overlap(recipe)
     off_policy = (student.temperature, student.top_p, student.top_k) != (1.0, 1.0, 0)
     if off_policy and not student.allow_off_policy:
         raise ConfigError(
@@ -127,6 +129,37 @@ def check_objective(objective: ObjectiveConfig, where: str = "") -> None:
             f'{where}redraws is {objective.redraws} and {where}target "{target.name}": only {able} has a '
             f"baseline at the same fork, so set {where}redraws=0"
         )
+
+
+def check_overlap(
+    waves: int, staleness: int, audit: AuditConfig, objective: ObjectiveConfig, audits: str = "", where: str = "",
+    own: str = "",
+) -> None:  # fmt: skip
+    """ConfigError for what a teacher cannot be asked beside; `audits`, `where` and `own` go before the names."""
+    name, value, usual = (f"{own}staleness", staleness, 0) if staleness else (f"{own}waves", waves, 1)
+    if value != usual and objective.redraws:
+        raise ConfigError(
+            f"{name} is {value} and {where}redraws is {objective.redraws}: the student, which is sampling then, would "
+            f"be asked as well; set {where}redraws=0, or leave {name} at {usual}"
+        )
+    if waves > 1 and SCHEDULERS[audit.scheduler].draws:
+        raise ConfigError(
+            f'{own}waves is {waves} and {audits}scheduler "{audit.scheduler}": it draws for all answers of a step at '
+            f"once; leave {own}waves at 1, or take another scheduler"
+        )
+
+
+def _check_overlap(recipe: Recipe) -> None:
+    training = recipe.training
+    check_overlap(
+        training.waves, training.staleness, recipe.audit, recipe.objective, "audit.", "objective.", "training."
+    )
+    for name, value, usual in (("waves", training.waves, 1), ("staleness", training.staleness, 0)):
+        if value != usual and METHODS[recipe.method].cost != "forks":
+            raise ConfigError(
+                f'training.{name} is {value} and method "{recipe.method}": it asks no teacher about the student\'s '
+                f"answers, so leave it at {usual}"
+            )
 
 
 def _check_controls(recipe: Recipe) -> None:

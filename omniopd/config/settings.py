@@ -144,6 +144,8 @@ class TrainingConfig:
     steps: int = 100
     rollouts: int = 64
     micro_batch: int = 64
+    waves: int = 1
+    staleness: int = 0
     learning_rate: float = 1e-6
     warmup_steps: int = 0
     schedule: str = "constant"

@@ -22,6 +22,17 @@ def micro_batches(rollouts: int, micro_batch: int, processes: int) -> tuple[int,
     return found
 
 
+def check_waves(waves: int, micro_batches: int) -> None:
+    """Raises ConfigError where the micro-batches of one process's step do not come out even in waves: each is scored
+    as it will be learnt from."""
+    if micro_batches % waves:
+        some = ", ".join(str(n) for n in range(1, micro_batches + 1) if micro_batches % n == 0)
+        raise ConfigError(
+            f"training.waves is {waves}, and a step has {micro_batches} micro-batches in each process: take {some}, or "
+            "a smaller training.micro_batch"
+        )
+
+
 def _shared(rollouts: int, micro_batch: int, processes: int) -> tuple[int, int] | None:
     own, rest = divmod(rollouts, processes)
     own_micro_batch = min(micro_batch, own)

@@ -1,7 +1,8 @@
-"""Taking signals over for a while."""
+"""Taking signals over for a while; ending what another thread does."""
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -22,3 +23,9 @@ def handled(handler: Callable[[int, FrameType | None], object], *names: str) -> 
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """Have a thread, by its ident, raise this at its next step of Python; None takes back what was not raised yet."""
+    raised = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)

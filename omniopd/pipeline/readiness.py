@@ -7,7 +7,7 @@ the trainer says when it is built, still before anything is measured (`run.py`).
 from __future__ import annotations
 
 from omniopd.config import METHODS, Recipe, check
-from omniopd.config.sharing import micro_batches
+from omniopd.config.sharing import check_waves, micro_batches
 from omniopd.errors import DataError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.io import processes
@@ -30,7 +30,9 @@ def require_ready(recipe: Recipe, teacher: Teacher | None = None) -> None:
     `teacher` takes the place of the recipe's.
     """
     require_tracker(check(recipe).training.report_to)
-    micro_batches(recipe.training.rollouts, recipe.training.micro_batch, processes.count())
+    training = recipe.training
+    _, of_a_step = micro_batches(training.rollouts, training.micro_batch, processes.count())
+    check_waves(training.waves, of_a_step)
     device_of(recipe)
     require_model("student.model", recipe.student.model)
     if teacher is None:

@@ -40,6 +40,7 @@ MAY_CHANGE: Mapping[str, str] = {
     "training.max_unanswered_share": "how many forks may stay unanswered",
     "training.max_equal_share": "how often a teacher may repeat itself",
     "training.allow_zero_gradient": "whether an idle step stops the run",
+    "training.waves": "when a teacher is asked",
     "training.save_every": "when checkpoints are written",
     "training.keep": "how many checkpoints are kept",
     "training.record_every": "which rollouts are recorded",

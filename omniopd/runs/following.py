@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from omniopd.errors import RunError
 from omniopd.records import EvalRecord, StepRecord, read_record
 from omniopd.runs.files.atomic import open_file
+from omniopd.runs.mirror import follow
 from omniopd.runs.status import GOING_ON, Status, state_of
 from omniopd.runs.store import EVALS, STEPS, Run, open_run
 
@@ -53,7 +55,12 @@ class Follower:
         self._files = {STEPS: _Place(self.run.path / STEPS), EVALS: _Place(self.run.path / EVALS)}
 
     def look(self) -> Update:
-        """What came since the last look; returns at once."""
+        """What came since the last look; returns at once, but for a copy of a run that stands elsewhere (mirror.py)."""
+        problems: list[str] = []
+        try:
+            follow(self.run.path)
+        except RunError as error:  # the network may be back at the next look
+            problems.append(str(error))
         status = self.run.status if self.run.path.is_dir() else None
         restarted = any(place.restart_if_other() for place in self._files.values())
         if restarted:
@@ -61,7 +68,6 @@ class Follower:
             for place in self._files.values():
                 place.restart()
             self.steps, self.evals = [], []
-        problems: list[str] = []
         steps = self._files[STEPS].read(StepRecord, problems)
         evals = self._files[EVALS].read(EvalRecord, problems)
         self.steps += steps

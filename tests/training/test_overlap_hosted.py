@@ -90,18 +90,23 @@ def test_what_fails_beside_the_student_ends_the_run_with_its_own_words(tmp_path:
 def test_an_interrupt_leaves_no_thread_that_goes_on_asking(tmp_path: Path, way: str) -> None:
     scan = {"audit__way": "scan", "audit__forks": 0, "audit__samples": 1, "audit__similarity": "exact"}
     more = {"training__staleness": 1, "training__steps": 4} | (scan if way == "scan" else {})
-    with Served(latency_s=0.2) as server:
+    with Served(latency_s=0.5) as server:
         trainer, _ = built(tmp_path / "run", server, tmp_path / "answers.sqlite", **more)
-        step = trainer.training_step
+        step, asked = trainer.training_step, 0
 
         def interrupted(*given: Any, **named: Any) -> Any:
-            if trainer.state.global_step == 1:  # the third step's answers are with the teacher
-                raise KeyboardInterrupt
+            nonlocal asked
+            if trainer.state.global_step == 1:
+                # The third step's answers will be with the teacher when the second is learnt.
+                found = step(*given, **named)
+                asked = len(server.seen)
+                raise KeyboardInterrupt(found)
             return step(*given, **named)
 
         trainer.training_step = interrupted  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
             trainer.train()
         before = len(server.seen)
+        assert before - asked <= 16  # what was in flight, and whoever had just been given its place
         time.sleep(0.5)
         assert len(server.seen) == before

@@ -20,6 +20,7 @@ from trl.models.utils import unwrap_model_for_generation
 from omniopd.io.processes import gathered
 from omniopd.method.evidence import ForkTarget
 from omniopd.models.batching import sequences
+from omniopd.models.pieces import whole
 from omniopd.models.sampling import sample
 from omniopd.models.token_stats import sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
@@ -156,7 +157,7 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
             with (
                 unwrap_model_for_generation(self.model_wrapped, self.accelerator) as student,
                 torch.no_grad(),
-                self._dist.summon_full_params(self.model_wrapped, recurse=False),
+                whole(self.model_wrapped),
             ):
                 # The first answers of those that an evaluation with the run's seed takes.
                 rollouts = sample(

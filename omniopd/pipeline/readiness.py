@@ -18,6 +18,7 @@ from omniopd.runs.trackers import require_tracker
 from omniopd.tasks.build import build_task
 from omniopd.tasks.rows import require_answers, require_shown
 from omniopd.training.arguments import device_of
+from omniopd.training.checks.sampler import require_sampler
 from omniopd.types import Teacher
 
 _GRADED = ("task.test_split", "evaluation.every_split")
@@ -31,7 +32,7 @@ def require_ready(recipe: Recipe, teacher: Teacher | None = None) -> None:
     """
     require_tracker(check(recipe).training.report_to)
     micro_batches(recipe.training.rollouts, recipe.training.micro_batch, processes.count())
-    device_of(recipe)
+    require_sampler(recipe.student, device_of(recipe))
     require_model("student.model", recipe.student.model)
     if teacher is None:
         require_teacher(recipe)

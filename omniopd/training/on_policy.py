@@ -34,6 +34,7 @@ from omniopd.training.stopwatch import Stopwatch, with_rest
 from omniopd.training.trl.atomic_checkpoints import AtomicCheckpointMixin
 from omniopd.training.trl.learning import LearnsSomething
 from omniopd.training.trl.own_draws import OwnDraws
+from omniopd.training.trl.sampler_gap import SamplerGap
 from omniopd.training.trl.token_means import TokenMeans
 from omniopd.types import AuditedRollout, Prompt, Rollout, Usage
 
@@ -50,7 +51,7 @@ class StepTotals:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixin, DistillationTrainer):
+class OnPolicyTrainer(SamplerGap, OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixin, DistillationTrainer):
     """A base. A method says what is learnt from a batch of answers (`_set_targets`), what a micro-batch costs
     (`_compute_loss`), what a step took (`_totals`), and whether probes are audited (`_audit_probes`).
 
@@ -137,7 +138,9 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
                 student.train()
             logprobs = torch.cat([p.logprobs for p in parts]).float().cpu()
             entropies = torch.cat([p.entropies for p in parts]).float().cpu()
-            return as_rollouts(as_prompts(inputs), output, logprobs, entropies, self.tokenizer, self.eos_token_ids)
+            rollouts = as_rollouts(as_prompts(inputs), output, logprobs, entropies, self.tokenizer, self.eos_token_ids)
+            self.note_gap(rollouts)
+            return rollouts
 
     def _keep(self, audited: Sequence[AuditedRollout], targets: Sequence[list[ForkTarget]], device: Any) -> Tensor:
         """Keep this process's part of the batch for the records; its rows in the global batch."""

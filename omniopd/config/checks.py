@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omniopd.config.bounds import check_settings
 from omniopd.config.methods import METHODS
-from omniopd.config.settings import AuditConfig, EvaluationConfig, ObjectiveConfig, Recipe
+from omniopd.config.settings import SERVED, AuditConfig, EvaluationConfig, ObjectiveConfig, Recipe, StudentConfig
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redact
 from omniopd.method.controls import CONTROLS
@@ -16,6 +16,7 @@ def check(recipe: Recipe) -> Recipe:
     """The recipe itself, or ConfigError for a setting out of its bounds and for settings that cannot work together."""
     check_settings(recipe)
     student, audit, objective, training = recipe.student, recipe.audit, recipe.objective, recipe.training
+    _check_sampler(student)
     _check_sees(recipe)
     _check_controls(recipe)
     if METHODS[recipe.method].reads == "logits" and recipe.teacher.top_p != 1:
@@ -71,6 +72,25 @@ def check(recipe: Recipe) -> Recipe:
             "which sharpens the student by itself: use 1, 1 and 0, or set student.allow_off_policy = true"
         )
     return recipe
+
+
+def _check_sampler(student: StudentConfig) -> None:
+    """A server without an address cannot be asked, and an address without a server would be overlooked."""
+    if (student.sampler == SERVED) != bool(student.server):
+        raise ConfigError(
+            f'student.sampler is "{student.sampler}" and student.server {student.server!r}: an address is that of the '
+            f'sampler "{SERVED}", so give both, or neither'
+        )
+    if student.server and (not student.server.startswith(("http://", "https://")) or student.server.endswith("/")):
+        raise ConfigError(
+            f"student.server is {redact(student.server)!r}: give an address such as http://localhost:8000, without a "
+            "slash at its end"
+        )
+    if redact(student.server) != student.server:
+        raise ConfigError(
+            f"student.server ({redact(student.server)}) holds a key or a password, and a recipe is a file to show: "
+            "leave it out"
+        )
 
 
 def check_audit(

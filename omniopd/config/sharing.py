@@ -8,6 +8,8 @@ from omniopd.errors import ConfigError
 def micro_batches(rollouts: int, micro_batch: int, processes: int) -> tuple[int, int]:
     """Rollouts of one process per micro-batch, and its micro-batches per step; the first is `micro_batch`, or fewer
     where a process has fewer. Raises ConfigError, with the numbers that do, where it does not come out even."""
+    if processes < 1:
+        raise ConfigError(f"processes is {processes}: give at least 1")
     found = _shared(rollouts, micro_batch, processes)
     if found is None:
         who = f"{processes} processes cannot share" if processes > 1 else "one process cannot take"

@@ -18,6 +18,7 @@ from omniopd.runs.trackers import require_tracker
 from omniopd.tasks.build import build_task
 from omniopd.tasks.rows import require_answers, require_shown
 from omniopd.training.arguments import device_of
+from omniopd.training.checks.sampler import require_sampler
 from omniopd.types import Teacher
 
 _GRADED = ("task.test_split", "evaluation.every_split")
@@ -33,7 +34,7 @@ def require_ready(recipe: Recipe, teacher: Teacher | None = None) -> None:
     training = recipe.training
     _, of_a_step = micro_batches(training.rollouts, training.micro_batch, processes.count())
     check_waves(training.waves, of_a_step)
-    device_of(recipe)
+    require_sampler(recipe.student, device_of(recipe))
     require_model("student.model", recipe.student.model)
     if teacher is None:
         require_teacher(recipe)

@@ -15,6 +15,7 @@ from omniopd.errors import RunError
 from omniopd.records import EvalRecord, StepRecord, read_record
 from omniopd.runs.files.atomic import open_file
 from omniopd.runs.mirror import follow
+from omniopd.runs.progress import Progress
 from omniopd.runs.status import GOING_ON, Status, state_of
 from omniopd.runs.store import EVALS, STEPS, Run, open_run
 
@@ -43,6 +44,15 @@ class Update:
     def is_over(self) -> bool:
         """Whether no process writes the run any more."""
         return self.state not in (*GOING_ON, "")
+
+
+def show_progress(update: Update, progress: Progress) -> None:
+    """Put what came onto a line of progress, and what is being done where the run goes on."""
+    records: list[StepRecord | EvalRecord] = [*update.steps, *update.evals]
+    for record in records:
+        progress.show(record)
+    if update.status is not None and update.status.message and update.state in GOING_ON:
+        progress.doing(update.status.message)
 
 
 class Follower:

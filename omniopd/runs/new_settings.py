@@ -27,6 +27,7 @@ MAY_CHANGE: Mapping[str, str] = {
     "teacher.allow_unknown_price": "what may be spent",
     "teacher.usd_per_million_input": "what is counted",
     "teacher.usd_per_million_output": "what is counted",
+    "student.server": "where the same sampler answers",
     "teacher.api_base": "where the same model is asked",
     "teacher.key_variable": "whose key is used",
     "teacher.concurrency": "how many calls are in flight",

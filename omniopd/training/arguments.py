@@ -14,6 +14,7 @@ from trl import DistillationConfig
 
 from omniopd.config import SETTINGS, AuditConfig, ObjectiveConfig, Recipe, allowed, check_setting, every_setting
 from omniopd.config.checks import check_audit, check_objective, check_overlap
+from omniopd.config.settings import SERVED, TRANSFORMERS
 from omniopd.config.sharing import check_waves, micro_batches
 from omniopd.errors import ConfigError
 from omniopd.io import processes
@@ -162,7 +163,9 @@ def sampling_settings(recipe: Recipe) -> dict[str, Any]:
         "temperature": student.temperature,
         "top_p": student.top_p,
         "top_k": student.top_k,
-        "use_vllm": student.use_vllm,
+        "use_vllm": student.sampler != TRANSFORMERS,
+        "vllm_mode": "server" if student.sampler == SERVED else "colocate",
+        "vllm_server_base_url": student.server or None,
     }
 
 

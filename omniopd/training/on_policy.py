@@ -20,6 +20,7 @@ from trl.models.utils import unwrap_model_for_generation
 from omniopd.io.processes import gathered
 from omniopd.method.evidence import ForkTarget
 from omniopd.models.batching import rollout_batch, sequences
+from omniopd.models.pieces import whole
 from omniopd.models.sampling import sample
 from omniopd.models.token_stats import sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
@@ -33,6 +34,7 @@ from omniopd.training.stopwatch import Stopwatch, with_rest
 from omniopd.training.trl.atomic_checkpoints import AtomicCheckpointMixin
 from omniopd.training.trl.learning import LearnsSomething
 from omniopd.training.trl.own_draws import OwnDraws
+from omniopd.training.trl.sampler_gap import SamplerGap
 from omniopd.training.trl.token_means import TokenMeans
 from omniopd.types import AuditedRollout, Prompt, Rollout, Usage
 
@@ -49,7 +51,7 @@ class StepTotals:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixin, DistillationTrainer):
+class OnPolicyTrainer(SamplerGap, OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixin, DistillationTrainer):
     """A base. A method says what is learnt from a batch of answers (`_set_targets`), what a micro-batch costs
     (`_compute_loss`), what a step took (`_totals`), and whether probes are audited (`_audit_probes`).
 
@@ -117,7 +119,10 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
         are not to be scored."""
         unknown = torch.full(output["completion_ids"].shape, torch.nan)
         rollouts = as_rollouts(as_prompts(inputs), output, unknown, unknown, self.tokenizer, self.eos_token_ids)
-        return self._scored(rollouts) if score else rollouts
+        if score:
+            rollouts = self._scored(rollouts)
+            self.note_gap(rollouts)
+        return rollouts
 
     @torch.no_grad()
     def _scored(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
@@ -164,7 +169,7 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
             with (
                 unwrap_model_for_generation(self.model_wrapped, self.accelerator) as student,
                 torch.no_grad(),
-                self._dist.summon_full_params(self.model_wrapped, recurse=False),
+                whole(self.model_wrapped),
             ):
                 # The first answers of those that an evaluation with the run's seed takes.
                 rollouts = sample(

@@ -157,6 +157,8 @@ class Overlapping(OnPolicyTrainer):
     def _begin(self, made: Answers, rollouts: list[Rollout], score: bool) -> None:
         first = self.accelerator.process_index * len(self._inputs) + len(made.rollouts)
         scored = self._scored(rollouts) if score else rollouts
+        if score:
+            self.note_gap(scored)
         made.rollouts += scored
         with nullcontext() if self._background.threads else self.stopwatch.phase("teacher"):
             made.asked += [self._background.do(*work) for work in self._audits_of(scored, made.step, first)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omniopd.config.bounds import check_settings
 from omniopd.config.methods import METHODS
-from omniopd.config.settings import AuditConfig, EvaluationConfig, ObjectiveConfig, Recipe
+from omniopd.config.settings import AuditConfig, EvaluationConfig, ObjectiveConfig, Recipe, StudentConfig
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redact
 from omniopd.method.controls import CONTROLS
@@ -15,6 +15,7 @@ def check(recipe: Recipe) -> Recipe:
     """The recipe itself, or ConfigError for a setting out of its bounds and for settings that cannot work together."""
     check_settings(recipe)
     student, audit, objective, training = recipe.student, recipe.audit, recipe.objective, recipe.training
+    _check_adapter(student)
     _check_sees(recipe)
     _check_controls(recipe)
     if METHODS[recipe.method].reads == "logits" and recipe.teacher.top_p != 1:
@@ -126,6 +127,32 @@ def check_objective(objective: ObjectiveConfig, where: str = "") -> None:
         raise ConfigError(
             f'{where}redraws is {objective.redraws} and {where}target "{target.name}": only {able} has a '
             f"baseline at the same fork, so set {where}redraws=0"
+        )
+
+
+def _check_adapter(student: StudentConfig) -> None:
+    """What needs an adapter beside it, and what cannot go with weights of 4 bits."""
+    if student.target_modules and not student.lora_rank:
+        raise ConfigError(
+            f"student.target_modules is {list(student.target_modules)} and student.lora_rank 0: there is no adapter to "
+            "put there; give it a rank, such as student.lora_rank=16, or leave the modules out"
+        )
+    if not student.load_in_4bit:
+        return
+    if not student.lora_rank:
+        raise ConfigError(
+            "student.load_in_4bit is true and student.lora_rank 0: weights of 4 bits do not learn, an adapter beside "
+            "them does; give it a rank, such as student.lora_rank=16"
+        )
+    if student.dtype == "float64":
+        raise ConfigError(
+            'student.load_in_4bit is true and student.dtype "float64", which no product with 4 bits is computed in: '
+            'use "float32" or "bfloat16"'
+        )
+    if student.use_vllm:
+        raise ConfigError(
+            "student.load_in_4bit and student.use_vllm are true: vLLM is sent an adapter merged into whole weights, "
+            "and 4 bits have none; leave one of them out"
         )
 
 

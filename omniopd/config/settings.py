@@ -24,8 +24,8 @@ TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 @dataclass(frozen=True, slots=True)
 class StudentConfig:
-    """Who learns. `load_in_4bit` (QLoRA) comes by pip install 'omniopd[bits]'; `dtype` is then what its products are
-    computed in, and what embeddings and head are held in."""
+    """Who learns. `load_in_4bit` (QLoRA) comes by pip install 'omniopd[bits]'; `dtype` is then what embeddings and
+    head are held in."""
 
     model: str = "embedded:student"
     max_tokens: int = 512

@@ -24,15 +24,14 @@ def require_bitsandbytes(setting: str, way_out: str) -> None:
         )
 
 
-def four_bit_options(dtype: torch.dtype | str, device: torch.device) -> dict[str, Any]:
+def four_bit_options(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     """Arguments of `from_pretrained`: every linear layer but the head in NF4, its scales in 8 bits; products are
-    computed in `dtype` ("auto": float32), and each layer becomes 4 bits on `device` as it is read."""
+    computed in `dtype`, and each layer becomes 4 bits on `device` as it is read."""
     from transformers import BitsAndBytesConfig
 
     packed = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.float32 if dtype == "auto" else dtype,
-    )  # fmt: skip
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())  # which accelerate compares with its own
     return {"quantization_config": packed, "device_map": {"": device}}

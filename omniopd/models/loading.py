@@ -54,11 +54,11 @@ def resolve(name: str) -> str:
 
 
 def load_model(
-    name: str, dtype: str | torch.dtype = "float32", device: str = "auto", load_in_4bit: bool = False, **options: Any
+    name: str, dtype: str | torch.dtype = "float32", device: str = "auto", packed_for: str = "", **options: Any
 ) -> PreTrainedModel:
     """A causal language model in evaluation mode on `device` ("auto": CUDA, then Apple's, then the CPU).
 
-    `load_in_4bit`: its linear layers in 4 bits (`four_bits.py`), everything else in `dtype`. `options` go to
+    `packed_for`: its linear layers in 4 bits (`four_bits.py`), for products in that dtype. `options` go to
     `from_pretrained`, whose older word for `dtype` is understood. Raises ConfigError for an unknown dtype, for code
     that comes with a model, and for what cannot be loaded.
     """
@@ -73,9 +73,9 @@ def load_model(
     check_folder(name, place)
     if name in PACKAGED:
         _say_whence(name, place)
-    if load_in_4bit:
-        require_bitsandbytes("load_in_4bit is true", "leave it out")
-        options |= four_bit_options(kind, pick_device(device))
+    if packed_for:
+        require_bitsandbytes(f"packed_for is {packed_for!r}", "leave it out")
+        options |= four_bit_options(DTYPES[packed_for], pick_device(device))
     try:
         model = AutoModelForCausalLM.from_pretrained(place, dtype=kind, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -46,13 +46,13 @@ class LocalModel:
 def build_student(recipe: Recipe) -> LocalModel:
     """The untrained student with its tokenizer, on the recipe's device. Raises ConfigError for what cannot load."""
     student = recipe.student
-    return _loaded("student.model", student.model, student.dtype, recipe, student.load_in_4bit)
+    return _loaded("student.model", student.model, student.dtype, recipe, _packed_for(recipe))
 
 
 def load_student(recipe: Recipe, folder: Path) -> PreTrainedModel:
     """A trained student out of its run's folder, an adapter on the very weights that it was trained on. Raises
     ConfigError."""
-    return load_model(str(folder), recipe.student.dtype, device_of(recipe), recipe.student.load_in_4bit)
+    return load_model(str(folder), recipe.student.dtype, device_of(recipe), _packed_for(recipe))
 
 
 def build_teacher_model(recipe: Recipe) -> LocalModel | None:
@@ -232,8 +232,13 @@ def _student_thinks(recipe: Recipe) -> bool:
     return opens_thought(rendered(tokenizer, question))
 
 
-def _loaded(key: str, name: str, dtype: str, recipe: Recipe, load_in_4bit: bool = False) -> LocalModel:
+def _packed_for(recipe: Recipe) -> str:
+    """What products of a student in 4 bits are computed in, since autocast does not reach them; "" of a whole one."""
+    return recipe.training.precision if recipe.student.load_in_4bit else ""
+
+
+def _loaded(key: str, name: str, dtype: str, recipe: Recipe, packed_for: str = "") -> LocalModel:
     try:
-        return LocalModel(name, load_model(name, dtype, device_of(recipe), load_in_4bit), load_tokenizer(name))
+        return LocalModel(name, load_model(name, dtype, device_of(recipe), packed_for), load_tokenizer(name))
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error

@@ -36,15 +36,15 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_without_the_package_it_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # as where it is not installed
     tiny_model().save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match=r"needs the package bitsandbytes, and it is not installed: pip install 'omni"):
-        load_model(str(tmp_path), device="cpu", load_in_4bit=True)
+    with pytest.raises(ConfigError, match=r"needs the package bitsandbytes, and it is not installed: pip install"):
+        load_model(str(tmp_path), device="cpu", packed_for="float32")
 
 
 @needs_bitsandbytes
 def test_linear_layers_are_packed_and_nothing_else(folder):
     import bitsandbytes as bnb
 
-    whole, packed = (load_model(str(folder), device="cpu", load_in_4bit=bits) for bits in (False, True))
+    whole, packed = (load_model(str(folder), device="cpu", packed_for=bits) for bits in ("", "float32"))
     assert (is_packed(whole), is_packed(packed)) == (False, True)
     names = {name for name, module in packed.named_modules() if isinstance(module, bnb.nn.Linear4bit)}
     assert names == set(linear_layers(whole))
@@ -59,7 +59,7 @@ def test_linear_layers_are_packed_and_nothing_else(folder):
 def test_logits_are_those_of_a_whole_model_on_the_unpacked_numbers(folder):
     from bitsandbytes.functional import dequantize_4bit
 
-    whole, packed = (load_model(str(folder), device="cpu", load_in_4bit=bits) for bits in (False, True))
+    whole, packed = (load_model(str(folder), device="cpu", packed_for=bits) for bits in ("", "float32"))
     before = whole(input_ids=IDS).logits.clone()
     for name in linear_layers(whole):
         held, plain = packed.get_submodule(name), whole.get_submodule(name)
@@ -71,7 +71,7 @@ def test_logits_are_those_of_a_whole_model_on_the_unpacked_numbers(folder):
 
 @needs_bitsandbytes
 def test_every_adapter_learns_after_the_model_has_answered(folder):
-    model = get_peft_model(load_model(str(folder), device="cpu", load_in_4bit=True), lora_config(2))
+    model = get_peft_model(load_model(str(folder), device="cpu", packed_for="float32"), lora_config(2))
     with torch.no_grad():
         for name, weight in model.named_parameters():  # as after a step: B is no longer nothing
             if "lora_B" in name:
@@ -85,8 +85,28 @@ def test_every_adapter_learns_after_the_model_has_answered(folder):
 
 
 @needs_bitsandbytes
+def test_no_layer_may_repack_itself_where_the_processor_could(folder, monkeypatch):
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    flags = [
+        module.support_avx512bf16_for_cpu
+        for module in load_model(str(folder), device="cpu", packed_for="float32").modules()
+        if hasattr(module, "support_avx512bf16_for_cpu")
+    ]
+    assert flags
+    assert not any(flags)
+
+
+@needs_bitsandbytes
+def test_products_are_in_the_dtype_that_is_asked_for_and_states_in_the_models_own(folder):
+    packed = load_model(str(folder), device="cpu", packed_for="bfloat16")
+    layer = packed.get_submodule(linear_layers(packed)[0])
+    assert layer.compute_dtype == torch.bfloat16
+    assert layer(torch.ones(1, layer.in_features)).dtype == torch.float32
+
+
+@needs_bitsandbytes
 def test_what_learns_is_widened_and_what_is_frozen_stays(folder):
-    model = get_peft_model(load_model(str(folder), device="cpu", load_in_4bit=True), lora_config(2))
+    model = get_peft_model(load_model(str(folder), device="cpu", packed_for="float32"), lora_config(2))
     held = {name: weight.clone() for name, weight in model.named_parameters() if not weight.requires_grad}
     for weight in model.parameters():
         if weight.requires_grad:

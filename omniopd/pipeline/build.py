@@ -16,6 +16,7 @@ from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.io import processes
 from omniopd.models.architecture.reading import way_of
+from omniopd.models.four_bits import require_bitsandbytes
 from omniopd.models.loading import check_folder, config_of, load_model, load_tokenizer, resolve
 from omniopd.tasks.build import build_task
 from omniopd.tasks.rows import require_shown
@@ -46,13 +47,13 @@ class LocalModel:
 def build_student(recipe: Recipe) -> LocalModel:
     """The untrained student with its tokenizer, on the recipe's device. Raises ConfigError for what cannot load."""
     student = recipe.student
-    return _loaded("student.model", student.model, student.dtype, recipe, _packed_for(recipe))
+    return _loaded("student.model", student.model, student.dtype, recipe, packed_for(recipe))
 
 
 def load_student(recipe: Recipe, folder: Path) -> PreTrainedModel:
     """A trained student out of its run's folder, an adapter on the very weights that it was trained on. Raises
     ConfigError."""
-    return load_model(str(folder), recipe.student.dtype, device_of(recipe), _packed_for(recipe))
+    return load_model(str(folder), recipe.student.dtype, device_of(recipe), packed_for(recipe))
 
 
 def build_teacher_model(recipe: Recipe) -> LocalModel | None:
@@ -232,13 +233,17 @@ def _student_thinks(recipe: Recipe) -> bool:
     return opens_thought(rendered(tokenizer, question))
 
 
-def _packed_for(recipe: Recipe) -> str:
-    """What products of a student in 4 bits are computed in, since autocast does not reach them; "" of a whole one."""
-    return recipe.training.precision if recipe.student.load_in_4bit else ""
+def packed_for(recipe: Recipe) -> str:
+    """What products of a student in 4 bits are computed in, since autocast does not reach them; "" of a whole one.
+    Raises ConfigError where bitsandbytes is not installed."""
+    if not recipe.student.load_in_4bit:
+        return ""
+    require_bitsandbytes("student.load_in_4bit is true", "set student.load_in_4bit=false")
+    return recipe.training.precision
 
 
-def _loaded(key: str, name: str, dtype: str, recipe: Recipe, packed_for: str = "") -> LocalModel:
+def _loaded(key: str, name: str, dtype: str, recipe: Recipe, packed: str = "") -> LocalModel:
     try:
-        return LocalModel(name, load_model(name, dtype, device_of(recipe), packed_for), load_tokenizer(name))
+        return LocalModel(name, load_model(name, dtype, device_of(recipe), packed), load_tokenizer(name))
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error

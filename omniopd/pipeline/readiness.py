@@ -15,7 +15,7 @@ from omniopd.models.adapters import require_targets
 from omniopd.models.four_bits import require_bitsandbytes
 from omniopd.models.loading import config_of, load_tokenizer
 from omniopd.models.text.chat import prompt_ids
-from omniopd.pipeline.build import require_model, require_teacher
+from omniopd.pipeline.build import packed_for, require_model, require_teacher
 from omniopd.pipeline.saving import require_mergeable
 from omniopd.runs.trackers import require_tracker
 from omniopd.tasks.build import build_task
@@ -50,8 +50,7 @@ def require_ready(recipe: Recipe, teacher: Teacher | None = None, merge: bool = 
 
 
 def _require_packages(recipe: Recipe) -> None:
-    if recipe.student.load_in_4bit:
-        require_bitsandbytes("student.load_in_4bit is true", "set student.load_in_4bit=false")
+    packed_for(recipe)
     if recipe.training.optimizer == "adamw_8bit":
         require_bitsandbytes('training.optimizer is "adamw_8bit"', "set training.optimizer=adamw")
 

@@ -138,18 +138,19 @@ def test_the_same_checkpoint_as_teacher_and_as_student_in_4_bits_are_two_models(
     assert not is_one_checkpoint(small_recipe(teacher__model=model, **QLORA))
 
 
-def stopped_after_its_first_step(run: Run, folder: Path) -> Run:
+def stopped_after(step: int, run: Run, folder: Path) -> Run:
     stopped = open_run(shutil.copytree(run.path, folder))
     shutil.rmtree(stopped.student)
-    for step in range(2, run.recipe.training.steps + 1):
-        shutil.rmtree(checkpoint_path(stopped.checkpoints, step))
+    for later in range(step + 1, run.recipe.training.steps + 1):
+        shutil.rmtree(checkpoint_path(stopped.checkpoints, later))
     stopped.set_status(state="interrupted")
     return stopped
 
 
 @needs_bitsandbytes
-def test_a_resumed_run_in_4_bits_ends_as_one_that_was_not_stopped(finished, tmp_path):
-    stopped = stopped_after_its_first_step(finished, tmp_path / "stopped")
+@pytest.mark.parametrize("step", [1, 3])  # 3: after its last one, before the student is saved
+def test_a_resumed_run_in_4_bits_ends_as_one_that_was_not_stopped(finished, tmp_path, step):
+    stopped = stopped_after(step, finished, tmp_path / "stopped")
     with pytest.raises(ConfigError, match=r"student\.load_in_4bit is what .* is trained with, and stays True"):
         resume_training(stopped.path, show=False, settings=["student.load_in_4bit=false"])
     resume_training(stopped.path, show=False)
@@ -166,7 +167,7 @@ def test_moments_of_8_bits_are_kept_in_checkpoints_and_resumed_to_the_bit(wide, 
     # bitsandbytes leaves embeddings, and what has fewer numbers than a block, as they are.
     wide_ones = {m.dtype for m in moments if m.numel() >= 4096 and m.shape != (300, 96)}
     assert (wide_ones, {m.dtype for m in moments if m.numel() < 4096}) == ({torch.uint8}, {torch.float32})
-    stopped = stopped_after_its_first_step(whole, tmp_path / "stopped")
+    stopped = stopped_after(1, whole, tmp_path / "stopped")
     resume_training(stopped.path, show=False)
     assert [step.loss for step in stopped.steps()] == [step.loss for step in whole.steps()]
     ours, theirs = (load_file(run.student / "model.safetensors") for run in (stopped, whole))
@@ -175,8 +176,11 @@ def test_moments_of_8_bits_are_kept_in_checkpoints_and_resumed_to_the_bit(wide, 
 
 def test_without_a_word_the_optimizer_is_transformers_own(tmp_path):
     from transformers import TrainingArguments
+    from transformers.training_args import OptimizerNames
 
+    from omniopd.config.settings import OPTIMIZERS
     from omniopd.training.arguments import run_settings, trainer_settings
 
+    assert set(OPTIMIZERS[1:]) <= {name.value for name in OptimizerNames}
     assert "optim" not in run_settings(small_recipe(), tmp_path)
     assert trainer_settings(small_recipe(), tmp_path).optim == TrainingArguments(str(tmp_path)).optim

@@ -219,7 +219,7 @@ function render({ model, el, signal }) {
     const element = h("div", { class: "oopd-bar oopd-browser-pair" }, lists[0], "beside", lists[1], act, close);
     let drawn = "";
     function draw(students) {
-      element.hidden = students.length < 2;
+      element.hidden = students.every(({ which }) => which === "untrained"); // there is nothing to tell apart
       const runs = [...new Set(students.map(({ run }) => run))];
       const trained = (run) => students.findLast((one) => one.run === run).id;
       const first = runs.length > 1 ? [trained(runs[0]), trained(runs[1])] : students.length ? [students[0].id, trained(runs[0])] : [];

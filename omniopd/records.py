@@ -282,9 +282,21 @@ class PairedAnswer:
     right: Reading | None
 
 
-Record = AuditRecord | RolloutRecord | StepRecord | EvalRecord | RunManifest | ForkLabel
+@dataclass(frozen=True, slots=True)
+class RunNote:
+    """A change of what people say of a run: tags added, tags taken away, its new note (None: as it was). In UTC."""
+
+    kind: ClassVar[str] = "run_note"
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    note: str | None = None
+    time: str = ""
+    schema: int = SCHEMA
+
+
+Record = AuditRecord | RolloutRecord | StepRecord | EvalRecord | RunManifest | ForkLabel | RunNote
 _KINDS: dict[str, type[Any]] = {
-    cls.kind: cls for cls in (AuditRecord, RolloutRecord, StepRecord, EvalRecord, RunManifest, ForkLabel)
+    cls.kind: cls for cls in (AuditRecord, RolloutRecord, StepRecord, EvalRecord, RunManifest, ForkLabel, RunNote)
 }
 
 

@@ -212,8 +212,8 @@ def _check_adapter(student: StudentConfig) -> None:
         )
     if student.sampler != TRANSFORMERS:
         raise ConfigError(
-            f'student.load_in_4bit is true and student.sampler "{student.sampler}": vLLM is sent an adapter merged into '
-            f'whole weights, and 4 bits have none; use "{TRANSFORMERS}"'
+            f'student.load_in_4bit is true and student.sampler "{student.sampler}": vLLM is sent an adapter merged '
+            f'into whole weights, and 4 bits have none; use "{TRANSFORMERS}"'
         )
 
 

@@ -7,28 +7,26 @@ where a resumed run has written its steps anew. Labels may be given while the ru
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from omniopd.errors import RunError
-from omniopd.io.locks import lock
 from omniopd.method.similarity import without_model
-from omniopd.records import AuditRecord, ForkLabel, RolloutRecord, record_json
-from omniopd.runs.files.atomic import append_line, write_text
-from omniopd.runs.files.lines import is_torn, read_lines
+from omniopd.records import AuditRecord, ForkLabel, RolloutRecord
+from omniopd.runs.files.lines import read_lines
+from omniopd.runs.files.shared import append_shared
 from omniopd.runs.manifest import now
 
 if TYPE_CHECKING:
     import pandas
 
-FILE, LOCK = "fork_labels.jsonl", "fork_labels.lock"
+FILE = "fork_labels.jsonl"
 REAL_CHOICE, ONLY_WORDING, TEACHER_WRONG, OTHER = "real choice", "only wording", "teacher wrong", "other"
 LABELS = (REAL_CHOICE, ONLY_WORDING, TEACHER_WRONG, OTHER)
 RECORDED = "recorded"
-_LONGEST_NOTE, _WAIT_S = 2000, 5.0
+_LONGEST_NOTE = 2000
 Key = tuple[int, int, int, str]  # step, answer, first token, chunk
 
 
@@ -54,15 +52,7 @@ def give_label(run: Path, step: int, rollout: int, start: int, chunk: str, label
     if len(note) > _LONGEST_NOTE:
         raise RunError(f"the note has {len(note):,} characters: write at most {_LONGEST_NOTE:,}")
     record = ForkLabel(step, rollout, start, chunk, label, note, now())
-    try:
-        held = _locked(run / LOCK)
-    except OSError as error:
-        raise RunError(f"{run / FILE} cannot be written ({error.strerror}): check the folder and its rights") from error
-    with held:
-        if is_torn(run / FILE):
-            # A crash in the middle of a line: what is whole stays, the half is gone.
-            write_text(run / FILE, "".join(f"{record_json(r)}\n" for r in read_lines(run / FILE, ForkLabel)))
-        append_line(run / FILE, record_json(record))
+    append_shared(run / FILE, record)
     return record
 
 
@@ -100,11 +90,3 @@ def labelled_audits(
         for audit in rollout.audits
         if (record := labels.get(key(rollout.step, rollout.row, audit.start, audit.chunk))) is not None and record.label
     ]
-
-
-def _locked(file: Path) -> IO[bytes]:
-    since = time.monotonic()
-    while (held := lock(file)) is None:
-        if time.monotonic() - since > _WAIT_S:
-            raise RunError(f"{file} is held by another process: label the fork again when it is done")
-    return held

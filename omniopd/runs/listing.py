@@ -9,12 +9,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omniopd.config.arms import arm_mark
 from omniopd.errors import ConfigError, RunError
 from omniopd.records import EvalRecord, latest_per_temperature
 from omniopd.runs.files.atomic import read_file
 from omniopd.runs.files.claims import EXECUTING
 from omniopd.runs.files.folders import MANIFEST, RECIPE, STATUS, STEPS, TRIALS
 from omniopd.runs.mirror import here
+from omniopd.runs.notes import notes_of
 from omniopd.runs.remembered import RememberedRows
 from omniopd.runs.status import GOING_ON, read_status, state_of
 from omniopd.runs.store import Run, open_run
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
 COLUMNS = (
     "name", "arm", "method", "target", "control", "student", "teacher", "seed", "state", "step", "steps", "loss",
     "accuracy_before", "best_accuracy", "gain", "greedy", "samples", "student_tokens", "teacher_tokens", "teacher_read",
-    "teacher_written", "cost_usd", "seconds", "created", "message", "path",
+    "teacher_written", "cost_usd", "seconds", "created", "message", "settings", "path",
 )  # fmt: skip
+SAID = ("tags", "note")
 UNREADABLE = "unreadable"
 _MOST = 2**31  # answers of a step; more are none
 _LAUNCH = Path(EXECUTING).with_name("launch.json")  # what was launched into a folder
@@ -36,11 +39,13 @@ _LAUNCH = Path(EXECUTING).with_name("launch.json")  # what was launched into a f
 def table(folder: str | Path) -> pandas.DataFrame:
     """One row a run in `folder`, at any depth (runs/embedded/labels/seed=3), oldest first, indexed by its place in it.
 
-    `arm` is the recipe's name, the same for the seeds of an arm. `best_accuracy` is the best over temperatures after
-    the last evaluated step, `greedy` that at temperature 0, `accuracy_before` the best of the untrained student
-    (shares, NaN where not evaluated); `loss` is the last. `samples` are student samples so far; tokens, dollars and
-    seconds of training are sums over the steps that count. A run that cannot be read keeps its row, with state
-    "unreadable" and the reason; so does a launched notebook that has made no run, with the state of its process.
+    `arm` is the recipe's name, the same for the seeds of an arm; `settings` is a mark, equal for runs that differ in
+    nothing but their seed. `best_accuracy` is the best over temperatures after the last evaluated step, `greedy` that
+    at temperature 0, `accuracy_before` the best of the untrained student (shares, NaN where not evaluated); `loss` is
+    the last. `samples` are student samples so far; tokens, dollars and seconds of training are sums over the steps that
+    count. `tags` and `note` are what people have said of the run (`omniopd.runs.notes`). A run that cannot be read
+    keeps its row, with state "unreadable" and the reason; so does a launched notebook that has made no run, with the
+    state of its process.
     `folder` may be an address that fsspec knows (s3://bucket/runs), whose records are copied here first (`mirror`).
     Raises RunError where there is no such folder.
     """
@@ -50,12 +55,12 @@ def table(folder: str | Path) -> pandas.DataFrame:
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder: give the one that holds the runs")
     remembered = RememberedRows(folder, COLUMNS)
-    rows = [known_row(remembered, path) for path in listed_folders(folder)]
+    rows = [known_row(remembered, path) | said_of(path) for path in listed_folders(folder)]
     remembered.save()
     rows.sort(key=lambda facts: (facts["created"], facts["path"]))
     places = [Path(facts["path"]).relative_to(folder).as_posix() for facts in rows]
     index = pandas.Index(places, name="run", dtype="object")
-    return pandas.DataFrame(rows, columns=list(COLUMNS), index=index)
+    return pandas.DataFrame(rows, columns=[*COLUMNS, *SAID], index=index)
 
 
 def run_folders(folder: str | Path) -> list[Path]:
@@ -98,6 +103,15 @@ def known_row(remembered: RememberedRows, path: Path) -> dict[str, Any]:
         known = row(path)
         remembered.put(path, marks, known, known["state"] not in (*GOING_ON, UNREADABLE))
     return known
+
+
+def said_of(path: Path) -> dict[str, str]:
+    """A run's tags, parted by spaces, and its note, or why these cannot be read."""
+    try:
+        notes = notes_of(path)
+    except RunError as error:
+        return {"tags": "", "note": str(error)}
+    return {"tags": " ".join(notes.tags), "note": notes.note}
 
 
 def row(path: Path, results: bool = True) -> dict[str, Any]:
@@ -163,7 +177,7 @@ def _facts(run: Run, results: bool) -> dict[str, Any]:
         "student": setting("student", "model"),
         "teacher": setting("teacher", "model"),
         "seed": run.manifest.seed,
-        "state": run.state,
+        "state": state_of(status, run.path),
         "step": status.step,
         "steps": status.steps,
         "loss": steps[-1].loss if steps else math.nan,
@@ -180,6 +194,7 @@ def _facts(run: Run, results: bool) -> dict[str, Any]:
         "seconds": took.seconds,
         "created": run.manifest.created,
         "message": status.message,
+        "settings": arm_mark(recipe),
     }
 
 

@@ -12,7 +12,7 @@ import pytest
 from omniopd.config import load_recipe
 from omniopd.errors import RunError
 from omniopd.io.locks import lock
-from omniopd.runs import fork_labels
+from omniopd.runs.files import shared
 from omniopd.runs.fork_labels import FILE, LABELS, agreement_with_similarities, give_label, labelled_audits, labels_of
 from omniopd.runs.store import Run, create_run
 from tests.widgets.records import audit_at, rollout_record
@@ -64,8 +64,8 @@ def test_what_is_no_label_is_refused_with_the_choice(run: Run, monkeypatch: pyte
         give_label(run.path, 3, 0, 2, "a", "wrong")
     with pytest.raises(RunError, match="write at most"):
         give_label(run.path, 3, 0, 2, "a", "other", "x" * 3000)
-    monkeypatch.setattr(fork_labels, "_WAIT_S", 0.1)
-    held = lock(run.path / fork_labels.LOCK)
+    monkeypatch.setattr(shared, "WAIT_S", 0.1)
+    held = lock(run.path / "fork_labels.lock")
     assert held is not None
     with held, pytest.raises(RunError, match="held by another process"):
         give_label(run.path, 3, 0, 2, "a", "other")

@@ -13,7 +13,7 @@ from omniopd.errors import RunError
 from omniopd.launch.folder import Launch, write_launch
 from omniopd.records import EvalRecord, ProblemResult, StepRecord
 from omniopd.reports.summary import outcome
-from omniopd.runs.listing import COLUMNS, run_folders
+from omniopd.runs.listing import COLUMNS, SAID, run_folders
 from omniopd.runs.status import Status, write_status
 from omniopd.runs.store import STATUS, Run, create_run
 
@@ -37,7 +37,7 @@ def test_a_run_is_a_row_wherever_it_stands(tmp_path: Path) -> None:
             made(tmp_path / "embedded" / arm, f"seed={seed}", seed, name=arm)
     made(tmp_path, "alone")
     table = omniopd.runs.table(tmp_path)
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == [*COLUMNS, *SAID]
     assert omniopd.runs(tmp_path).equals(table)  # the promised name
     assert set(table.index) == {"alone", *(f"embedded/{a}/seed={s}" for a in ("labels", "paper") for s in (0, 1))}
     assert table.groupby("arm").seed.apply(sorted).to_dict() == {"labels": [0, 0, 1], "paper": [0, 1]}

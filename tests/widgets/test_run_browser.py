@@ -216,7 +216,7 @@ def test_runs_are_chosen_compared_and_opened_with_the_keyboard_alone(folder, bro
     page.root.focus()
     page.press("ArrowLeft", "ArrowLeft")
     page.find(".oopd-status:text-is('step 39')").wait_for()
-    page.find("tr:has(.oopd-column-id :text-is('first')) button").focus()
+    page.find("tr:has(.oopd-column-id :text-is('first')) button:text-is('open')").focus()
     page.press("Enter")
     assert page.view.opened == "first"
     assert page.page.evaluate("() => document.activeElement.dataset.what") == "open first"

@@ -17,6 +17,7 @@ from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 
 from omniopd.errors import RunError
 from omniopd.runs.checkpoints import kept, said
+from omniopd.runs.notes import annotate, tags_in
 from omniopd.runs.store import Run, open_run
 from omniopd_widgets._parts import comparison as comparing
 from omniopd_widgets._parts import curves
@@ -37,6 +38,8 @@ class RunBrowser(PollingView):
     (places in `folder`; the first is what the others are compared with) to compare, `columns` to show (names of
     `omniopd.runs`), `opened` to open one beneath, `live` to look again or not. `at` is the temperature of the
     comparison's forest, `pair` names two students of runs (`RUN`, `RUN@STEP`), which then answer one prompt beneath.
+    `by_arm` folds runs that differ in nothing but their seed into one row. `annotated` writes what is said of a run
+    beside it, {"run": its place, "tags": parted by spaces, "note": why}; `edited` is the run whose words are open.
     """
 
     folder = Unicode("").tag(sync=True)
@@ -52,6 +55,9 @@ class RunBrowser(PollingView):
     data = Bytes(b"").tag(sync=True)
     at = Unicode("best temperature").tag(sync=True)
     pair = List(Unicode()).tag(sync=True)
+    by_arm = Bool(False).tag(sync=True)
+    edited = Unicode("").tag(sync=True)
+    annotated = Dict().tag(sync=True)
     opened = Unicode("").tag(sync=True)
 
     def __init__(self, folder: str | Path = "runs", interval_s: float = 2.0, **traits: Any) -> None:
@@ -121,6 +127,29 @@ class RunBrowser(PollingView):
             "accuracies": comparing.accuracies(names, evals),
         }
 
+    @observe("annotated")
+    def _on_annotated(self, change: Any) -> None:
+        """What the page's tags add to those it was shown, and take from them: others may have tagged the run since."""
+        name, tags, note = (str(change["new"].get(key, "")) for key in ("run", "tags", "note"))
+        with self._lock:
+            row = next((row for row in self.rows if row["id"] == name), None)
+            try:
+                if row is None or name not in self._list.paths:
+                    raise RunError(f"there is no run {name!r} in {self.folder}: it was moved or renamed")
+                shown, wanted = tags_in(row["tags"]), tags_in(tags)
+                said = annotate(
+                    self._list.paths[name],
+                    [tag for tag in wanted if tag not in shown],
+                    [tag for tag in shown if tag not in wanted],
+                    None if note == row["note"] else note,
+                )
+            except RunError as error:
+                self.problem = str(error)
+                return
+            self.problem = ""
+            new = to_json({"tags": " ".join(said.tags), "note": said.note})
+            self.rows = [{**one, **new} if one is row else one for one in self.rows]
+
     @observe("opened")
     def _on_opened(self, change: Any) -> None:
         with self._lock:
@@ -166,11 +195,12 @@ class RunBrowser(PollingView):
     def fallback(self) -> Sequence[SafeHTML]:
         if not self.rows:
             return [element("p", "No run in this folder yet.")]
-        heads = ("run", "state", "method", "target", "step", "loss", "best accuracy", "gain", "message")
+        heads = ("run", "state", "method", "target", "step", "loss", "best accuracy", "gain", "message", "tags", "note")
         cells = [
             (
                 r["id"], r["state"], r["method"], r["target"], f"{r['step'] or 0} of {r['steps'] or 0}",
                 _short(r["loss"]), _percent(r["best_accuracy"]), _percent(r["gain"]), r["message"],
+                r["tags"], r["note"],
             )
             for r in self.rows[:12]
         ]  # fmt: skip

@@ -12,17 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.config import dotted
+from omniopd.config.arms import makes_an_arm
 from omniopd.errors import ConfigError, DataError, RunError
 from omniopd.reports.comparison.seeds import Seed, kind_of, read_seed, with_before
 from omniopd.runs.store import Run, open_run
-
-_NOT_THE_ARM = (
-    "seed", "name", "training.save_every", "training.record_every", "training.keep", "training.threads",
-    "training.report_to", "teacher.cache", "teacher.replay", "teacher.budget_usd", "teacher.ask_above_usd",
-    "teacher.concurrency", "teacher.call_timeout_s", "teacher.batch_deadline_s", "teacher.requests_per_minute",
-    "teacher.tokens_per_minute", "teacher.stream", "teacher.parted_costs",
-)  # fmt: skip
-_MEASURING = "evaluation."  # what was measured must be alike, which is looked up in the records
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +62,7 @@ def arms_of(
     seeds, unlike = _alike(with_before(seeds))
     grouped: dict[tuple[tuple[str, str], ...], list[Seed]] = {}
     for one in seeds:
-        key = tuple((k, repr(v)) for k, v in dotted(one.recipe.as_dict()).items() if _makes_an_arm(k))
+        key = tuple((k, repr(v)) for k, v in dotted(one.recipe.as_dict()).items() if makes_an_arm(k))
         grouped.setdefault(key, []).append(one)
     arms, said = _named([part for group in grouped.values() for part in _by_name(group)])
     if not arms:
@@ -143,7 +136,7 @@ def _same_settings(groups: Sequence[Sequence[Seed]], flats: Sequence[Mapping[str
     """A sentence for arms that only their names tell apart."""
     alike: dict[str, list[str]] = {}
     for group, flat in zip(groups, flats, strict=True):
-        alike.setdefault(repr({k: v for k, v in flat.items() if _makes_an_arm(k)}), []).append(group[0].recipe.name)
+        alike.setdefault(repr({k: v for k, v in flat.items() if makes_an_arm(k)}), []).append(group[0].recipe.name)
     return [
         f"{' and '.join(names)} have the same settings and share seeds: they are kept apart by their names"
         for names in alike.values()
@@ -189,13 +182,9 @@ def _missing(arms: Sequence[Arm]) -> list[str]:
     return said
 
 
-def _makes_an_arm(key: str) -> bool:
-    return key not in _NOT_THE_ARM and not key.startswith(_MEASURING)
-
-
 def _differing(flats: Sequence[Mapping[str, Any]]) -> list[str]:
     known = dict.fromkeys(key for flat in flats for key in flat)
-    return [key for key in known if _makes_an_arm(key) and len({repr(flat.get(key)) for flat in flats}) > 1]
+    return [key for key in known if makes_an_arm(key) and len({repr(flat.get(key)) for flat in flats}) > 1]
 
 
 def _short(key: str, among: Sequence[str]) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from omniopd.errors import RunError
-from omniopd.runs.listing import COLUMNS, UNREADABLE, known_row, listed_folders, row
+from omniopd.runs.listing import COLUMNS, SAID, UNREADABLE, known_row, listed_folders, row, said_of
 from omniopd.runs.mirror import follow, here
+from omniopd.runs.notes import FILE as NOTES
 from omniopd.runs.remembered import Marks, RememberedRows
 from omniopd.runs.status import GOING_ON
 from omniopd.runs.store import MANIFEST
@@ -21,7 +22,7 @@ from omniopd_widgets._parts.safe import JsonObject, shorten, to_json
 
 ROWS = 2000
 AT_LEAST = 8  # runs whose results are read at each look, however long that takes
-_TEXTS = ("name", "arm", "method", "target", "control", "student", "teacher", "created", "message")
+_TEXTS = ("name", "arm", "method", "target", "control", "student", "teacher", "created", "message", "settings")
 _NUMBERS = (
     "step", "steps", "loss", "accuracy_before", "best_accuracy", "greedy", "gain", "samples", "teacher_tokens",
     "cost_usd", "seconds",
@@ -38,6 +39,7 @@ class RunList:
         self.hidden = self.unread = 0
         self._remembered = RememberedRows(self.folder, COLUMNS)
         self._first: dict[Path, tuple[Marks, dict[str, Any]]] = {}  # rows without results, until these are read
+        self._said: dict[Path, tuple[Signature | None, dict[str, str]]] = {}
         self._json: dict[Path, tuple[dict[str, Any], JsonObject]] = {}
         if (self.folder / MANIFEST).is_file():
             raise RunError(f"{self.folder} is a run itself: give the folder that holds it, or open it alone")
@@ -72,8 +74,15 @@ class RunList:
         self.hidden = max(0, len(order) - ROWS)
         places = {path: path.relative_to(self.folder).as_posix() for path in order}
         self.paths = {to_json(places[path]): path for path in order}
-        self._json = {path: self._shown(path, places[path], facts[path]) for path in order[:ROWS]}
+        self._json = {path: self._shown(path, places[path], facts[path] | self._said_of(path)) for path in order[:ROWS]}
         return [shown for _, shown in self._json.values()]
+
+    def _said_of(self, path: Path) -> dict[str, str]:
+        """Tags and note, read again where their file has changed."""
+        mark = signature(path / NOTES)
+        if path not in self._said or self._said[path][0] != mark:
+            self._said[path] = mark, said_of(path) if mark is not None else dict.fromkeys(SAID, "")
+        return self._said[path][1]
 
     def _at_first(self, path: Path) -> dict[str, Any]:
         """The row as it is remembered, else without its results."""
@@ -94,6 +103,7 @@ def _json_row(path: Path, place: str, facts: dict[str, Any]) -> JsonObject:
     made = {"id": place, "state": facts["state"], "readable": facts["state"] != UNREADABLE}
     made |= {name: shorten(str(facts[name]), 160) if facts[name] is not None else "" for name in _TEXTS}
     made |= {name: facts[name] for name in _NUMBERS}
+    made |= {name: shorten(facts[name], 2000) for name in SAID}
     # Beside its own row a run's folder says nothing.
     made["message"] = shorten(str(facts["message"]).replace(f"{path}{os.sep}", ""), 240)
     made["seed"] = facts["seed"] if isinstance(facts["seed"], int) else None

@@ -2,8 +2,9 @@
 
 import { h, missing, on, redraw, shown } from "./_common.js";
 
-// columns: [{key, label, text: the cell holds somebody else's text, number, show: value → string, title}]. Returns
-// {element, draw(rows, sort, only), sign(sort), body}. `row(record)` gives {button: label, what, pressed, onClick, extra: [elements]} for the first cell;
+// columns: [{key, label, text: the cell holds somebody else's text, beside: record → elements behind it, number, show:
+// value → string, title}]. Returns
+// {element, draw(rows, sort, only), sign(sort), body}. `row(record)` gives {button: label, what, pressed, onClick, extra: [elements], kind: class} for the first cell;
 // the button, by its `what`, keeps the focus where the rows are drawn anew, and so does an extra with a data-what.
 // `sort` is {key, down}; a click on a head calls onSort(key).
 export function sortedTable({ columns, label, signal, onSort, row }) {
@@ -37,15 +38,15 @@ export function sortedTable({ columns, label, signal, onSort, row }) {
   }
 
   function line(record, visible) {
-    const { button, what, pressed, onClick, extra = [], title } = row(record);
+    const { button, what, pressed, onClick, extra = [], title, kind } = row(record);
     const open = h("button", { type: "button", class: "oopd-button", "aria-pressed": String(Boolean(pressed)), "data-what": what, title }, button);
     on(open, "click", () => onClick(), { signal });
     const cells = visible.map((column) => {
       const value = record[column.key];
-      if (column.text) return h("td", { class: `oopd-column-${column.key}` }, shown(String(value ?? "")));
+      if (column.text) return h("td", { class: `oopd-column-${column.key}` }, shown(String(value ?? "")), column.beside?.(record));
       return h("td", { class: column.number ? "oopd-number" : null }, column.show ? column.show(value, record) : missing(value) ? "–" : String(value));
     });
-    return h("tr", { class: pressed ? "oopd-chosen" : null }, h("td", { class: "oopd-row-head" }, ...extra, open), ...cells);
+    return h("tr", { class: [pressed ? "oopd-chosen" : "", kind ?? ""].join(" ").trim() || null }, h("td", { class: "oopd-row-head" }, ...extra, open), ...cells);
   }
 
   return { element, draw, sign, body };

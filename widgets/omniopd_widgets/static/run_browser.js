@@ -9,22 +9,27 @@ import { chartGrid } from "./_charts.js";
 import { forest } from "./_forest.js";
 import { sorted, sortedTable, stateBadge } from "./_grid.js";
 import { choice, optionsOf } from "./_inputs.js";
+import { byArm } from "./_run_groups.js";
+import { noteEditor, tagChips } from "./_run_notes.js";
 
 const MOST = 6;
 const KEYS = [
   ["/", "search"],
   ["← →", "the cursor of the compared curves a step back or on"],
   ["c", "compare no run"],
-  ["Escape", "leave the search, or close what is open beneath"],
+  ["t", "tags and a note of the run that is open, else of the first chosen"],
+  ["g", "a row an arm, or a row a run"],
+  ["Escape", "leave a field, or close what is open beneath"],
 ];
 const points = (value) => (missing(value) ? "–" : `${(100 * value).toFixed(1)}`);
 const risen = (value) => (missing(value) ? "–" : `${value >= 0 ? "+" : ""}${points(value)}`);
+const between = (row, key, show) => (row.spread?.[key] ? h("span", { class: "oopd-quiet oopd-between" }, ` ${row.spread[key].map(show).join(" to ")}`) : null);
 // What a window of 1280 shows comes first; the rest is chosen.
 const COLUMNS = [
   { key: "id", label: "run", text: true },
-  { key: "state", label: "state", show: stateBadge },
-  { key: "best_accuracy", label: "accuracy %", number: true, show: points, title: "at the best temperature, after the last evaluated step" },
-  { key: "gain", label: "gain", number: true, show: risen, title: "points over the untrained student; compare two runs for intervals" },
+  { key: "state", label: "state", show: (value, row) => (value ? stateBadge(value) : row.states) },
+  { key: "best_accuracy", label: "accuracy %", number: true, show: (value, row) => [points(value), between(row, "best_accuracy", points)], title: "at the best temperature, after the last evaluated step" },
+  { key: "gain", label: "gain", number: true, show: (value, row) => [risen(value), between(row, "gain", risen)], title: "points over the untrained student; compare two runs for intervals" },
   { key: "step", label: "step", number: true, show: (value, row) => (missing(value) ? "–" : `${count(value)} of ${count(row.steps)}`) },
   { key: "target", label: "target", text: true },
   { key: "seed", label: "seed", number: true },
@@ -41,6 +46,8 @@ const COLUMNS = [
   { key: "teacher_tokens", label: "teacher tokens", number: true, show: count },
   { key: "cost_usd", label: "dollars", number: true, show: dollars },
   { key: "seconds", label: "seconds", number: true, show: (value) => number(value, 0) },
+  { key: "tags", label: "tags", text: true },
+  { key: "note", label: "note", text: true },
   { key: "created", label: "started", text: true, title: "UTC" },
 ];
 const PER_PAGE = 100;
@@ -52,7 +59,12 @@ function render({ model, el, signal }) {
       "/": () => search.focus(),
       ArrowLeft: () => grid.step(-1), ArrowRight: () => grid.step(1),
       c: () => assign(model, "chosen", []),
-      Escape: () => (root.ownerDocument.activeElement === search ? root.focus() : assign(model, "opened", "")),
+      t: () => assign(model, "edited", model.get("opened") || (model.get("chosen")[0] ?? "")),
+      g: () => assign(model, "by_arm", !model.get("by_arm")),
+      Escape: () => {
+        if (root.contains(document.activeElement) && document.activeElement !== root) root.focus();
+        else assign(model, model.get("edited") ? "edited" : "opened", "");
+      },
     },
   });
 
@@ -70,36 +82,63 @@ function render({ model, el, signal }) {
     first = Math.max(0, first + by);
     drawRows();
   }
+  const unfolded = new Set(); // arms whose runs are listed
+  const columnsHere = COLUMNS.map((column) => (column.key === "id" ? { ...column, beside: (row) => tagChips(model, row, signal) } : column));
   const rows = sortedTable({
-    columns: COLUMNS, label: "runs", signal,
+    columns: columnsHere, label: "runs", signal,
     onSort: (key) => {
       const again = model.get("sort") === key;
       assign(model, "descending", again ? !model.get("descending") : true);
       assign(model, "sort", key);
     },
-    row: (record) => {
-      const box = h("input", { type: "checkbox", "aria-label": `compare ${plain(record.id)}` });
-      const chosen = model.get("chosen");
-      box.checked = chosen.includes(record.id);
-      box.disabled = !record.readable || (!box.checked && chosen.length >= MOST);
-      box.title = box.checked && chosen[0] === record.id ? "compared; the others are compared with this one" : "compare";
-      box.dataset.what = `compare ${record.id}`;
-      on(box, "change", () => assign(model, "chosen", box.checked ? [...chosen, record.id] : chosen.filter((id) => id !== record.id)), { signal });
-      return {
-        button: "open", what: `open ${record.id}`, pressed: record.id === model.get("opened"), extra: [box], title: "watch it and its rollouts, below",
-        onClick: () => assign(model, "opened", record.id === model.get("opened") ? "" : record.id),
-      };
-    },
+    row: (record) => (record.members ? armRow(record) : runRow(record)),
   });
+
+  function armRow(record) {
+    const chosen = model.get("chosen");
+    const members = record.members.filter(({ readable }) => readable).map(({ id }) => id);
+    const all = members.length > 0 && members.every((id) => chosen.includes(id));
+    const box = h("input", { type: "checkbox", "aria-label": `compare the runs of ${plain(record.id)}`, title: "compare its runs", "data-what": `compare ${record.key}` });
+    box.checked = all;
+    box.disabled = !all && new Set([...chosen, ...members]).size > MOST;
+    on(box, "change", () => assign(model, "chosen", box.checked ? [...new Set([...chosen, ...members])] : chosen.filter((id) => !members.includes(id))), { signal });
+    const open = unfolded.has(record.key);
+    return {
+      button: `${open ? "▾" : "▸"} ${count(record.members.length)} runs`, what: record.key, extra: [box], kind: "oopd-arm", title: "list its runs; numbers are means over them",
+      onClick: () => {
+        if (open) unfolded.delete(record.key);
+        else unfolded.add(record.key);
+        drawRows();
+      },
+    };
+  }
+
+  function runRow(record) {
+    const box = h("input", { type: "checkbox", "aria-label": `compare ${plain(record.id)}` });
+    const chosen = model.get("chosen");
+    box.checked = chosen.includes(record.id);
+    box.disabled = !record.readable || (!box.checked && chosen.length >= MOST);
+    box.title = box.checked && chosen[0] === record.id ? "compared; the others are compared with this one" : "compare";
+    box.dataset.what = `compare ${record.id}`;
+    const write = button("✎", () => assign(model, "edited", record.id === model.get("edited") ? "" : record.id), { signal, title: "tags and a note" });
+    write.dataset.what = `write ${record.id}`;
+    on(box, "change", () => assign(model, "chosen", box.checked ? [...chosen, record.id] : chosen.filter((id) => id !== record.id)), { signal });
+    return {
+      button: "open", what: `open ${record.id}`, pressed: record.id === model.get("opened"), extra: [box, write], kind: record.under ? "oopd-of-arm" : "", title: "watch it and its rollouts, below",
+      onClick: () => assign(model, "opened", record.id === model.get("opened") ? "" : record.id),
+    };
+  }
 
   function drawRows() {
     const all = model.get("rows");
     const query = model.get("query");
     if (search.value !== query) search.value = query;
     const order = { key: model.get("sort"), down: model.get("descending") };
-    const matching = sorted(all.filter(matcher(query)), order);
+    const hits = all.filter(matcher(query));
+    const matching = sorted(model.get("by_arm") ? byArm(hits) : hits, order);
     first = Math.min(first, PER_PAGE * Math.floor(Math.max(0, matching.length - 1) / PER_PAGE));
-    rows.draw(matching.slice(first, first + PER_PAGE), null, new Set(model.get("columns")));
+    const listed = matching.slice(first, first + PER_PAGE).flatMap((row) => (unfolded.has(row.key) ? [row, ...sorted(row.members, order).map((one) => ({ ...one, under: true }))] : [row]));
+    rows.draw(listed, null, new Set(model.get("columns")));
     rows.sign(order);
     for (const part of [back, page, ahead]) part.hidden = matching.length <= PER_PAGE;
     page.textContent = `${count(first + 1)}–${count(Math.min(first + PER_PAGE, matching.length))}`;
@@ -109,9 +148,12 @@ function render({ model, el, signal }) {
     none.hidden = matching.length > 0;
     clear(none, all.length === 0 ? "No run in this folder yet." : ["No run matches ", shown(query), `: ${plural(all.length, "run")} in the folder.`]);
     const hidden = model.get("hidden_rows");
-    found.textContent = `${count(matching.length)} of ${plural(all.length + hidden, "run")}${hidden ? `, the newest ${count(all.length)} are searched` : ""}${model.get("unread") ? `, results of ${count(model.get("unread"))} are being read …` : ""}`;
+    found.textContent = `${count(hits.length)} of ${plural(all.length + hidden, "run")}${hidden ? `, the newest ${count(all.length)} are searched` : ""}${model.get("unread") ? `, results of ${count(model.get("unread"))} are being read …` : ""}`;
   }
-  watch(model, ["rows", "query", "sort", "descending", "chosen", "opened", "hidden_rows", "columns", "unread"], drawRows, signal);
+  watch(model, ["rows", "query", "sort", "descending", "chosen", "opened", "hidden_rows", "columns", "unread", "by_arm"], drawRows, signal);
+  const arms = h("input", { type: "checkbox" });
+  on(arms, "change", () => assign(model, "by_arm", arms.checked), { signal });
+  watch(model, ["by_arm"], () => (arms.checked = model.get("by_arm")), signal);
   const boxes = COLUMNS.slice(1).map((column) => {
     const box = h("input", { type: "checkbox", "data-what": column.key });
     on(box, "change", () => {
@@ -177,7 +219,7 @@ function render({ model, el, signal }) {
     const element = h("div", { class: "oopd-bar oopd-browser-pair" }, lists[0], "beside", lists[1], act, close);
     let drawn = "";
     function draw(students) {
-      element.hidden = students.length < 2;
+      element.hidden = students.every(({ which }) => which === "untrained"); // there is nothing to tell apart
       const runs = [...new Set(students.map(({ run }) => run))];
       const trained = (run) => students.findLast((one) => one.run === run).id;
       const first = runs.length > 1 ? [trained(runs[0]), trained(runs[1])] : students.length ? [students[0].id, trained(runs[0])] : [];
@@ -193,8 +235,8 @@ function render({ model, el, signal }) {
 
   clear(
     body,
-    h("div", { class: "oopd-bar oopd-search" }, h("b", {}, "Runs in ", shown(model.get("folder"))), search, found, back, page, ahead, look),
-    none, columns, rows.element, comparison,
+    h("div", { class: "oopd-bar oopd-search" }, h("b", {}, "Runs in ", shown(model.get("folder"))), search, h("label", { title: "runs that differ in nothing but their seed as one row (g)" }, arms, "by arm"), found, back, page, ahead, look),
+    none, columns, noteEditor(model, signal), rows.element, comparison,
   );
 }
 

@@ -1,0 +1,35 @@
+// What people say of a run: its tags as chips that search, and the line in which they are written.
+
+import { assign, button, h, on, redraw, shown, watch } from "./_common.js";
+
+// The tags of a row; a click searches for one.
+export function tagChips(model, row, signal) {
+  return row.tags.split(" ").filter(Boolean).map((tag) => {
+    const chip = h("button", { type: "button", class: "oopd-tag", "data-what": `tag ${tag} ${row.id}`, title: "search for this tag" }, shown(tag));
+    on(chip, "click", () => assign(model, "query", `tags:${tag}`), { signal });
+    return chip;
+  });
+}
+
+// The editor of the run that `edited` names: written when a field is left, and by Enter.
+export function noteEditor(model, signal) {
+  const tags = h("input", { type: "text", "aria-label": "tags, parted by spaces", placeholder: "tags, parted by spaces", autocomplete: "off", spellcheck: "false" });
+  const note = h("input", { type: "text", class: "oopd-note", "aria-label": "a note", placeholder: "a note", autocomplete: "off" });
+  const name = h("span", {});
+  const done = button("done", () => assign(model, "edited", ""), { signal, title: "close (Escape)" });
+  const element = h("div", { class: "oopd-bar oopd-notes" }, h("b", {}, "What is said of "), name, tags, note, done);
+  const write = () => assign(model, "annotated", { run: model.get("edited"), tags: tags.value, note: note.value, at: Date.now() });
+  for (const field of [tags, note]) on(field, "change", write, { signal });
+  let open = "";
+  watch(model, ["edited", "rows"], () => {
+    const row = model.get("rows").find(({ id }) => id === model.get("edited"));
+    element.hidden = row === undefined;
+    if (row === undefined) return (open = "");
+    redraw(name, shown(row.id));
+    if (document.activeElement !== tags) tags.value = row.tags;
+    if (document.activeElement !== note) note.value = row.note;
+    if (open !== row.id) tags.focus();
+    return (open = row.id);
+  }, signal);
+  return element;
+}

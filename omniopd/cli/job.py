@@ -6,8 +6,6 @@ import argparse
 import os
 import signal
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     from omniopd.cli.main import parser
+    from omniopd.io.interrupts import end_with_parent
     from omniopd.sweeps.job import command_in, end_notebook, having
 
     path = Path(options.folder)
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         # A scheduler sends it to all processes of a job; whoever shall hear it asks this one to stop.
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     if options.tied:
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        end_with_parent(look_s=0.5)
     try:
         # SIGTERM ends it at once until the training listens: there is nothing yet to save.
         with having(path, options.wait) as state:
@@ -48,9 +47,3 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         end_notebook(path)
         raise
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -27,19 +27,22 @@ def handled(handler: Callable[[int, FrameType | None], object], *names: str) -> 
             signal.signal(number, old)
 
 
+def end_with_parent(parent: int | None = None, look_s: float = 1.0) -> None:
+    """From now on this process gets SIGTERM soon after the one that started it has ended, however that one ended.
+
+    `parent` is that one's number, where it was told: it may have ended before this line.
+    """
+    started_by = os.getppid() if parent is None else parent
+
+    def watch() -> None:
+        while os.getppid() == started_by:
+            time.sleep(look_s)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True, name=f"waits for the end of {started_by}").start()
+
+
 def raise_in(thread: int, error: type[BaseException] | None) -> None:
     """Have a thread, by its ident, raise this at its next step of Python; None takes back what was not raised yet."""
     raised = None if error is None else ctypes.py_object(error)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
-
-
-def end_with_parent(look_s: float = 1.0) -> None:
-    """From now on this process gets SIGTERM soon after the one that started it has ended, however that one ended."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(look_s)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True, name=f"waits for the end of {parent}").start()

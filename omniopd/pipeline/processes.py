@@ -2,8 +2,8 @@
 
 `omniopd train RECIPE --processes N` is `accelerate launch --config_file STRATEGY.yaml --num_processes N -m omniopd
 train RECIPE` on this machine, by accelerate's own launcher, which is torch's. The strategies are accelerate's
-configuration files in `recipes/strategies/`. As a program, `python -m omniopd.pipeline.processes RUN N STRATEGY`, it
-goes on with a run for another process (`together.py`), and ends with that one.
+configuration files in `recipes/strategies/`. `python -m omniopd.pipeline.processes RUN N STRATEGY PID` goes on with a
+run for another process, PID (`together.py`), and ends with it.
 """
 
 from __future__ import annotations
@@ -121,9 +121,9 @@ def _pass_on(number: int, frame: FrameType | None) -> None:
             process.send_signal(number)
 
 
-def main(path: str, count: str, strategy: str) -> int:
+def main(path: str, count: str, strategy: str, parent: str) -> int:
     """Go on with a run, whose price was accepted, in so many processes, until who started this one has ended."""
-    end_with_parent()
+    end_with_parent(int(parent))
     return start(["train", "--resume", path, "--yes", "--quiet"], int(count), strategy)
 
 

@@ -1,6 +1,6 @@
 """A run in several processes that one starts, follows and ends: a notebook's kernel is one process, and stays one.
 
-    execute_in(run, 2) ─▶ python -m omniopd.pipeline.processes RUN 2 ddp ─▶ omniopd train --resume RUN, twice
+    execute_in(run, 2) ─▶ python -m omniopd.pipeline.processes RUN 2 ddp … ─▶ omniopd train --resume RUN, twice
 
 Who calls it reads the run's folder and passes interrupts on; where it is killed, what it has started notices.
 """
@@ -73,7 +73,8 @@ class _Together:
         self.run, self.progress, self.interrupts, self.last = run, progress, 0, ""
         folders = [*package_folders(), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.launcher = subprocess.Popen(
-            [sys.executable, "-P", "-m", PROGRAM, str(run.path.resolve()), str(count), strategy],
+            [sys.executable, "-P", "-m", PROGRAM, str(run.path.resolve()), str(count), strategy,
+             str(os.getpid())],
             # A session of its own: of a group's signal it would hear twice. What they print the run's reader says.
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
             text=True, errors="replace", env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},

@@ -16,6 +16,7 @@ from omniopd.records import RunNote
 from omniopd.runs.files.lines import read_lines
 from omniopd.runs.files.shared import append_shared
 from omniopd.runs.manifest import now
+from omniopd.runs.status import is_copy
 
 FILE = "notes.jsonl"
 _LONGEST_TAG, _MOST_TAGS, _LONGEST_NOTE = 40, 20, 2000
@@ -45,9 +46,11 @@ def annotate(run: str | Path, add: Iterable[str] = (), remove: Iterable[str] = (
     """Give a run tags, take some away, write its note ("": none; None: as it was); it is on the disk when this returns.
 
     Raises RunError, and writes nothing, for a tag that is no single word of 40 characters at most, for more than 20 of
-    them, a note beyond 2,000 characters, and a file that cannot be written.
+    them, a note beyond 2,000 characters, a copy of a run at an address, and a file that cannot be written.
     """
     run, new = Path(run), tuple(dict.fromkeys(add))
+    if is_copy(run):
+        raise RunError(f"{run} is a copy of a run that stands elsewhere: write its tags and note there")
     for tag in new:
         if not tags_in(tag) == (tag,) or len(tag) > _LONGEST_TAG:
             raise RunError(f"{tag[:60]!r} is no tag: write one word of at most {_LONGEST_TAG} characters")

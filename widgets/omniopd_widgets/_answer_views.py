@@ -46,8 +46,11 @@ class AnswerViews:
         ):
             view.observe(lambda change, names=names: self._turn(names[change["name"]], change["new"]), list(names))
 
-    def show(self, record: RolloutRecord, forks: Sequence[Any], recipe: Recipe, at: int | None) -> None:
-        """Another record, or the same under other settings; `at` is the token to select."""
+    def show(
+        self, record: RolloutRecord, forks: Sequence[Any], recipe: Recipe, at: int | None, stand: bool = True
+    ) -> None:
+        """Another record, or the same under other settings; `at` is the token to select. With `stand`, the views' own
+        controls go where the settings are."""
         with self.showing():
             self.rollout.show(record, forks=forks)
             if at is not None and at >= 0:
@@ -55,7 +58,8 @@ class AnswerViews:
             self.panel.show(record)
             self.posterior.show(record)
             self.ledger.show(record, recipe)
-            self._stand_as(recipe)
+            if stand:
+                self.stand_as(recipe)
         self._follow()
 
     @contextmanager
@@ -71,8 +75,8 @@ class AnswerViews:
         """Whether this very thread does: beside it the user goes on."""
         return self._showing == threading.get_ident()
 
-    def _stand_as(self, recipe: Recipe) -> None:
-        """The views' own controls stand where the settings do."""
+    def stand_as(self, recipe: Recipe) -> None:
+        """The views' own controls go where the settings are."""
         self.posterior.concentration = recipe.objective.concentration
         self.ledger.target = recipe.objective.target
         self.rollout.anchor_weight = recipe.objective.anchor_weight

@@ -24,6 +24,7 @@ from omniopd.errors import OmniOPDError
 from omniopd.pipeline.session import Session
 from omniopd.records import RolloutRecord
 from omniopd_widgets._answer_views import AnswerViews
+from omniopd_widgets._parts import beside_buttons
 from omniopd_widgets._parts.base import View
 from omniopd_widgets._parts.changes import Changes
 from omniopd_widgets._parts.fork_story import stories
@@ -220,10 +221,11 @@ class Workbench(View):
         self.rollout.opened = -1  # so that the same place can be opened again
         if self.session.rollout is None:
             return
-        price = self.session.price([self.session.fork_at(position)])
+        fork = self.session.fork_at(position)
+        price = self.session.price([fork])
         if price.is_paid:
             self.bar.problem = ""
-            self.bar.place = f"token {position}: press “Ask here” to pay {price}"
+            self.bar.place = beside_buttons.to_pay(fork.start, fork.entropy, price)
         else:
             self.ask(position)
 
@@ -272,6 +274,8 @@ class Workbench(View):
             self._show(self.session.record(), self.rollout.selected)
         if self._turns == 0:
             self._show_settings(self._values())
+            with self._shown.showing():
+                self._shown.stand_as(self.session.recipe)
 
     def _values(self) -> dict[str, Any]:
         return {name: attrgetter(name)(self.session.recipe) for name in SETTINGS}
@@ -310,20 +314,15 @@ class Workbench(View):
         return (bar.problem_index, bar.own_text, bar.seed, bar.temperature)
 
     def _asked_otherwise(self, _: Any = None) -> None:
-        asked = self._question()
-        if not self._answered or asked == self._answered:
-            self.stale = ""
-        elif asked[:2] == self._answered[:2]:
-            self.stale = "This is the answer of another seed or temperature: have the student answer again."
-        else:
-            self.stale = "This is the answer to another problem: have the student answer this one."
+        self.stale = beside_buttons.stale(self._question(), self._answered)
 
     # ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _show(self, record: RolloutRecord, at: int | None = None) -> None:
         self.bar.has_answer = True
         self.stories = stories(record, self.session.recipe)
-        self._shown.show(record, self.session.forks(), self.session.recipe, at)
+        # Where a newer change waits for its turn, the views' controls stand as that says.
+        self._shown.show(record, self.session.forks(), self.session.recipe, at, stand=self._turns == 0)
         self._told = self.session.recipe
         self._asked_otherwise()
         self._priced()
@@ -339,7 +338,7 @@ class Workbench(View):
         prices: dict[str, dict[str, Any]] = {"answer": {"text": "local seconds", "paid": False}}
         if explore.rollout is not None and 0 <= self.rollout.selected < len(explore.rollout):
             here = explore.fork_at(self.rollout.selected)
-            self.bar.place = f"at token {here.start}"
+            self.bar.place = beside_buttons.place(here.start, here.entropy, [fork.entropy for fork in explore.forks()])
             for action, price in (("ask", explore.price([here])), ("ask_all", explore.price_everywhere())):
                 prices[action] = {"text": str(price), "paid": price.is_paid}
         prices["use"] = {"text": "free", "paid": False}

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 
 import torch
 
+from omniopd.pipeline.session import Session
+from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.scripted import ScriptedTeacher
+from omniopd_widgets import Workbench
 from omniopd_widgets._parts import beside_buttons
+from tests.builders import tiny_model, tiny_tokenizer
+from tests.small_runs import small_recipe
+from tests.teachers.faulty_server import Served
+from tests.teachers.test_hosted import hosted
 from tests.widgets.test_one_screen import bench  # noqa: F401
-from tests.widgets.test_workbench import workbench
+from tests.widgets.test_workbench import STUDENT, workbench
+
+TOKENIZER = tiny_tokenizer()
 
 
 def test_where_the_student_has_no_doubt_is_said_before_the_teacher_is_paid() -> None:
@@ -76,3 +86,30 @@ def test_before_is_where_a_drag_began_however_late_python_answers(mount, bench, 
     mounted.frame()
     assert bench.session.recipe.objective.concentration == bench.posterior.concentration == 4.0
     assert mounted.find(before).all_inner_texts() == at_first != mounted.find(now).all_inner_texts()
+
+
+def test_what_goes_on_says_how_far_it_is() -> None:
+    with Served(latency_s=0.05) as server:
+        recipe = small_recipe(student__max_tokens=24, audit__samples=5, audit__forks=2, audit__similarity="characters")
+        made = Workbench(exploration=Session(recipe, STUDENT, hosted(server, concurrency=1)), runs=None, problems=3)
+        said: list[str] = []
+        made.bar.observe(lambda change: said.append(change["new"]), "busy")
+        made.begin()
+        assert server.seen == []  # on a press, and not by itself
+        assert any(re.fullmatch(r"the student answers … token \d+ of at most 24", words) for words in said)
+        made.ask_all()
+        made.wait()
+        assert made.bar.problem == ""
+        far = [words for words in said if re.fullmatch(r"the teacher continues at all forks … \d+ of 10 texts", words)]
+        assert len(far) > 1
+        assert said[-1] == ""
+        made.close()
+
+
+def test_a_teacher_that_runs_here_has_read_the_answer_to_begin_with() -> None:
+    teacher = LocalTeacher(tiny_model(1, context=512), TOKENIZER)
+    session = Session(small_recipe(student__max_tokens=24), STUDENT, teacher)
+    made = Workbench(exploration=session, runs=None, problems=3).begin(seed=2)
+    assert (made.bar.seed, made.bar.busy) == (2, "")
+    assert made.rollout.record.audits
+    made.close()

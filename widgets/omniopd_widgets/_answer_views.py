@@ -17,6 +17,11 @@ from omniopd_widgets.posterior_plot import RECORDED, PosteriorPlot
 from omniopd_widgets.rollout_view import RolloutView
 from omniopd_widgets.update_ledger import OBJECTIVE, UpdateLedger
 
+# Of the recipe, by dotted names: what the views show and Train launches.
+SETTINGS = (
+    "audit.way", "audit.forks", "audit.chunk_tokens", "audit.samples", "audit.at_once", "audit.scheduler",
+    "audit.similarity", *(f"objective.{name}" for name in OBJECTIVE),
+)  # fmt: skip
 _EMPTY = RolloutRecord(0, 0, "", (), (), (), ())
 
 
@@ -31,6 +36,7 @@ class AnswerViews:
         self.panel = AuditPanel(_EMPTY)
         self.posterior = PosteriorPlot()
         self.ledger = UpdateLedger((), recipe)
+        self.views = self.rollout, self.panel, self.posterior, self.ledger
         self._showing: int | None = None
         self._turned = turned
         ipywidgets.link((self.rollout, "continuation"), (self.panel, "continuation"))

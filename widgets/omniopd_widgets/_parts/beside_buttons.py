@@ -1,5 +1,5 @@
-"""What the workbench's bar says before anybody is paid: where asking would ask, and how much doubt there is to ask
-about. Numbers and words.
+"""What the workbench's bar says: where asking would ask, how much doubt there is to ask about before anybody is paid,
+why something cannot be done. Numbers and words.
 """
 
 from __future__ import annotations
@@ -7,6 +7,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+NO_LAUNCHER = 'this workbench has no launcher: make it with runs="runs"'
+NO_RECIPE = (
+    "this workbench was made of an exploration=, whose student, teacher and task a launched run cannot be told: make "
+    "it of a recipe, by its name or file, to train with these settings"
+)
 NO_DOUBT = 0.005  # nats: what rounds to 0.00
 
 

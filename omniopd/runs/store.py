@@ -115,8 +115,7 @@ def open_run(path: str | Path) -> Run:
         inside = sorted(p.parent.name for p in path.glob(f"*/{MANIFEST}"))
         hint = f"it holds {len(inside)}, the last is {inside[-1]}" if inside else "give the folder of a manifest.json"
         if not path.exists():
-            near = nearest_run(path)
-            hint = f"there is no such folder; did you mean {near}?" if near else f"there is no such folder; {hint}"
+            hint = "there is no such folder; " + (f"did you mean {near}?" if (near := nearest_run(path)) else hint)
         if (path / RECIPE).is_file() and (path / STATUS).exists():
             hint = f"its {MANIFEST} is missing, without which none goes on; begin anew with {path / RECIPE}"
         raise RunError(f"{path} is not a run: {hint}")

@@ -264,6 +264,24 @@ class ForkLabel:
     schema: int = SCHEMA
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a student makes of an answer that exists: of each token its log-probability, and the entropy of the choice;
+    nats."""
+
+    logprobs: tuple[float, ...]
+    entropies: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedAnswer:
+    """An answer as each of two students reads it; None where one has another tokenizer."""
+
+    rollout: RolloutRecord
+    left: Reading | None
+    right: Reading | None
+
+
 Record = AuditRecord | RolloutRecord | StepRecord | EvalRecord | RunManifest | ForkLabel
 _KINDS: dict[str, type[Any]] = {
     cls.kind: cls for cls in (AuditRecord, RolloutRecord, StepRecord, EvalRecord, RunManifest, ForkLabel)

@@ -50,6 +50,7 @@ from omniopd.types import (
 
 NO_TOKEN = "no token of the student's"
 _CONVERSATIONS = 256  # that one process leads at once
+_LOOK_S = 0.1
 
 
 def scan(
@@ -235,10 +236,11 @@ def _converse(teacher: Teacher, asking: _Asking, chains: Sequence[_Chain]) -> No
 
     pool = ThreadPoolExecutor(max(1, min(len(chains), max(_CONVERSATIONS, hosted.endpoint.concurrency))))
     try:
-        calls = [pool.submit(lead, chain) for chain in chains]
-        done, _ = wait(calls, return_when=FIRST_EXCEPTION)
-        for call in done:
-            call.result()
+        left = {pool.submit(lead, chain) for chain in chains}
+        while left:  # in short waits, between which an interrupt reaches whatever thread this is
+            done, left = wait(left, timeout=_LOOK_S, return_when=FIRST_EXCEPTION)
+            for call in done:
+                call.result()
     finally:
         # Whoever interrupts waits for what is in flight, which is paid for, and for nothing that is asked after it.
         failed.set()

@@ -19,12 +19,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     add_recipes(command, f"TOML files that lie over the recipe {BASE}; then settings to change")
     command.add_argument("--runs", default="runs", metavar="DIR", help="where the new run's folder is made (runs)")
     command.add_argument("--yes", action="store_true", help="do not ask before spending on the teacher")
+    command.add_argument("--processes", type=int, default=1, metavar="N", help="share the training among N processes")
     return command
 
 
 def run(options: argparse.Namespace) -> int:
     from omniopd.cli.train import WAY_OUT, stopped_words
     from omniopd.config import compose
+    from omniopd.config.sharing import micro_batches
     from omniopd.costs.consent import keys_first, price_first
     from omniopd.embedded.study import beside
     from omniopd.errors import RunError
@@ -36,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.runs.store import RECIPE, create_run
 
     recipe = compose([BASE, *options.recipes], options.settings)
+    micro_batches(recipe.training.rollouts, recipe.training.micro_batch, options.processes)
     keys_first(recipe)
     require_ready(recipe)
     priced = price_first(recipe, yes=options.yes, way_out=WAY_OUT)
@@ -49,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
         "teacher": recipe.teacher.model,
         "folder": options.runs,
         "run": str(made.path),
+        "processes": options.processes,
         "accept_usd": None if priced is None else priced.usd or 0.0,
     }
     launched = launch(NOTEBOOK, parameters, run=made)

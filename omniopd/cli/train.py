@@ -14,6 +14,7 @@ from omniopd.errors import ConfigError
 if TYPE_CHECKING:
     from omniopd.runs.store import Run
 
+STRATEGY = "ddp"
 WAY_OUT = "start it with --yes, or raise teacher.ask_above_usd"
 
 
@@ -36,7 +37,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--yes", action="store_true", help="do not ask before spending on the teacher")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     command.add_argument("--processes", type=int, metavar="N", help="share the work among N processes of this machine")
-    command.add_argument("--strategy", default="ddp", metavar="NAME", help="how they share it: ddp (the default)")
+    command.add_argument("--strategy", default=STRATEGY, metavar="NAME",
+                         help="how they share it: ddp (weights whole in each), fsdp2, zero3 (in pieces)")  # fmt: skip
     return command
 
 
@@ -47,6 +49,11 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("train needs a recipe or --resume RUN, and not both: `omniopd recipes` lists recipes")
     if options.processes not in (None, 1):
         return _in_processes(options)
+    if options.strategy != STRATEGY:
+        raise ConfigError(
+            f"--strategy is {options.strategy!r} and --processes {options.processes or 'missing'}: it says how several "
+            "processes share the work, so give at least 2 (accelerate launch takes its own file: --config_file)"
+        )
     quiet_libraries()
     if options.resume is not None:
         return _resumed(options, options.settings)

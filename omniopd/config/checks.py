@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from omniopd.config.bounds import check_settings
 from omniopd.config.methods import METHODS
-from omniopd.config.settings import AuditConfig, EvaluationConfig, ObjectiveConfig, Recipe
+from omniopd.config.settings import SERVED, AuditConfig, EvaluationConfig, ObjectiveConfig, Recipe, StudentConfig
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redact
 from omniopd.method.controls import CONTROLS
+from omniopd.method.forks import SCHEDULERS
 from omniopd.method.targets import TARGETS
 
 
@@ -15,6 +16,7 @@ def check(recipe: Recipe) -> Recipe:
     """The recipe itself, or ConfigError for a setting out of its bounds and for settings that cannot work together."""
     check_settings(recipe)
     student, audit, objective, training = recipe.student, recipe.audit, recipe.objective, recipe.training
+    _check_sampler(student)
     _check_sees(recipe)
     _check_controls(recipe)
     if METHODS[recipe.method].reads == "logits" and recipe.teacher.top_p != 1:
@@ -62,6 +64,7 @@ def check(recipe: Recipe) -> Recipe:
             f"training.rollouts is {training.rollouts}, no multiple of training.micro_batch ({training.micro_batch}): "
             "change one of them"
         )
+    _check_overlap(recipe)
     off_policy = (student.temperature, student.top_p, student.top_k) != (1.0, 1.0, 0)
     if off_policy and not student.allow_off_policy:
         raise ConfigError(
@@ -69,6 +72,25 @@ def check(recipe: Recipe) -> Recipe:
             "which sharpens the student by itself: use 1, 1 and 0, or set student.allow_off_policy = true"
         )
     return recipe
+
+
+def _check_sampler(student: StudentConfig) -> None:
+    """A server without an address cannot be asked, and an address without a server would be overlooked."""
+    if (student.sampler == SERVED) != bool(student.server):
+        raise ConfigError(
+            f'student.sampler is "{student.sampler}" and student.server {student.server!r}: an address is that of the '
+            f'sampler "{SERVED}", so give both, or neither'
+        )
+    if student.server and (not student.server.startswith(("http://", "https://")) or student.server.endswith("/")):
+        raise ConfigError(
+            f"student.server is {redact(student.server)!r}: give an address such as http://localhost:8000, without a "
+            "slash at its end"
+        )
+    if redact(student.server) != student.server:
+        raise ConfigError(
+            f"student.server ({redact(student.server)}) holds a key or a password, and a recipe is a file to show: "
+            "leave it out"
+        )
 
 
 def check_audit(
@@ -127,6 +149,37 @@ def check_objective(objective: ObjectiveConfig, where: str = "") -> None:
             f'{where}redraws is {objective.redraws} and {where}target "{target.name}": only {able} has a '
             f"baseline at the same fork, so set {where}redraws=0"
         )
+
+
+def check_overlap(
+    waves: int, staleness: int, audit: AuditConfig, objective: ObjectiveConfig, audits: str = "", where: str = "",
+    own: str = "",
+) -> None:  # fmt: skip
+    """ConfigError for what a teacher cannot be asked beside; `audits`, `where` and `own` go before the names."""
+    name, value, usual = (f"{own}staleness", staleness, 0) if staleness else (f"{own}waves", waves, 1)
+    if value != usual and objective.redraws:
+        raise ConfigError(
+            f"{name} is {value} and {where}redraws is {objective.redraws}: the student, which is sampling then, would "
+            f"be asked as well; set {where}redraws=0, or leave {name} at {usual}"
+        )
+    if waves > 1 and SCHEDULERS[audit.scheduler].draws:
+        raise ConfigError(
+            f'{own}waves is {waves} and {audits}scheduler "{audit.scheduler}": it draws for all answers of a step at '
+            f"once; leave {own}waves at 1, or take another scheduler"
+        )
+
+
+def _check_overlap(recipe: Recipe) -> None:
+    training = recipe.training
+    check_overlap(
+        training.waves, training.staleness, recipe.audit, recipe.objective, "audit.", "objective.", "training."
+    )
+    for name, value, usual in (("waves", training.waves, 1), ("staleness", training.staleness, 0)):
+        if value != usual and METHODS[recipe.method].cost != "forks":
+            raise ConfigError(
+                f'training.{name} is {value} and method "{recipe.method}": it asks no teacher about the student\'s '
+                f"answers, so leave it at {usual}"
+            )
 
 
 def _check_controls(recipe: Recipe) -> None:

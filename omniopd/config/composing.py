@@ -16,7 +16,7 @@ from typing import Any
 
 from omniopd.config.bounds import every_setting
 from omniopd.config.checks import check
-from omniopd.config.reading import assigned, dotted, nested, recipe_from
+from omniopd.config.reading import assigned, dotted, nested, recipe_from, up_to_date
 from omniopd.config.settings import Recipe
 from omniopd.errors import ConfigError
 
@@ -61,7 +61,7 @@ def _composed(recipes: Sequence[str | Path], last: Mapping[str, Any], place: str
     places: dict[str, str] = {}
     for name, data in layers:
         recipe_from(data, name)
-        settings = dotted(data)
+        settings = up_to_date(dotted(data), name)
         if found and every_setting().keys() <= settings.keys():
             raise ConfigError(f"{name} says every setting there is, so that nothing before it is left: name it first")
         found |= settings

@@ -12,8 +12,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from omniopd.config.bounds import every_setting, in_words, shown
 from omniopd.config.checks import check
-from omniopd.config.settings import Recipe
+from omniopd.config.settings import COLOCATED, TRANSFORMERS, Recipe
 from omniopd.errors import ConfigError
+
+# Settings that had another name in earlier versions, by their section: the name now, and what their values are called.
+_EARLIER = {"student.use_vllm": ("sampler", {False: TRANSFORMERS, True: COLOCATED})}
 
 
 def recipe_from(data: Mapping[str, Any], place: str = "the recipe") -> Recipe:
@@ -31,7 +34,7 @@ def override(recipe: Recipe, assignments: Sequence[str], place: str = "the comma
 def with_settings(recipe: Recipe, settings: Mapping[str, Any], place: str) -> Recipe:
     """The recipe with dotted settings applied and checked; an error says that they stand in `place`."""
     data = recipe.as_dict()
-    for key, value in settings.items():
+    for key, value in up_to_date(settings, place).items():
         _set(data, key, value)
     return check(recipe_from(data, place))
 
@@ -45,6 +48,18 @@ def assigned(words: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"{word!r} is not a setting: write key=value, such as audit.samples=4")
         settings[key.strip()] = _toml_value(value.strip())
     return settings
+
+
+def up_to_date(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Dotted settings by the names that they have now; those of earlier versions had others. Raises ConfigError."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        section, _, name = key.rpartition(".")
+        if key in _EARLIER:
+            name, value = _as_now(f"{section}.", name, value, place)
+            key = f"{section}.{name}"
+        found[key] = value
+    return found
 
 
 def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -92,6 +107,10 @@ def _read(cls: type[Any], data: Any, place: str, path: str) -> Any:
     known = {f.name: f for f in fields(cls)}
     values: dict[str, Any] = {}
     for key, value in data.items():
+        if path + key in _EARLIER:
+            key, value = _as_now(path, key, value, place)
+            if key in data:
+                raise ConfigError(f"{place} holds {path}{key} and the name that it had earlier: leave out the earlier")
         if key not in known:
             raise ConfigError(f"{path}{key} in {place} is not a setting; {_nearest(path + key)}")
         hint = hints[key]
@@ -101,6 +120,13 @@ def _read(cls: type[Any], data: Any, place: str, path: str) -> Any:
     if missing:
         raise ConfigError(f"{place} lacks {', '.join(path + m for m in missing)}")
     return cls(**values)
+
+
+def _as_now(path: str, key: str, value: Any, place: str) -> tuple[str, Any]:
+    name, values = _EARLIER[path + key]
+    if type(value) is not bool:
+        raise ConfigError(f"{path}{key} in {place} is {shown(value)}: it must be true or false; it is {path}{name} now")
+    return name, values[value]
 
 
 def _cast(hint: Any, value: Any, key: str, place: str) -> Any:

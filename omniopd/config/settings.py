@@ -18,12 +18,13 @@ SCHEDULES = ("constant", "cosine", "linear")
 STREAMS = ("auto", "always", "never")
 PARTED_COSTS = ("auto", "most", "written")
 WAYS = ("chunks", "scan")
+TRANSFORMERS, COLOCATED, SERVED = SAMPLERS = ("transformers", "vllm", "vllm_server")
 TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 
 @dataclass(frozen=True, slots=True)
 class StudentConfig:
-    """Who learns."""
+    """Who learns. `server` is the address of the sampler "vllm_server"."""
 
     model: str = "embedded:student"
     max_tokens: int = 512
@@ -34,7 +35,8 @@ class StudentConfig:
     lora_rank: int = 0
     lora_alpha: int = 16
     dtype: str = "float32"
-    use_vllm: bool = False
+    sampler: str = TRANSFORMERS
+    server: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,8 @@ class TrainingConfig:
     steps: int = 100
     rollouts: int = 64
     micro_batch: int = 64
+    waves: int = 1
+    staleness: int = 0
     learning_rate: float = 1e-6
     warmup_steps: int = 0
     schedule: str = "constant"

@@ -8,6 +8,8 @@ from omniopd.errors import ConfigError
 def micro_batches(rollouts: int, micro_batch: int, processes: int) -> tuple[int, int]:
     """Rollouts of one process per micro-batch, and its micro-batches per step; the first is `micro_batch`, or fewer
     where a process has fewer. Raises ConfigError, with the numbers that do, where it does not come out even."""
+    if processes < 1:
+        raise ConfigError(f"processes is {processes}: give at least 1")
     found = _shared(rollouts, micro_batch, processes)
     if found is None:
         who = f"{processes} processes cannot share" if processes > 1 else "one process cannot take"
@@ -20,6 +22,17 @@ def micro_batches(rollouts: int, micro_batch: int, processes: int) -> tuple[int,
             f"take {some} processes, or {' or '.join(map(str, near))} rollouts"
         )
     return found
+
+
+def check_waves(waves: int, micro_batches: int) -> None:
+    """Raises ConfigError where the micro-batches of one process's step do not come out even in waves: each is scored
+    as it will be learnt from."""
+    if micro_batches % waves:
+        some = ", ".join(str(n) for n in range(1, micro_batches + 1) if micro_batches % n == 0)
+        raise ConfigError(
+            f"training.waves is {waves}, and a step has {micro_batches} micro-batches in each process: take {some}, or "
+            "a smaller training.micro_batch"
+        )
 
 
 def _shared(rollouts: int, micro_batch: int, processes: int) -> tuple[int, int] | None:

@@ -17,6 +17,7 @@ from omniopd.errors import ConfigError
 from omniopd.evaluation.best import keep_best
 from omniopd.evaluation.evaluate import Progress, evaluate, problems_of
 from omniopd.io.processes import is_main
+from omniopd.models.pieces import whole, whole_weights
 from omniopd.records import EvalRecord
 from omniopd.types import Task
 
@@ -64,16 +65,17 @@ class EvaluationCallback(TrainerCallback):
     def measure(self, model: Any, step: int, shared: bool = False) -> EvalRecord:
         """Evaluate `model` as it is after `step` steps, keep it if it is the best, and pass the record on. `shared`:
         every process makes this call."""
-        record = evaluate(model, self.tokenizer, self.task, step=step, shared=shared, **self._settings)
-        self.records.append(record)
-        if self._on_record is not None:
-            self._on_record(record)
-        if self._best_in is not None and is_main():
-            keep_best(self._best_in, record, lambda folder: self._save(model, folder))
+        with whole(model):
+            record = evaluate(model, self.tokenizer, self.task, step=step, shared=shared, **self._settings)
+            self.records.append(record)
+            if self._on_record is not None:
+                self._on_record(record)
+            if self._best_in is not None and is_main():
+                keep_best(self._best_in, record, lambda folder: self._save(model, folder))
         return record
 
     def _save(self, model: Any, folder: Path) -> None:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=whole_weights(model))
         self.tokenizer.save_pretrained(folder)
 
 
@@ -86,4 +88,5 @@ class AtSteps(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         if state.global_step in self._steps:
-            self._measure(model, state.global_step)
+            with whole(model):
+                self._measure(model, state.global_step)

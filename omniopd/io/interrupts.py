@@ -1,9 +1,12 @@
-"""Taking signals over for a while."""
+"""Taking signals over for a while; ending what another thread does, or with the process that started this one."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -22,3 +25,21 @@ def handled(handler: Callable[[int, FrameType | None], object], *names: str) -> 
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """Have a thread, by its ident, raise this at its next step of Python; None takes back what was not raised yet."""
+    raised = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+
+
+def end_with_parent(look_s: float = 1.0) -> None:
+    """From now on this process gets SIGTERM soon after the one that started it has ended, however that one ended."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(look_s)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True, name=f"waits for the end of {parent}").start()

@@ -39,6 +39,21 @@ def device_named(word: str, environment: Mapping[str, str] | None = None) -> str
     return word
 
 
+def device_of_several(word: str, processes: int) -> str:
+    """The device of a run in so many processes. On GPUs all of them see all cards, and the run waits in no line.
+
+    Raises ConfigError for a single card, and as `device_named` does.
+    """
+    if processes == 1 or not device_named(word).startswith("cuda"):
+        return word
+    if word != AUTO:
+        raise ConfigError(
+            f"device is {word!r} and processes {processes}: each of them computes on a card of its own, so give auto, "
+            "none or cpu"
+        )
+    return NONE
+
+
 def devices_here(environment: Mapping[str, str] | None = None) -> list[str]:
     """Every device that a run can be given of its own: all NVIDIA GPUs that may be seen, or what "auto" means."""
     allotted = _allotted(os.environ if environment is None else environment)

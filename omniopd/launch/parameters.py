@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.config import Recipe, load_recipe, override
+from omniopd.config.sharing import micro_batches
 from omniopd.errors import ConfigError
 
 # Which setting of a recipe a parameter of this name stands for, in every notebook that has a `recipe`.
 SETTINGS = {"steps": "training.steps", "problems": "evaluation.problems", "seed": "seed", "teacher": "teacher.model"}
+PROCESSES = "processes"  # how many share a run's work, in a notebook that has it done
 MORE = "settings"  # a list of further ones, as words of a command line: audit.samples=4
 _NONE = ("", "none", "null")
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -265,4 +267,10 @@ def _refused_by_the_recipe(parameters: Sequence[Parameter], values: Mapping[str,
                 load_recipe(recipe, **{setting: values[name]})
             except ConfigError as error:
                 problems[name] = str(error)
+    if PROCESSES in named and PROCESSES in values and not problems:
+        try:
+            training = recipe_with(seen).training  # type: ignore[union-attr]
+            micro_batches(training.rollouts, training.micro_batch, values[PROCESSES])
+        except ConfigError as error:
+            problems[PROCESSES] = str(error)
     return problems

@@ -176,7 +176,8 @@ class _Runner:
 
     def _patience(self) -> float:
         status = self._read()
-        in_training = status.state == "running" and status.pid == self.process.kernel_pid
+        # The kernel has said so, or one of the processes that it started.
+        in_training = status.state == "running" and status.pid != os.getpid()
         return _AGAIN_IN_TRAINING_S if in_training else _AGAIN_S
 
     def _interrupt_kernel(self) -> None:

@@ -21,12 +21,12 @@ from typing import IO, Any
 import omniopd
 from omniopd.errors import ConfigError, Refused, RunError
 from omniopd.io.redaction import is_secret
-from omniopd.launch.devices import device_environment, device_named
+from omniopd.launch.devices import device_environment, device_named, device_of_several
 from omniopd.launch.folder import LOG, Launch, forget_wanted, lock_of, part, read_process, source_of, write_launch
 from omniopd.launch.launched import Launched, attach
 from omniopd.launch.notebooks import notebook_path
 from omniopd.launch.outdated import bring_up_to_date
-from omniopd.launch.parameters import checked, parameters_of
+from omniopd.launch.parameters import PROCESSES, all_values, checked, parameters_of
 from omniopd.runs.files.claims import LOCK, claimed_by, held_words, lock_file, release
 from omniopd.runs.files.folders import LAUNCHED, STATUS, named_folder, new_folder, refuse_taken
 from omniopd.runs.manifest import now
@@ -73,6 +73,8 @@ def _prepared(
     values, problems = checked(parameters_of(source), parameters)
     if problems:
         raise ConfigError(f"{source.name}: {'; '.join(problems.values())}")
+    processes = all_values(parameters_of(source), values).get(PROCESSES)
+    device = device_of_several(device, processes if isinstance(processes, int) else 1)
     device_named(device)
     if run is not None:
         path = run.path
@@ -103,8 +105,10 @@ def resume(path: str | Path, device: str | None = None) -> Launched:
             raise RunError(f"{path} has finished: there is nothing to resume; launch the notebook anew")
         bring_up_to_date(launched.path)
         if device is not None:
-            device_named(device)
             old = launched.launch
+            processes = old.parameters.get(PROCESSES)
+            device = device_of_several(device, processes if isinstance(processes, int) else 1)
+            device_named(device)
             write_launch(launched.path, Launch(old.notebook, old.parameters, old.cwd, device, old.created))
         if launched.notebook.exists():
             attempt = len(list(part(launched.path).glob("attempt_*.ipynb"))) + 1

@@ -11,10 +11,8 @@ import time
 
 from omniopd.io.interrupts import handled
 from omniopd.launch.launched import Launched
-from omniopd.records import EvalRecord, StepRecord
-from omniopd.runs.following import Follower
+from omniopd.runs.following import Follower, show_progress
 from omniopd.runs.progress import Progress
-from omniopd.runs.status import GOING_ON
 
 PAUSE_S = 0.5
 
@@ -62,15 +60,10 @@ class _Watcher:
             self._show(self._where())
             return
         update = self.follower.look()
-        records: list[StepRecord | EvalRecord] = [*update.steps, *update.evals]
         if self.progress is None and update.status is not None and update.status.steps:
             self.progress = Progress(update.status.steps, min(update.status.step, update.status.steps))
-        if self.progress is None:
-            return
-        for record in records:
-            self.progress.show(record)
-        if update.status is not None and update.status.message and update.state in GOING_ON:
-            self.progress.doing(update.status.message)
+        if self.progress is not None:
+            show_progress(update, self.progress)
 
     def _where(self) -> str:
         status, process = self.launched.status, self.launched.process

@@ -52,6 +52,33 @@ def chunk_starts(
     return sorted(chosen)
 
 
+FORK_NATS = 0.5  # about that of a choice between 80% and 20%: below it a student hardly hesitates
+
+
+@dataclass(frozen=True, slots=True)
+class MovedForks:
+    """Tokens of one text, ascending: where both of two students hesitate, only the first, only the second."""
+
+    kept: tuple[int, ...]
+    vanished: tuple[int, ...]
+    appeared: tuple[int, ...]
+
+
+def moved_forks(before: Sequence[float], after: Sequence[float], nats: float = FORK_NATS) -> MovedForks:
+    """What became of the forks of a text between two students, by their entropies (nats) of its tokens.
+
+    One hesitates where it has `nats` or more. Such a fork has vanished where the other has less than half of that, so
+    that one at the threshold does not come and go by chance; it appeared where the other is the first, and is kept
+    elsewhere. What is missing (NaN) is none of them.
+    """
+    pairs = list(enumerate(zip(before, after, strict=True)))
+    return MovedForks(
+        tuple(t for t, (a, b) in pairs if (a >= nats or b >= nats) and a >= nats / 2 and b >= nats / 2),
+        tuple(t for t, (a, b) in pairs if a >= nats and b < nats / 2),
+        tuple(t for t, (a, b) in pairs if b >= nats and a < nats / 2),
+    )
+
+
 def by_entropy(entropies: Sequence[float], _: Permutation) -> list[int]:
     """The paper's: the highest entropy first (README, row (g)). Of equal entropies the later position wins."""
     return sorted(range(len(entropies)), key=lambda t: (entropies[t], t), reverse=True)

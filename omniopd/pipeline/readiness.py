@@ -7,7 +7,7 @@ the trainer says when it is built, still before anything is measured (`run.py`).
 from __future__ import annotations
 
 from omniopd.config import METHODS, Recipe, check
-from omniopd.config.sharing import micro_batches
+from omniopd.config.sharing import check_waves, micro_batches
 from omniopd.errors import DataError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.io import processes
@@ -18,6 +18,7 @@ from omniopd.runs.trackers import require_tracker
 from omniopd.tasks.build import build_task
 from omniopd.tasks.rows import require_answers, require_shown
 from omniopd.training.arguments import device_of
+from omniopd.training.checks.sampler import require_sampler
 from omniopd.types import Teacher
 
 _GRADED = ("task.test_split", "evaluation.every_split")
@@ -30,8 +31,10 @@ def require_ready(recipe: Recipe, teacher: Teacher | None = None) -> None:
     `teacher` takes the place of the recipe's.
     """
     require_tracker(check(recipe).training.report_to)
-    micro_batches(recipe.training.rollouts, recipe.training.micro_batch, processes.count())
-    device_of(recipe)
+    training = recipe.training
+    _, of_a_step = micro_batches(training.rollouts, training.micro_batch, processes.count())
+    check_waves(training.waves, of_a_step)
+    require_sampler(recipe.student, device_of(recipe))
     require_model("student.model", recipe.student.model)
     if teacher is None:
         require_teacher(recipe)

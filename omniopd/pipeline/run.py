@@ -22,6 +22,7 @@ from omniopd.evaluation.callback import AtSteps, EvaluationCallback
 from omniopd.evaluation.tables import CONTROL
 from omniopd.io import processes
 from omniopd.models.loading import load_model
+from omniopd.models.pieces import whole
 from omniopd.pipeline.build import (
     ANSWERS,
     LocalModel,
@@ -50,6 +51,7 @@ from omniopd.teachers.spending.ledger import spent
 from omniopd.training.arguments import device_of
 from omniopd.training.checks.threads import Pace, use_threads
 from omniopd.training.trl.checkpoints import newest_valid, step_of
+from omniopd.training.trl.strategies import require_own
 from omniopd.types import Task, Teacher
 
 STUDENT, TEACHER = "student", "teacher"
@@ -131,7 +133,7 @@ def execute(run: Run, show: bool = True, merge: bool = False, teacher: Teacher |
         claim(run.path)
     try:
         recipe, others = run.recipe, Others.of(run)
-        checkpoint = processes.on_main(lambda: newest_valid(run.checkpoints))
+        checkpoint = _newest_own(run.checkpoints)
         done = 0 if checkpoint is None else step_of(checkpoint)
         run.set_aside_after(done)
         is_new = run.is_new and checkpoint is None and not run.evals()
@@ -197,7 +199,8 @@ class _Job:
             self._measure(TEACHER, self.teacher, 0)
         trained = self._trained("training", trainer, checkpoint, recipe)
         # Always written again: a checkpoint knows whether it is whole, a model folder does not.
-        processes.on_main(lambda: save_student(trained, student.tokenizer, self.run.student, merge))
+        with whole(trained):
+            processes.on_main(lambda: save_student(trained, student.tokenizer, self.run.student, merge))
         after = load_model(str(self.run.student), recipe.student.dtype, device_of(recipe))
         self._measure(STUDENT, LocalModel(student.name, after, student.tokenizer), steps)
         for name in recipe.evaluation.controls:
@@ -241,13 +244,14 @@ class _Job:
             return
         recipe = replace(self.recipe, objective=replace(self.recipe.objective, control=name))
         folder = self.run.path / CONTROLS / name
-        checkpoint = processes.on_main(lambda: newest_valid(folder))
+        checkpoint = _newest_own(folder)
         student = build_student(recipe)
         trainer = build_trainer(recipe, folder, None, student, teacher, [self.stopper])
         model = self._trained(f"training the {who}", trainer, checkpoint, recipe).to(device_of(recipe))
         trained = LocalModel(student.name, model.eval(), student.tokenizer)
-        for temperature in e.temperatures:
-            self._evaluate(who, trained, steps, temperature, 1)
+        with whole(model):
+            for temperature in e.temperatures:
+                self._evaluate(who, trained, steps, temperature, 1)
 
     def _between(self, student: LocalModel) -> list[AtSteps | EvaluationCallback]:
         """The evaluations of `evaluation.at`, as at the end, and of `evaluation.every`: fewer problems, the hottest
@@ -313,3 +317,15 @@ class _Job:
         self.run.set_status(message=what)
         if self.progress:
             self.progress.doing(what)
+
+
+def _newest_own(folder: Path) -> Path | None:
+    """The checkpoint to go on from. Raises ConfigError where these processes cannot read it."""
+
+    def found() -> Path | None:
+        checkpoint = newest_valid(folder)
+        if checkpoint is not None:
+            require_own(checkpoint)
+        return checkpoint
+
+    return processes.on_main(found)

@@ -10,19 +10,22 @@ from typing import Any
 from omniopd.config import Recipe
 from omniopd.errors import RunError
 from omniopd.models.loading import load_model
+from omniopd.models.pieces import whole_weights
+from omniopd.training.trl.strategies import pieces_of, with_pieces
 
 
 def save_student(model: Any, tokenizer: Any, folder: Path, merge: bool = False) -> None:
     """A plain folder that `from_pretrained` loads; it appears whole or not at all, in place of what was there.
 
-    `merge`: LoRA into the weights. Raises RunError where it cannot be written.
+    A model in pieces is saved inside `models.pieces.whole`, by one process. `merge`: LoRA into the weights. Raises
+    RunError where it cannot be written.
     """
     if merge and hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     beside = folder.with_name(f".{folder.name}.tmp")
     _remove(beside)
     try:
-        model.save_pretrained(beside)
+        model.save_pretrained(beside, state_dict=whole_weights(model))
         tokenizer.save_pretrained(beside)
     except OSError as error:
         raise RunError(
@@ -35,6 +38,8 @@ def save_student(model: Any, tokenizer: Any, folder: Path, merge: bool = False) 
 
 def from_checkpoint(model: Any, checkpoint: Path, recipe: Recipe) -> Any:
     """The trained student of a run that was stopped between its last step and its end."""
+    if (pieces := pieces_of(checkpoint)) is not None:
+        return with_pieces(model, pieces)
     if recipe.student.lora_rank:
         from peft import PeftModel
 

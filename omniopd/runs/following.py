@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from omniopd.errors import RunError
 from omniopd.records import EvalRecord, StepRecord, read_record
 from omniopd.runs.files.atomic import open_file
+from omniopd.runs.mirror import follow
+from omniopd.runs.progress import Progress
 from omniopd.runs.status import GOING_ON, Status, state_of
 from omniopd.runs.store import EVALS, STEPS, Run, open_run
 
@@ -43,6 +46,15 @@ class Update:
         return self.state not in (*GOING_ON, "")
 
 
+def show_progress(update: Update, progress: Progress) -> None:
+    """Put what came onto a line of progress, and what is being done where the run goes on."""
+    records: list[StepRecord | EvalRecord] = [*update.steps, *update.evals]
+    for record in records:
+        progress.show(record)
+    if update.status is not None and update.status.message and update.state in GOING_ON:
+        progress.doing(update.status.message)
+
+
 class Follower:
     """Looks at one run again and again. `steps` and `evals` hold all that counts so far."""
 
@@ -53,7 +65,12 @@ class Follower:
         self._files = {STEPS: _Place(self.run.path / STEPS), EVALS: _Place(self.run.path / EVALS)}
 
     def look(self) -> Update:
-        """What came since the last look; returns at once."""
+        """What came since the last look; returns at once, but for a copy of a run that stands elsewhere (mirror.py)."""
+        problems: list[str] = []
+        try:
+            follow(self.run.path)
+        except RunError as error:  # the network may be back at the next look
+            problems.append(str(error))
         status = self.run.status if self.run.path.is_dir() else None
         restarted = any(place.restart_if_other() for place in self._files.values())
         if restarted:
@@ -61,7 +78,6 @@ class Follower:
             for place in self._files.values():
                 place.restart()
             self.steps, self.evals = [], []
-        problems: list[str] = []
         steps = self._files[STEPS].read(StepRecord, problems)
         evals = self._files[EVALS].read(EvalRecord, problems)
         self.steps += steps

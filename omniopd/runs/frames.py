@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from omniopd.records import AuditRecord, RolloutRecord, StepRecord
+from omniopd.method.forks import moved_forks
+from omniopd.records import AuditRecord, PairedAnswer, RolloutRecord, StepRecord
 
 if TYPE_CHECKING:
     import pandas
@@ -105,6 +106,35 @@ def step_frame(steps: Sequence[StepRecord]) -> pandas.DataFrame:
     frame = _typed(rows, STEP_COLUMNS)
     frame.index = pandas.Index([step.step for step in steps], name="step", dtype="int64")
     return frame
+
+
+def pair_frame(pair: Sequence[PairedAnswer]) -> pandas.DataFrame:
+    """One row a token of each answer of a pair of students: answer ("left", "right"), token, text; logprob_left,
+    logprob_right and moved, the second minus the first; entropy_left, entropy_right (nats; NaN where a student has
+    another tokenizer); fork ("kept", "vanished", "appeared" or "", as `method.forks.moved_forks` says).
+    """
+    import pandas
+
+    rows: list[tuple[Any, ...]] = []
+    for side, one in zip(("left", "right"), pair, strict=False):
+        nothing = (float("nan"),) * len(one.rollout.pieces)
+        left, right = one.left, one.right
+        before = (nothing, nothing) if left is None else (left.logprobs, left.entropies)
+        after = (nothing, nothing) if right is None else (right.logprobs, right.entropies)
+        moved = moved_forks(before[1], after[1])
+        kinds = {t: kind for kind in ("kept", "vanished", "appeared") for t in getattr(moved, kind)}
+        for t, (text, a, b, h, g) in enumerate(
+            zip(one.rollout.pieces, before[0], after[0], before[1], after[1], strict=True)
+        ):
+            rows.append((side, t, text, a, b, b - a, h, g, kinds.get(t, "")))
+    texts, numbers = ("answer", "text", "fork"), _PAIR_COLUMNS[3:8]
+    types = {"token": "int64"} | dict.fromkeys(texts, "str") | dict.fromkeys(numbers, "float64")
+    return pandas.DataFrame(rows, columns=list(_PAIR_COLUMNS)).astype(types)
+
+
+_PAIR_COLUMNS = (
+    "answer", "token", "text", "logprob_left", "logprob_right", "moved", "entropy_left", "entropy_right", "fork",
+)  # fmt: skip
 
 
 def _typed(rows: Sequence[dict[str, Any]], columns: Mapping[str, tuple[str, Any]]) -> pandas.DataFrame:

@@ -14,6 +14,7 @@ from omniopd.records import EvalRecord, latest_per_temperature
 from omniopd.runs.files.atomic import read_file
 from omniopd.runs.files.claims import EXECUTING
 from omniopd.runs.files.folders import MANIFEST, RECIPE, STATUS, STEPS, TRIALS
+from omniopd.runs.mirror import here
 from omniopd.runs.remembered import RememberedRows
 from omniopd.runs.status import GOING_ON, read_status, state_of
 from omniopd.runs.store import Run, open_run
@@ -40,11 +41,12 @@ def table(folder: str | Path) -> pandas.DataFrame:
     (shares, NaN where not evaluated); `loss` is the last. `samples` are student samples so far; tokens, dollars and
     seconds of training are sums over the steps that count. A run that cannot be read keeps its row, with state
     "unreadable" and the reason; so does a launched notebook that has made no run, with the state of its process.
+    `folder` may be an address that fsspec knows (s3://bucket/runs), whose records are copied here first (`mirror`).
     Raises RunError where there is no such folder.
     """
     import pandas
 
-    folder = Path(folder)
+    folder = here(folder)
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder: give the one that holds the runs")
     remembered = RememberedRows(folder, COLUMNS)
@@ -68,7 +70,7 @@ def result_runs(places: Iterable[str | Path]) -> list[Path]:
     """The runs in these folders, each once; the trials of a study only where their own folder is given. Raises
     ConfigError for a place without any."""
     paths: dict[Path, None] = {}
-    for place in map(Path, places):
+    for place in map(here, places):
         inside = [path for path in run_folders(place) if TRIALS not in path.relative_to(place).parts]
         if not inside:
             raise ConfigError(f"{place} holds no run: give a run's folder, or one with runs in it")

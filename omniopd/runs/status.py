@@ -18,6 +18,7 @@ from omniopd.io.redaction import redact
 from omniopd.io.texts import encoded
 from omniopd.runs.files.atomic import overwrite_text, read_file, write_text
 from omniopd.runs.files.claims import is_claimed
+from omniopd.runs.files.folders import MIRROR
 from omniopd.runs.manifest import now
 
 STATES = ("queued", "running", "finished", "failed", "interrupted", "stopped")
@@ -87,12 +88,18 @@ def read_status(path: Path) -> Status:
 
 
 def state_of(status: Status, folder: Path) -> str:
-    """The state, or "lost" where the status says "running" and no process owns the run (killed, or a power cut)."""
-    if status.state not in GOING_ON:
+    """The state, or "lost" where the status says "running" and no process owns the run (killed, or a power cut). Of a
+    copy it is the last that was heard: its process is another machine's."""
+    if status.state not in GOING_ON or is_copy(folder):
         return status.state
     claimed = is_claimed(folder)
     going_on = is_alive(status.pid, status.pid_started) if claimed is None else claimed
     return status.state if going_on else LOST
+
+
+def is_copy(folder: Path) -> bool:
+    """Whether a folder is a copy of one that stands elsewhere, or in it (`mirror.py`)."""
+    return any((place / MIRROR).is_file() for place in (folder, *folder.parents))
 
 
 def is_alive(pid: int, started: float) -> bool:

@@ -48,7 +48,8 @@ from omniopd.runs.files.folders import (
 )
 from omniopd.runs.files.lines import is_torn, read_lines, record_in, whole_records
 from omniopd.runs.manifest import collect
-from omniopd.runs.status import GOING_ON, Status, changed, first_status, read_status, state_of, write_status
+from omniopd.runs.mirror import here
+from omniopd.runs.status import GOING_ON, Status, changed, first_status, is_copy, read_status, state_of, write_status
 
 if TYPE_CHECKING:
     import pandas
@@ -108,8 +109,8 @@ def create_run(
 
 
 def open_run(path: str | Path) -> Run:
-    """The run in a directory, running or over. Raises RunError where there is none."""
-    path = Path(path)
+    """The run in a directory, running or over, or at an address (`mirror`). Raises RunError where there is none."""
+    path = here(path)
     file = path / MANIFEST
     if not os.path.lexists(file):
         inside = sorted(p.parent.name for p in path.glob(f"*/{MANIFEST}"))
@@ -136,8 +137,9 @@ def take_up(path: str | Path) -> Run:
     Raises RunError for a folder that is not a run, for a run that is still going on, for one that has finished, and
     where a file of it cannot be read or written; it is nobody's then.
     """
-    path = Path(path)
-    open_run(path)  # no lock is left in a folder that is none
+    path = open_run(path).path  # no lock is left in a folder that is none
+    if is_copy(path):
+        raise RunError(f"{path} is a copy of a run that stands elsewhere: go on with it there")
     claims.take_up(path)
     try:
         run = open_run(path)

@@ -13,8 +13,9 @@ from transformers.trainer_utils import IntervalStrategy
 from trl import DistillationConfig
 
 from omniopd.config import SETTINGS, AuditConfig, ObjectiveConfig, Recipe, allowed, check_setting, every_setting
-from omniopd.config.checks import check_audit, check_objective
-from omniopd.config.sharing import micro_batches
+from omniopd.config.checks import check_audit, check_objective, check_overlap
+from omniopd.config.settings import SERVED, TRANSFORMERS
+from omniopd.config.sharing import check_waves, micro_batches
 from omniopd.errors import ConfigError
 from omniopd.io import processes
 from omniopd.method.controls import CONTROLS
@@ -26,6 +27,8 @@ RECIPE_KEYS = {
     **{f.name: f"objective.{f.name}" for f in fields(ObjectiveConfig) if f.name != "length"},
     "normaliser_length": "objective.length",
     "tokens_per_student_token": "teacher.tokens_per_student_token",
+    "waves": "training.waves",
+    "staleness": "training.staleness",
     "record_every": "training.record_every",
     "keep_checkpoints": "training.keep",
     "max_unanswered_share": "training.max_unanswered_share",
@@ -60,8 +63,8 @@ class OmniOPDConfig(_AsInARecipe):
     samples=10, chunk_tokens=50, target="paper", concentration=1.0, anchor_weight=0.1)`; `omniopd recipes --settings`
     explains each. `normaliser_length` is the objective's `length`, the fixed length that, times the rollouts of the
     global batch, divides the loss (0: `max_completion_length`). Of the recipe's teacher, training and student it has
-    `tokens_per_student_token`, `record_every` (0 here: never), `keep_checkpoints`, `max_unanswered_share`,
-    `max_equal_share`, `allow_zero_gradient` and `allow_off_policy`.
+    `tokens_per_student_token`, `waves`, `staleness`, `record_every` (0 here: never), `keep_checkpoints`,
+    `max_unanswered_share`, `max_equal_share`, `allow_zero_gradient` and `allow_off_policy`.
     """
 
     # A step is what the records count, so every step is logged.
@@ -78,6 +81,8 @@ class OmniOPDConfig(_AsInARecipe):
             check_setting(key, value, said=name)
         check_audit(self.audit, self.objective, "", "")
         check_objective(self.objective)
+        check_overlap(self.waves, self.staleness, self.audit, self.objective)
+        check_waves(self.waves, self.gradient_accumulation_steps)
         strategy = IntervalStrategy(self.logging_strategy).value
         if (strategy, self.logging_steps) != ("steps", 1):
             raise ConfigError(
@@ -158,7 +163,9 @@ def sampling_settings(recipe: Recipe) -> dict[str, Any]:
         "temperature": student.temperature,
         "top_p": student.top_p,
         "top_k": student.top_k,
-        "use_vllm": student.use_vllm,
+        "use_vllm": student.sampler != TRANSFORMERS,
+        "vllm_mode": "server" if student.sampler == SERVED else "colocate",
+        "vllm_server_base_url": student.server or None,
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,8 @@ from trl.models.utils import unwrap_model_for_generation
 
 from omniopd.io.processes import gathered
 from omniopd.method.evidence import ForkTarget
-from omniopd.models.batching import sequences
+from omniopd.models.batching import rollout_batch, sequences
+from omniopd.models.pieces import whole
 from omniopd.models.sampling import sample
 from omniopd.models.token_stats import sequence_statistics
 from omniopd.records import RolloutRecord, StepRecord
@@ -33,6 +34,7 @@ from omniopd.training.stopwatch import Stopwatch, with_rest
 from omniopd.training.trl.atomic_checkpoints import AtomicCheckpointMixin
 from omniopd.training.trl.learning import LearnsSomething
 from omniopd.training.trl.own_draws import OwnDraws
+from omniopd.training.trl.sampler_gap import SamplerGap
 from omniopd.training.trl.token_means import TokenMeans
 from omniopd.types import AuditedRollout, Prompt, Rollout, Usage
 
@@ -49,7 +51,7 @@ class StepTotals:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixin, DistillationTrainer):
+class OnPolicyTrainer(SamplerGap, OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMixin, DistillationTrainer):
     """A base. A method says what is learnt from a batch of answers (`_set_targets`), what a micro-batch costs
     (`_compute_loss`), what a step took (`_totals`), and whether probes are audited (`_audit_probes`).
 
@@ -110,33 +112,44 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
             self._set_targets(output, inputs, self.state.global_step)
             self._answer_probes(len(inputs) * self.accelerator.num_processes)
 
-    @torch.no_grad()
     def _scored_rollouts(
         self, output: dict[str, Any], inputs: list[dict[str, Any]], score: bool = True
     ) -> list[Rollout]:
         """The answers of this process, with log-probabilities and entropies as the loss computes them; NaN where they
         are not to be scored."""
-        (ids, attention, time), rows = sequences(output), self.args.per_device_train_batch_size
-        if not score:
-            unknown = torch.full(output["completion_ids"].shape, torch.nan)
-            return as_rollouts(as_prompts(inputs), output, unknown, unknown, self.tokenizer, self.eos_token_ids)
+        unknown = torch.full(output["completion_ids"].shape, torch.nan)
+        rollouts = as_rollouts(as_prompts(inputs), output, unknown, unknown, self.tokenizer, self.eos_token_ids)
+        if score:
+            rollouts = self._scored(rollouts)
+            self.note_gap(rollouts)
+        return rollouts
+
+    @torch.no_grad()
+    def _scored(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
+        """The rollouts with the log-probabilities and entropies of the student as it is now."""
+        rows, found = self.args.per_device_train_batch_size, []
         student = self.accelerator.unwrap_model(self.model_wrapped)
         with self.stopwatch.phase("scoring"):
             student.eval()
             try:
                 with self.accelerator.autocast():
-                    parts = [
-                        self._forward_redirection(
-                            self.model_wrapped, student, sequence_statistics, student, i, m, time,
-                            temperature=self.temperature,
-                        )
-                        for i, m in zip(ids.split(rows), attention.split(rows), strict=True)
-                    ]  # fmt: skip
+                    for at in range(0, len(rollouts), rows):
+                        part = rollouts[at : at + rows]
+                        # Padded as its micro-batch needs it: the same numbers, in whatever waves answers come.
+                        batch = rollout_batch(part, self._tokenizer.pad_token_id)
+                        ids, mask, time = sequences(batch)
+                        device = self.accelerator.device
+                        scores = self._forward_redirection(
+                            self.model_wrapped, student, sequence_statistics, student, ids.to(device), mask.to(device),
+                            time, temperature=self.temperature,
+                        )  # fmt: skip
+                        logprobs, entropies = scores.logprobs.float().cpu(), scores.entropies.float().cpu()
+                        for rollout, row_logprobs, row_entropies in zip(part, logprobs, entropies, strict=True):
+                            n = len(rollout)
+                            found.append(replace(rollout, logprobs=row_logprobs[:n], entropies=row_entropies[:n]))
             finally:
                 student.train()
-            logprobs = torch.cat([p.logprobs for p in parts]).float().cpu()
-            entropies = torch.cat([p.entropies for p in parts]).float().cpu()
-            return as_rollouts(as_prompts(inputs), output, logprobs, entropies, self.tokenizer, self.eos_token_ids)
+        return found
 
     def _keep(self, audited: Sequence[AuditedRollout], targets: Sequence[list[ForkTarget]], device: Any) -> Tensor:
         """Keep this process's part of the batch for the records; its rows in the global batch."""
@@ -156,7 +169,7 @@ class OnPolicyTrainer(OwnDraws, TokenMeans, LearnsSomething, AtomicCheckpointMix
             with (
                 unwrap_model_for_generation(self.model_wrapped, self.accelerator) as student,
                 torch.no_grad(),
-                self._dist.summon_full_params(self.model_wrapped, recurse=False),
+                whole(self.model_wrapped),
             ):
                 # The first answers of those that an evaluation with the run's seed takes.
                 rollouts = sample(

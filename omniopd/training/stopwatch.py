@@ -40,6 +40,10 @@ class Stopwatch:
 
         return measured
 
+    def so_far(self, name: str) -> float:
+        """What was added up under a name since the last taking."""
+        return self._seconds[name]
+
     def take(self) -> dict[str, float]:
         """What was added up since the last taking."""
         taken, self._seconds = dict(self._seconds), defaultdict(float)

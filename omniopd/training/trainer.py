@@ -23,16 +23,19 @@ from omniopd.method.tensors import fork_targets
 from omniopd.models.batching import sequences, target_batch
 from omniopd.models.loading import load_model, load_tokenizer
 from omniopd.models.token_stats import as_reference, head_of, response_hidden
-from omniopd.teachers.cache.identity import check_token_ratio, sampling_of
+from omniopd.teachers.cache.identity import check_token_ratio, layers, sampling_of
 from omniopd.teachers.checks.context import check_shown
+from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.privileged import local_below, sees_more
 from omniopd.training.arguments import OmniOPDConfig
+from omniopd.training.background import Work
 from omniopd.training.checks.architecture import measure
 from omniopd.training.checks.preflight import check_batch, check_run
 from omniopd.training.continuations import continuation_parts
 from omniopd.training.objective import Reference, micro_batch_loss
-from omniopd.training.on_policy import OnPolicyTrainer, StepTotals
+from omniopd.training.on_policy import StepTotals
+from omniopd.training.overlap import Overlapping, corrected
 from omniopd.training.parts import TrainerParts
 from omniopd.training.recording import Recorder
 from omniopd.training.reference import frozen_start, said, start_beside
@@ -47,7 +50,7 @@ __all__ = ["OmniOPDConfig", "OmniOPDTrainer", "Recorder"]
 _MOST_LOOKED_AT = 100_000  # prompts, of data that may be a stream
 
 
-class OmniOPDTrainer(OnPolicyTrainer):
+class OmniOPDTrainer(Overlapping):
     """Train a student on the texts of a teacher by OmniOPD (arXiv 2606.01476).
 
     Args:
@@ -128,13 +131,17 @@ class OmniOPDTrainer(OnPolicyTrainer):
     def _set_targets(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
         """Adds a `TargetBatch` and `row_id` to the batch."""
         a = self.args
-        rollouts = self._scored_rollouts(output, inputs, score=a.reads_student or self._records_rollouts(step + 1))
-        with self.stopwatch.phase("teacher"):
-            audited = self._audit_shares(
-                rollouts, generator_for("forks", a.seed, step), seed_for("teacher", a.seed, step),
-                self.stopwatch.timed(self.similarity), redraws=a.redraws,
-                student=self._student_as_teacher() if a.redraws else None,
-            )  # fmt: skip
+        answers = self._answers
+        if answers is not None:
+            rollouts, audited = answers.rollouts, self._waited_for(answers)
+        else:
+            rollouts = self._scored_rollouts(output, inputs, score=self._scores(step))
+            with self.stopwatch.phase("teacher"):
+                audited = self._audit_shares(
+                    rollouts, generator_for("forks", a.seed, step), seed_for("teacher", a.seed, step),
+                    self.stopwatch.timed(self.similarity), redraws=a.redraws,
+                    student=self._student_as_teacher() if a.redraws else None,
+                )  # fmt: skip
         targets = fork_targets(
             evidence(audited), a.target, a.control, a.concentration, a.depth, generator_for("shuffled", a.seed, step)
         )
@@ -144,6 +151,10 @@ class OmniOPDTrainer(OnPolicyTrainer):
         self._audited, self._audited_before = audited, True
         first = self.accelerator.process_index * len(rollouts)
         own, own_targets = local_shard(audited, targets, first, len(rollouts))
+        if answers is not None and answers.sampled_at < step and TARGETS[a.target].gives == "weights":
+            own_targets, moved = corrected(own, own_targets, self._scored(rollouts))
+            for name, value in moved.items():
+                self._metrics["train"][name].append(value)
         mask = output["completion_mask"].bool()
         batch = target_batch(own, [t for row in own_targets for t in row], mask, a.anchor_on, a.continuation_weight)
         output.update(batch.tensors())
@@ -165,7 +176,7 @@ class OmniOPDTrainer(OnPolicyTrainer):
     ) -> list[AuditedRollout]:
         """The answers of all processes, audited: by the main one, which has the cache and the budget; where the teacher
         runs here, by each its own, since draws are those of a row."""
-        if local_below(self.teacher) is None or SCHEDULERS[self.args.scheduler].draws:
+        if not self._asks_in_shares():
             everyone = gathered(own)
             return on_main(lambda: self._audit(everyone, chooser, seed, similarity, **more))
         first_row = self.accelerator.process_index * len(own)
@@ -179,6 +190,37 @@ class OmniOPDTrainer(OnPolicyTrainer):
             self.args.audit, rollouts, self.teacher, self.tokenizer, chooser, seed, similarity,
             self.args.tokens_per_student_token, first_row, **more,
         )  # fmt: skip
+
+    # ── the audit beside sampling and learning (overlap.py) ──────────────────────────────────────────────────────
+
+    def _asks_in_shares(self) -> bool:
+        return local_below(self.teacher) is not None and not SCHEDULERS[self.args.scheduler].draws
+
+    def _audit_threads(self) -> int:
+        if local_below(self.teacher) is not None:
+            return 0
+        # One of the user's own may not stand being asked from several threads; what draws, draws in the rows' order.
+        hosted = any(isinstance(layer, HostedTeacher) for layer in layers(self.teacher))
+        several = hosted and not SCHEDULERS[self.args.scheduler].draws
+        return 2 * self.args.waves * self.accelerator.num_processes if several else 1
+
+    def _scores(self, step: int) -> bool:
+        a = self.args
+        corrects = a.staleness > 0 and TARGETS[a.target].gives == "weights"
+        return a.reads_student or corrects or self._records_rollouts(step + 1)
+
+    def _audits_of(self, rollouts: list[Rollout], step: int, first: int) -> list[tuple[int, Work]]:
+        a, chooser = self.args, generator_for("forks", self.args.seed, step)
+        seed = seed_for("teacher", a.seed, step)
+        if self._asks_in_shares():
+            similarity = self.stopwatch.timed(self.similarity)
+            return [(first, partial(self._audit, rollouts, chooser, seed, similarity, first))]
+        everyone, size = gathered(rollouts), len(rollouts)
+        if not self.accelerator.is_main_process:
+            return []
+        own = a.per_device_train_batch_size * a.gradient_accumulation_steps
+        parts = [(own * i + first, everyone[size * i : size * (i + 1)]) for i in range(len(everyone) // size)]
+        return [(row, partial(self._audit, part, chooser, seed, self.similarity, row)) for row, part in parts]
 
     def _student_as_teacher(self) -> Teacher:
         return LocalTeacher(self.accelerator.unwrap_model(self.model_wrapped), self.tokenizer)
@@ -249,7 +291,8 @@ class OmniOPDTrainer(OnPolicyTrainer):
         audited, self._audited = self._audited, []
         if not audited:
             return None
-        usage = self._spent(audited) + self.probes.usage
+        paid = None if self._answers is None else self._answers.paid
+        usage = (self._spent(audited) if paid is None else paid) + self.probes.usage
         sums = LossSums.joined(gathered([self._loss_sums])).metrics(self.accelerator.num_processes)
         metrics = {
             **sums,

@@ -86,7 +86,7 @@ def test_a_run_goes_on_under_every_launcher_as_if_it_had_never_been_stopped(
     [
         (["--processes", "3"], "training.rollouts is 4, which 3 processes cannot share in micro-batches of 2"),
         (["--processes", "0"], "--processes is 0"),
-        (["--processes", "2", "--strategy", "fsdp9"], "--strategy is 'fsdp9': it must be one of ddp"),
+        (["--processes", "2", "--strategy", "fsdp9"], "--strategy is 'fsdp9': it must be one of ddp, fsdp2, zero3"),
     ],
 )
 def test_what_cannot_be_shared_is_refused_before_a_process_starts(
@@ -99,7 +99,7 @@ def test_what_cannot_be_shared_is_refused_before_a_process_starts(
     assert not list(tmp_path.iterdir())
 
 
-def test_processes_in_processes_and_shared_weights_are_refused(
+def test_processes_in_processes_and_older_pieces_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -109,7 +109,7 @@ def test_processes_in_processes_and_shared_weights_are_refused(
     assert "`omniopd runs` is for one process, and was started in 2" in capsys.readouterr().err
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert main(["train", "embedded", "--runs", str(tmp_path)]) == 2
-    assert "use the strategy ddp" in capsys.readouterr().err
+    assert "use the strategy fsdp2" in capsys.readouterr().err
 
 
 def process_of(launcher: int, rank: int) -> int:

@@ -109,6 +109,35 @@ def test_an_unknown_key_names_the_nearest_one(key, nearest):
         load_recipe("paper", **{key: 1})
 
 
+def test_a_name_of_an_earlier_version_is_read_as_the_one_of_now(tmp_path):
+    for old, now in ((True, "vllm"), (False, "transformers")):
+        assert recipe_from({"name": "n", "student": {"use_vllm": old}}).student.sampler == now
+        assert override(Recipe(), [f"student.use_vllm={str(old).lower()}"]).student.sampler == now
+    old, new = tmp_path / "old.toml", tmp_path / "new.toml"
+    old.write_text("[student]\nuse_vllm = true\n")
+    new.write_text('[student]\nsampler = "transformers"\n')
+    assert load_recipe("embedded", old).student.sampler == "vllm"
+    assert load_recipe("embedded", old, new).student.sampler == "transformers"
+    assert load_recipe("embedded", new, old).student.sampler == "vllm"
+    with pytest.raises(ConfigError, match=r"holds student.sampler and the name that it had earlier"):
+        recipe_from({"student": {"use_vllm": True, "sampler": "vllm"}})
+
+
+@pytest.mark.parametrize(
+    ("sampler", "server", "said"),
+    [
+        ("vllm_server", "", "so give both, or neither"),
+        ("vllm", "http://here:8000", "so give both, or neither"),
+        ("vllm_server", "here:8000", "give an address such as"),
+        ("vllm_server", "http://here:8000/", "without a slash"),
+        ("vllm_server", "http://me:secret@here:8000", "holds a key or a password"),
+    ],
+)
+def test_a_sampler_and_its_server_belong_together(sampler, server, said):
+    with pytest.raises(ConfigError, match=said):
+        load_recipe("embedded", **{"student.sampler": sampler, "student.server": server})
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -95,7 +95,9 @@ def first_gradient(folder: Path) -> torch.Tensor:
 
     class Take(TrainerCallback):
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
-            found.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).clone())
+            grads = [p.grad for p in model.parameters() if p.grad is not None]
+            wholes = [g.full_tensor() if hasattr(g, "full_tensor") else g for g in grads]  # of weights in pieces
+            found.append(torch.cat([g.flatten() for g in wholes]).clone())
 
     small = settings(training__steps=1, training__rollouts=8, training__max_equal_share=1.0, student__max_tokens=16)
     small |= {"student.model": "embedded:student", "teacher.model": "embedded:teacher"}

@@ -51,6 +51,22 @@ def test_one_process_asks_and_the_budget_is_not_overspent_by_their_number(tmp_pa
     assert open_run(tmp_path / "poor").state == "failed"
 
 
+def test_answers_in_waves_and_a_step_ahead_are_those_of_one_process(tmp_path: Path) -> None:
+    with in_a_process(words=2) as url:
+        words = as_words(
+            teacher__model="hosted_vllm/m", teacher__api_base=url, teacher__handover="instruction",
+            teacher__usd_per_million_output=1e6, training__rollouts=8, training__steps=4, training__record_every=1,
+            training__waves=2, training__staleness=1, task__prompts=40, evaluation__temperatures="[]",
+        )  # fmt: skip
+        for count in (1, 2):
+            ended = in_processes(tmp_path, count, *words, name=str(count))
+            assert [each.code for each in ended] == [0] * count, ended[0].err
+    one, two = open_run(tmp_path / "1"), open_run(tmp_path / "2")
+    assert texts(one) == texts(two)
+    assert steps(one.path) == steps(two.path)
+    assert [step.metrics["answers/staleness"] for step in two.steps()] == [0, 0, 1, 1]
+
+
 def test_a_process_that_fails_ends_all_with_its_own_words(tmp_path: Path) -> None:
     fell = tmp_path / "fell"
     ended = Forked(tmp_path / "said", 2, fail_in_the_second, fell, *command_words(tmp_path, "failed")).ended()

@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from omniopd.training.trl.strategies import shard_on_a_cpu
 from tests.training.test_trainer import PartialResults, prompts, settings
 from tests.training.test_two_processes import in_two_processes
 
@@ -39,7 +40,7 @@ def test_a_baseline_of_the_students_redraws_is_refused_with_sharded_weights(tmp_
 
 
 def train_in_pieces(folder):
-    accept_pieces_on_a_cpu()
+    shard_on_a_cpu()
     return train(folder.parent / "pieces", save_strategy="steps", save_steps=1, **PIECES)
 
 
@@ -50,7 +51,7 @@ def train_whole(folder):
 def redraw_in_pieces(folder):
     from omniopd.errors import ConfigError
 
-    accept_pieces_on_a_cpu()
+    shard_on_a_cpu()
     try:
         train(folder, target="centred", redraws=2, **PIECES)
     except ConfigError as error:
@@ -77,19 +78,3 @@ def train(folder, **changes):
     trainer.train()
     steps = [(s.loss, s.anchor_loss, s.metrics["grad_norm"], s.metrics["kl/audited"]) for s in kept.steps]
     return steps, type(next(trainer.model.parameters())).__name__
-
-
-def accept_pieces_on_a_cpu():
-    """accelerate shards on accelerators only; torch itself does so anywhere. In a process of its own."""
-    from accelerate.state import AcceleratorState
-    from accelerate.utils import DistributedType
-
-    made = AcceleratorState.__init__
-
-    def with_pieces(state, *arguments, **options):
-        made(state, *arguments, **options)
-        plugin = options.get("fsdp_plugin") or state.__dict__.get("fsdp_plugin")
-        if plugin is not None:
-            state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, plugin
-
-    AcceleratorState.__init__ = with_pieces

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from omniopd_widgets.run_browser import RunBrowser
 from omniopd_widgets.training_monitor import TrainingMonitor
 from tests.widgets import watched
 from tests.widgets.harness import CHROMIUM, Mounted, Pages, launched
@@ -64,3 +65,34 @@ def follow():
 def over(tmp_path_factory):
     """A run of 40 steps that has finished, with probes, failures and evaluations."""
     return watched.finished(watched.with_steps(watched.run_in(tmp_path_factory.mktemp("runs"))))
+
+
+@pytest.fixture
+def browse():
+    """browse(folder) is a browser; closed at the end."""
+    made = []
+
+    def start(folder, **more):
+        made.append(RunBrowser(folder, **more))
+        return made[-1]
+
+    yield start
+    for view in made:
+        view.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished run; one with another target and seed, as good; one that is better; one that was stopped early."""
+    where = tmp_path_factory.mktemp("runs")
+    for name, rise, seed, changed in (
+        ("first", 0.1, 0, {}),
+        ("as good", 0.1, 1, {"objective.target": "paper", "seed": 1}),
+        ("better", 0.4, 0, {"training.learning_rate": 1e-3}),
+    ):
+        run = watched.with_steps(watched.run_in(where, name, **changed), seed=seed)
+        for record in watched.evals(rise, seed=seed):
+            run.append(record)
+        run.set_status(state="finished", message="")
+    watched.with_steps(watched.run_in(where, "early", state="stopped"), 1, 12)
+    return where

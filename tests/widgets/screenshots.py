@@ -19,6 +19,7 @@ from omniopd.pipeline.session import Session
 from omniopd.records import RolloutRecord
 from omniopd_widgets import (
     AuditPanel,
+    CheckpointPair,
     Launcher,
     PosteriorPlot,
     RolloutView,
@@ -53,6 +54,9 @@ def views() -> dict[str, Callable[[], Any]]:
         "update_ledger": lambda: UpdateLedger(rollouts, run.recipe),
         "training_monitor": lambda: TrainingMonitor("runs/labels"),
         "run_browser": lambda: RunBrowser("runs", chosen=["labels", "self_teacher"]),
+        "checkpoint_pair": lambda: CheckpointPair(
+            "embedded:student", "embedded:teacher", problem_index=2, seed=1
+        ).wait(),
         "launcher": lambda: Launcher("train", runs="launched"),
     }
 

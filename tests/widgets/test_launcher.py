@@ -59,6 +59,18 @@ def test_the_form_is_the_notebooks_parameters_with_their_help(form, mount):
     assert "Time: unknown: no run of embedded has finished here yet" in mounted.root.inner_text()
 
 
+def test_the_form_of_the_shipped_notebook_takes_a_number_of_processes(tmp_path):
+    launcher = Launcher("train", tmp_path)
+    try:
+        assert [f["type"] for f in launcher.fields if f["name"] == "processes"] == ["a whole number"]
+        launcher.texts = {"recipe": "labels", "processes": "2"}
+        assert (launcher.values["processes"], launcher.problems) == (2, {})
+        launcher.texts = {"recipe": "labels", "processes": "3"}
+        assert "3 processes cannot share" in launcher.problems["processes"]
+    finally:
+        launcher.close()
+
+
 def test_a_field_that_cannot_work_says_so_and_holds_the_start(form, mount):
     mounted = mount(form())
     field(mounted, "steps").fill("many")

@@ -12,7 +12,6 @@ from omniopd.errors import RunError
 from omniopd.runs import remembered
 from omniopd.runs.status import Status, write_status
 from omniopd.runs.store import STATUS
-from omniopd_widgets._parts import comparison as _comparison
 from omniopd_widgets._parts.run_list import AT_LEAST, RunList
 from omniopd_widgets._parts.safe import to_json
 from omniopd_widgets.run_browser import RunBrowser
@@ -21,37 +20,6 @@ from tests.widgets.harness import wire_bytes
 from tests.widgets.hostile import PAYLOAD, hostile_strings
 
 SECONDS = 20
-
-
-@pytest.fixture
-def browse():
-    """browse(folder) is a browser; closed at the end."""
-    made = []
-
-    def start(folder, **more):
-        made.append(RunBrowser(folder, **more))
-        return made[-1]
-
-    yield start
-    for view in made:
-        view.close()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A finished run; one with another target and seed, as good; one that is better; one that was stopped early."""
-    where = tmp_path_factory.mktemp("runs")
-    for name, rise, seed, settings in (
-        ("first", 0.1, 0, {}),
-        ("as good", 0.1, 1, {"objective.target": "paper", "seed": 1}),
-        ("better", 0.4, 0, {"training.learning_rate": 1e-3}),
-    ):
-        run = watched.with_steps(watched.run_in(where, name, **settings), seed=seed)
-        for record in watched.evals(rise, seed=seed):
-            run.append(record)
-        run.set_status(state="finished", message="")
-    watched.with_steps(watched.run_in(where, "early", state="stopped"), 1, 12)
-    return where
 
 
 def rows_of(view):
@@ -142,63 +110,6 @@ def test_a_folder_that_the_first_run_will_make_is_waited_for_and_a_file_or_a_run
     run = watched.run_in(tmp_path)
     with pytest.raises(RunError, match="is a run itself"):
         RunBrowser(run.path)
-
-
-# ── the comparison ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_runs_are_compared_by_the_same_problems_with_intervals_and_a_verdict(folder, browse):
-    view = browse(folder, chosen=["first", "as good", "better"])
-    as_good, better = view.comparison["accuracies"]
-    assert (as_good["run"], better["run"], better["against"]) == ("as good", "better", "first")
-    said = {row["at"]: row["said"] for row in better["rows"]}
-    assert list(said) == ["best temperature", "greedy", "temperature 0.5", "temperature 1"]
-    assert said["temperature 1"].endswith(": better")
-    for row in [*as_good["rows"], *better["rows"]]:
-        assert row["low"] <= row["mean"] <= row["high"]
-        # The sentence never says more than the interval.
-        assert ("no difference shown" in row["said"]) == (row["low"] <= 0 <= row["high"])
-    assert "no difference shown" in as_good["rows"][-1]["said"]
-
-
-def test_what_differs_between_recipes_is_listed_and_what_is_the_same_is_not(folder, browse):
-    view = browse(folder, chosen=["first", "as good", "better"])
-    assert {d["key"]: d["values"] for d in view.comparison["differences"]} == {
-        "seed": ["0", "1", "0"],
-        "objective.target": ['"labels"', '"paper"', '"labels"'],
-        "training.learning_rate": ["0.0004", "0.0004", "0.001"],
-    }
-    view.chosen = ["better", "first"]
-    assert [d["key"] for d in view.comparison["differences"]] == ["training.learning_rate"]
-
-
-def test_every_run_keeps_its_colour_in_every_chart(folder, browse):
-    view = browse(folder, chosen=["early", "first", "better"])
-    titles = [panel["title"] for panel in view.comparison["panels"]]
-    assert titles[0] == "Loss"
-    assert "Right answers after training, by temperature" in titles
-    for panel in view.comparison["panels"]:
-        assert all(curve["slot"] == ["early", "first", "better"].index(curve["name"]) for curve in panel["series"])
-    assert "early has not been evaluated" in view.comparison["accuracies"][0]["problem"]
-
-
-def test_evaluations_of_other_problems_are_not_compared(folder, browse, tmp_path):
-    for name, problems in (("sixty", 60), ("thirty", 30)):
-        run = watched.with_steps(watched.run_in(tmp_path, name), 1, 1)
-        for record in watched.evals(problems=problems):
-            run.append(record)
-    view = browse(tmp_path, chosen=["sixty", "thirty"])
-    rows = view.comparison["accuracies"][0]["rows"]
-    assert all("compare evaluations of the same problems" in row["said"] and row["low"] is None for row in rows)
-
-
-def test_more_than_six_runs_are_too_many_to_tell_apart(tmp_path, browse):
-    names = [f"run {n}" for n in range(8)]
-    for name in names:
-        watched.with_steps(watched.run_in(tmp_path, name), 1, 2, recorded=0)
-    view = browse(tmp_path, chosen=names)
-    assert view.comparison["names"] == names[: _comparison.MOST]
-    assert "6 runs are compared at once" in view.comparison["problems"][0]
 
 
 def test_many_runs_are_a_small_message(tmp_path, browse):
@@ -298,7 +209,7 @@ def test_runs_are_chosen_compared_and_opened_with_the_keyboard_alone(folder, bro
     assert page.view.chosen == ["first", "as good"]
     assert page.page.evaluate("() => document.activeElement.dataset.what") == "compare as good"
     page.frame()
-    assert page.find("caption:has-text('Accuracy of as good against first')").is_visible()
+    assert page.find(".oopd-forest th:has-text('as good')").is_visible()
     verdicts = page.find(".oopd-verdict").all_inner_texts()
     assert any("no difference shown" in said for said in verdicts)
     assert page.find("th:has-text('objective.target')").is_visible()

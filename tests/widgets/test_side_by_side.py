@@ -6,6 +6,7 @@ import pytest
 
 from omniopd_widgets import (
     AuditPanel,
+    CheckpointPair,
     ForkExplorer,
     Launcher,
     PosteriorPlot,
@@ -16,6 +17,7 @@ from omniopd_widgets import (
 )
 from tests.widgets import watched
 from tests.widgets.records import rollout_record
+from tests.widgets.test_checkpoint_pair import two
 
 # Every element of each view under its own sheet alone, and with the others before and after it.
 LOOKS = r"""() => {
@@ -55,7 +57,8 @@ def test_each_view_looks_beside_the_others_as_it_does_alone(tmp_path, monkeypatc
     record = rollout_record()
     views = [
         RolloutView(record), AuditPanel(record), PosteriorPlot(record), UpdateLedger(record), TrainingMonitor(run),
-        RunBrowser(tmp_path, chosen=["watched"]), ForkExplorer(run, by="kind"), Launcher("train", interval_s=10.0),
+        RunBrowser(tmp_path, chosen=["watched"]), CheckpointPair("before", "after", pair=two()),
+        ForkExplorer(run, by="kind"), Launcher("train", interval_s=10.0),
     ]  # fmt: skip
     mounted = None
     for view in views:

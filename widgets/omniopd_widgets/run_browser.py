@@ -16,12 +16,14 @@ import ipywidgets
 from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 
 from omniopd.errors import RunError
+from omniopd.runs.checkpoints import kept, said
 from omniopd.runs.store import Run, open_run
 from omniopd_widgets._parts import comparison as comparing
 from omniopd_widgets._parts import curves
 from omniopd_widgets._parts.polling_view import PollingView
 from omniopd_widgets._parts.run_list import RunList
 from omniopd_widgets._parts.safe import SafeHTML, element, shorten, table, to_json
+from omniopd_widgets.checkpoint_pair import CheckpointPair
 from omniopd_widgets.training_monitor import TrainingMonitor
 
 COLUMNS = ("state", "best_accuracy", "gain", "step", "target", "seed", "message")
@@ -33,7 +35,8 @@ class RunBrowser(PollingView):
 
     Assign `query` to search (all words; `state:failed` in one column), `sort` and `descending` to order, `chosen`
     (places in `folder`; the first is what the others are compared with) to compare, `columns` to show (names of
-    `omniopd.runs`), `opened` to open one beneath, `live` to look again or not.
+    `omniopd.runs`), `opened` to open one beneath, `live` to look again or not. `at` is the temperature of the
+    comparison's forest, `pair` names two students of runs (`RUN`, `RUN@STEP`), which then answer one prompt beneath.
     """
 
     folder = Unicode("").tag(sync=True)
@@ -47,10 +50,13 @@ class RunBrowser(PollingView):
     chosen = List(Unicode()).tag(sync=True)
     comparison = Dict().tag(sync=True)
     data = Bytes(b"").tag(sync=True)
+    at = Unicode("best temperature").tag(sync=True)
+    pair = List(Unicode()).tag(sync=True)
     opened = Unicode("").tag(sync=True)
 
     def __init__(self, folder: str | Path = "runs", interval_s: float = 2.0, **traits: Any) -> None:
         self.monitor: TrainingMonitor | None = None
+        self.students: CheckpointPair | None = None
         self.beneath = ipywidgets.VBox()
         self._list = RunList(folder)
         super().__init__(interval_s, self.beneath, **traits)
@@ -68,8 +74,9 @@ class RunBrowser(PollingView):
     def close(self) -> None:
         """Stop looking, and take the view and what is open beneath it off the page."""
         super().close()
-        if self.monitor is not None:
-            self.monitor.close()
+        for view in (self.monitor, self.students):
+            if view is not None:
+                view.close()
         self.beneath.close()
 
     def _poll(self, seconds: float = _LOOK_S) -> bool:
@@ -101,13 +108,14 @@ class RunBrowser(PollingView):
         if len(self.chosen) > comparing.MOST:
             problems.append(f"{comparing.MOST} runs are compared at once: the others are left out")
         if len(runs) < 2:
-            self.comparison, self.data = to_json({"names": names, "problems": problems}), b""
+            self.data = b""
+            self.comparison = to_json({"names": names, "problems": problems, "students": _students(names, runs)})
             return
         found = [comparing.read(run) for run in runs]
         problems += [shorten(problem, 400) for _, _, problem in found if problem]
         steps, evals = [records for records, _, _ in found], [records for _, records, _ in found]
         described, self.data = curves.packed(comparing.panels(names, steps, evals))
-        self.comparison = to_json({"names": names, "problems": problems}) | {
+        self.comparison = to_json({"names": names, "problems": problems, "students": _students(names, runs)}) | {
             "panels": described,
             "differences": comparing.differences(runs),
             "accuracies": comparing.accuracies(names, evals),
@@ -118,16 +126,38 @@ class RunBrowser(PollingView):
         with self._lock:
             if self.monitor is not None:
                 self.monitor.close()
-                self.monitor, self.beneath.children = None, ()
-            if not change["new"]:
-                return
+                self.monitor = None
+            self.problem = ""
             try:
-                self.monitor = TrainingMonitor(self.run(change["new"]))
+                if change["new"]:
+                    self.monitor = TrainingMonitor(self.run(change["new"]))
             except RunError as error:
                 self.problem = str(error)
-                return
+            self._place()
+
+    @observe("pair")
+    def _on_pair(self, change: Any) -> None:
+        with self._lock:
+            if self.students is not None:
+                self.students.close()
+                self.students = None
             self.problem = ""
-            self.beneath.children = (self.monitor.whole,)
+            try:
+                if len(change["new"]) == 2:
+                    self.students = CheckpointPair(*map(self._student, change["new"]))
+            except RunError as error:
+                self.problem = str(error)
+            self._place()
+
+    def _student(self, name: str) -> str:
+        """A student of a run of the table, by its place in the file system."""
+        run, _, which = name.rpartition("@") if name not in self._list.paths else (name, "", "")
+        return f"{self.run(run).path}{f'@{which}' if which else ''}"
+
+    def _place(self) -> None:
+        """What is open, beneath: the pair above the run."""
+        shown = [self.students] if self.students is not None else []
+        self.beneath.children = (*shown, *([self.monitor.whole] if self.monitor is not None else []))
 
     def summary(self) -> str:
         # The name alone: a path would tell of a machine in every saved notebook.
@@ -152,6 +182,15 @@ class RunBrowser(PollingView):
             title = f"{accuracy['run']} against {accuracy['against']}"
             parts.append(table(("at", accuracy["run"], accuracy["against"], "difference"), rows, title, limit=120))
         return parts
+
+
+def _students(names: Sequence[str], runs: Sequence[Run]) -> list[dict[str, str]]:
+    """The students that each run keeps, by the name that `pair` takes."""
+    return [
+        {"id": f"{name}@{which}" if which else name, "run": name, "which": said(which)}
+        for name, run in zip(names, runs, strict=True)
+        for which in kept(run)
+    ]
 
 
 def _short(value: float | None) -> str:

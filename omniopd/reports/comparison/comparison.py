@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas
 
@@ -32,6 +33,14 @@ class Comparison(Results):
     def plots(self) -> list[Figure]:
         """All figures that have something to show."""
         return list(figures.figures(self).values())
+
+    def __repr__(self) -> str:
+        return "\n".join([f"Comparison({len(self.arms)} arms)", *self.verdicts(last=True)])
+
+    def _repr_mimebundle_(self, *_: Any, **__: Any) -> dict[str, Any]:
+        """In a notebook: one forest of the differences, and in words what they show."""
+        forest = self.plot("differences")
+        return {**(forest._repr_mimebundle_() if forest.data else {}), "text/plain": repr(self)}
 
 
 def compare(runs: Iterable[Run | str | Path], reference: str | None = None, arms: Sequence[str] = ()) -> Comparison:

@@ -19,7 +19,7 @@ from omniopd.reports.comparison.results import Results
 
 RIGHT, TOKENS = "right, percent", "teacher tokens, read and written"
 BANDS = 6  # more of them cover each other: the reference's alone is left
-REACH = 20.0  # points: the axis of differences goes no farther, so that −3 and 0 stay apart; an arrow says "beyond"
+REACH = 20.0  # points: the axis of differences goes no farther for the sake of a few, so that −3 and 0 stay apart
 _SHOWN = {"better": (COLOURS[0], "circle"), "worse": (COLOURS[1], "circle")}
 _NEITHER = "no difference shown", (COLOURS[7], "circle-open")
 
@@ -53,7 +53,8 @@ def while_training(results: Results) -> Figure:
 
 def differences(results: Results, budget: int | None = None) -> Figure:
     """The reference minus each arm at a budget (the reference's last) as a forest, the largest first; arms without a
-    difference are left out. Filled dots lie apart from 0, hollow ones do not."""
+    difference are left out. Filled dots lie apart from 0, hollow ones do not; an arrow stands where the axis ends and a
+    difference lies beyond."""
     budget = results.budgets[-1] if budget is None else budget
     name = results.reference.name
     found = [(arm.name, results.difference(arm, budget)) for arm in results.arms[1:]]
@@ -66,7 +67,9 @@ def differences(results: Results, budget: int | None = None) -> Figure:
         f"{name} is worse  ←  points, best temperature  →  {name} is better", height=130 + 22 * len(rows),
     )  # fmt: skip
     ends = [100 * end for _, d in rows for end in (d.low, d.mean, d.high) if math.isfinite(end)]
-    low, high = max(-REACH, min([-2 - 100 * MARGIN, *ends])), min(REACH, max([2.0, *ends]))
+    few = 2 * sum(abs(100 * d.mean) > REACH for _, d in rows) <= len(rows)
+    reach = REACH if few else math.inf
+    low, high = max(-reach, min([-2 - 100 * MARGIN, *ends])), min(reach, max([2.0, *ends]))
     kinds: dict[str, list[int]] = {}
     for row, (_, difference) in enumerate(rows):
         kind = shows(difference).partition(",")[0]

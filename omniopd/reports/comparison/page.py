@@ -15,6 +15,7 @@ from omniopd.figures import Figure
 from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.comparison import Comparison
 from omniopd.reports.comparison.cost import paper_cost
+from omniopd.reports.comparison.figures import figures
 from omniopd.reports.comparison.tables import COSTS, costs, short_verdict, shown_table
 from omniopd.reports.html import POLICY
 from omniopd.runs.files.atomic import write_text
@@ -36,6 +37,11 @@ _STYLE = (
     "th,td{padding:2px 5px}h2{break-after:avoid}figure,tr{break-inside:avoid}}"
 )
 
+_OF_THE_FOREST = (
+    f'<p class="note">Filled dots lie apart from 0, hollow ones do not; right of the dashed line ({-100 * MARGIN:g} '
+    "points) the reference is not worse. An arrow: the difference lies beyond the axis.</p>"
+)
+
 
 def comparison_page(
     comparison: Comparison, file: str | Path, title: str = "Runs compared", beside: Sequence[str] = ()
@@ -44,22 +50,23 @@ def comparison_page(
     frame = shown_table(comparison)
     shown = f"{comparison.reference.name} minus this"
     runs = sum(len(arm.seeds) for arm in comparison.arms)
+    pictures = figures(comparison)
+    forest = [_picture(pictures["differences"]), _OF_THE_FOREST] if "differences" in pictures else []
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{len(comparison.arms)} arms, {runs} runs; {html.escape(comparison.reference.name)} is the reference. "
         "Accuracies are those of the temperature that suits each student best: sharpening alone cannot raise them. "
         "Intervals hold 95%, over seeds where an arm has several that differ, else over problems; they are not "
         "corrected for how many there are.</p>",
-        *(["<h2>What they say</h2>", _list(said)] if (said := _said(comparison)) else []),
+        *(["<h2>What they say</h2>", *forest, _list(said)] if (said := _said(comparison)) else []),
         *(["<h2>Left out, or missing</h2>", _list(comparison.problems)] if comparison.problems else []),
         "<h2>Pictures</h2>",
-        *(_picture(figure) for figure in comparison.plots()),
-        f'<p class="note">Bands are 95% intervals; thin lines are arms with fewer seeds. Of the differences, filled '
-        f"dots lie apart from 0; right of the dashed line ({-100 * MARGIN:g} points) the reference is not worse.</p>",
+        *(_picture(figure) for name, figure in pictures.items() if name != "differences"),
+        '<p class="note">Bands are 95% intervals; thin lines are arms with fewer seeds.</p>',
         "<h2>Accuracy</h2>",
         _with_words(frame.drop(columns=[*(c for c in COSTS if c in frame.columns), shown, "verdict"])),
-        f"<h2>{html.escape(comparison.reference.name)} minus each arm, points</h2>",
-        as_html(_differences(comparison)),
+        f"<details><summary>{html.escape(comparison.reference.name)} minus each arm at every budget, points</summary>"
+        f"{as_html(_differences(comparison))}</details>",
         _folded("The same in sentences", comparison.verdicts()),
         *(_folded(f"Every arm beside {name}", comparison.verdicts(name)) for name in beside),
         "<h2>Cost</h2>",

@@ -1,7 +1,8 @@
 """Which process owns a run: locks on files in its folder and beside it.
 
     run.lock       held by the process that writes the run; holds its number
-    launch/lock    held by the process that executes a launched notebook (`launch/runner.py`), queued or at work
+    launch/lock    held by the process that executes a launched notebook (`launch/runner.py`), queued or at work, and
+                   by a notebook that has the run done in several processes (`pipeline/together.py`)
     ../NAME.lock   held by a sweep that starts the run, then by the process it started: loading takes seconds, and
                    without it two sweeps would start one run twice
 
@@ -111,8 +112,13 @@ def _taken(folder: Path) -> int:
 
 
 def _executed_elsewhere(folder: Path) -> bool:
-    """Whether a launched notebook that this process is not part of has the run."""
-    return claimed_by(folder / EXECUTING) not in (None, os.getpid(), os.getppid())
+    """Whether a notebook has the run that this process is not part of: by it were started, directly or not, who are."""
+    by = claimed_by(folder / EXECUTING)
+    if by in (None, os.getpid(), os.getppid()):
+        return False
+    import psutil
+
+    return by not in (process.pid for process in psutil.Process().parents())
 
 
 def _is_mine(folder: Path) -> bool:

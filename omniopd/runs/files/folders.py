@@ -18,6 +18,7 @@ UNFINISHED = "evaluating.jsonl"  # problems that an evaluation has finished, unt
 TRIALS = "trials"  # in the folder of a study: runs that chose its rates, and nobody's result
 CONTROLS, BEST, BEST_NOTE = "controls", "best", "best.json"
 PROCESSES = "processes"  # what several processes, other than the main one, ended with
+MIRROR = ".mirror.json"  # in a copy of runs that stand elsewhere (mirror.py)
 LAUNCHED = "OMNIOPD_RUN_FOLDER"  # the environment variable that says where a launched notebook's run shall stand
 _given: set[Path] = set()  # launched folders that this process has made a run in
 

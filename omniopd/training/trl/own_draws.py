@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from omniopd.models.generating import own_settings_only
+from omniopd.models.pieces import whole
 from omniopd.models.text.chat import prompt_ids
 from omniopd.training.trl.rows_of_a_batch import RowsOfABatch
 from omniopd.training.trl.seeding import seed_global_generators
@@ -20,10 +21,15 @@ class OwnDraws:
     args: Any
     state: Any
     model: Any
+    model_wrapped: Any
     accelerator: Any
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        with own_settings_only(self.accelerator.unwrap_model(self.model)):
+        # vLLM gets the weights from TRL, piece by piece.
+        with (
+            nullcontext() if self.args.use_vllm else whole(self.model_wrapped),
+            own_settings_only(self.accelerator.unwrap_model(self.model)),
+        ):
             return super()._generate_single_turn(*args, **kwargs)  # type: ignore[misc]
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:

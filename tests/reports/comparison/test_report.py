@@ -100,6 +100,34 @@ def test_a_forest_is_sorted_and_its_marks_say_what_is_shown(tmp_path: Path) -> N
     assert {"0", "theirs", "alike"} <= set(words)
 
 
+def test_where_most_differences_lie_beyond_20_points_the_axis_holds_them_all(tmp_path: Path) -> None:
+    runs = [*two_arms(tmp_path), finished(tmp_path, 2, 0, name="far", audit__forks=3)]
+    figure = compare(runs).plot("differences")
+    assert [trace for trace in figure.data if not trace.name] == []  # no arrow
+    assert figure.layout.xaxis.range[1] > 70
+
+
+def test_the_page_shows_one_forest_with_its_sentences_and_no_table_before_it(tmp_path: Path) -> None:
+    comparison = compare(two_arms(tmp_path))
+    page = comparison_page(comparison, tmp_path / "r.html").read_text(encoding="utf-8")
+    forest = html.escape(repr(comparison.plot("differences")))
+    assert page.count(forest) == 1
+    assert page.index("<h2>What they say</h2>") < page.index(forest) < page.index("<table")
+    alone = comparison_page(compare([two_arms(tmp_path / "alone")[0]]), tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "minus each arm at" not in alone.partition("<h2>Accuracy</h2>")[0]
+
+
+def test_a_comparison_shows_itself_as_the_forest_and_in_words(tmp_path: Path) -> None:
+    comparison = compare(two_arms(tmp_path))
+    shown = comparison._repr_mimebundle_()
+    forest = comparison.plot("differences")._repr_mimebundle_()
+    assert {kind: shown[kind] for kind in forest if kind != "text/plain"} == {
+        kind: data for kind, data in forest.items() if kind != "text/plain"
+    }
+    assert shown["text/plain"] == repr(comparison) == "\n".join(["Comparison(2 arms)", *comparison.verdicts(last=True)])
+    assert list(compare([two_arms(tmp_path / "alone")[0]])._repr_mimebundle_()) == ["text/plain"]
+
+
 def test_an_unknown_figure_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no figure 'loss' of a comparison: take one of learning, differences"):
         compare(two_arms(tmp_path)).plot("loss")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 from omniopd.config import dotted
@@ -120,6 +121,11 @@ def read(run: Run) -> tuple[list[StepRecord], list[EvalRecord], str]:
 def _paired(ours: EvalRecord, theirs: EvalRecord) -> dict[str, object]:
     from omniopd.evaluation.compare import accuracy_interval, paired_difference, verdict
 
+    both = ours.per_problem.keys() & theirs.per_problem.keys()
+    said = ""
+    if both and len(both) < max(len(ours.problems), len(theirs.problems)):
+        said = f", on the {len(both)} problems that both answered"
+        ours, theirs = _only(ours, both), _only(theirs, both)
     cells: dict[str, object] = {"ours": f"{100 * ours.accuracy:.1f}", "theirs": f"{100 * theirs.accuracy:.1f}"}
     try:
         cells |= {"ours": str(accuracy_interval(ours)), "theirs": str(accuracy_interval(theirs))}
@@ -127,7 +133,11 @@ def _paired(ours: EvalRecord, theirs: EvalRecord) -> dict[str, object]:
     except DataError as error:
         return cells | {"said": f"not compared, because {error}", "low": None, "high": None, "mean": None}
     numbers = {"mean": difference.mean, "low": difference.low, "high": difference.high}
-    return cells | {"said": verdict(difference)} | {name: 100 * value for name, value in numbers.items()}
+    return cells | {"said": verdict(difference) + said} | {name: 100 * value for name, value in numbers.items()}
+
+
+def _only(record: EvalRecord, problems: Set[str]) -> EvalRecord:
+    return replace(record, problems=tuple(p for p in record.problems if p.prompt_id in problems))
 
 
 def _run_settings(run: Run) -> dict[str, str]:

@@ -30,6 +30,9 @@ _METRICS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "negative targets": "targets/negative_share", "tokens audited": "audited/token_share",
     }),
     ("Texts of the teacher", "texts", {"texts an answer": "scan/texts_per_answer"}),
+    ("The teacher beside the student", "seconds", {
+        "hidden": "teacher/seconds_hidden", "waited for": "teacher/seconds_waited",
+    }),
     ("Entropy of the student", "nats", {
         "at forks": "entropy/forks", "where texts begin": "entropy/forks", "elsewhere": "entropy/elsewhere",
     }),

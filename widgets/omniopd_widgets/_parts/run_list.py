@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from omniopd.errors import RunError
 from omniopd.runs.listing import COLUMNS, UNREADABLE, known_row, listed_folders, row
+from omniopd.runs.mirror import follow, here
 from omniopd.runs.remembered import Marks, RememberedRows
 from omniopd.runs.status import GOING_ON
 from omniopd.runs.store import MANIFEST
@@ -32,7 +33,7 @@ class RunList:
     directory of a row's `id`, its place in the folder; `unread` counts runs whose results are still to be read."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = here(folder)
         self.paths: dict[str, Path] = {}
         self.hidden = self.unread = 0
         self._remembered = RememberedRows(self.folder, COLUMNS)
@@ -47,6 +48,7 @@ class RunList:
         """All runs, newest first. Results that are not known yet are read for about so long, those of the newest first
         (of `AT_LEAST` in any case); the others follow at the next look. Raises RunError if the folder cannot be read,
         or has vanished with its runs."""
+        follow(self.folder)
         if not self.paths and not self.folder.exists():
             return []
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import threading
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from omniopd.errors import OmniOPDError
+from omniopd.io.interrupts import raise_in
 
 _CALLS = "omniopd.teachers.hosted.background"  # where a thread waits for a provider, if one was ever asked
 
@@ -69,7 +69,7 @@ class Worker:
                 return
             calls = sys.modules.get(_CALLS)
             if calls is None or not calls.interrupt(thread):
-                _raise_in(thread, KeyboardInterrupt)
+                raise_in(thread, KeyboardInterrupt)
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Until the last thing asked for is done."""
@@ -90,13 +90,8 @@ class Worker:
             try:
                 with self._guard:
                     self._working = None
-                    _raise_in(threading.get_ident(), None)
+                    raise_in(threading.get_ident(), None)
                 return
             except KeyboardInterrupt:
                 continue  # it arrived here
 
-
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Have a thread raise this at its next step of Python; None takes back what it has not raised yet."""
-    raised = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)

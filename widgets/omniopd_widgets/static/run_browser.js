@@ -3,10 +3,12 @@
 
 import {
   assign, button, clear, count, dollars, floats, framed, h, missing, number, on, plain, plural, scope,
-  shown, svg, tableHead, watch,
+  shown, tableHead, watch,
 } from "./_common.js";
 import { chartGrid } from "./_charts.js";
+import { forest } from "./_forest.js";
 import { sorted, sortedTable, stateBadge } from "./_grid.js";
+import { choice, optionsOf } from "./_inputs.js";
 
 const MOST = 6;
 const KEYS = [
@@ -130,10 +132,12 @@ function render({ model, el, signal }) {
   // ---- the comparison ----------------------------------------------------------------------------------------------
   const grid = chartGrid({ signal, onCursor: (x) => x !== null && say(`step ${count(x)}`) });
   const problems = h("ul", { class: "oopd-problems" });
-  const verdicts = h("div", {});
+  const at = choice(model, "at", "accuracy at", [], signal);
+  const verdicts = h("div", { class: "oopd-wide" });
+  const students = pairBar();
   const changed = h("div", { class: "oopd-wide" });
   const hint = h("p", { class: "oopd-quiet" });
-  const comparison = h("section", { "aria-label": "comparison" }, h("h3", {}, "Comparison"), hint, problems, verdicts, grid.element, changed);
+  const comparison = h("section", { "aria-label": "comparison" }, h("h3", {}, "Comparison"), hint, students.element, problems, h("div", { class: "oopd-bar oopd-browser-at" }, at), verdicts, grid.element, changed);
   function drawComparison() {
     const found = model.get("comparison");
     const names = found.names ?? [];
@@ -141,15 +145,51 @@ function render({ model, el, signal }) {
     const enough = names.length > 1;
     hint.textContent = enough ? `The first chosen, ${plain(names[0])}, is what the others are compared with.` : "Choose a second run to compare.";
     clear(problems, (found.problems ?? []).map((text) => h("li", {}, shown(text))));
-    for (const part of [verdicts, grid.element, changed]) part.hidden = !enough;
+    for (const part of [at, verdicts, grid.element, changed]) part.hidden = !enough;
+    students.draw(found.students ?? []);
     if (!enough) return model.get("chosen").length === 1 && say(hint.textContent);
-    clear(verdicts, found.accuracies.map(accuracy));
+    drawForest(found);
     grid.draw(found.panels, floats(model.get("data")));
     clear(changed, settings(names, found.differences));
   }
   // Texts and numbers come as two traits: drawn once both are here.
   const drawSoon = framed(drawComparison, signal);
-  watch(model, ["comparison", "data", "chosen"], drawSoon, signal);
+  watch(model, ["comparison", "data", "chosen", "at"], drawSoon, signal);
+
+  // Every run against the first, at one temperature at a time.
+  function drawForest({ names, accuracies }) {
+    const places = [...new Set(accuracies.flatMap((found) => found.rows.map((row) => row.at)))];
+    const where = places.includes(model.get("at")) ? model.get("at") : places[0];
+    clear(at.lastChild, optionsOf(places.map((name) => [name, name])));
+    at.lastChild.value = where ?? "";
+    at.hidden = places.length < 2;
+    clear(verdicts, forest(accuracies.map(({ run, problem, rows }) => ({
+      run, problem: problem || (rows.some((row) => row.at === where) ? "" : `not measured at ${where}`), ...rows.find((row) => row.at === where),
+    })), names[0]));
+  }
+
+  // One prompt, two students of the runs that are chosen: of one run alone, before and after.
+  function pairBar() {
+    const lists = ["left", "right"].map((side) => h("select", { "aria-label": `the ${side} student` }));
+    const act = button("On one prompt", () => assign(model, "pair", lists.map((list) => list.value)), { signal, title: "both answer one prompt, below: every token that moved between them" });
+    const close = button("✕", () => assign(model, "pair", []), { signal, title: "close the pair" });
+    watch(model, ["pair"], () => (close.hidden = model.get("pair").length === 0), signal);
+    const element = h("div", { class: "oopd-bar oopd-browser-pair" }, lists[0], "beside", lists[1], act, close);
+    let drawn = "";
+    function draw(students) {
+      element.hidden = students.length < 2;
+      const runs = [...new Set(students.map(({ run }) => run))];
+      const trained = (run) => students.findLast((one) => one.run === run).id;
+      const first = runs.length > 1 ? [trained(runs[0]), trained(runs[1])] : students.length ? [students[0].id, trained(runs[0])] : [];
+      const same = drawn === (drawn = runs.join("\n"));
+      lists.forEach((list, i) => {
+        const before = same ? list.value : "";
+        clear(list, optionsOf(students.map(({ id, run, which }) => [id, `${run}, ${which}`])));
+        list.value = students.some(({ id }) => id === before) && before ? before : first[i] ?? "";
+      });
+    }
+    return { element, draw };
+  }
 
   clear(
     body,
@@ -167,28 +207,6 @@ function matcher(query) {
     if (columns.has(column)) return String(row[column] ?? "").toLowerCase().includes(rest);
     return COLUMNS.some(({ key }) => String(row[key] ?? "").toLowerCase().includes(word));
   });
-}
-
-// One run against the first: accuracies, the difference as a sentence and as a whisker around zero.
-function accuracy(found) {
-  const title = h("caption", {}, "Accuracy of ", shown(found.run), " against ", shown(found.against), found.when ? ` (${found.when})` : "");
-  if (found.problem) return h("p", {}, shown(found.problem));
-  const reach = Math.max(1, ...found.rows.flatMap((row) => [row.low, row.high].filter((v) => !missing(v)).map(Math.abs)));
-  const lines = found.rows.map((row) => {
-    const shows = missing(row.low) ? "" : row.low > 0 ? "better" : row.high < 0 ? "worse" : "no";
-    return h("tr", {}, h("th", { scope: "row" }, row.at), h("td", { class: "oopd-number" }, row.ours), h("td", { class: "oopd-number" }, row.theirs),
-      h("td", {}, h("span", { class: "oopd-verdict", "data-shown": shows }, plain(row.said))), h("td", {}, whisker(row, reach)));
-  });
-  return h("table", {}, title, tableHead(["", "this run", "compared with", "difference of the same problems", ""]), h("tbody", {}, lines));
-}
-
-function whisker(row, reach) {
-  if (missing(row.low)) return null;
-  const at = (value) => 65 + (60 * value) / reach;
-  return svg("svg", { class: "oopd-interval", viewBox: "0 0 130 16", role: "img", "aria-label": `interval from ${number(row.low, 1)} to ${number(row.high, 1)} points` },
-    svg("line", { class: "oopd-zero", x1: 65, x2: 65, y1: 0, y2: 16 }),
-    svg("line", { class: "oopd-whisker", x1: at(row.low), x2: at(row.high), y1: 8, y2: 8 }),
-    svg("circle", { class: "oopd-interval-mean", cx: at(row.mean), cy: 8, r: 3 }));
 }
 
 function settings(names, differences) {

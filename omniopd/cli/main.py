@@ -23,7 +23,7 @@ from omniopd.io.terminal import plain_output
 
 COMMANDS = (
     "demo", "train", "run", "sweep", "job", "stop", "evaluate", "teacher", "fetch", "recipes", "report", "runs",
-    "forks", "push", "notebooks",
+    "forks", "push", "notebooks", "plan",
 )  # fmt: skip
 ABOUT = "Distil a teacher that you can only read into a student that you own, and see why it works."
 MISTAKE, INTERRUPTED = 2, 130

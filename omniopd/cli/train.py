@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
     def make() -> Run:
         keys_first(recipe)  # who may say so is asked, before a teacher that may not be sent a key is refused
-        require_ready(recipe)
+        require_ready(recipe, merge=options.merge)
         price_first(recipe, yes=options.yes, way_out=WAY_OUT)
         made = create_run(options.runs, recipe, options.name)
         print(made.path, file=sys.stderr)
@@ -93,7 +93,7 @@ def _resumed(options: argparse.Namespace, settings: Sequence[str]) -> int:
     def make() -> Run:
         keys_first(recipe)
         # This process's own from here on: nothing that was looked at changes any more.
-        return reopen(options.resume, settings, approve=approve)
+        return reopen(options.resume, settings, approve=approve, merge=options.merge)
 
     recipe = with_new_settings(open_run(options.resume), settings).recipe
     meet(recipe)

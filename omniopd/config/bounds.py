@@ -21,6 +21,7 @@ from omniopd.config.methods import METHODS
 from omniopd.config.settings import (
     DEVICES,
     DTYPES,
+    OPTIMIZERS,
     PARTED_COSTS,
     PRECISIONS,
     SAMPLERS,
@@ -96,6 +97,8 @@ SETTINGS: dict[str, Setting] = {
     "student.allow_off_policy": Setting("allow temperature, top_p or top_k other than 1, 1, 0"),
     "student.lora_rank": _count("rank of an adapter that learns in the model's place (0: all weights learn)", 0, 2**16),
     "student.lora_alpha": _count("scale of that adapter", 1, 2**16),
+    "student.target_modules": _text("layers that get one, such as q_proj ([]: every linear layer but the head)"),
+    "student.load_in_4bit": Setting("its frozen linear layers in 4 bits (NF4), beside an adapter: QLoRA"),
     "student.dtype": _word("what the weights are held in", DTYPES),
     "student.sampler": _word("what samples its answers: transformers, or vLLM, here or as a server", SAMPLERS),
     "student.server": _text("address of that server, such as http://localhost:8000", empty=True),
@@ -164,6 +167,7 @@ SETTINGS: dict[str, Setting] = {
     "training.micro_batch": _count("answers in memory at once, each process"),
     "training.waves": _count("parts that a step's answers are sampled in, each asked about while the next is sampled"),
     "training.staleness": _count("steps that answers are sampled ahead, so that nobody waits for the teacher", 0, 1),
+    "training.optimizer": _word("AdamW, or AdamW with its moments in 8 bits", OPTIMIZERS),
     "training.learning_rate": _above_0("of AdamW", 1),
     "training.warmup_steps": _count("steps until the learning rate is reached", 0),
     "training.schedule": _word("of the learning rate", SCHEDULES),
@@ -238,7 +242,7 @@ def in_words(hint: Any) -> str:
     if get_origin(hint) is not tuple:
         return {str: "text", float: "a number", int: "a whole number", bool: "true or false"}[hint]
     inner = get_args(hint)[0]
-    example = {float: "[0.0, 1.0]", int: "[10, 20]", str: '["self_teacher"]'}[inner]
+    example = {float: "[0.0, 1.0]", int: "[10, 20]", str: '["one", "another"]'}[inner]
     return f"a list, each {in_words(inner)}, such as {example}"
 
 

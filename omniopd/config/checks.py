@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from omniopd.config.bounds import check_settings
 from omniopd.config.methods import METHODS
-from omniopd.config.settings import SERVED, AuditConfig, EvaluationConfig, ObjectiveConfig, Recipe, StudentConfig
+from omniopd.config.settings import (
+    SERVED,
+    TRANSFORMERS,
+    AuditConfig,
+    EvaluationConfig,
+    ObjectiveConfig,
+    Recipe,
+    StudentConfig,
+)
 from omniopd.errors import ConfigError
 from omniopd.io.redaction import redact
 from omniopd.method.controls import CONTROLS
@@ -17,6 +25,7 @@ def check(recipe: Recipe) -> Recipe:
     check_settings(recipe)
     student, audit, objective, training = recipe.student, recipe.audit, recipe.objective, recipe.training
     _check_sampler(student)
+    _check_adapter(student)
     _check_sees(recipe)
     _check_controls(recipe)
     if METHODS[recipe.method].reads == "logits" and recipe.teacher.top_p != 1:
@@ -180,6 +189,32 @@ def _check_overlap(recipe: Recipe) -> None:
                 f'training.{name} is {value} and method "{recipe.method}": it asks no teacher about the student\'s '
                 f"answers, so leave it at {usual}"
             )
+
+
+def _check_adapter(student: StudentConfig) -> None:
+    """What needs an adapter beside it, and what cannot go with weights of 4 bits."""
+    if student.target_modules and not student.lora_rank:
+        raise ConfigError(
+            f"student.target_modules is {list(student.target_modules)} and student.lora_rank 0: there is no adapter to "
+            "put there; give it a rank, such as student.lora_rank=16, or leave the modules out"
+        )
+    if not student.load_in_4bit:
+        return
+    if not student.lora_rank:
+        raise ConfigError(
+            "student.load_in_4bit is true and student.lora_rank 0: weights of 4 bits do not learn, an adapter beside "
+            "them does; give it a rank, such as student.lora_rank=16"
+        )
+    if student.dtype == "float64":
+        raise ConfigError(
+            'student.load_in_4bit is true and student.dtype "float64", which no product with 4 bits is computed in: '
+            'use "float32" or "bfloat16"'
+        )
+    if student.sampler != TRANSFORMERS:
+        raise ConfigError(
+            f'student.load_in_4bit is true and student.sampler "{student.sampler}": vLLM is sent an adapter merged into '
+            f'whole weights, and 4 bits have none; use "{TRANSFORMERS}"'
+        )
 
 
 def _check_controls(recipe: Recipe) -> None:

@@ -14,6 +14,7 @@ from omniopd.config.sees import Sees
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 PRECISIONS = ("float32", "bfloat16")
+OPTIMIZERS = ("adamw", "adamw_8bit")
 SCHEDULES = ("constant", "cosine", "linear")
 STREAMS = ("auto", "always", "never")
 PARTED_COSTS = ("auto", "most", "written")
@@ -24,7 +25,8 @@ TRACKERS = ("none", "tensorboard", "wandb", "trackio")
 
 @dataclass(frozen=True, slots=True)
 class StudentConfig:
-    """Who learns. `server` is the address of the sampler "vllm_server"."""
+    """Who learns. `load_in_4bit` (QLoRA) comes by pip install 'omniopd[bits]'; `dtype` is then what embeddings and
+    head are held in. `server` is the address of the sampler "vllm_server"."""
 
     model: str = "embedded:student"
     max_tokens: int = 512
@@ -34,6 +36,8 @@ class StudentConfig:
     allow_off_policy: bool = False
     lora_rank: int = 0
     lora_alpha: int = 16
+    target_modules: tuple[str, ...] = ()
+    load_in_4bit: bool = False
     dtype: str = "float32"
     sampler: str = TRANSFORMERS
     server: str = ""
@@ -141,13 +145,15 @@ class ObjectiveConfig:
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """How long and how fast. The same `probe_prompts` are answered and audited whenever rollouts are recorded; nothing
-    is learnt from them. The trackers of `report_to` come by pip install 'omniopd[trackers]'."""
+    is learnt from them. The trackers of `report_to` come by pip install 'omniopd[trackers]', the optimizer "adamw_8bit"
+    by pip install 'omniopd[bits]'."""
 
     steps: int = 100
     rollouts: int = 64
     micro_batch: int = 64
     waves: int = 1
     staleness: int = 0
+    optimizer: str = "adamw"
     learning_rate: float = 1e-6
     warmup_steps: int = 0
     schedule: str = "constant"

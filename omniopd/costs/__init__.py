@@ -1,1 +1,1 @@
-"""What something will take before it starts: calls, tokens, dollars, hours; and whether the user agrees."""
+"""What something will take before it starts: calls, tokens, dollars, hours, memory; and whether the user agrees."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from omniopd.config import Recipe, TaskConfig
 from omniopd.config.sees import Sees
-from omniopd.models.loading import load_tokenizer
-from omniopd.models.text.chat import about_tokens
+from omniopd.models.loading import load_tokenizer, resolve
+from omniopd.models.text.chat import about_tokens, prompt_ids
 from omniopd.models.text.shown import shown
 from omniopd.tasks.build import build_task
 from omniopd.tasks.rows import require_shown
@@ -22,6 +23,8 @@ from omniopd.teachers.spending.estimate import LATENCY_S, TeacherEstimate, estim
 from omniopd.teachers.spending.prices import price_for
 
 _PROMPTS = 64
+_LOOKED_AT = 1024  # prompts, for the longest
+_MADE_HERE = ("stories", "ledgers")  # tasks whose problems no file holds
 
 
 def estimate_of(
@@ -52,6 +55,27 @@ def prompt_tokens(recipe: Recipe) -> float:
     """The mean length of some of the recipe's problems, as the teacher sees them, in the student's tokens; counted once
     in a process."""
     return _mean_tokens(recipe.student.model, recipe.task, recipe.seed, recipe.teacher.shown)
+
+
+def longest_prompt(recipe: Recipe) -> int | None:
+    """The tokens of the longest of the recipe's first problems, as the student reads them; None where problems or
+    tokenizer are not on this machine. Asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    task, place = recipe.task, resolve(recipe.student.model)
+    if task.name not in _MADE_HERE and not Path(task.path or "/nowhere").exists():
+        return None
+    if not Path(place).is_dir():
+        kept = try_to_load_from_cache(place, "tokenizer_config.json")
+        if not isinstance(kept, str):
+            return None
+        place = str(Path(kept).parent)
+    if not any((Path(place) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        return None
+    tokenizer = load_tokenizer(place)
+    count = min(_LOOKED_AT, task.prompts) if task.prompts else None
+    found = build_task(recipe).prompts(task.train_split, count, recipe.seed)[:_LOOKED_AT]
+    return max((len(prompt_ids(tokenizer, prompt.messages)) for prompt in found), default=None)
 
 
 @lru_cache(maxsize=64)

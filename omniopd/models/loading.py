@@ -14,15 +14,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import omniopd
 from omniopd.errors import ConfigError
 from omniopd.models.architecture.probing import first_line, share_answers
 from omniopd.models.fetching import PACKAGED, kept_folder, packaged_folder
+from omniopd.models.four_bits import four_bit_options, keep_trainable, require_bitsandbytes
 
 _log = logging.getLogger(__name__)
 EMBEDDED = "embedded:"
+_ADAPTER = "adapter_config.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
@@ -52,12 +54,13 @@ def resolve(name: str) -> str:
 
 
 def load_model(
-    name: str, dtype: str | torch.dtype = "float32", device: str = "auto", **options: Any
+    name: str, dtype: str | torch.dtype = "float32", device: str = "auto", packed_for: str = "", **options: Any
 ) -> PreTrainedModel:
     """A causal language model in evaluation mode on `device` ("auto": CUDA, then Apple's, then the CPU).
 
-    `options` go to `from_pretrained`, whose older word for `dtype` is understood. Raises ConfigError for an unknown
-    dtype, for code that comes with a model, and for what cannot be loaded.
+    `packed_for`: its linear layers in 4 bits (`four_bits.py`), for products in that dtype. `options` go to
+    `from_pretrained`, whose older word for `dtype` is understood. Raises ConfigError for an unknown dtype, for code
+    that comes with a model, and for what cannot be loaded.
     """
     kind, older = _dtype(dtype), options.pop("torch_dtype", None)
     if older is not None:
@@ -70,6 +73,9 @@ def load_model(
     check_folder(name, place)
     if name in PACKAGED:
         _say_whence(name, place)
+    if packed_for:
+        require_bitsandbytes(f"packed_for is {packed_for!r}", "leave it out")
+        options |= four_bit_options(DTYPES[packed_for], pick_device(device))
     try:
         model = AutoModelForCausalLM.from_pretrained(place, dtype=kind, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -80,7 +86,23 @@ def load_model(
             f"the model {name} cannot be loaded{options_too} ({first_line(error)}): install what it needs, or leave "
             "out what it does not know"
         ) from error
+    keep_trainable(model)
     return model.eval() if "device_map" in options else model.to(pick_device(device)).eval()
+
+
+def config_of(name: str) -> Any:
+    """The configuration of a model, without its weights; None of an adapter, whose model stands elsewhere. Raises
+    ConfigError."""
+    place = resolve(name)
+    if (Path(place) / _ADAPTER).is_file():
+        return None
+    try:
+        return AutoConfig.from_pretrained(place, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"the configuration of {name!r} cannot be had ({first_line(error)}): check the name, the network and your "
+            "access"
+        ) from error
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -168,13 +190,6 @@ def end_ids(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> tuple[int, 
     return tuple(dict.fromkeys(ends))
 
 
-def lora_config(rank: int, alpha: int = 16) -> Any:
-    """Adapters of `rank` on every linear layer but the head, which scoring reads as a plain layer."""
-    from peft import LoraConfig
-
-    return LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
-
-
 @lru_cache
 def _say_whence(name: str, place: str) -> None:
     """One name may mean two kinds of weights: which they are is said once in a process."""
@@ -197,7 +212,7 @@ def check_folder(name: str, place: str) -> None:
     folder = Path(place)
     if not folder.is_dir():
         return
-    if (folder / "adapter_config.json").is_file():
+    if (folder / _ADAPTER).is_file():
         return
     if not (folder / "config.json").is_file():
         raise ConfigError(f"the model folder {name} has no config.json: give a folder that save_pretrained has written")

@@ -16,7 +16,8 @@ from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import PROBLEM_SEED
 from omniopd.io import processes
 from omniopd.models.architecture.reading import way_of
-from omniopd.models.loading import check_folder, load_model, load_tokenizer, resolve
+from omniopd.models.four_bits import require_bitsandbytes
+from omniopd.models.loading import check_folder, config_of, load_model, load_tokenizer, resolve
 from omniopd.tasks.build import build_task
 from omniopd.tasks.rows import require_shown
 from omniopd.teachers.access.contact import first_contact
@@ -45,7 +46,14 @@ class LocalModel:
 
 def build_student(recipe: Recipe) -> LocalModel:
     """The untrained student with its tokenizer, on the recipe's device. Raises ConfigError for what cannot load."""
-    return _loaded("student.model", recipe.student.model, recipe.student.dtype, recipe)
+    student = recipe.student
+    return _loaded("student.model", student.model, student.dtype, recipe, packed_for(recipe))
+
+
+def load_student(recipe: Recipe, folder: Path) -> PreTrainedModel:
+    """A trained student out of its run's folder, an adapter on the very weights that it was trained on. Raises
+    ConfigError."""
+    return load_model(str(folder), recipe.student.dtype, device_of(recipe), packed_for(recipe))
 
 
 def build_teacher_model(recipe: Recipe) -> LocalModel | None:
@@ -59,7 +67,9 @@ def build_teacher_model(recipe: Recipe) -> LocalModel | None:
 def is_one_checkpoint(recipe: Recipe) -> bool:
     """Whether student and teacher are the same model, loaded alike."""
     teacher, student = recipe.teacher, recipe.student
-    return runs_here(teacher.model) and (resolve(teacher.model.removeprefix(LOCAL)), teacher.dtype) == (
+    if student.load_in_4bit or not runs_here(teacher.model):
+        return False
+    return (resolve(teacher.model.removeprefix(LOCAL)), teacher.dtype) == (
         resolve(student.model), student.dtype
     )  # fmt: skip
 
@@ -144,23 +154,12 @@ def require_teacher(recipe: Recipe) -> None:
 def require_model(key: str, name: str) -> None:
     """Raises ConfigError, which names the setting, where no model of this name can be loaded: looks at its folder, its
     tokenizer and its configuration, and loads no weights."""
-    from transformers import AutoConfig
-
     try:
-        place = resolve(name)
-        check_folder(name, place)
+        check_folder(name, resolve(name))
         load_tokenizer(name)
+        config_of(name)
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error
-    if (Path(place) / "adapter_config.json").is_file():
-        return
-    try:
-        AutoConfig.from_pretrained(place, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"{key} is {name!r}, whose configuration cannot be had ({str(error).splitlines()[0]}): check the name, the "
-            "network and your access"
-        ) from error
 
 
 def build_prompts(recipe: Recipe) -> list[Prompt]:
@@ -234,8 +233,17 @@ def _student_thinks(recipe: Recipe) -> bool:
     return opens_thought(rendered(tokenizer, question))
 
 
-def _loaded(key: str, name: str, dtype: str, recipe: Recipe) -> LocalModel:
+def packed_for(recipe: Recipe) -> str:
+    """What products of a student in 4 bits are computed in, since autocast does not reach them; "" of a whole one.
+    Raises ConfigError where bitsandbytes is not installed."""
+    if not recipe.student.load_in_4bit:
+        return ""
+    require_bitsandbytes("student.load_in_4bit is true", "set student.load_in_4bit=false")
+    return recipe.training.precision
+
+
+def _loaded(key: str, name: str, dtype: str, recipe: Recipe, packed: str = "") -> LocalModel:
     try:
-        return LocalModel(name, load_model(name, dtype, device_of(recipe)), load_tokenizer(name))
+        return LocalModel(name, load_model(name, dtype, device_of(recipe), packed), load_tokenizer(name))
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error

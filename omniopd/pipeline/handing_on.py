@@ -13,6 +13,7 @@ from typing import Any
 
 from omniopd.errors import ConfigError, OmniOPDError, RunError
 from omniopd.models.fetching import hub_folder
+from omniopd.pipeline.saving import require_mergeable
 from omniopd.reports.card import hub_name, model_card
 from omniopd.runs.files.atomic import make_folder, write_text
 from omniopd.runs.store import Run, open_run
@@ -55,6 +56,8 @@ def write_folder(run: Run, repo: str, folder: Path, merge: bool = False) -> Path
     base = _base_of(run)
     if base is None and merge:
         raise ConfigError(f"{run.student} is no adapter: there is nothing to merge; leave --merge out")
+    if merge:
+        require_mergeable(run.recipe, "push the adapter as it is (without --merge)")
     shared = None if base is None or merge else _shared_base(run, base)
     card = model_card(run, repo, is_adapter=shared is not None)  # what its records lack is said before anything is done
     try:

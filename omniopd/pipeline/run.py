@@ -21,7 +21,6 @@ from omniopd.evaluation.best import read_best
 from omniopd.evaluation.callback import AtSteps, EvaluationCallback
 from omniopd.evaluation.tables import CONTROL
 from omniopd.io import processes
-from omniopd.models.loading import load_model
 from omniopd.models.pieces import whole
 from omniopd.pipeline.build import (
     ANSWERS,
@@ -30,6 +29,7 @@ from omniopd.pipeline.build import (
     build_task,
     build_teacher,
     build_teacher_model,
+    load_student,
 )
 from omniopd.pipeline.measured import evaluation_plan, is_measurable, measure, task_of
 from omniopd.pipeline.methods import build_trainer
@@ -74,7 +74,7 @@ def run_training(
     """
 
     def make() -> Run:
-        require_ready(recipe, teacher)
+        require_ready(recipe, teacher, merge)
         return create_run(folder, recipe, name)
 
     meet(recipe)
@@ -96,7 +96,7 @@ def resume_training(
     """
     if processes.count() > 1:
         meet(with_new_settings(open_run(path), settings).recipe)
-    return execute(shared_run(lambda: reopen(path, settings, teacher)), show, merge, teacher)
+    return execute(shared_run(lambda: reopen(path, settings, teacher, merge=merge)), show, merge, teacher)
 
 
 def reopen(
@@ -104,6 +104,7 @@ def reopen(
     settings: Sequence[str] = (),
     teacher: Teacher | None = None,
     approve: Callable[[Run], object] = lambda run: None,
+    merge: bool = False,
 ) -> Run:
     """A stopped run, claimed for this process before anything of it is read, for `execute`.
 
@@ -113,7 +114,7 @@ def reopen(
     run = take_up(path)
     try:
         run = with_new_settings(run, settings)
-        require_ready(run.recipe, teacher)
+        require_ready(run.recipe, teacher, merge)
         approve(run)
         write_settings(run)
     except BaseException:
@@ -201,7 +202,7 @@ class _Job:
         # Always written again: a checkpoint knows whether it is whole, a model folder does not.
         with whole(trained):
             processes.on_main(lambda: save_student(trained, student.tokenizer, self.run.student, merge))
-        after = load_model(str(self.run.student), recipe.student.dtype, device_of(recipe))
+        after = load_student(recipe, self.run.student)
         self._measure(STUDENT, LocalModel(student.name, after, student.tokenizer), steps)
         for name in recipe.evaluation.controls:
             self._control(name, self.teacher)

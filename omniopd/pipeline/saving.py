@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.config import Recipe
-from omniopd.errors import RunError
+from omniopd.errors import ConfigError, RunError
 from omniopd.models.loading import load_model
 from omniopd.models.pieces import whole_weights
 from omniopd.training.trl.strategies import pieces_of, with_pieces
@@ -34,6 +34,16 @@ def save_student(model: Any, tokenizer: Any, folder: Path, merge: bool = False) 
         ) from error
     _remove(folder)
     os.replace(beside, folder)
+
+
+def require_mergeable(recipe: Recipe, way_out: str) -> None:
+    """ConfigError for an adapter on weights of 4 bits: merged into them it would be rounded to 4 bits itself, merged
+    into whole ones it would sit on others than it was trained and measured on."""
+    if recipe.student.load_in_4bit:
+        raise ConfigError(
+            "student.load_in_4bit is true, and an adapter that is merged into weights of 4 bits is rounded to 4 bits "
+            f"itself: {way_out}"
+        )
 
 
 def from_checkpoint(model: Any, checkpoint: Path, recipe: Recipe) -> Any:

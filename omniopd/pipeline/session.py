@@ -51,6 +51,7 @@ from omniopd.training.recording import rollout_records
 from omniopd.types import Audit, AuditedRollout, Fork, Prompt, Rollout, Similarity, Teacher
 
 # Settings of a teacher that change what its answers cost, not the answers.
+_LOADED = ("student.model", "student.dtype", "student.lora_rank", "student.load_in_4bit", "training.device")
 _COSTS = ("tokens_per_student_token", "ask_above_usd", "usd_per_million_input", "usd_per_million_output")
 
 
@@ -233,7 +234,7 @@ class Session:
         named = {name.replace("__", "."): value for name, value in settings.items()}
         other = with_settings(self.recipe, named, "the exploration's settings")
         for name in named:
-            if name in ("student.model", "student.dtype", "student.lora_rank", "training.device"):
+            if name in _LOADED:
                 raise ConfigError(
                     f"{name} is {named[name]!r}, and the student is loaded already: explore another recipe"
                 )

@@ -37,11 +37,12 @@ def model_card(run: Run, repo: str, is_adapter: bool) -> str:
     run's recipe or records cannot be read.
     """
     recipe = run.recipe
+    packages = "peft bitsandbytes" if recipe.student.load_in_4bit else "peft"
     parts = [
         f"# {plain(repo.partition('/')[2])}",
         _in_words(recipe, is_adapter),
         "\n".join(fenced(loading_lines(run, repo).splitlines(), "python")),
-        *([f"The adapter needs its model, {code(recipe.student.model)}, and `pip install peft`."] * is_adapter),
+        *([f"The adapter needs its model, {code(recipe.student.model)}, and `pip install {packages}`."] * is_adapter),
         "## What it learnt, and from whom",
         "\n".join(f"- {name}: {said}" for name, said in _facts(run, recipe)),
         "## What came of it",

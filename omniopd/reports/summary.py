@@ -81,8 +81,18 @@ def ledger_line(spend: Spend) -> str:
 
 
 def loading_lines(run: Run, place: str = "") -> str:
-    """The three lines of Python that load the trained student, from its run's folder or from `place` on the hub."""
+    """The three lines of Python that load the trained student, from its run's folder or from `place` on the hub; an
+    adapter on weights of 4 bits with those."""
     place = place or str(run.student)
+    recipe = run.recipe
+    if recipe.student.load_in_4bit:
+        return (
+            "from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig\n"
+            'bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, '
+            f"bnb_4bit_compute_dtype={recipe.training.precision!r})\n"
+            f"model = AutoModelForCausalLM.from_pretrained({place!r}, quantization_config=bits)\n"
+            f"tokenizer = AutoTokenizer.from_pretrained({place!r})"
+        )
     return (
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
         f"model = AutoModelForCausalLM.from_pretrained({place!r})\n"

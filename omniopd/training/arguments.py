@@ -129,6 +129,8 @@ def run_settings(recipe: Recipe, output: Path) -> dict[str, Any]:
     """How long, how fast and on what: what each of TRL's trainers takes."""
     training, on_cpu = recipe.training, device_of(recipe) == "cpu"
     micro_batch, accumulation = micro_batches(training.rollouts, training.micro_batch, processes.count())
+    # The default is transformers' own, which is left to it.
+    optimizer = {} if training.optimizer == "adamw" else {"optim": training.optimizer}
     warms_up = training.schedule == "constant" and training.warmup_steps > 0
     return {
         "output_dir": str(output),
@@ -141,6 +143,7 @@ def run_settings(recipe: Recipe, output: Path) -> dict[str, Any]:
         "warmup_steps": training.warmup_steps,
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
+        **optimizer,
         "use_cpu": on_cpu,
         "bf16": training.precision == "bfloat16",
         _CHECKPOINTING: training.gradient_checkpointing,

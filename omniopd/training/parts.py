@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.config import Recipe
-from omniopd.models.loading import lora_config
+from omniopd.models.adapters import lora_config
 from omniopd.training.arguments import trainer_settings
 from omniopd.training.data import as_rows
 from omniopd.training.recording import Recorder
@@ -38,8 +38,8 @@ class TrainerParts:
     @property
     def student(self) -> dict[str, Any]:
         """Arguments of every trainer of TRL's."""
-        student = self.recipe.student
-        adapter = lora_config(student.lora_rank, student.lora_alpha) if student.lora_rank else None
+        s = self.recipe.student
+        adapter = lora_config(s.lora_rank, s.lora_alpha, s.target_modules) if s.lora_rank else None
         return {"model": self.model, "processing_class": self.tokenizer, "peft_config": adapter}
 
     @property

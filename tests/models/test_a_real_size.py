@@ -8,7 +8,8 @@ from peft import get_peft_model
 from transformers import AutoModelForCausalLM, Qwen3Config
 
 from omniopd.models import chunked_stats
-from omniopd.models.loading import frozen_copy, lora_config
+from omniopd.models.adapters import lora_config
+from omniopd.models.loading import frozen_copy
 from omniopd.models.token_stats import as_reference, head_of, response_hidden
 
 # PEFT reads a property that transformers is renaming.

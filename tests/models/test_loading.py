@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from omniopd.errors import ConfigError
+from omniopd.models.adapters import lora_config
 from omniopd.models.loading import (
     end_ids,
     frozen_copy,
     frozen_twin,
     load_model,
     load_tokenizer,
-    lora_config,
     pick_device,
     resolve,
     same_weights,

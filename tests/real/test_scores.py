@@ -8,8 +8,9 @@ import pytest
 import torch
 from peft import get_peft_model
 
+from omniopd.models.adapters import lora_config
 from omniopd.models.batching import rollout_batch, sequences
-from omniopd.models.loading import load_model, load_tokenizer, lora_config
+from omniopd.models.loading import load_model, load_tokenizer
 from omniopd.models.score import score
 from omniopd.models.token_stats import response_hidden
 from omniopd.pipeline.saving import save_student

@@ -3,7 +3,7 @@
 import { clear, forkName, h, line, number, on, percent, plural, quoted, shown, signed, svg, tableHead, tokensAt } from "./_common.js";
 import { betaDensities } from "./_posterior.js";
 
-const WIDE = { left: 118, right: 14, top: 8, width: 660, height: 150, lanes: 4, lane: 21 };
+const WIDE = { left: 142, right: 14, top: 8, width: 684, height: 150, lanes: 4, lane: 21 };
 const SMALL = { width: 110, height: 34 };
 const GLANCE = { width: 132, height: 50 };
 const POINTS = 160;

@@ -29,6 +29,9 @@ demo: install
 	@$(BIN)/omniopd demo
 
 lab: install
+	@mkdir -p $(BIN)/../share/jupyter/lab/settings
+	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' \
+		> $(BIN)/../share/jupyter/lab/settings/overrides.json
 	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. \
 		--LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb --LabApp.news_url=None
 

@@ -101,7 +101,7 @@ def _asked(options: argparse.Namespace) -> tuple[Any, Path]:
     from omniopd.runs.store import MANIFEST, open_run
 
     parent = Path(EVALUATIONS)
-    if (Path(options.model) / MANIFEST).is_file():
+    if (Path(options.model) / MANIFEST).is_file() or _is_a_place_of_runs(Path(options.model)):
         made = open_run(options.model)
         if not made.student.exists():
             raise RunError(f"{made.path} has no trained student yet: omniopd train --resume {made.path}")
@@ -109,6 +109,17 @@ def _asked(options: argparse.Namespace) -> tuple[Any, Path]:
     else:
         recipe, model = compose(options.recipe or ["embedded"], options.settings), options.model
     return replace(recipe, student=replace(recipe.student, model=model)), parent
+
+
+def _is_a_place_of_runs(path: Path) -> bool:
+    """Whether a name that no folder has can only be meant as a run's: one in the usual folder of runs, or beside some.
+    The hub would be asked for it for a minute otherwise."""
+    from omniopd.runs.store import MANIFEST
+
+    beside = path.parent
+    if path.exists() or beside == Path():  # a model of the hub may have one word as its name
+        return False
+    return beside == Path("runs") or next(beside.glob(f"*/{MANIFEST}"), None) is not None
 
 
 def _tell(records: Sequence[Any], model: str) -> None:

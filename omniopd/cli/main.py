@@ -25,6 +25,7 @@ COMMANDS = (
     "demo", "train", "run", "sweep", "job", "stop", "evaluate", "teacher", "fetch", "recipes", "report", "runs",
     "forks", "push", "notebooks", "plan",
 )  # fmt: skip
+ABOUT = "Distil a teacher that you can only read into a student that you own, and see why it works."
 MISTAKE, INTERRUPTED = 2, 130
 
 
@@ -113,7 +114,7 @@ def _complete(top: argparse.ArgumentParser) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line, with every command's own part."""
-    top = argparse.ArgumentParser(prog="omniopd", description=omniopd.__doc__)
+    top = argparse.ArgumentParser(prog="omniopd", description=ABOUT)
     top.add_argument("--version", action="version", version=omniopd.__version__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:

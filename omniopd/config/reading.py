@@ -25,9 +25,10 @@ def recipe_from(data: Mapping[str, Any], place: str = "the recipe") -> Recipe:
     return recipe
 
 
-def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
-    """The recipe with `key=value` words of a command line applied; a value is TOML, or else a plain string."""
-    return with_settings(recipe, assigned(assignments), "the command line")
+def override(recipe: Recipe, assignments: Sequence[str], place: str = "the command line") -> Recipe:
+    """The recipe with `key=value` words applied; a value is TOML, or else a plain string. An error says that they stand
+    in `place`."""
+    return with_settings(recipe, assigned(assignments), place)
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Any], place: str) -> Recipe:

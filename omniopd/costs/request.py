@@ -48,7 +48,7 @@ class CostEstimate:
 
     def __str__(self) -> str:
         if self.is_free:
-            return "free: at hand"
+            return "already asked"
         if not self.is_paid:
             return "local seconds" if self.seconds is None else f"about {duration(max(0.1, self.seconds))} here"
         read, written = f"{self.input_tokens:,} teacher tokens read", f"{self.output_tokens:,} written"

@@ -109,10 +109,11 @@ def findings(rows: Rows) -> list[str]:
 
 
 def as_text(table: pandas.DataFrame, title: str = "", width: int | None = None) -> str:
-    """A table in plain text, columns aligned, in lines that a terminal holds: `width` characters, or as it says itself.
+    """A table in plain text, columns aligned, in lines that a terminal or a notebook's cell holds: `width` characters,
+    or as it says itself.
 
     One that is too wide is turned on its side if that fits, else its columns are told in parts, one below the other.
-    Into a file, a pipe or a notebook it is written whole.
+    Into a file or a pipe it is written whole.
     """
     width = width or terminal_width()
     whole = _lines(table)

@@ -21,11 +21,14 @@ COLOURS = ("#3f78c4", "#d2601a", "#1f8a63", "#b257a9", "#967800", "#1794b8", "#c
 GRID, CLEAR = "rgba(128,128,128,0.25)", "rgba(0,0,0,0)"  # a page's own background shows through
 _LONGEST = 30  # letters of a name that a legend shows
 _AXIS = {"gridcolor": GRID, "zeroline": False, "separatethousands": True, "automargin": True}
+# Buttons that a line chart has no use for: the bar stands in the title's line, and would cover a long one.
+_SPARE = ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
 THEME = go.layout.Template(
     layout={
         "colorway": COLOURS, "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR, "xaxis": _AXIS, "yaxis": _AXIS,
-        "font": {"color": INK, "size": 12, "family": "system-ui, sans-serif"}, "title": {"x": 0, "xref": "paper"},
-        "modebar": {"bgcolor": CLEAR, "color": INK, "activecolor": COLOURS[0]}, "hoverlabel": {"namelength": -1},
+        "font": {"color": INK, "size": 12, "family": "system-ui, sans-serif"}, "hoverlabel": {"namelength": -1},
+        "title": {"x": 0, "xref": "paper", "font": {"size": 14}},
+        "modebar": {"bgcolor": CLEAR, "color": INK, "activecolor": COLOURS[0], "remove": _SPARE},
         "margin": {"l": 64, "r": 16, "t": 50, "b": 44},
     }
 )  # fmt: skip

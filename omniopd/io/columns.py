@@ -1,4 +1,5 @@
-"""Rows of texts as aligned columns: as many columns as fit into a terminal, and all of them into a file or a pipe."""
+"""Rows of texts as aligned columns: as many columns as fit into a terminal or a notebook's cell, and all of them into a
+file or a pipe."""
 
 from __future__ import annotations
 
@@ -8,11 +9,14 @@ from collections.abc import Collection, Sequence
 
 from omniopd.io.texts import one_line
 
+NOTEBOOK = 100  # a cell's output in JupyterLab beside its list of files, in a window of 1,280 pixels
 _GAP = "  "
 
 
 def terminal_width() -> int | None:
-    """Characters in a line of the terminal that is printed to; None where no terminal reads."""
+    """Characters in a line of the terminal or the notebook that is printed to; None where neither reads."""
+    if type(sys.stdout).__module__.startswith("ipykernel."):
+        return NOTEBOOK
     return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
 
 

@@ -85,7 +85,8 @@ def read_launch(path: Path) -> Launch:
     try:
         return _read(part(path) / "launch.json", Launch)
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"no notebook was launched into {path} ({error}): give the folder of a launched run") from error
+        why = f"({error})" if path.is_dir() else "(there is no such folder)"
+        raise RunError(f"no notebook was launched into {path} {why}: give the folder of a launched run") from error
 
 
 def write_process(path: Path, process: Process) -> None:

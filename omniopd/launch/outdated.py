@@ -28,6 +28,7 @@ _EARLIER = {
     "803d74f44566", "948ca2e5e255", "a41cd1e8605b", "a884451e7207", "aaf65445d0a1", "bedeb046b32c",
     "c4a1cf796065", "cf3b43bd1514", "da8b3c4e8b45", "e22bc6d44236", "f8bd329578cf", "febc710316d5",
     "79eaa11e767e", "a0b6f73f6629", "088160cb3e7c", "0b182707a320", "42cc1a361d88", "b277dfbaa673",
+    "0949d1ac6a40", "233c927a4896", "3dac78a0d1f8", "d6e3d0aee881", "d9de20cb5efe", "fd6ff393da11",
     "d1b36689fc2e",
 }  # fmt: skip
 _log = logging.getLogger(__name__)

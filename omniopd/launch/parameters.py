@@ -111,7 +111,7 @@ def recipe_with(values: Mapping[str, Any]) -> Recipe | None:
     if not isinstance(recipe, str):
         return None
     named = {setting: values[name] for name, setting in SETTINGS.items() if values.get(name) is not None}
-    return override(load_recipe(recipe, **named), values.get(MORE) or ())
+    return override(load_recipe(recipe, **named), values.get(MORE) or (), MORE)
 
 
 def _read(source: str) -> list[Parameter]:
@@ -258,7 +258,7 @@ def _refused_by_the_recipe(parameters: Sequence[Parameter], values: Mapping[str,
         return {"recipe": str(error)}
     problems = {}
     try:
-        override(wanted, values.get(MORE) or ())
+        override(wanted, values.get(MORE) or (), MORE)
     except ConfigError as error:
         problems[MORE] = str(error)
     for name, setting in SETTINGS.items():

@@ -33,17 +33,18 @@ def sample(
     top_p: float = 1.0,
     top_k: int = 0,
     batch_tokens: int = 65536,
+    watch: Watch | None = None,
 ) -> list[Rollout]:
     """`samples` answers to each prompt, those of one prompt side by side.
 
     Log-probabilities and entropies (nats) are those of softmax(logits / temperature) over the full vocabulary, before
     top-p and top-k, and those of temperature 1 for greedy answers (temperature 0). Two prompts with one id and one text
-    get the same answers. Raises DataError for a prompt that fills the model's context,
+    get the same answers. `watch` is that of `sample_ids`. Raises DataError for a prompt that fills the model's context,
     and ConfigError for a model whose logits are not understood.
     """
     check_head(model)
     sampled = sample_ids(
-        model, tokenizer, prompts, max_tokens, temperature, seed, samples, top_p, top_k, batch_tokens=batch_tokens
+        model, tokenizer, prompts, max_tokens, temperature, seed, samples, top_p, top_k, batch_tokens, watch
     )
     ends = end_ids(model, tokenizer)
     rollouts = []

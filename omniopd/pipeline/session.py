@@ -7,11 +7,12 @@ for the rest only, and its price is known before.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,16 +46,9 @@ from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.privileged import as_shown, sees_more
 from omniopd.teachers.spending.prices import price_for
+from omniopd.teachers.watched import WatchedTeacher
 from omniopd.training.recording import rollout_records
-from omniopd.types import (
-    Audit,
-    AuditedRollout,
-    Fork,
-    Prompt,
-    Rollout,
-    Similarity,
-    Teacher,
-)
+from omniopd.types import Audit, AuditedRollout, Fork, Prompt, Rollout, Similarity, Teacher
 
 # Settings of a teacher that change what its answers cost, not the answers.
 _LOADED = ("student.model", "student.dtype", "student.lora_rank", "student.load_in_4bit", "training.device")
@@ -89,6 +83,7 @@ class Session:
         self._local: LocalModel | None = None
         self._loaded: tuple[str, str] | None = None
         self._use(seeing_more(self.recipe, teacher) if teacher is not None else self._built(self.recipe))
+        self.tell: Callable[[str], None] = lambda words: None  # how far an answer or a question is, from any thread
         self.rollout: Rollout | None = None
         self._seconds: float | None = None  # per text, the last time
         self._scan_seconds: float | None = None
@@ -107,7 +102,7 @@ class Session:
         """
         asked = Prompt("own", ({"role": "user", "content": prompt},)) if isinstance(prompt, str) else prompt
         as_shown(self.teacher, asked)
-        student = self.recipe.student
+        student, drawn = self.recipe.student, itertools.count(1)
         [rollout] = sample(
             self.student.model,
             self.student.tokenizer,
@@ -115,6 +110,7 @@ class Session:
             max_tokens=student.max_tokens,
             temperature=student.temperature if temperature is None else temperature,
             seed=seed,
+            watch=lambda rows, logits: self.tell(f"token {next(drawn):,} of at most {student.max_tokens:,}"),
         )
         self.take(rollout)
         return self.record()
@@ -150,7 +146,8 @@ class Session:
         if missing:
             since, price = time.perf_counter(), self.price(missing, seed)
             similarity = similarity_named(settings.similarity, settings.power, settings.embedding_model)
-            audited = self._audited(missing, self.recipe, self._asked, similarity, seed)
+            teacher = WatchedTeacher(self._asked, self.tell, price.texts)
+            audited = self._audited(missing, self.recipe, teacher, similarity, seed)
             if price.texts:
                 self._seconds = (time.perf_counter() - since) / price.texts
             found = {(a.fork.start, a.fork.stop): a for a in audited.audits}
@@ -173,7 +170,8 @@ class Session:
         scans, since = self._scanned(), time.perf_counter()
         is_new = not scans.is_whole(self.recipe, seed)
         # A teacher that runs here reads the answer once and is not asked for texts at all.
-        audited = scans.carry_out(self.recipe, self.teacher if self.is_local else self._asked, seed)
+        teacher = self.teacher if self.is_local else WatchedTeacher(self._asked, self.tell)
+        audited = scans.carry_out(self.recipe, teacher, seed)
         if is_new and (calls := sum(a.continuations.usage.calls for a in audited.audits)):
             self._scan_seconds = (time.perf_counter() - since) / calls
         if audited.unanswered and not audited.audits:

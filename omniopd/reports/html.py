@@ -17,6 +17,7 @@ from omniopd.io.texts import whole
 from omniopd.runs.files.atomic import write_text
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
+VERDICT = "verdict"  # the tag of cells whose outputs a reader wants first
 DESCRIPTION = "A figure; its numbers stand in the records of the run"
 # What a page is made of, whatever else a notebook holds: texts and pictures, of which the richest is shown.
 _TEXTS = ("text/html", "text/markdown", "text/plain", "image/svg+xml")
@@ -26,7 +27,8 @@ _ADDRESS, _IMPORTED = re.compile(r"url\([^)]*\)"), re.compile(r"@import[^;]*;")
 _SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 # What a story told in Markdown is made of, beyond the tags that bleach allows by itself.
 _STORY = (
-    "p", "br", "hr", "h1", "h2", "h3", "h4", "div", "span", "pre", "table", "thead", "tbody", "tr", "th", "td",
+    "p", "br", "hr", "h1", "h2", "h3", "h4", "div", "span", "pre", "table", "caption", "thead", "tbody", "tr", "th",
+    "td", "mark",
 )  # fmt: skip
 
 
@@ -73,10 +75,13 @@ def without_addresses(sheet: str) -> str:
 
 def _made_of_what_may_be_shown(content: Any) -> Any:
     """A new notebook of the cells' texts, their outputs' texts and pictures, and nothing else: no metadata, no widgets,
-    no attachments, no other types. Raw cells, which would go into the page as they are, are shown as code."""
+    no attachments, no other types. Raw cells, which would go into the page as they are, are shown as code.
+
+    What cells tagged `verdict` have shown stands behind the title, before parameters and code."""
     from nbformat import v4
 
-    cells = []
+    cells: list[Any] = []
+    first: list[Any] = []
     for number, cell in enumerate(content.get("cells") or []):
         source = _text(cell.get("source"))
         if cell.get("cell_type") == "markdown":
@@ -85,9 +90,18 @@ def _made_of_what_may_be_shown(content: Any) -> Any:
         else:
             outputs = [output for given in cell.get("outputs") or [] if (output := _output(given)) is not None]
             made = v4.new_code_cell(source, outputs=outputs)
+            if outputs and _has_tag(cell, VERDICT):
+                made["metadata"]["transient"] = {"remove_source": True}
         made["id"] = f"cell-{number}"
-        cells.append(made)
+        (first if "transient" in made["metadata"] else cells).append(made)
+    cells[1:1] = first
     return v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python", "pygments_lexer": "python3"}})
+
+
+def _has_tag(cell: Any, tag: str) -> bool:
+    metadata = cell.get("metadata")
+    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    return isinstance(tags, list) and tag in tags
 
 
 def _output(given: Any) -> Any:

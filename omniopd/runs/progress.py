@@ -1,7 +1,7 @@
 """One line that shows how far a run or an evaluation is, fed with records by the caller.
 
 In a terminal a tqdm bar; in a notebook one line of text that is rewritten in place, so that an executed notebook keeps
-only its last state.
+only its last state; in a file or a pipe a line now and then. What is left comes first: a narrow terminal cuts the end.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from omniopd.io.units import duration
 from omniopd.records import EvalRecord, ProblemResult, StepRecord
 
 _RECENT = 10  # steps that the time left is estimated from
+_APART_S = 10.0  # of lines in a log
 
 
 class Progress:
@@ -62,7 +63,7 @@ class Progress:
         return f"{duration(seconds)} left"
 
     def _refresh(self) -> None:
-        facts = " · ".join(fact for fact in (self._loss, self._accuracy, self.time_left()) if fact)
+        facts = " · ".join(fact for fact in (self.time_left(), self._loss, self._accuracy) if fact)
         self._sink.update(self.done, self._doing, facts)
 
 
@@ -104,7 +105,7 @@ class Measuring:
     def _refresh(self, left: str) -> None:
         right = f"{100 * self._right / self._done:.1f}% right" if self._done else ""
         what = f"T={self._temperature:g}, {self._done:,} of {self._problems:,} problems"
-        self._sink.update(self._before + self._answered, what, " · ".join(fact for fact in (right, left) if fact))
+        self._sink.update(self._before + self._answered, what, " · ".join(fact for fact in (left, right) if fact))
 
 
 class Sink(Protocol):
@@ -121,11 +122,9 @@ class TerminalSink:
     def __init__(self, steps: int, done: int = 0, unit: str = "steps") -> None:
         from tqdm import tqdm
 
-        # A log file is not the place for a bar that is redrawn ten times a second.
-        pause = 0.1 if sys.stderr.isatty() else 10.0
         terminal = getattr(sys.stderr, "raw", sys.stderr)  # beneath what escapes: a bar moves the cursor
         self._bar: Any = tqdm(
-            total=steps, initial=done, mininterval=pause, dynamic_ncols=True, file=terminal,
+            total=steps, initial=done, mininterval=0.1, dynamic_ncols=True, file=terminal,
             bar_format=f"{{desc}} {{bar:20}} {{n_fmt}}/{{total_fmt}} {unit}{{postfix}}",
         )  # fmt: skip
 
@@ -133,12 +132,32 @@ class TerminalSink:
         self._bar.set_description_str(one_line(doing), refresh=False)
         self._bar.set_postfix_str(one_line(facts), refresh=False)
         self._bar.update(done - self._bar.n)
-        if sys.stderr.isatty():
-            self._bar.refresh()
+        self._bar.refresh()
 
     def close(self) -> None:
         self._bar.refresh()
         self._bar.close()
+
+
+class LineSink:
+    """Plain lines on stderr, ten seconds apart at least, and the last state: what a log file or a pipe can hold."""
+
+    def __init__(self, steps: int, unit: str = "steps") -> None:
+        self._steps, self._unit = steps, unit
+        self._said, self._line = -math.inf, ""
+
+    def update(self, done: int, doing: str, facts: str) -> None:
+        self._line = _line(done, self._steps, self._unit, doing, facts)
+        if time.monotonic() - self._said >= _APART_S:
+            self._say()
+
+    def close(self) -> None:
+        if self._line:
+            self._say()
+
+    def _say(self) -> None:
+        print(self._line, file=sys.stderr, flush=True)
+        self._said, self._line = time.monotonic(), ""
 
 
 class NotebookSink:
@@ -152,7 +171,7 @@ class NotebookSink:
         self._handle: Any = show({"text/plain": "starting"}, raw=True, display_id=True)
 
     def update(self, done: int, doing: str, facts: str) -> None:
-        line = one_line(f"{doing}: {done} of {self._steps} {self._unit}" + (f" · {facts}" if facts else ""))
+        line = _line(done, self._steps, self._unit, doing, facts)
         self._handle.update({"text/plain": line}, raw=True)
 
     def close(self) -> None:
@@ -160,8 +179,14 @@ class NotebookSink:
 
 
 def default_sink(steps: int, done: int = 0, unit: str = "steps") -> Sink:
-    """A notebook's where this process is a kernel, else the terminal's."""
+    """A notebook's where this process is a kernel, a terminal's where one reads, else plain lines."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     in_kernel = shell is not None and hasattr(shell, "kernel")
-    return NotebookSink(steps, unit) if in_kernel else TerminalSink(steps, done, unit)
+    if in_kernel:
+        return NotebookSink(steps, unit)
+    return TerminalSink(steps, done, unit) if sys.stderr.isatty() else LineSink(steps, unit)
+
+
+def _line(done: int, steps: int, unit: str, doing: str, facts: str) -> str:
+    return one_line(f"{doing}: {done} of {steps} {unit}" + (f" · {facts}" if facts else ""))

@@ -115,8 +115,8 @@ def open_run(path: str | Path) -> Run:
     if not os.path.lexists(file):
         inside = sorted(p.parent.name for p in path.glob(f"*/{MANIFEST}"))
         hint = f"it holds {len(inside)}, the last is {inside[-1]}" if inside else "give the folder of a manifest.json"
-        if not path.exists() and (near := nearest_run(path)) is not None:
-            hint = f"there is no such folder; did you mean {near}?"
+        if not path.exists():
+            hint = "there is no such folder; " + (f"did you mean {near}?" if (near := nearest_run(path)) else hint)
         if (path / RECIPE).is_file() and (path / STATUS).exists():
             hint = f"its {MANIFEST} is missing, without which none goes on; begin anew with {path / RECIPE}"
         raise RunError(f"{path} is not a run: {hint}")

@@ -124,3 +124,14 @@ def test_other_weights_in_the_same_folder_are_another_model(tmp_path: Path) -> N
     (tmp_path / "model.safetensors").write_bytes(b"other")
     assert weights_mark(str(tmp_path)) != first
     assert weights_mark("owner/name", "0a1b") == "0a1b"
+
+
+@pytest.mark.parametrize("place", ["runs", "mine"])
+def test_a_run_that_is_not_there_is_not_looked_for_on_the_hub(place, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    if place == "mine":  # known as a folder of runs by what is in it
+        (tmp_path / "mine/first").mkdir(parents=True)
+        (tmp_path / "mine/first/manifest.json").touch()
+    assert main(["evaluate", f"{place}/none"]) == 2
+    said = capsys.readouterr().err
+    assert said == f"omniopd: {place}/none is not a run: there is no such folder; give the folder of a manifest.json\n"

@@ -101,3 +101,11 @@ def test_the_nearest_run_is_told(capsys, tmp_path):
     code, _, err = said(capsys, "train", "--resume", str(tmp_path / "lables-seed-3"))
     assert (code, err.count("\n")) == (2, 1)
     assert f"did you mean {tmp_path / 'labels-seed-3'}?" in err
+
+
+def test_the_help_begins_with_what_it_is_for(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Distil a teacher that you can only read into a student that you own" in said
+    assert "modules" not in said  # what a developer of the package needs to know

@@ -43,7 +43,7 @@ def test_a_notebook_is_run_with_parameters_and_its_failure_is_the_exit_code(here
         (["run", "n.ipynb", "-p", "y", "1"], "y is not a parameter of this notebook: it has x"),
         (["run", "n.ipynb", "-p", "x", "1", "-p", "x", "2"], "-p x is given twice, as '1' and as '2'"),
         (["run", "n.ipynb", "-p", "hub_token", "1"], "parameter 'hub_token' looks like a secret"),
-        (["run", "--resume", "nowhere"], "no notebook was launched into nowhere"),
+        (["run", "--resume", "nowhere"], "no notebook was launched into nowhere (there is no such folder): give"),
         (["run", "--resume", "nowhere", "-p", "x", "1"], "leave out -p and --name"),
         (["run", "nowhere.ipynb"], "no notebook 'nowhere.ipynb': neither a file nor a shipped name"),
         (["sweep", "n.ipynb"], "a sweep needs --grid key=a,b or --seeds 0,1"),
@@ -51,7 +51,7 @@ def test_a_notebook_is_run_with_parameters_and_its_failure_is_the_exit_code(here
         (["sweep", "n.ipynb", "--seeds", "0,1"], "seed is not a parameter of this notebook"),
         (["sweep", "n.ipynb", "--grid", "x=1,1"], "two runs of the sweep would be called x=1"),
         (["sweep", "n.ipynb", "--grid", "x=1,a"], "x is 'a', and must be a whole number"),
-        (["stop", "nowhere"], "nowhere is not a run: give the folder of a manifest.json"),
+        (["stop", "nowhere"], "nowhere is not a run: there is no such folder; give the folder of a manifest.json"),
     ],
 )
 def test_mistakes_are_one_sentence_and_nothing_is_begun(here, capsys, words, sentence):

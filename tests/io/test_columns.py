@@ -1,6 +1,8 @@
 """Facts about aligned columns: they fit, what is left out is said, and a text cannot break a line."""
 
-from omniopd.io.columns import aligned
+import sys
+
+from omniopd.io.columns import aligned, terminal_width
 
 HEAD = ["run", "state", "message"]
 ROWS = [["one", "finished", "a long story"], ["two\n", "failed", "\x1b[31mred"]]
@@ -29,3 +31,13 @@ def test_lines_fit_by_leaving_out_what_can_be_spared_and_say_so():
 
 def test_a_pipe_gets_every_column():
     assert aligned(HEAD, ROWS, width=None, dispensable=HEAD) == aligned(HEAD, ROWS)
+
+
+def test_a_notebooks_cell_is_a_hundred_characters_wide(monkeypatch):
+    from ipykernel.iostream import OutStream
+
+    assert terminal_width() is None
+    monkeypatch.setattr(sys, "stdout", OutStream.__new__(OutStream))  # whose stream goes to a page
+    assert terminal_width() == 100
+    monkeypatch.undo()
+    assert terminal_width() is None

@@ -90,11 +90,14 @@ def test_each_field_gets_its_own_sentence(parameters, name, text, sentence):
 
 def test_what_the_recipe_would_refuse_is_said_before_the_start(tmp_path):
     cell = 'recipe: str = "embedded"\nsteps: int | None = 3\nteacher: str | None = None\nseed: int = 0\n'
+    cell += "settings: list[str] = []\n"
     parameters = parameters_of(notebook(tmp_path / "n.ipynb", parameters=cell))
     assert "did you mean 'embedded'?" in checked(parameters, {"recipe": "embeded"})[1]["recipe"]
     problems = checked(parameters, {"steps": "-1"})[1]
     assert list(problems) == ["steps"]
     assert "training.steps is -1" in problems["steps"]
+    more = checked(parameters, {"settings": "audit.samplse=4"})[1]["settings"]
+    assert more.startswith("audit.samplse in settings is not a setting")  # a form has no command line
     assert checked(parameters, {"steps": "20", "seed": "4"})[1] == {}
 
 

@@ -100,7 +100,7 @@ def test_its_price_is_a_guess_that_shrinks_to_nothing() -> None:
     assert (few.texts, few.guess) == (2, True)
     assert whole.texts > few.texts
     explore.ask_everywhere()
-    assert str(explore.price_everywhere()) == "free: at hand"
+    assert str(explore.price_everywhere()) == "already asked"
     one_more = explore.price_with(audit__samples=3)
     assert 0 < one_more.input_tokens < whole.input_tokens
 

@@ -63,6 +63,19 @@ def test_pictures_stand_in_the_page_as_data(page):
     assert len(re.findall(r"<img[^>]* src=.data:image/svg\+xml;base64,", page)) == 2
 
 
+def test_the_verdict_stands_first_and_without_its_code(tmp_path):
+    ended = new_code_cell("print(outcome(run))", outputs=[new_output("stream", text="43 points better")])
+    ended.metadata["tags"] = ["verdict"]
+    failed = new_code_cell("print('no output')", metadata={"tags": ["verdict"]})
+    story = [new_markdown_cell("# Title"), new_code_cell("steps = 3"), new_markdown_cell("## Training"), ended, failed]
+    nbformat.write(new_notebook(cells=story), tmp_path / "run.ipynb")
+    text = Seen(html_page(tmp_path / "run.ipynb").read_text(encoding="utf-8")).text
+    order = [text.index(words) for words in ("43 points better", "steps", "Training", "no output")]
+    assert text.rindex("Title", 0, order[0]) < order[0]
+    assert order == sorted(order)
+    assert "outcome" not in text
+
+
 def test_what_is_no_notebook_is_one_sentence(tmp_path):
     (tmp_path / "x.ipynb").write_text("{")
     with pytest.raises(RunError, match=r"x.ipynb cannot be read as a notebook"):

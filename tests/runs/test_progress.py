@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from omniopd.records import ProblemResult
+from omniopd.runs import progress
 from omniopd.runs.progress import Measuring
 
 
@@ -39,9 +40,9 @@ def test_problems_accuracy_and_time_left() -> None:
         (0, "T=0, 0 of 1,000 problems"), (600, "T=0, 600 of 1,000 problems"), (1000, "T=0, 1,000 of 1,000 problems"),
         (1000, "T=1, 0 of 1,000 problems"), (2000, "T=1, 250 of 1,000 problems"),
     ]  # fmt: skip
-    assert re.fullmatch(r"100\.0% right · .* s left", lines.told[1][2])
-    assert lines.told[2][2].startswith("60.0% right · ")
-    assert lines.told[4][2].startswith("50.0% right · ")
+    assert re.fullmatch(r".* s left · 100\.0% right", lines.told[1][2])  # what a narrow terminal cuts off is the end
+    assert lines.told[2][2].endswith(" left · 60.0% right")
+    assert lines.told[4][2].endswith(" left · 50.0% right")
     assert lines.closed
 
 
@@ -52,4 +53,18 @@ def test_what_an_earlier_call_found_says_nothing_about_the_speed() -> None:
     bar.show(results(4, 1, 2), found=True)
     assert lines.told[-1] == (8, "T=1, 4 of 10 problems", "50.0% right")
     bar.show(results(2, 2, 2))
-    assert re.fullmatch(r"66\.7% right · .* s left", lines.told[-1][2])
+    assert re.fullmatch(r".* s left · 66\.7% right", lines.told[-1][2])
+
+
+def test_a_pipe_gets_lines_and_no_carriage_return(monkeypatch, capsys) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    sink = progress.default_sink(40)
+    for step in range(1, 41):
+        now += 1.0
+        sink.update(step, "training", "1 s left · loss 0.1000")
+    sink.close()
+    said = capsys.readouterr().err
+    assert "\r" not in said
+    steps = (1, 11, 21, 31, 40)
+    assert said.splitlines() == [f"training: {step} of 40 steps · 1 s left · loss 0.1000" for step in steps]

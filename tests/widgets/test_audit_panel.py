@@ -104,8 +104,8 @@ def test_another_similarity_recomputes_everything_without_a_call(mount) -> None:
     assert mounted.view.similarity == "exact"
     assert mounted.view.matrix_of == "0/exact"
     numbers = mounted.text(".oopd-numbers").replace("\n", " ")
-    assert "k 0.00 of 6" in numbers
-    assert f"π̂ {0.6 / 7:.3f}" in numbers
+    assert "agreement 0.00 (sum of 6)" in numbers
+    assert f"trust {0.6 / 7:.3f}" in numbers
     assert list(struct.unpack("<36f", mounted.view.matrix)) == [float(a == b) for a in TEXTS for b in TEXTS]
     assert mounted.text(".oopd-matrix tr:nth-child(2)").split() == ["1", "1", "1", ".0", ".0", ".0", ".0"]
 
@@ -127,7 +127,7 @@ def test_a_further_similarity_joins_the_others(mount) -> None:
     mounted = mount(AuditPanel(rollout_record(), similarities={"longer": longer}))
     mounted.press("s", "s", "s", "s", "s")
     assert mounted.view.similarity == "longer"
-    assert "k 3.00 of 6" in mounted.text(".oopd-numbers").replace("\n", " ")
+    assert "agreement 0.50 (sum of 6)" in mounted.text(".oopd-numbers").replace("\n", " ")
     with pytest.raises(TraitError, match=r"'no such': it must be one of recorded, characters, .*, longer"):
         mounted.view.similarity = "no such"
 
@@ -149,7 +149,7 @@ def test_next_tokens_survival_and_credit_are_read_off(mount) -> None:
 def test_the_handover_says_whether_it_is_exact(mount) -> None:
     mounted = mount(AuditPanel(rollout_record()))
     assert "prefill" in mounted.text(".oopd-handover")
-    assert "exact: the teacher continued the very prefix" in mounted.text(".oopd-handover")
+    assert "Teacher continued the student's exact text" in mounted.text(".oopd-handover")
     assert "some-teacher · 1,200 + 310 tokens · $0.01" in mounted.text(".oopd-handover")
     mounted.press("n")
     assert mounted.view.fork == 1

@@ -85,6 +85,17 @@ def test_keys_stay_in_the_view(note, mount) -> None:
     assert mounted.root.get_attribute("data-lm-suppress-shortcuts") == "true"
 
 
+def test_the_ring_of_the_focus_is_whole_where_the_page_clips_a_view(note, mount) -> None:
+    mounted = mount(note(text="a"))
+    mounted.root.focus()
+    reach = mounted.root.evaluate(
+        "r => { const s = getComputedStyle(r); return [s.outlineStyle, parseFloat(s.outlineWidth), "
+        "parseFloat(s.outlineOffset)]; }"
+    )
+    assert reach[0] == "solid"
+    assert reach[1] > 0 >= reach[1] + reach[2]  # nothing of it outside the view's own box
+
+
 def test_a_problem_is_one_line_and_holds_no_key(note, mount, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "very-secret-value")
     mounted = mount(note(problem="<b>401</b> for very-secret-value and sk-abcdefghijklmnopqrstuv"))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbconvert import HTMLExporter
 
+from omniopd.embedded import RECORDED
 from omniopd.records import RolloutRecord
+from omniopd.reports.comparison import compare, comparison_page
+from omniopd.runs.listing import result_runs
 from omniopd_widgets import AuditPanel, RolloutView
 from omniopd_widgets._parts.safe import visible
 from tests.widgets.harness import Pages
@@ -44,3 +48,13 @@ def test_an_export_shows_the_texts_and_runs_none(pages: Pages) -> None:
 def test_a_hundred_views_make_a_small_notebook() -> None:
     views = [RolloutView(rollout_record()), AuditPanel(rollout_record())] * 50
     assert len(nbformat.writes(saved(*views))) < 2_000_000
+
+
+def test_the_page_of_a_comparison_needs_no_scrolling_sideways_in_a_small_window(pages: Pages, tmp_path: Path) -> None:
+    written = comparison_page(compare(result_runs([str(RECORDED)]), "embedded"), tmp_path / "report.html")
+    page = pages.browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(written.as_uri())
+    wide = page.locator("table").evaluate_all("all => all.map((t) => [t.scrollWidth, t.clientWidth])")
+    page.close()
+    assert len(wide) == 4
+    assert all(needed <= there for needed, there in wide)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from omniopd.reports.html import html_page
 from tests.launch.small_notebooks import notebook as small_notebook
 from tests.launch.small_notebooks import until
 from tests.widgets.harness import Pages
@@ -75,6 +76,27 @@ counting = globals().get("counting") or threading.Thread(target=count, daemon=Tr
 counting.is_alive() or counting.start()
 """
 BROWSER = "from omniopd_widgets import RunBrowser\nRunBrowser('.', interval_s=0.1)"
+OUTCOME = """\
+from omniopd.embedded import recorded
+from omniopd.reports.summary import outcome
+print(outcome(recorded()))
+"""
+# On how many lines of the page each line of a printed table stands.
+LINES = """() => {
+    const walk = document.createTreeWalker(document.querySelector("{place}"), NodeFilter.SHOW_TEXT);
+    const found = [];
+    for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+        let at = 0;
+        for (const line of node.data.split("\\n")) {
+            const range = document.createRange();
+            range.setStart(node, at);
+            range.setEnd(node, at + line.length);
+            if (/^(T=|best |───)/.test(line)) found.push(new Set([...range.getClientRects()].map((r) => r.top)).size);
+            at += line.length + 1;
+        }
+    }
+    return found;
+}"""
 LAUNCHER = "from omniopd_widgets import Launcher\nview = Launcher('long.ipynb', interval_s=0.1)\nview"
 
 
@@ -132,7 +154,7 @@ def test_from_a_problem_to_the_posterior_with_nothing_but_clicks(lab: Lab, opene
     page.get_by_role("tab", name="Trust").click()
     page.wait_for_function("document.querySelectorAll('.oopd-posterior-list tbody tr').length >= 4", timeout=60_000)
     page.get_by_role("tab", name="Texts").click()
-    assert "the teacher continued the very prefix" in page.locator(".oopd-audit").inner_text()
+    assert "Teacher continued the student's exact text" in page.locator(".oopd-audit").inner_text()
     for theme, dark in (
         ("JupyterLab Dark", True),
         ("JupyterLab Dark High Contrast", True),
@@ -162,6 +184,22 @@ def test_a_selected_fork_is_told_on_one_screen(lab: Lab, opened: Any, made: str)
         assert told["page scrolls"] <= 0, (width, told)
         assert told["own"] == told["effect"] == told["selected token"] == 1, (width, told)
         assert told["texts"] == told["distinct"] > 0, (width, told)
+
+
+def test_the_table_of_results_is_whole_in_a_small_window(lab: Lab, opened: Any, pages: Pages) -> None:
+    """Beside the list of files, and in the page that is made of the notebook."""
+    tab = opened(notebook(lab.folder, "outcome", OUTCOME))
+    tab.page.set_viewport_size({"width": 1280, "height": 800})
+    tab.run_all()
+    lines = tab.page.evaluate(LINES.replace("{place}", ".jp-OutputArea-output pre"))
+    assert len(lines) >= 7
+    assert set(lines) == {1}
+    shutil.copy(ROOT / "notebooks/reports/run_report.ipynb", lab.folder)
+    tab.page.goto("about:blank")
+    tab.page.set_content(html_page(lab.folder / "run_report.ipynb").read_text(encoding="utf-8"))
+    lines = tab.page.evaluate(LINES.replace("{place}", ".jp-OutputArea-output pre"))
+    assert len(lines) >= 7  # the first output of the page is the verdict
+    assert set(lines) == {1}
 
 
 def test_a_restarted_kernel_shows(lab: Lab, opened: Any) -> None:

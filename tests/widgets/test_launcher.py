@@ -93,6 +93,19 @@ def test_a_field_that_cannot_work_says_so_and_holds_the_start(form, mount):
     assert mounted.leaked_keys() == []
 
 
+def test_a_field_is_checked_while_it_is_typed_in_and_keeps_what_is_typed(form, mount):
+    mounted = mount(form())
+    steps = field(mounted, "steps")
+    steps.press("End")
+    steps.press_sequentially("x")
+    mounted.page.wait_for_function("harness.models[Object.keys(harness.models)[0]].model.get('texts').steps === '3x'")
+    steps.press_sequentially("y")
+    mounted.settle()
+    assert steps.input_value() == "3xy"
+    assert problem(mounted, "steps") == "steps is '3x', and must be a whole number or nothing (none)"
+    assert steps.evaluate("i => i === document.activeElement")
+
+
 def test_settings_of_the_workbench_fill_the_form(form):
     view = form()
     view.use({"training.steps": 40, "audit.samples": 4, "objective.concentration": 2.5})

@@ -52,7 +52,7 @@ def test_an_answer_is_searched_and_walked_through_without_a_kernel(opened) -> No
     assert "".join(texts) == "".join(record.pieces)
     page.locator(".oopd-view").first.focus()
     page.keyboard.press("n")
-    page.wait_for_function("document.querySelector('.oopd-fork-detail').innerText.includes('fork 2 of 3')")
+    page.wait_for_function("document.querySelector('.oopd-fork-detail').innerText.includes('Fork 2 of 3')")
 
 
 def test_alpha_of_a_posterior_moves_without_a_kernel(opened) -> None:

@@ -113,7 +113,7 @@ def test_trust_is_each_tokens_own(mount) -> None:
     mounted.press("Home")
     first = (3 + ALPHA * math.exp(LOGPROBS[0])) / (3 + ALPHA)
     mounted.page.wait_for_function(
-        f"document.querySelector('.oopd-status').textContent.includes('the trust in the chunk {first:.3f}')"
+        f"document.querySelector('.oopd-status').textContent.includes('trust in the chunk {first:.3f}')"
     )
 
 
@@ -194,7 +194,7 @@ def test_a_posterior_of_a_run_is_that_of_its_last_token(mount) -> None:
     view.show(rollout_record())
     mounted.settle()
     assert mounted.find(".oopd-posterior-paid").is_visible()
-    assert "k is a sum of similarities and no count" in mounted.text(".oopd-posterior-detail")
+    assert "k adds up similarities" in mounted.text(".oopd-posterior-detail")
 
 
 def test_the_ledger_places_a_run_by_its_last_token_and_saves_nothing(mount) -> None:

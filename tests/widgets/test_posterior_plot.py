@@ -114,7 +114,7 @@ def test_each_control_wears_its_price_and_has_a_name(mount) -> None:
     mounted = mount(PosteriorPlot(rollout(1)))
     mounted.click("details.oopd-posterior-paid summary")
     assert mounted.find(".oopd-posterior-controls .oopd-price").all_inner_texts() == [
-        "free", "free", "free", "free", "free: within what is at hand",
+        "free", "free", "free", "free", "already asked",
     ]  # fmt: skip
     for control in mounted.find("input, select, button").all():
         assert control.get_attribute("aria-label") or control.inner_text().strip()

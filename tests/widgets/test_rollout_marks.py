@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from omniopd.embedded import recorded
 from omniopd_widgets import RolloutView
 from tests.widgets.records import audit_at, rollout_record
 from tests.widgets.test_rollout_view import of_texts
@@ -67,3 +70,19 @@ def test_plain_lists_are_enough(mount) -> None:
         RolloutView(tokens=["a", "b"], values=[1.0])
     with pytest.raises(ValueError, match="one of entropy, logprob, kl"):
         RolloutView(tokens=["a"], values=[1.0], metric="trust")
+
+
+def test_where_styles_are_taken_away_lines_and_tint_stay(inert) -> None:
+    """As GitHub shows a notebook."""
+    record = recorded("paper").rollouts(1)[0]
+    bare = re.sub(r' (style|class)="[^"]*"', "", str(RolloutView(record).fallback_html()))
+    page = inert(SimpleNamespace(fallback_html=lambda: bare))
+    text = page.locator("pre").first
+    without_numbers = re.sub(r"\[\d▸", "", text.inner_text())
+    assert without_numbers.rstrip() == "".join(record.pieces).rstrip()
+    assert without_numbers.count("\n") >= 4
+    marks = text.locator("mark")
+    assert 0 < sum(map(len, marks.all_inner_texts())) < len(without_numbers) / 2
+    colour = marks.first.evaluate("m => getComputedStyle(m).backgroundColor")
+    assert colour not in ("rgba(0, 0, 0, 0)", "transparent")
+    assert re.search(r"Entropy along the answer: [▁▂▃▄▅▆▇█]{32}", page.locator("body").inner_text())

@@ -28,7 +28,7 @@ def test_it_opens_on_the_answered_fork_with_the_highest_entropy(mount) -> None:
     mounted = mount(RolloutView(rollout_record()))
     assert (mounted.view.selected, mounted.view.fork) == (2, 0)
     assert mounted.find(".oopd-forks [aria-current]").inner_text().startswith("1 ")
-    assert "fork 1 of 3 · tokens 2–17 · entropy 1.30 nats" in mounted.text(".oopd-fork-detail")
+    assert "Fork 1 of 3 (tokens 2–17) · entropy 1.30 nats" in mounted.text(".oopd-fork-detail")
     assert "token 2 of" in mounted.text(".oopd-status")
 
 

@@ -64,7 +64,7 @@ def test_a_run_whose_process_was_killed_is_called_lost_and_can_be_followed_again
     # Resumed from its checkpoint of step 2: what was written after it does not count.
     run.set_status(state="running", step=2)
     run.set_aside_after(2)
-    view.live = True  # what the button "Look again" does
+    view.live = True  # what the button "Update again" does
     watched.until(view, "recorded", lambda: view.recorded == [1, 2])
     assert [r.step for r in view.steps] == [1, 2]
     watched.with_steps(run, 3, 3, recorded=1, seed=7)
@@ -136,7 +136,7 @@ def test_all_that_a_run_tells_has_its_curve(over, follow):
         "Forks without an answer", "Teacher's tokens so far", "Time of a step",
     ]  # fmt: skip
     kl = next(panel for panel in _curves.panels(view.steps, view.evals) if panel.title == "KL to the reference")
-    assert [curve.name for curve in kl.curves] == ["audited", "anchored"]
+    assert [curve.name for curve in kl.curves] == ["audited", "held near the start"]
     assert kl.curves[0].ys[-1] == view.steps[-1].metrics["kl/audited"] != kl.curves[1].ys[-1]
     temperatures = _curves.by_temperature(view.evals)
     assert [curve.name for curve in temperatures.curves] == ["untrained", "step 40", "teacher"]
@@ -246,7 +246,7 @@ def test_where_no_kernel_runs_the_curves_are_text(over, follow, inert):
     assert len(view.fallback_html().encode()) < 30_000
     text = inert(view).inner_text("body")
     assert "Loss: total" in text
-    assert "KL to the reference: anchored" in text
+    assert "KL to the reference: held near the start" in text
     assert "How many apples has Maya in the end?" in text
 
 

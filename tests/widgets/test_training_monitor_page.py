@@ -36,14 +36,22 @@ def test_everything_is_reached_by_the_keyboard(over, follow, mount):
     for _ in range(60):
         page.page.keyboard.press("Tab")
         seen.append(page.page.evaluate("() => document.activeElement.textContent || document.activeElement.type"))
-    assert {"Look again", "checkbox", "range", "open 4", "open 3", "step 1", "Keys (?)"} <= set(seen)
-    open_third = page.find("button:text-is('open 3')")
+    assert {"Update again", "checkbox", "range", "open", "step 1", "Keys (?)"} <= set(seen)
+    open_third = page.find("button[data-what='open 3']")
     open_third.focus()
     page.press("Enter")
     assert page.view.selected == 3
     assert open_third.get_attribute("aria-pressed") == "true"
     page.press("Enter")  # the row was drawn anew, and kept the focus
     assert page.view.selected == -1
+
+
+def test_texts_of_the_table_scroll_nowhere_and_have_room(over, follow, mount):
+    page = mount(follow(over))
+    cells = page.find(":is(.oopd-column-question, .oopd-column-answer) .oopd-text")
+    looks = cells.evaluate_all("all => all.map((e) => [getComputedStyle(e).overflowY, e.clientWidth, e.clientHeight])")
+    assert len(looks) > 2
+    assert all(overflow == "hidden" and width > 160 and height < 120 for overflow, width, height in looks)
 
 
 def test_a_click_on_a_head_sorts_and_says_so(over, follow, mount):

@@ -103,7 +103,7 @@ def test_what_the_numbers_leave_out_is_said() -> None:
         assert words in note
     recipe = load_recipe("labels", **{"training.rollouts": 64, "training.micro_batch": 64})
     assert "of the step's 64" in UpdateLedger(step(), recipe, target="centred").note
-    assert "no KL" in UpdateLedger([replace(r, anchor_kl=()) for r in step()]).note
+    assert "the anchor costs nothing here" in UpdateLedger([replace(r, anchor_kl=()) for r in step()]).note
 
 
 def test_settings_on_the_page_are_assignments(mount) -> None:
@@ -157,7 +157,7 @@ def test_the_map_tells_real_choices_from_interchangeable_wordings(mount) -> None
     view = UpdateLedger(replace(r, audits=audits))
     found = {row["start"]: row["quadrant"] for row in view.rows}
     assert [found[a.start] for a in audits] == [
-        "real choice", "interchangeable wordings", "settled", "surer than the teacher",
+        "real choice", "interchangeable wordings", "settled", "student sure, teacher split",
     ]  # fmt: skip
     agreement = {row["start"]: row["agreement"] for row in view.rows}
     assert [agreement[a.start] for a in audits] == pytest.approx(

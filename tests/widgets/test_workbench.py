@@ -92,7 +92,7 @@ def test_a_teacher_that_costs_is_asked_on_a_press_and_its_price_stands_on_the_bu
     bench.bar.press("ask")
     bench.wait()
     assert len(teacher.requests) == 1
-    assert bench.bar.prices["ask"] == {"text": "free: at hand", "paid": False}
+    assert bench.bar.prices["ask"] == {"text": "already asked", "paid": False}
     bench.close()
 
 
@@ -199,7 +199,7 @@ def test_a_scan_is_one_press_and_every_view_follows_its_differences() -> None:
     assert bench.bar.problem == ""
     audits = bench.rollout.record.audits
     assert all(a.run for a in audits)
-    assert bench.bar.prices["ask_all"]["text"] == "free: at hand"
+    assert bench.bar.prices["ask_all"]["text"] == "already asked"
     first = bench.panel.audits[bench.panel.fork]
     assert bench.rollout.selected == first.stop - 1 == bench.posterior.selected
     assert bench.ledger.selected == first.start
@@ -225,7 +225,7 @@ def test_a_scan_that_costs_is_priced_by_a_guess_and_waits_for_a_press() -> None:
     assert teacher.requests == []
     bench.ask_all()
     bench.wait()
-    assert bench.bar.prices["ask_all"] == {"text": "free: at hand", "paid": False}
+    assert bench.bar.prices["ask_all"] == {"text": "already asked", "paid": False}
     assert all(request.draft for request in teacher.requests)
     bench.close()
 

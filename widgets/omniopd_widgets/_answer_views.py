@@ -17,6 +17,11 @@ from omniopd_widgets.posterior_plot import RECORDED, PosteriorPlot
 from omniopd_widgets.rollout_view import RolloutView
 from omniopd_widgets.update_ledger import OBJECTIVE, UpdateLedger
 
+# Of the recipe, by dotted names: what the views show and Train launches.
+SETTINGS = (
+    "audit.way", "audit.forks", "audit.chunk_tokens", "audit.samples", "audit.at_once", "audit.scheduler",
+    "audit.similarity", *(f"objective.{name}" for name in OBJECTIVE),
+)  # fmt: skip
 _EMPTY = RolloutRecord(0, 0, "", (), (), (), ())
 
 
@@ -31,6 +36,7 @@ class AnswerViews:
         self.panel = AuditPanel(_EMPTY)
         self.posterior = PosteriorPlot()
         self.ledger = UpdateLedger((), recipe)
+        self.views = self.rollout, self.panel, self.posterior, self.ledger
         self._showing: int | None = None
         self._turned = turned
         ipywidgets.link((self.rollout, "continuation"), (self.panel, "continuation"))
@@ -46,8 +52,11 @@ class AnswerViews:
         ):
             view.observe(lambda change, names=names: self._turn(names[change["name"]], change["new"]), list(names))
 
-    def show(self, record: RolloutRecord, forks: Sequence[Any], recipe: Recipe, at: int | None) -> None:
-        """Another record, or the same under other settings; `at` is the token to select."""
+    def show(
+        self, record: RolloutRecord, forks: Sequence[Any], recipe: Recipe, at: int | None, stand: bool = True
+    ) -> None:
+        """Another record, or the same under other settings; `at` is the token to select. With `stand`, the views' own
+        controls go where the settings are."""
         with self.showing():
             self.rollout.show(record, forks=forks)
             if at is not None and at >= 0:
@@ -55,7 +64,8 @@ class AnswerViews:
             self.panel.show(record)
             self.posterior.show(record)
             self.ledger.show(record, recipe)
-            self._stand_as(recipe)
+            if stand:
+                self.stand_as(recipe)
         self._follow()
 
     @contextmanager
@@ -71,8 +81,8 @@ class AnswerViews:
         """Whether this very thread does: beside it the user goes on."""
         return self._showing == threading.get_ident()
 
-    def _stand_as(self, recipe: Recipe) -> None:
-        """The views' own controls stand where the settings do."""
+    def stand_as(self, recipe: Recipe) -> None:
+        """The views' own controls go where the settings are."""
         self.posterior.concentration = recipe.objective.concentration
         self.ledger.target = recipe.objective.target
         self.rollout.anchor_weight = recipe.objective.anchor_weight

@@ -77,7 +77,7 @@ class AuditPanel(View):
 
     def _label(self, name: str) -> str:
         if name == ev.RECORDED:
-            return "as recorded"
+            return "what the run compared by"
         return SIMILARITIES[name].label if name in SIMILARITIES and name not in self.more else name
 
     def go_to(self, start: int) -> bool:
@@ -170,8 +170,9 @@ def _inert(audit: AuditRecord) -> list[SafeHTML]:
     if audit.run:
         return _inert_run(audit)
     head = (
-        f"Fork at token {audit.start}: entropy {_known(audit.entropy):.2f} nats, k {audit.soft_count:.2f} of "
-        f"{len(audit.texts)}, π̂ {audit.posterior_mean:.3f}; {_handed(audit)}"
+        f"Fork at token {audit.start}: entropy {_known(audit.entropy):.2f} nats, agreement "
+        f"{audit.soft_count / len(audit.texts):.2f} (sum of {len(audit.texts)}), trust {audit.posterior_mean:.3f}; "
+        f"{_handed(audit)}"
     )
     rows = sorted(
         ([len(draws), f"{audit.similarities[draws[0]]:.3f}", escape(text, 300)]
@@ -198,7 +199,7 @@ def _inert_run(audit: AuditRecord) -> list[SafeHTML]:
 def _handed(audit: AuditRecord) -> str:
     way = f"prefix handed over as {audit.handover or 'unknown'}"
     if audit.exact:
-        return f"{way} (exact)"
+        return "the teacher continued the student's exact text"
     asked = audit.handover == "instruction"
     loose = "was asked to go on in a sentence" if asked else "read it in other tokens than the student wrote"
     return f"{way} (not exact: the teacher {loose})"

@@ -155,7 +155,7 @@ class PosteriorPlot(View):
     def fallback(self) -> Sequence[SafeHTML]:
         if not self._audits:
             return [element("p", "No audits: ask the teacher about a fork first.")]
-        headers = ["fork", "entropy", "π̄ (prior)", "k / N (data)", "π̂ (posterior)", "95 % by the spread", "weight"]
+        headers = ["fork", "entropy", "own confidence", "agreement", "trust", "95 % from these texts", "weight"]
         rows = [
             (
                 f"{a.start}–{a.stop - 1}", f"{a.entropy:.2f}", f"{r['prior']:.3f}", f"{r['share']:.3f}",
@@ -164,9 +164,10 @@ class PosteriorPlot(View):
             for a, r in zip(self._audits, self._numbers(), strict=True)
         ]  # fmt: skip
         note = (
-            f"φ: {self.similarity}, N = {self.samples}, α = {self.concentration:g}, centring: {self.centring}. "
+            f"Compared by {self.similarity}; samples {self.samples}, α = {self.concentration:g}, "
+            f"centring {self.centring}. "
             f"{'Of each run of a scan its last token is shown: texts agree with all before it. ' * self.scan}"
-            "The Beta with mean π̂ is the paper's nominal posterior: k is a sum of similarities and no count."
+            "The trust is the mean of a Beta whose width is no real uncertainty, since similarities are added up."
         )
         return [element("p", note), *tables(headers, rows, 60)]
 
@@ -238,7 +239,7 @@ class PosteriorPlot(View):
         except OmniOPDError as error:
             text, kind = str(error), "refused"
         if kind == "free" and self._quoter is None:
-            text = "free: within what is at hand"
+            text = "already asked"
         return {**wanted, "text": to_json(text), "kind": kind}
 
     @observe("order")

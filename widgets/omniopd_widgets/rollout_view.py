@@ -17,6 +17,7 @@ from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._parts import pencil
 from omniopd_widgets._parts.base import View
 from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, escape, join, shorten, table, to_json
+from omniopd_widgets._parts.static_html import sparkline
 
 METRICS = ("entropy", "logprob", "kl", "trust", "share")
 GRANULARITIES = ("token", "word", "sentence", "line")
@@ -117,7 +118,7 @@ class RolloutView(View):
             [i + 1, _place(f), _short(f["entropy"]), _short(f["posterior_mean"]), f["chunk"], _teacher_at(f)]
             for i, f in enumerate(self.forks)
         ]
-        heads = ["fork", "token", "entropy", "π̂", "the student's chunk", "what the teacher did"]
+        heads = ["fork", "token", "entropy", "trust", "the student's chunk", "what the teacher did"]
         forks = [table(heads, rows, "Forks", limit=160)] if rows else []
         prompt = [element("p", f"{m['role']}: ", escape(m["content"])) for m in self.prompt]
         verdict = [] if self.right is None else [element("p", self.verdict)]
@@ -147,10 +148,7 @@ class RolloutView(View):
                 runs[-1] = (level, runs[-1][1] + piece)
             else:
                 runs.append((level, mark + piece))
-        parts = [
-            element("span", text, style=f"background:rgba(230,110,30,{0.14 * level:.2f})" if level else "", limit=2000)
-            for level, text in runs
-        ]
+        parts = [_tinted(text, level) for level, text in runs]
         scale = (
             [element("p", f"Tint: entropy, darkest from {high:.2f} nats on, from this answer")] if high >= 0.1 else []
         )
@@ -163,8 +161,11 @@ class RolloutView(View):
                 more = [element("p", "… the rest is shown where the notebook runs")]
                 break
             kept.append(part)
-        text = SafeHTML(f'<div style="font-family:monospace;line-height:1.6">{join([*kept, *more])}</div>')
-        return join([text, *scale])
+        # Elements that say the same where styles are taken away: line breaks stay, and what stands out stands out.
+        text = SafeHTML(f'<pre style="line-height:1.6;white-space:pre-wrap">{join(kept)}</pre>')
+        line = sparkline([0.0 if e is None or not math.isfinite(e) else e for e in entropies])
+        along = [element("p", "Entropy along the answer: ", element("code", line))] if high >= 0.1 else []
+        return join([text, *more, *along, *scale])
 
     @t.observe("selected")
     def _follow_token(self, change: Any) -> None:
@@ -261,6 +262,14 @@ def _rounded(value: float | None) -> float | None:
 
 def _highest(entropies: Sequence[float]) -> int:
     return max(range(len(entropies)), key=lambda i: entropies[i] if entropies[i] is not None else -1.0, default=-1)
+
+
+def _tinted(text: str, level: int) -> SafeHTML:
+    """A text on the tint of a level of entropy, 0 to 4; a mark at the highest, which needs no style to be seen."""
+    if not level:
+        return element("span", text, limit=2000)
+    style = f"background:rgba(230,110,30,{0.14 * level:.2f});color:inherit"
+    return element("mark" if level == 4 else "span", text, style=style, limit=2000)
 
 
 def _short(value: float | None) -> str:

@@ -117,7 +117,7 @@ class UpdateLedger(View):
         """What a fork is: the student unsure or sure, the teacher agreeing with itself or not."""
         if entropy >= self.split_entropy:
             return "real choice" if agreement >= self.split_agreement else "interchangeable wordings"
-        return "settled" if agreement >= self.split_agreement else "surer than the teacher"
+        return "settled" if agreement >= self.split_agreement else "student sure, teacher split"
 
     def summary(self) -> str:
         forks = len(self._ledger.forks)
@@ -131,11 +131,11 @@ class UpdateLedger(View):
         totals = self.totals
         at_least = "at least " if totals["at_least"] else ""
         head = (
-            f"chunk term {at_least}{totals['chunk']:.4f}, anchor {totals['anchor']:.4f} nats "
+            f"Loss: forks {at_least}{totals['chunk']:.4f}, anchor {totals['anchor']:.4f} nats "
             f"(β = {self.anchor_weight:g} × KL on {totals['anchored_tokens']:,} tokens), "
             f"divided by {totals['normaliser']:g}. {self.note}"
         )
-        headers = ["fork", "the student wrote", "weight", "tokens", "NLL", "chunk term", "KL", "share", "what it is"]
+        headers = ["fork", "the student wrote", "weight", "tokens", "NLL", "chunk term", "KL", "share", "kind of fork"]
         rows = [
             (
                 f"{row['row']}: {row['start']}–{row['stop'] - 1}", row["text"], f"{row['weight']:+.3f}", row["tokens"],
@@ -261,12 +261,11 @@ class UpdateLedger(View):
                 "log-probabilities are in no record."
             )
         if not any(r.anchor_kl for r in self._rollouts):
-            notes.append("The records hold no KL to the reference: the anchor counts 0.")
+            notes.append("The student has not moved yet, or nobody measured how far: the anchor costs nothing here.")
         if self._rollouts[0].probe:
             notes.append("These are probes: nothing was learnt from them; this is what they would have done.")
         return notes
 
 
 def _saving_line(saving: dict[str, Any]) -> str:
-    name = "N" if saving["setting"] == "samples" else "M"
-    return f"{name} = {saving['now']} → {saving['smaller']} would save {saving['price']}; {saving['loses']}."
+    return f"{saving['setting']} {saving['now']} → {saving['smaller']} would save {saving['price']}; {saving['loses']}."

@@ -21,9 +21,11 @@ import traitlets as t
 from omniopd.config import Recipe
 from omniopd.costs.request import CostEstimate
 from omniopd.errors import OmniOPDError
+from omniopd.io.quiet import quiet_libraries
 from omniopd.pipeline.session import Session
 from omniopd.records import RolloutRecord
-from omniopd_widgets._answer_views import AnswerViews
+from omniopd_widgets._answer_views import SETTINGS, AnswerViews
+from omniopd_widgets._parts import beside_buttons
 from omniopd_widgets._parts.base import View
 from omniopd_widgets._parts.changes import Changes
 from omniopd_widgets._parts.fork_story import stories
@@ -35,12 +37,7 @@ from omniopd_widgets.launcher import Launcher
 from omniopd_widgets.posterior_plot import Order, PosteriorPlot
 from omniopd_widgets.question_bar import QuestionBar
 from omniopd_widgets.rollout_view import RolloutView
-from omniopd_widgets.update_ledger import OBJECTIVE, UpdateLedger
-
-SETTINGS = (
-    "audit.way", "audit.forks", "audit.chunk_tokens", "audit.samples", "audit.at_once", "audit.scheduler",
-    "audit.similarity", *(f"objective.{name}" for name in OBJECTIVE),
-)  # fmt: skip
+from omniopd_widgets.update_ledger import UpdateLedger
 
 
 class Workbench(View):
@@ -69,37 +66,31 @@ class Workbench(View):
     continuation = t.Int(-1)
 
     def __init__(
-        self,
-        recipe: Recipe | str = "embedded",
-        exploration: Session | None = None,
-        runs: str | None = "runs",
-        problems: int = 50,
-        **settings: Any,
-    ) -> None:
+        self, recipe: Recipe | str = "embedded", exploration: Session | None = None, runs: str | None = "runs",
+        problems: int = 50, **settings: Any,
+    ) -> None:  # fmt: skip
         named = {name.replace("__", "."): value for name, value in settings.items()}
         self._named = named
         # What a run of its own can be made of: an exploration's student and task have no name to tell it.
         self._recipe = recipe if exploration is None and isinstance(recipe, str) else None
+        quiet_libraries()
         self.session = exploration or Session(recipe, **named)
         self._problems = self.session.problems(problems)
         self._answered: tuple[Any, ...] = ()
         self._told: Recipe | None = None  # what the views show
+        self._heard_at = 0.0
         self._turns, self._turning = 0, threading.Lock()  # changes of settings whose turn has not come
         values = self._values()
         self._changes = Changes(values)
         self.bar = QuestionBar(
-            [p.messages[-1]["content"] for p in self._problems],
-            settings=values,
-            temperature=self.session.recipe.student.temperature,
-            student=self.session.student.name,
+            [p.messages[-1]["content"] for p in self._problems], settings=values,
+            temperature=self.session.recipe.student.temperature, student=self.session.student.name,
             teacher=self.session.recipe.teacher.model,
-        )
+        )  # fmt: skip
         self.bar.presets = presets(values)
         self._worker = Worker(self.bar, "workbench", after=self._settle)
         self._shown = shown = AnswerViews(self.session.recipe, self._turned)
-        self.rollout, self.panel, self.posterior, self.ledger = (
-            shown.rollout, shown.panel, shown.posterior, shown.ledger,
-        )  # fmt: skip
+        self.rollout, self.panel, self.posterior, self.ledger = shown.views
         self.launcher = Launcher("train", runs=runs) if runs is not None else None
         super().__init__(parts={name: view.model_id for name, view in self.inner_views.items()})
         self._connect()
@@ -115,6 +106,17 @@ class Workbench(View):
         self.rollout.observe(lambda change: self._priced(), "selected")
         self.posterior.price_with(self._quoted)
         self.posterior.on_pay(self._ordered)
+        self.session.tell = self._heard
+
+    def begin(self, seed: int = 0) -> Workbench:
+        """The answer of this seed to the first problem, read by the teacher where that costs nothing; one behind an API
+        waits for a press of its priced button."""
+        self.bar.seed = seed
+        self.answer()
+        self.wait()
+        if not self.bar.prices.get("ask_all", {"paid": True})["paid"]:
+            self.ask_all()
+        return self.wait()
 
     def answer(self) -> None:
         """Have the student answer the chosen problem."""
@@ -220,10 +222,11 @@ class Workbench(View):
         self.rollout.opened = -1  # so that the same place can be opened again
         if self.session.rollout is None:
             return
-        price = self.session.price([self.session.fork_at(position)])
+        fork = self.session.fork_at(position)
+        price = self.session.price([fork])
         if price.is_paid:
             self.bar.problem = ""
-            self.bar.place = f"token {position}: press “Ask here” to pay {price}"
+            self.bar.place = beside_buttons.to_pay(fork.start, fork.entropy, price)
         else:
             self.ask(position)
 
@@ -272,19 +275,15 @@ class Workbench(View):
             self._show(self.session.record(), self.rollout.selected)
         if self._turns == 0:
             self._show_settings(self._values())
+            with self._shown.showing():
+                self._shown.stand_as(self.session.recipe)
 
     def _values(self) -> dict[str, Any]:
         return {name: attrgetter(name)(self.session.recipe) for name in SETTINGS}
 
     def _use(self) -> None:
-        if self.launcher is None:
-            self.bar.problem = 'this workbench has no launcher: make it with runs="runs"'
-            return
-        if self._recipe is None:
-            self.bar.problem = (
-                "this workbench was made of an exploration=, whose student, teacher and task a launched run cannot be "
-                "told: make it of a recipe, by its name or file, to train with these settings"
-            )
+        if self.launcher is None or self._recipe is None:
+            self.bar.problem = beside_buttons.NO_LAUNCHER if self.launcher is None else beside_buttons.NO_RECIPE
             return
         teacher = self.session.recipe.teacher.model
         changed = {str(d["name"]): self.settings[str(d["name"])] for d in self._changes.differences()}
@@ -302,6 +301,12 @@ class Workbench(View):
     def _reset(self) -> None:
         self.settings = dict(self._changes.recipe)
 
+    def _heard(self, words: str) -> None:
+        """How far what goes on is, a few times a second."""
+        if self.bar.busy and time.monotonic() - self._heard_at > 0.2:
+            self._heard_at = time.monotonic()
+            self.bar.busy = f"{self.bar.busy.partition(' …')[0]} … {words}"
+
     def _turned(self, name: str, value: Any) -> None:
         self.settings = {**self.settings, name: value}
 
@@ -310,20 +315,15 @@ class Workbench(View):
         return (bar.problem_index, bar.own_text, bar.seed, bar.temperature)
 
     def _asked_otherwise(self, _: Any = None) -> None:
-        asked = self._question()
-        if not self._answered or asked == self._answered:
-            self.stale = ""
-        elif asked[:2] == self._answered[:2]:
-            self.stale = "This is the answer of another seed or temperature: have the student answer again."
-        else:
-            self.stale = "This is the answer to another problem: have the student answer this one."
+        self.stale = beside_buttons.stale(self._question(), self._answered)
 
     # ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _show(self, record: RolloutRecord, at: int | None = None) -> None:
         self.bar.has_answer = True
         self.stories = stories(record, self.session.recipe)
-        self._shown.show(record, self.session.forks(), self.session.recipe, at)
+        # Where a newer change waits for its turn, the views' controls stand as that says.
+        self._shown.show(record, self.session.forks(), self.session.recipe, at, stand=self._turns == 0)
         self._told = self.session.recipe
         self._asked_otherwise()
         self._priced()
@@ -339,7 +339,7 @@ class Workbench(View):
         prices: dict[str, dict[str, Any]] = {"answer": {"text": "local seconds", "paid": False}}
         if explore.rollout is not None and 0 <= self.rollout.selected < len(explore.rollout):
             here = explore.fork_at(self.rollout.selected)
-            self.bar.place = f"at token {here.start}"
+            self.bar.place = beside_buttons.place(here.start, here.entropy, [fork.entropy for fork in explore.forks()])
             for action, price in (("ask", explore.price([here])), ("ask_all", explore.price_everywhere())):
                 prices[action] = {"text": str(price), "paid": price.is_paid}
         prices["use"] = {"text": "free", "paid": False}

@@ -47,7 +47,7 @@ def while_training(results: Results) -> Figure:
     """The smaller evaluations of `evaluation.every`, at the hottest temperature and on fewer problems."""
     faint = _faint(results.arms)
     series = {arm.name: _between(arm) for arm in sorted(results.arms, key=lambda arm: arm.name in faint)}
-    title = "On fewer problems while training, at the hottest temperature"
+    title = "Accuracy during training (small sample, highest temperature)"
     return lines(title, series, "student samples", RIGHT, faint=faint)
 
 

@@ -30,6 +30,7 @@ _STYLE = (
     "thead th{font-weight:600;vertical-align:bottom}tbody tr:nth-child(even){background:light-dark(#f7f7f7,#252525)}"
     "th:first-child,td:first-child{text-align:left}tbody th{font-weight:600}"
     ".words td:nth-child(2),.words thead th:nth-child(2){text-align:left}"
+    ".words td:nth-child(2){min-width:13em;white-space:normal}"
     "img{width:100%;max-width:820px;height:auto;display:block}summary{cursor:pointer;color:light-dark(#2f62a8,#8ab4e8)}"
     "figure{margin:1.6em 0}li{margin:.15em 0}.note{color:light-dark(#555,#aaa);font-size:13px}"
     "@media print{:root{color-scheme:light}body{margin:0;max-width:none}table{display:table;font-size:9px}"
@@ -71,9 +72,9 @@ def comparison_page(
         "<h2>Cost</h2>",
         as_html(costs(comparison)),
         '<p class="note">Means over the runs of an arm, evaluations not counted. A budget counts student samples, for '
-        "SFT the teacher's answers. Where a teacher's logits are seen, it reads every prompt and answer. “Cost by the "
-        f"paper” is M·(P/ρ + N·C)/L with the paper's P = 2000, ρ = 10, L = 4000: whole answers of a teacher per "
-        f"rollout. Its own settings give {paper_cost(5, 10, 50):.2f}, {paper_cost(10, 10, 50):.2f} and "
+        "SFT the teacher's answers. Where a teacher's logits are seen, it reads every prompt and answer. “Teacher "
+        f"cost” is M·(P/ρ + N·C)/L with the paper's P = 2000, ρ = 10, L = 4000: whole answers per rollout. "
+        f"Its own settings give {paper_cost(5, 10, 50):.2f}, {paper_cost(10, 10, 50):.2f} and "
         f"{paper_cost(10, 10, 100):.2f}.</p>",
         "<h2>Settings in which they differ</h2>",
         as_html(pandas.DataFrame({a.name: {k: str(v) for k, v in a.settings.items()} for a in comparison.arms}).T),

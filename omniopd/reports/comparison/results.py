@@ -121,8 +121,8 @@ class Results:
                 if kept is not None:
                     units = _units(kept, len(self.shared_seeds(arm, budget)))
                     said.append(
-                        f"{arm.name} (control: {arm.control}) keeps of the rise of {self.reference.name} at "
-                        f"{budget:,} samples: {kept}{units}"
+                        f"{arm.name} (control: {arm.control}): of the gain of {self.reference.name} at {budget:,} "
+                        f"samples remains: {kept}{units}"
                     )
         return said
 

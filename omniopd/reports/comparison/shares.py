@@ -37,7 +37,7 @@ class Share:
         if self.undetermined:
             return f"no share can be told ({self.undetermined})"
         if not math.isfinite(self.low):
-            return "no share can be told (the rise itself may be 0)"
+            return "no share can be told (the gain itself may be 0)"
         return f"{100 * self.value:.0f}% [{100 * self.low:.0f}, {100 * self.high:.0f}]"
 
 

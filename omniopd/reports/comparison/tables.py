@@ -27,7 +27,7 @@ TOTALS = {
     "updates": "updates", "student tokens": "student_tokens", "teacher calls": "calls", "teacher read": "teacher_read",
     "of it cached": "teacher_cached", "teacher written": "teacher_written", "usd": "usd", "seconds": "seconds",
 }  # fmt: skip
-PAPER = "cost by the paper"
+PAPER = "teacher cost, answers per rollout"
 COSTS = (*TOTALS, PAPER)
 
 
@@ -172,7 +172,7 @@ def _row(comparison: Results, arm: Arm) -> dict[str, Any]:
         "method": learns_from(arm.seeds[0].recipe),
         "seeds": len(arm.seeds),
         **{f"best T at {b:,}, %": comparison.accuracy(arm, b) for b in comparison.budgets},
-        "rise, points": pooled_interval(np.stack(rises)) if rises else None,
+        "gain, points": pooled_interval(np.stack(rises)) if rises else None,
         "greedy, %": comparison.accuracy(arm, last, 0.0),
         "T=1, %": comparison.accuracy(arm, last, 1.0),
         **_entropy(arm),

@@ -109,8 +109,8 @@ def test_what_a_control_keeps_of_the_rise_is_said_at_each_budget(tmp_path: Path)
     assert (kept.value, kept.units) == (pytest.approx((0.2 + 0.3 + 0.0) / (0.7 + 0.8 + 0.6)), 3)
     at_64, at_128 = found.shares()
     assert at_64 == (
-        "self (control: self_teacher) keeps of the rise of ours at 64 samples: no share can be told (all 10 problems "
-        "came out equal)"
+        "self (control: self_teacher): of the gain of ours at 64 samples remains: no share can be told (all 10 "
+        "problems came out equal)"
     )
     assert str(kept) in at_128
     assert compare(runs, reference="self").shares() == []

@@ -84,9 +84,9 @@ def test_what_it_took_is_stated_per_run(tmp_path: Path) -> None:
     assert (row["updates"], row["student tokens"], row["teacher read"], row["teacher written"], row["usd"]) == (
         2, 2 * 10 * 64, 200, 14, 1.0,
     )  # fmt: skip
-    assert row["rise, points mean"] == pytest.approx(70)
+    assert row["gain, points mean"] == pytest.approx(70)
     assert row["method"] == "text: labels, M=16 N=8 C=1"
-    assert math.isclose(row["cost by the paper"], paper_cost(16, 8, 1))
+    assert math.isclose(row["teacher cost, answers per rollout"], paper_cost(16, 8, 1))
 
 
 def test_tables_hold_numbers_and_say_in_words_what_none_can(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_the_page_loads_and_runs_nothing_and_shows_names_as_they_are(tmp_path: P
     assert "default-src 'none'" in page
     assert page.count('src="data:image/svg+xml;base64,') == 5
     assert "beside theirs at 64 samples" in page
-    assert "(control: self_teacher) keeps of the rise" in page
+    assert "(control: self_teacher): of the gain of" in page
 
 
 def test_the_page_begins_with_its_verdict_and_follows_the_readers_screen(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_the_markdown_is_a_table_and_sentences(tmp_path: Path) -> None:
         "- ours beside theirs at 64 samples: +15.0 points [-48.5, +78.5]: no difference shown (2 seeds"
     )
     assert any(
-        line.startswith("- theirs (control: self_teacher) keeps of the rise of ours at 128 samples: 20%")
+        line.startswith("- theirs (control: self_teacher): of the gain of ours at 128 samples remains: 20%")
         for line in lines
     )
 

@@ -28,7 +28,7 @@ _MEASURES: tuple[tuple[str, str, Callable[[StepRecord], float]], ...] = (
     ("Entropy elsewhere", "nats", lambda r: r.metrics.get("entropy/elsewhere", math.nan)),
     ("Agreement with the teacher", "soft count ÷ N", lambda r: r.metrics.get("soft_count/share_mean", math.nan)),
     ("KL of audited tokens", "nats a token", lambda r: r.metrics.get("kl/audited", math.nan)),
-    ("KL of anchored tokens", "nats a token", lambda r: r.metrics.get("kl/anchored", math.nan)),
+    ("KL of tokens held near the start", "nats a token", lambda r: r.metrics.get("kl/anchored", math.nan)),
     ("Length of an answer", "tokens", lambda r: r.metrics.get("length/mean", math.nan)),
     ("Time of a step", "seconds", lambda r: r.metrics.get("step_time", math.nan)),
 )

@@ -36,7 +36,7 @@ _METRICS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Entropy of the student", "nats", {
         "at forks": "entropy/forks", "where texts begin": "entropy/forks", "elsewhere": "entropy/elsewhere",
     }),
-    ("KL to the reference", "nats a token", {"audited": "kl/audited", "anchored": "kl/anchored"}),
+    ("KL to the reference", "nats a token", {"audited": "kl/audited", "held near the start": "kl/anchored"}),
     ("Length of an answer", "tokens", {"mean": "length/mean"}),
     ("Answers cut off", "share", {"cut off": "length/cut_off_share"}),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Audits that told little, and what a smaller N or M would have saved: from records alone, with what they cost.
+"""Questions that told little, and what fewer samples or forks would have saved: from records alone, with their cost.
 
 An audit whose texts all agree with the student, or none of them, needed fewer texts to say so. Whether it taught is the
 target's affair: a weight near its extreme does move the student, and labels teach most where nobody agrees.
@@ -61,7 +61,7 @@ def smaller_samples(rollouts: Sequence[RolloutRecord]) -> Saving | None:
         mean = sum(spreads) / len(spreads)
         if mean <= TOLERANCE:
             usage = usage_of(audits)
-            loses = f"k/N would differ by ±{mean:.3f} on average"
+            loses = f"the agreement would differ by ±{mean:.3f} on average"
             return Saving("samples", now, n, priced(usage, 0.0, usage.output_tokens * (1 - n / now)), loses)
     return None
 

@@ -1,14 +1,13 @@
 // One fork at a glance: what the teacher wrote where the student wrote its own (`forkCard`), and what the update makes of
 // that (`effectCard`). Stories are Python's; this file shows them.
-import { button, clear, h, number, percent, quoted, redraw, shown, tokensAt } from "./_common.js";
+import { button, clear, forkName, h, number, percent, quoted, redraw, shown } from "./_common.js";
+import { atAGlance } from "./_posterior_pictures.js";
 
 const ARROWS = { up: "↑", down: "↓", nowhere: "·", unknown: "?" };
 const HALF = "half of a character"; // _parts/fork_story.py says so
 const DENSE = 12; // distinct texts from which lines are small
 
 const tokenSaid = (piece) => (piece === "" ? "the end" : piece === HALF ? piece : quoted(piece, 24));
-const titleOf = (story, at, many) =>
-  `${story.run ? "Run" : "Fork"} ${at + 1} of ${many} (${story.stop - story.start > 1 ? "tokens" : "token"} ${tokensAt(story.start, story.stop)})`;
 
 // `pick(n)` is called with the number of a text; `chosen` is the one that is chosen.
 export function forkCard(place, story, { at, many, chosen, pick, signal }) {
@@ -28,7 +27,7 @@ export function forkCard(place, story, { at, many, chosen, pick, signal }) {
   });
   const next = story.next.slice(0, 4).map(([piece, times]) => `${tokenSaid(piece)} ${times} of ${story.count}`).join(", ");
   redraw(place,
-    h("h3", {}, titleOf(story, at, many), h("span", { class: "oopd-quiet" }, ` · student ${percent(story.sure)} sure, entropy ${number(story.entropy, 2)}`)),
+    h("h3", {}, forkName(at, many, story), h("span", { class: "oopd-quiet" }, ` · student ${percent(story.sure)} sure, entropy ${number(story.entropy, 2)}`)),
     story.agreed ? h("p", { class: "oopd-story-agreed" }, h("span", { class: "oopd-quiet" }, "both wrote "), shown(story.agreed.slice(-160), { class: "oopd-agreed" })) : null,
     h("div", { class: "oopd-story-text oopd-story-own" }, h("span", { class: "oopd-story-times" }, "student"), h("span", { class: "oopd-story-words" }, shown(story.chunk || "■"))),
     h("div", { class: `oopd-story-texts ${rows.length > DENSE ? "oopd-dense" : ""}`, role: "table", "aria-label": "the teacher's texts" }, rows),
@@ -59,9 +58,12 @@ export function effectCard(place, story, { settings, set, frozen, controls, sign
     : push.way === "nowhere" ? ["moves ", h("b", {}, own), " nowhere"]
     : ["pushes ", h("b", {}, shown(own)), ` ${push.way} `, ARROWS[push.way], ` (${signedShare(push)})`, push.towards === null ? "" : [", towards ", h("b", {}, shown(tokenSaid(push.towards)))]].flat();
   redraw(place,
-    h("div", { class: "oopd-effect-line" }, h("span", {}, "Trust"), meter(story.trust), h("b", {}, number(story.trust, 2)),
-      h("span", { class: "oopd-quiet" }, `the student's own ${number(story.prior, 2)} · teacher ${number(story.agreement, 2)}`)),
-    h("div", { class: "oopd-effect-line" }, h("span", {}, "Share"), meter(story.share), h("b", {}, percent(story.share)), h("span", { class: "oopd-quiet" }, "of the update of this answer")),
+    h("div", { class: "oopd-effect-top" },
+      h("div", {},
+        h("div", { class: "oopd-effect-line" }, h("span", {}, "Trust"), meter(story.trust), h("b", {}, number(story.trust, 2)),
+          h("span", { class: "oopd-quiet", title: "the student's own confidence in what it wrote; how far the teacher's texts agree with it" }, `own ${number(story.prior, 2)} · teacher ${number(story.agreement, 2)}`)),
+        h("div", { class: "oopd-effect-line" }, h("span", {}, "Share"), meter(story.share), h("b", {}, percent(story.share)), h("span", { class: "oopd-quiet" }, "of this answer's update"))),
+      atAGlance(story, settings["objective.concentration"])),
     h("p", { class: "oopd-effect-push" }, "This update ", where, "."),
     h("div", { class: "oopd-effect-more" },
       controls,

@@ -299,6 +299,8 @@ export function dollars(value) {
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 // Positions count response tokens from 0, as in every record: the tokens of a chunk, its end left out.
 export const tokensAt = (start, stop) => (stop - start > 1 ? `${start}–${stop - 1}` : `${start}`);
+// One name of a fork in all views: “Fork 3 of 4 (tokens 25–30)”; a scan's is a run.
+export const forkName = (k, many, { start, stop, run = false }) => `${run ? "Run" : "Fork"} ${k + 1} of ${many} (${stop - start > 1 ? "tokens" : "token"} ${tokensAt(start, stop)})`;
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 // The colour class 0…15 of a value between low and high, −1 where there is none.

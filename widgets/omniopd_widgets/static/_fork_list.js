@@ -1,15 +1,15 @@
 // The forks of a rollout as an ordered list of buttons, and the one fork that is selected: its numbers, the student's chunk
 // and one of the teacher's texts.
-import { assign, button, clear, h, missing, number, redraw, tokensAt, quoted, shown } from "./_common.js";
+import { assign, button, clear, forkName, h, missing, number, redraw, quoted, shown } from "./_common.js";
 import { inked, placeOf, runDetail } from "./_pencil.js";
 
 // `go(k)` is called where fork k's button is pressed.
 export function forkButtons(forks, go, signal) {
   return forks.map((fork, k) => {
-    const trust = missing(fork.posterior_mean) ? (fork.problem ? "no answer" : "not asked") : `π̂ ${number(fork.posterior_mean, 2)}`;
+    const trust = missing(fork.posterior_mean) ? (fork.problem ? "no answer" : "not asked") : `trust ${number(fork.posterior_mean, 2)}`;
     const label = fork.run ? [h("b", {}, k + 1), ...ofRun(fork)]
-      : [h("b", {}, k + 1), ` ${quoted(fork.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `H ${number(fork.entropy, 2)} · ${trust}`)];
-    const open = button(label, () => go(k), { signal, title: `token ${placeOf(fork)}${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` });
+      : [h("b", {}, k + 1), ` ${quoted(fork.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, trust)];
+    const open = button(label, () => go(k), { signal, title: `token ${placeOf(fork)}, entropy ${number(fork.entropy, 2)} nats${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` });
     open.dataset.what = `fork ${fork.start}`;
     return h("li", {}, open);
   });
@@ -36,20 +36,23 @@ export function forkDetail(place, forks, model, signal) {
   const lanes = h("dl", { class: "oopd-lanes" }, h("dt", {}, "student"), h("dd", {}, shown(fork.chunk)));
   if (chosen >= 0 && chosen < fork.texts.length) {
     const same = sharedStart(fork.chunk, fork.texts[chosen]);
-    lanes.append(h("dt", {}, `teacher ${chosen + 1} of ${fork.texts.length} (φ ${number(fork.similarities[chosen], 2)})`),
+    lanes.append(h("dt", {}, `teacher ${chosen + 1} of ${fork.texts.length} (alike ${number(fork.similarities[chosen], 2)})`),
       h("dd", {}, shown(fork.texts[chosen].slice(0, same)), shown(fork.texts[chosen].slice(same), { class: "oopd-other" }, "em")));
   }
   return redraw(place,
     h("p", {}, facts(fork, model.get("fork"), forks.length).join(" · ")),
     fork.problem ? h("p", { class: "oopd-problem" }, shown(fork.problem)) : null,
     pickers.length ? h("div", { class: "oopd-bar oopd-pickers" }, h("span", {}, "continuation"), pickers)
-      : fork.problem ? null : h("p", { class: "oopd-quiet" }, "not asked yet: Enter opens the fork"),
+      : fork.problem ? null : h("p", { class: "oopd-quiet" }, "not asked yet"),
     lanes);
 }
 
 function facts(fork, k, many) {
-  const found = [`fork ${k + 1} of ${many}`, `${fork.stop - fork.start > 1 ? "tokens" : "token"} ${tokensAt(fork.start, fork.stop)}`, `entropy ${number(fork.entropy, 2)} nats`];
-  if (!missing(fork.posterior_mean)) found.push(`π̄ ${number(fork.prior, 3)}`, `k ${number(fork.soft_count, 2)} of ${fork.texts.length}`, `π̂ ${number(fork.posterior_mean, 3)}`);
+  const found = [forkName(k, many, fork), `entropy ${number(fork.entropy, 2)} nats`];
+  if (!missing(fork.posterior_mean)) {
+    const texts = fork.texts.length;
+    found.push(`student's own confidence ${number(fork.prior, 3)}`, `agreement ${number(fork.soft_count / texts, 2)} (sum ${number(fork.soft_count, 2)} of ${texts})`, `trust ${number(fork.posterior_mean, 3)}`);
+  }
   if (!fork.exact) found.push("the teacher did not continue the student's very tokens");
   return found;
 }

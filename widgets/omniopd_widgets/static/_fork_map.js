@@ -7,7 +7,7 @@ const SIZE = { width: 420, height: 316, left: 46, right: 14, top: 28, bottom: 36
 const QUADRANTS = [
   ["real choice", "real choices", "end", 0], ["interchangeable wordings", "interchangeable wordings", "end", 1],
   ["settled", "settled", "start", 0],
-  ["surer than the teacher", "surer than the teacher", "start", 1],
+  ["student sure, teacher split", "student sure, teacher split", "start", 1],
 ];
 
 export function makeMap({ select, signal }) {

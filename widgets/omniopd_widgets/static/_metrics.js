@@ -7,7 +7,7 @@ export const METRICS = {
   entropy: { label: "entropy", unit: "nats", high: 2, floor: 0.1, reduce: Math.max },
   logprob: { label: "surprise (−log-probability)", unit: "nats", high: 5, floor: 0.1, reduce: Math.max },
   kl: { label: "KL to the reference", unit: "nats", high: 1, floor: 0.02, reduce: Math.max },
-  trust: { label: "π̂, the trust in the chunk", unit: "", high: 1, whole: true, floor: 0, reduce: Math.max },
+  trust: { label: "trust in the chunk", unit: "", high: 1, whole: true, floor: 0, reduce: Math.max },
   share: { label: "share of the loss", unit: "", high: 0.1, floor: 0.0005, reduce: (a, b) => a + b },
 };
 

@@ -68,5 +68,5 @@ function paint(canvas, { length, levels, forks, selected, window: seen }) {
   }
   context.lineWidth = line;
   context.strokeRect(x(seen[0]) + line / 2, top, Math.max(4 * scale, x(seen[1]) - x(seen[0])) - line, height - top - line / 2);
-  if (!missing(selected) && selected >= 0) context.fillRect(x(selected + 0.5) - line, 0, 2 * line, height);
+  if (!missing(selected) && selected >= 0) context.fillRect(Math.min(width - 2 * line, Math.max(0, x(selected + 0.5) - line)), 0, 2 * line, height);
 }

@@ -12,9 +12,9 @@ export function makeControls(model, root, { change, signal }) {
   const phiPrice = price("local", "");
   const centring = h(
     "select", { "aria-label": "centring" },
-    h("option", { value: "none" }, "none: the paper's π̂"),
-    h("option", { value: "others" }, "k/N − mean of other rollouts"),
-    h("option", { value: "these" }, "k/N − mean of these forks"),
+    h("option", { value: "none" }, "none: the trust itself"),
+    h("option", { value: "others" }, "agreement − mean of other rollouts"),
+    h("option", { value: "these" }, "agreement − mean of these forks"),
   );
   const centringNote = h("span", { class: "oopd-quiet" });
   const drag = (input, name, read) => {
@@ -34,8 +34,8 @@ export function makeControls(model, root, { change, signal }) {
     "div", { class: "oopd-posterior-controls" },
     h("div", { class: "oopd-bar" },
       together(h("label", {}, "α ", alpha), alphaBox, price("free", "free")),
-      together(h("label", {}, "N ", samples), samplesText, price("free", "free")),
-      together(h("label", {}, "φ ", phi), phiPrice),
+      together(h("label", { title: "N: how many of the teacher's texts count" }, "samples ", samples), samplesText, price("free", "free")),
+      together(h("label", { title: "φ: what counts as agreement" }, "compare by ", phi), phiPrice),
       together(h("label", {}, "centring ", centring), price("free", "free")), centringNote,
     ),
     paid.element,
@@ -54,7 +54,7 @@ export function makeControls(model, root, { change, signal }) {
     centring.value = setting.centring;
     const none = model.get("others_share") === null;
     centringNote.textContent =
-      setting.centring === "others" && none ? "no other rollout at hand: nothing is subtracted"
+      setting.centring === "others" && none ? "no other rollout is shown: nothing is subtracted"
       : setting.centring === "these" ? "biased where a later chunk depends on an earlier one: to look at only" : "";
     const names = model.get("similarity_names");
     const known = [...phi.options].map((option) => option.value).join("\n");
@@ -78,9 +78,9 @@ function makePaid(model, signal) {
   cost.setAttribute("role", "status");
   const element = h(
     "details", { class: "oopd-posterior-paid" },
-    h("summary", {}, "More than is at hand: other M, N or C"),
+    h("summary", {}, "More than was asked: other forks, samples or lengths"),
     h("div", { class: "oopd-bar" },
-      ["M ", "N ", "C "].map((label, i) => h("label", {}, label, fields[i])), cost,
+      ["forks ", "samples ", "length "].map((label, i) => h("label", {}, label, fields[i])), cost,
       h("span", { class: "oopd-quiet" }, "Enter asks the teacher; typing asks nobody."),
     ),
   );

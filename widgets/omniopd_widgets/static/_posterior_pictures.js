@@ -1,15 +1,16 @@
 // The posterior plot's pictures: one fork large, with everything said in words below, and all forks small.
 
-import { clear, h, line, number, on, percent, quoted, shown, signed, svg, tableHead, tokensAt } from "./_common.js";
+import { clear, forkName, h, line, number, on, percent, plural, quoted, shown, signed, svg, tableHead, tokensAt } from "./_common.js";
 import { betaDensities } from "./_posterior.js";
 
-const WIDE = { left: 118, right: 14, top: 8, width: 660, height: 150, lanes: 4, lane: 21 };
+const WIDE = { left: 142, right: 14, top: 8, width: 684, height: 150, lanes: 4, lane: 21 };
 const SMALL = { width: 110, height: 34 };
+const GLANCE = { width: 132, height: 50 };
 const POINTS = 160;
 const GRID = Array.from({ length: POINTS }, (_, i) => (i + 0.5) / POINTS);
 const OF_FORK =
-  "The Beta is the paper's nominal posterior: k is a sum of similarities and no count, so its width says little. How sure " +
-  "the mean similarity is stands in the bar “by the spread” (Student's t over the similarities; ticks are the texts).";
+  "k adds up similarities, so the Beta's width is not a real uncertainty. How sure the mean similarity is stands in the " +
+  "interval from these texts (Student's t over the similarities; ticks are the texts).";
 const OF_RUN =
   "A scan's texts agree with every token before this one; here k of N do, independent draws of the teacher's next token. " +
   "So k is a count, the Beta's width means what it says, and the prior is the student's probability of this very token.";
@@ -45,7 +46,7 @@ export function makeDetail() {
   }
   axis.append(svg("text", { x: left - 8, y: top + 12, "text-anchor": "end" }, "nominal Beta"));
   axis.append(svg("text", { x: left - 8, y: top + 27, "text-anchor": "end" }, "densities"));
-  const rows = ["95 % by the spread", "95 % nominal", "sub-samples of N", "shares in π̂"].map((label, i) => {
+  const rows = ["95 % from these texts", "the paper's Beta, 95 %", "fewer texts", "shares in the trust"].map((label, i) => {
     const y = floor + 6 + i * lane;
     const text = svg("text", { x: left - 8, y: y + 12, "text-anchor": "end" }, label);
     const group = svg("g", {});
@@ -62,13 +63,14 @@ export function makeDetail() {
   const chunk = h("p", { class: "oopd-posterior-chunk" });
   const said = h("p", {});
   const key = h("p", { class: "oopd-bar oopd-posterior-key" }, ...[
-    ["prior", "prior Beta(α π̄, α (1 − π̄))"], ["evidence", "evidence p^k (1 − p)^(N − k)"], ["posterior", "posterior, mean π̂"], ["ghost", "before the last change"],
-  ].map(([kind, text]) => h("span", {}, sample(kind), ` ${text}`)));
+    ["prior", "prior: the student's own confidence", "Beta(α π̄, α (1 − π̄))"], ["evidence", "evidence: the teacher's texts", "p^k (1 − p)^(N − k)"],
+    ["posterior", "posterior: the trust is its mean", "π̂"], ["ghost", "before the last change", ""],
+  ].map(([kind, text, title]) => h("span", { title: title || null }, sample(kind), ` ${text}`)));
   const note = h("p", { class: "oopd-quiet" });
   const element = h("div", { class: "oopd-posterior-detail" }, title, chunk, key, picture, said, note);
 
   function draw(fork, r, old, index, forks) {
-    const what = fork.run ? `Run ${index + 1} of ${forks}: its last token, ${fork.start}` : `Fork ${index + 1} of ${forks}: tokens ${tokensAt(fork.start, fork.stop)}`;
+    const what = fork.run ? `Run ${index + 1} of ${forks}: its last token, ${fork.start}` : forkName(index, forks, fork);
     title.textContent = `${what}, entropy ${number(fork.entropy, 2)} nats`;
     note.textContent = fork.run ? OF_RUN : OF_FORK;
     clear(chunk, "student wrote ", shown(fork.text.slice(0, 120)));
@@ -88,7 +90,7 @@ export function makeDetail() {
     nominal.group.replaceChildren(span(r.nominal, nominal.y + 6, 4, "oopd-span", x));
     const all = r.samples === fork.similarities.length;
     sub.group.replaceChildren(...(all
-      ? [svg("text", { x: x(0) + 4, y: sub.y + 12 }, `all ${r.samples} texts at hand count: nothing is left out`)]
+      ? [svg("text", { x: x(0) + 4, y: sub.y + 12 }, `all ${r.samples} texts count: nothing is left out`)]
       : [span([r.sub.low, r.sub.high], sub.y + 7, 2, "oopd-span", x), span([r.mean - r.sub.deviation, r.mean + r.sub.deviation], sub.y + 4, 8, "oopd-span-strong", x)]));
     share.group.replaceChildren(
       span([0, r.dataShare], share.y + 2, 13, "oopd-share-data", x), span([r.dataShare, 1], share.y + 2, 13, "oopd-share-prior", x),
@@ -96,7 +98,7 @@ export function makeDetail() {
       svg("text", { x: x(1) - 5, y: share.y + 12, class: "oopd-posterior-on", "text-anchor": "end" }, nameIfRoom("prior", r.priorShare)),
     );
     said.textContent =
-      `π̂ = ${number(r.mean)} = ${number(r.dataShare)} · ${number(r.share)} (data, k/N) + ${number(r.priorShare)} · ${number(r.prior)} (prior, π̄)` +
+      `trust ${number(r.mean)} = ${number(r.dataShare)} · ${number(r.share)} (agreement) + ${number(r.priorShare)} · ${number(r.prior)} (the student's own confidence)` +
       (old ? `; before: ${number(old.mean)}` : "") +
       (all ? "" : `; over all choices of ${r.samples} texts: ± ${number(r.sub.deviation)}, from ${number(r.sub.low)} to ${number(r.sub.high)}`) +
       (r.baseline === null ? "" : `; weight ${signed(r.weight)} = ${number(r.share)} − ${number(r.baseline)}`);
@@ -122,11 +124,29 @@ function sample(kind) {
 }
 
 
+// One fork at a glance: what the student believed, what the texts say, what comes of both. `alpha` weighs the first.
+export function atAGlance({ prior, agreement, count, trust }, alpha) {
+  const { width, height } = GLANCE;
+  const agree = agreement * count + alpha * prior;
+  const found = densities({ agree, disagree: count + alpha - agree, samples: count, share: agreement, prior });
+  const top = 1.06 * Math.max(...Object.values(found).filter(Boolean).flat());
+  const x = (value) => 1 + value * (width - 2);
+  const floor = height - 11;
+  const path = (kind) => svg("path", { class: `oopd-posterior-curve oopd-curve-${kind}`, d: curve(found[kind], x, 1, top, floor) });
+  const words = `prior: the student's own confidence ${number(prior, 2)}; evidence: ${plural(count, "text")} of the teacher, agreement ${number(agreement, 2)}; posterior: trust ${number(trust, 2)}`;
+  const label = (at, text, anchor) => svg("text", { x: at, y: height - 1, "text-anchor": anchor }, text);
+  return h("span", { class: "oopd-effect-picture", title: `${words} (dotted, dashed, solid)` },
+    svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": words },
+      svg("line", { class: "oopd-axis", x1: x(0), x2: x(1), y1: floor, y2: floor }), path("prior"), path("evidence"), path("posterior"),
+      svg("line", { class: "oopd-mean", x1: x(trust), x2: x(trust), y1: 1, y2: floor }), label(x(0), "0", "start"), label(x(0.5), "trust", "middle"), label(x(1), "1", "end")));
+}
+
+
 // ---- all forks, small ------------------------------------------------------------------------------------------------
 
 export function makeList({ select, signal }) {
   const body = h("tbody", {});
-  const heads = ["fork", "nominal posterior", "π̂", "before", "k/N", "π̄", "95 % by the spread", "weight"];
+  const heads = ["fork", "the paper's Beta", "trust", "before", "agreement", "own confidence", "95 % from these texts", "weight"];
   const element = h(
     "div", { class: "oopd-posterior-list" },
     h("table", { "aria-label": "all forks" }, tableHead(heads), body),

@@ -31,7 +31,7 @@ export function survivalChart(place, fork) {
   const rows = fork.alive.map((share, j) => h("tr", {}, h("td", {}, j + 1), h("td", {}, fork.pieces ? shown(fork.pieces[j] ?? "") : "–"), h("td", {}, percent(share)),
     h("td", {}, first.get(j) ?? 0), h("td", {}, number(fork.credit[j], 2)), h("td", {}, fork.weights.length ? number(fork.weights[j], 3) : "–")));
   clear(place, title, chart, chunk,
-    h("p", { class: "oopd-quiet" }, `Line: share of ${plural(known, "text")} that agree with the student through each token; ▾ first difference (texts); bars: credit of the token, the shares from it on${fork.unknown_tokens ? `; ${plural(fork.unknown_tokens, "text")} not known as tokens` : ""}.`),
+    h("p", { class: "oopd-quiet" }, `Line: share of ${plural(known, "text")} that agree with the student through each token; ▾ first difference (texts); bars: how much of the later agreement starts at this token${fork.unknown_tokens ? `; ${plural(fork.unknown_tokens, "text")} not known as tokens` : ""}.`),
     h("details", {}, h("summary", {}, "numbers"), h("table", {}, h("tr", {}, ["token", "text", "agree", "differ here", "credit", "weight"].map((name) => h("th", { scope: "col" }, name))), rows)));
 }
 

@@ -22,7 +22,7 @@ function render({ model, el, signal }) {
       ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((k) => [k, () => pickDraw(k - 1)])),
     },
   });
-  const similarity = choice(model, "similarity", "similarity φ", [], signal);
+  const similarity = choice(model, "similarity", "compare by", [], signal);
   const order = choice(model, "order", "order", ORDERS, signal);
   const compare = choice(model, "compare", "against", [], signal);
   const which = h("select", { "aria-label": "fork" });
@@ -41,7 +41,7 @@ function render({ model, el, signal }) {
   watch(model, ["names"], fillChoices, signal);
   watch(model, ["forks"], fillForks, signal);
   watch(model, ["fork", "forks"], showFork, signal);
-  later(model, ["similarity"], () => { showNumbers(); say(`similarity: ${labelOf(model.get("similarity"))}`); }, signal);
+  later(model, ["similarity"], () => { showNumbers(); say(`compared by ${plain(model.get("similarity"))}`); }, signal);
   later(model, ["order", "continuation"], showTexts, signal);
   later(model, ["compare"], showDisagreement, signal);
   later(model, ["matrix_of"], showMatrix, signal);
@@ -50,17 +50,14 @@ function render({ model, el, signal }) {
     return model.get("forks")[model.get("fork")];
   }
 
-  function labelOf(name) {
-    return (model.get("names").find(([n]) => n === name) ?? [name, name])[1];
-  }
 
   function fillChoices() {
-    for (const place of [similarity, compare]) clear(place.lastChild, optionsOf(model.get("names")));
+    for (const place of [similarity, compare]) clear(place.lastChild, optionsOf(model.get("names").map(([name, about]) => [name, name, about])));
   }
 
   function fillForks() {
     const forks = model.get("forks");
-    clear(which, forks.map((f, i) => h("option", { value: i }, `${i + 1}: ${f.row === null ? "" : `row ${f.row}, `}${option(f)}`)));
+    clear(which, forks.map((f, i) => h("option", { value: i }, `${f.row === null ? "" : `answer ${f.row}, `}${forkName(i, forks.length, f)} ${option(f)}`)));
   }
 
   function showFork() {
@@ -76,7 +73,7 @@ function render({ model, el, signal }) {
     showNext(f);
     survivalChart(survival, f);
     showNumbers();
-    say(`fork ${model.get("fork") + 1} of ${model.get("forks").length}, token ${f.start}, ${plural(f.samples, "text")}, π̂ ${number(trust(f, model.get("similarity")), 3)}`);
+    say(`${forkName(model.get("fork"), model.get("forks").length, f)}, ${plural(f.samples, "text")}, trust ${number(trust(f, model.get("similarity")), 3)}`);
   }
 
   // A run of a scan: how long its texts agree with the student, and what they have in the last place.
@@ -84,7 +81,7 @@ function render({ model, el, signal }) {
     const last = f.stop - 1;
     const facts = [
       ["tokens", tokensAt(f.start, f.stop)], ["agreed", `${count(f.stop - f.start - (f.said.length > 0))} of ${count(f.stop - f.start)}`], ["texts", count(f.samples)],
-      [`at token ${last}: entropy`, `${number(f.entropy, 2)} nats`], ["student's own probability", number(f.prior, 3)], ["k", `${f.agreeing} of ${f.samples}`], ["α", number(f.concentration, 2)], ["π̂", number(f.posterior_mean, 3)],
+      [`at token ${last}: entropy`, `${number(f.entropy, 2)} nats`], ["student's own probability", number(f.prior, 3)], ["agree", `${f.agreeing} of ${f.samples}`], ["α", number(f.concentration, 2)], ["trust", number(f.posterior_mean, 3)],
     ];
     showFacts(f, facts);
     head.prepend(h("h3", {}, `The teacher ${runWords(f)}`), h("p", { class: "oopd-run" }, pencilled(f)));
@@ -108,19 +105,20 @@ function render({ model, el, signal }) {
     const k = softCount(f, name);
     const facts = [
       ["tokens", tokensAt(f.start, f.stop)], ["entropy", `${number(f.entropy, 2)} nats`],
-      ["k", `${number(k, 2)} of ${f.samples}`], ["π̄", number(f.prior, 3)], ["α", number(f.concentration, 2)], ["π̂", number(trust(f, name), 3)],
+      ["agreement", `${number(k / f.samples, 2)} (sum of ${f.samples})`, `k = ${number(k, 2)}`], ["own confidence", number(f.prior, 3), "the student's own, π̄: the geometric mean of its probabilities"],
+      ["α", number(f.concentration, 2), "how many texts the student's own confidence counts as"], ["trust", number(trust(f, name), 3), "π̂ = (k + α π̄) / (N + α)"],
     ];
-    if (name !== "recorded") facts.push(["π̂ as recorded", number(f.posterior_mean, 3)]);
+    if (name !== "recorded") facts.push(["trust as recorded", number(f.posterior_mean, 3)]);
     showFacts(f, facts);
   }
 
   function showFacts(f, facts) {
     const loose = f.handover === "instruction" ? "was asked in a sentence to go on, so the estimate means something else" : "read the prefix as a text, in other tokens than the student wrote";
-    const light = f.exact ? ["exact", "✓ exact: the teacher continued the very prefix"] : ["loose", `≈ not exact: the teacher ${loose}`];
+    const light = f.exact ? ["exact", "✓ Teacher continued the student's exact text"] : ["loose", `≈ not exact: the teacher ${loose}`];
     const spent = [f.served_model || null, f.input_tokens || f.output_tokens ? `${count(f.input_tokens)} + ${count(f.output_tokens)} tokens` : null, f.cost_usd ? dollars(f.cost_usd) : null, f.cached ? "from the cache" : null].filter(Boolean);
     clear(head,
-      h("dl", { class: "oopd-numbers" }, facts.map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value)))),
-      h("p", { class: `oopd-handover oopd-${light[0]}` }, h("b", {}, "handover "), shown(f.handover || "not recorded"), ` · ${light[1]}`, spent.length ? [" · ", shown(spent.join(" · "))] : null),
+      h("dl", { class: "oopd-numbers" }, facts.map(([label, value, title]) => h("div", { title }, h("dt", {}, label), h("dd", {}, value)))),
+      h("p", { class: `oopd-handover oopd-${light[0]}` }, light[1], " · handover ", shown(f.handover || "not recorded"), spent.length ? [" · ", shown(spent.join(" · "))] : null),
       f.problem ? h("p", { class: "oopd-problem" }, shown(f.problem)) : null);
   }
 
@@ -137,7 +135,7 @@ function render({ model, el, signal }) {
     if (!f || f.run) return;
     const rows = sorted(f).map(row);
     redraw(table,
-      tableHead(["texts", "φ", "what follows the prefix"]),
+      tableHead(["texts", "alike", "what follows the prefix"]),
       h("tbody", {},
         h("tr", { class: "oopd-student" }, h("th", { scope: "row" }, "student"), h("td", {}, ""), h("td", {}, shown(f.chunk), f.chunk === "" ? ending() : null)), rows));
   }
@@ -184,7 +182,7 @@ function render({ model, el, signal }) {
           return h("td", { class: `oopd-h${Math.max(0, heat(v, 0, 1.0001))}`, title: `text ${i + 1} with ${j + 1}: ${number(v, 3)}` }, most <= 12 ? (v === 1 ? "1" : number(v, 1).replace(/^0/, "")) : h("span", { class: "oopd-sr" }, number(v, 2)));
         })));
     }
-    const which = model.get("similarity") === "recorded" ? " (by characters; the recorded similarity need not be at hand)" : "";
+    const which = model.get("similarity") === "recorded" ? " (by characters: the recorded similarity may be a model's, which no view loads)" : "";
     clear(matrix, h("h3", {}, "The teacher with itself"),
       n < 2 ? h("p", { class: "oopd-quiet" }, "one text has nothing to agree with") : ready ? grid : h("p", { class: "oopd-quiet" }, "waiting for Python…"),
       n > 40 ? h("p", { class: "oopd-quiet" }, `the first 40 of ${n} texts`) : null,
@@ -200,12 +198,12 @@ function render({ model, el, signal }) {
     redraw(disagreement, h("h3", {}, "Where two similarities disagree most"),
       a === b ? h("p", { class: "oopd-quiet" }, "choose another one under “against”")
         : h("ol", { class: "oopd-disagreement" }, rows.slice(0, 12).map((r) => {
-          const go = button([`fork ${r.i + 1} ${quoted(r.f.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `π̂ ${number(r.a, 2)} / ${number(r.b, 2)} · apart ${number(Math.abs(r.a - r.b), 2)}`)], () => assign(model, "fork", r.i), { signal });
+          const go = button([`fork ${r.i + 1} ${quoted(r.f.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `trust ${number(r.a, 2)} / ${number(r.b, 2)} · apart ${number(Math.abs(r.a - r.b), 2)}`)], () => assign(model, "fork", r.i), { signal });
           go.dataset.what = `fork ${r.i}`;
           if (r.i === model.get("fork")) go.setAttribute("aria-current", "true");
           return h("li", {}, go);
         })),
-      a === b ? null : h("p", { class: "oopd-quiet" }, `π̂ by ${labelOf(a)} / by ${labelOf(b)}`));
+      a === b ? null : h("p", { class: "oopd-quiet" }, `trust by ${plain(a)} / by ${plain(b)}`));
   }
 
   // ---- what the user does ----
@@ -242,7 +240,7 @@ function render({ model, el, signal }) {
   }
 }
 
-const option = (f) => (f.run ? `${tokensAt(f.start, f.stop)} ${runWords(f)}` : `token ${f.start} ${quoted(f.chunk.trimStart(), 16)}`);
+const option = (f) => (f.run ? runWords(f) : quoted(f.chunk.trimStart(), 16));
 const following = (options, value) => options[(options.findIndex(([v]) => v === value) + 1) % options.length][0];
 const less = (a, b) => (a ?? -1) - (b ?? -1);
 const mean_ = (values) => {

@@ -10,10 +10,8 @@ const ENDS = [
   ["kill", "Kill", "the kernel is killed, then its process; the run goes on from its last checkpoint"],
 ];
 const WANTED = { stop: "asked to stop after its step", interrupt: "asked to end now", kill: "being killed" };
-const KEYS = [
-  ["j k", "next, previous run"],
-  ["Enter", "in a field: check it"],
-];
+const KEYS = [["j k", "next, previous run"], ["Enter", "in a field: check it at once"]];
+const PAUSE_MS = 300; // who stops typing for so long wants to hear about it
 
 function render({ model, el, signal }) {
   let sure = ""; // a press that has to be repeated: "start", or "kill" and the run
@@ -44,7 +42,11 @@ function render({ model, el, signal }) {
   const rows = h("tbody", {});
   const form = h("table", { class: "oopd-launch-form" }, h("caption", { class: "oopd-sr" }, "parameters"), rows);
   const inputs = new Map();
+  const timers = new Map(); // fields that are being typed into
+  signal?.addEventListener("abort", () => timers.forEach(clearTimeout), { once: true });
   const type = (name, text, fallback) => {
+    clearTimeout(timers.get(name));
+    timers.delete(name);
     const texts = { ...model.get("texts") };
     if (text === fallback) delete texts[name];
     else texts[name] = text;
@@ -66,7 +68,14 @@ function render({ model, el, signal }) {
         input = h("input", { ...described, type: "text", autocomplete: "off", spellcheck: "false", placeholder: plain(field.default) });
       }
       const value = () => (field.kind === "check" ? String(input.checked) : input.value);
-      on(input, "change", () => type(field.name, value(), field.default), { signal });
+      const now = () => type(field.name, value(), field.default);
+      on(input, "change", now, { signal });
+      if (field.kind === "text") {
+        on(input, "input", () => {
+          clearTimeout(timers.get(field.name));
+          timers.set(field.name, setTimeout(now, PAUSE_MS));
+        }, { signal });
+      }
       const problem = h("span", { id: `${id}-problem`, class: "oopd-launch-problem" });
       inputs.set(field.name, { input, field, problem });
       return h(
@@ -84,7 +93,7 @@ function render({ model, el, signal }) {
     for (const [name, { input, field }] of inputs) {
       const text = texts[name] ?? field.default;
       if (field.kind === "check") input.checked = text === "true";
-      else if (input.value !== text) input.value = text;
+      else if (input.value !== text && !timers.has(name)) input.value = text;
       input.closest("tr").classList.toggle("oopd-launch-changed", name in texts);
     }
   }

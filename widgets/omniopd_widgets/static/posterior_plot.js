@@ -91,8 +91,8 @@ function render({ model, el, signal }) {
     list.draw(current, old, chosen);
     const r = current[chosen];
     view.say(
-      `Fork ${chosen + 1} of ${forks.length}: posterior mean ${number(r.mean)}, prior ${number(r.prior)}, ` +
-        `data ${number(r.share)}, 95 % by the spread ${number(r.spread[0])} to ${number(r.spread[1])}.`,
+      `Fork ${chosen + 1} of ${forks.length}: trust ${number(r.mean)}, the student's own confidence ${number(r.prior)}, ` +
+        `agreement ${number(r.share)}, 95 % interval from these texts ${number(r.spread[0])} to ${number(r.spread[1])}.`,
     );
   }
 

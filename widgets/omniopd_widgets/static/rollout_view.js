@@ -13,7 +13,7 @@ import { makeStrip, unitsOf } from "./_strip.js";
 
 const KEYS = [
   ["← →", "token (or word, sentence, line)"], ["↑ ↓", "line"], ["n p", "next, previous fork or difference"],
-  ["] [", "next, previous audited chunk"], ["Enter", "open the fork"], ["1 … 9", "continuation"], ["0", "no continuation"],
+  ["] [", "next, previous audited chunk"], ["Enter", "ask the teacher here, where one is connected"], ["1 … 9", "continuation"], ["0", "no continuation"],
   ["/", "search"], ["m", "next metric"], ["g", "next granularity"], ["c", "copy the prefix before the token"],
   ["Home End", "first, last token"], ["Esc", "close, then leave"],
 ];
@@ -59,7 +59,7 @@ function render({ model, el, signal }) {
   const tip = h("div", { class: "oopd-tip", role: "tooltip", hidden: true });
   const marks = h("p", { class: "oopd-marks oopd-quiet" },
     h("span", { class: "oopd-t oopd-fork", "data-fork": "1" }, "fork"), " ", h("span", { class: "oopd-t oopd-chunk oopd-first oopd-last" }, "audited chunk"), " ",
-    h("span", { class: "oopd-t oopd-anchored" }, "anchored"), " ", h("span", { class: "oopd-t oopd-negative" }, "pushed down"));
+    h("span", { class: "oopd-t oopd-anchored" }, "held near the start"), " ", h("span", { class: "oopd-t oopd-negative" }, "pushed down"));
   body.append(
     h("div", { class: "oopd-bar" }, metric, granularity, scale, legend, h("label", {}, search.field), search.told,
       button("copy prefix", copyPrefix, { signal, title: "the text before the selected token (c)" })),
@@ -321,9 +321,9 @@ function render({ model, el, signal }) {
   function part(i) {
     const k = chunkOf[i];
     if (data.forks[k]?.run) return pencilWords(data.forks[k], i);
-    const where = k >= 0 ? `audited in fork ${k + 1} (π̂ ${number(data.forks[k].posterior_mean, 3)})` : startOf.has(i) ? `fork ${startOf.get(i) + 1}, without an answer` : "";
-    const held = data.anchored[i] ? "anchored" : "";
-    return [where, held].filter(Boolean).join(", ") || (data.anchored.length ? "neither audited nor anchored" : "not audited");
+    const where = k >= 0 ? `audited in fork ${k + 1} (trust ${number(data.forks[k].posterior_mean, 3)})` : startOf.has(i) ? `fork ${startOf.get(i) + 1}, without an answer` : "";
+    const held = data.anchored[i] ? "held near the start" : "";
+    return [where, held].filter(Boolean).join(", ") || (data.anchored.length ? "neither audited nor held near the start" : "not audited");
   }
 
   function sentence(i) {

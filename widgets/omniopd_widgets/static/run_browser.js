@@ -167,7 +167,7 @@ function render({ model, el, signal }) {
   let told = "";
   watch(model, ["query", "rows"], () => found.textContent !== told && say((told = found.textContent)), signal);
   watch(model, ["live"], () => {
-    look.textContent = model.get("live") ? "Stop looking" : "Look again";
+    look.textContent = model.get("live") ? "Pause updates" : "Update again";
     look.title = "at the folder, every two seconds; the runs themselves go on";
   }, signal);
 

@@ -25,7 +25,7 @@ const COLUMNS = [
   { key: "forks", label: "audits", number: true, show: count },
   { key: "unanswered", label: "no answer", number: true, show: count, title: "forks that the teacher did not answer" },
   { key: "entropy", label: "peak entropy", number: true, show: (v) => number(v, 2), title: "nats" },
-  { key: "trust", label: "mean trust π̂", number: true, show: (v) => number(v, 2), title: "of a scan: the share of the teacher's tokens that are the student's own" },
+  { key: "trust", label: "mean trust", number: true, show: (v) => number(v, 2), title: "of a scan: the share of the teacher's tokens that are the student's own" },
 ];
 
 function render({ model, el, signal }) {
@@ -64,7 +64,7 @@ function render({ model, el, signal }) {
     progress.setAttribute("aria-valuenow", s.step || 0);
     bar.style.width = `${s.steps ? Math.min(100, (100 * s.step) / s.steps) : 0}%`;
     spend.textContent = `Teacher: ${count(s.read)} tokens read, ${count(s.written)} written, ${dollars(s.cost_usd)}; ${plural(s.unanswered, "fork")} without an answer`;
-    follow.textContent = model.get("live") ? "Stop looking" : "Look again";
+    follow.textContent = model.get("live") ? "Pause updates" : "Update again";
     follow.title = model.get("live") ? "The run itself goes on" : "The run may have been resumed";
   }, signal);
   watch(model, ["findings"], () => clear(findings, model.get("findings").map((text) => h("li", {}, plain(text)))), signal);
@@ -104,7 +104,7 @@ function render({ model, el, signal }) {
     columns: COLUMNS, label: "rollouts of the step", signal,
     onSort: (key) => { sort = { key, down: sort.key === key ? !sort.down : true }; drawRows(); },
     row: (record) => ({
-      button: `open ${record.row}`, what: `open ${record.row}`, pressed: record.row === model.get("selected"), title: "the rollout with its audits, below",
+      button: "open", what: `open ${record.row}`, pressed: record.row === model.get("selected"), title: `rollout ${count(record.row)} with its audits, below`,
       onClick: () => assign(model, "selected", record.row === model.get("selected") ? -1 : record.row),
     }),
   });
@@ -208,7 +208,7 @@ function render({ model, el, signal }) {
       const known = fork.points.filter((p) => !missing(p[key]));
       return { name, xs: known.map((p) => p.step), ys: known.map((p) => p[key]) };
     };
-    chart.draw({ title: `token ${fork.start}`, unit: "nats; shares", x: "step" }, [curve("entropy", "entropy"), curve("trust π̂", "trust"), curve("k ÷ N", "share")], { range: [steps[0], steps.at(-1)], least: [0, 1] });
+    chart.draw({ title: `token ${fork.start}`, unit: "nats; shares", x: "step" }, [curve("entropy", "entropy"), curve("trust", "trust"), curve("agreement", "share")], { range: [steps[0], steps.at(-1)], least: [0, 1] });
     const chunks = h("ul", {}, fork.points.map((p) => h("li", {}, `step ${p.step}: `, shown(p.chunk), ` ${forkNumbers(p)}`)));
     const context = h("summary", {}, "after ", shown(fork.before, { class: "oopd-before" }), h("b", {}, " ▸ "), shown(fork.points.at(-1).chunk));
     chart.element.append(h("details", {}, context, chunks));

@@ -24,7 +24,7 @@ function render({ model, el, signal }) {
   const filled = h(
     "div", {}, summary, note,
     h("div", { class: "oopd-ledger-columns" }, h("div", { class: "oopd-ledger-left" }, h("h3", {}, "Forks by their share of the update"), ledger.element),
-      h("div", { class: "oopd-ledger-right" }, h("div", {}, h("h3", {}, "Fork map"), map.element), h("div", {}, h("h3", {}, "Audits that told little"), savingsList.element))),
+      h("div", { class: "oopd-ledger-right" }, h("div", {}, h("h3", {}, "Fork map"), map.element), h("div", {}, h("h3", {}, "Questions that told little"), savingsList.element))),
   );
   view.body.append(controls.element, empty, filled);
 
@@ -38,8 +38,8 @@ function render({ model, el, signal }) {
     const several = new Set(rows.map((row) => row.row)).size > 1;
     const least = totals.at_least ? "at least " : "";
     summary.textContent =
-      `loss = chunk term ${least}${number(totals.chunk, 4)} + anchor ${number(totals.anchor, 4)} nats` +
-      (totals.normaliser === 1 ? "" : ` (rows below are before dividing by ${count(totals.normaliser)}, rollouts × length)`);
+      `Loss of ${several ? "these answers" : "this answer"}: forks ${least}${number(totals.chunk, 4)} + anchor ${number(totals.anchor, 4)} nats` +
+      (totals.normaliser === 1 ? "" : `; the table shows each fork before averaging (over ${count(totals.normaliser)}: rollouts × length)`);
     clear(note, shown(model.get("note"), { class: "oopd-prose" }));
     ledger.rebuild(rows, totals, several);
     map.rebuild(rows, { entropy: model.get("split_entropy"), agreement: model.get("split_agreement"), several });
@@ -107,19 +107,18 @@ function makeControls(model, signal) {
     priced(h("label", {}, "target ", target)),
     priced(h("label", {}, "α ", box("concentration", "α, the strength of the prior (of the targets that use it)", 0, 0.1))),
     priced(h("label", {}, "β ", box("anchor_weight", "β, the weight of the anchor", 0, 0.01))),
-    priced(h("label", {}, "anchor on ", choice("anchor_on", "which tokens are anchored", { unaudited: "tokens of no chunk", all: "every token" }))),
-    priced(h("label", {}, "depth ", box("depth", "offsets of a chunk that get labels (of the targets that have some)", 1, 1))),
+    priced(h("label", {}, "anchor on ", choice("anchor_on", "which tokens are held near the start", { unaudited: "tokens of no chunk", all: "every token" }))),
+    priced(h("label", {}, "tokens of labels ", box("depth", "offsets of a chunk that get labels (of the targets that have some)", 1, 1))),
     priced(h("label", {}, "texts compared by ", choice("similarity", "similarity of the teacher's texts with each other", model.get("similarity_menu")))),
-    priced(
-      h("label", {}, "map split at ", box("split_entropy", "entropy that parts the map, in nats", 0, 0.1)), "nats and",
-      box("split_agreement", "agreement that parts the map", 0, 0.05),
-    ),
+    h("details", { class: "oopd-help" }, h("summary", {}, "fork map"),
+      h("label", {}, "parted at ", box("split_entropy", "entropy that parts the map, in nats", 0, 0.1)), " nats and ",
+      box("split_agreement", "agreement that parts the map", 0, 0.05)),
   );
   function update() {
     const menu = model.get("target_menu");
     const offered = model.get("targets_on_offer");
     if ([...target.options].map((option) => option.value).join() !== offered.join()) {
-      clear(target, optionsOf(offered.map((value) => [value, value === "recorded" ? "as recorded" : value, menu[value]?.label])));
+      clear(target, optionsOf(offered.map((value) => [value, value, menu[value]?.label])));
     }
     for (const [trait, select] of Object.entries(choices)) select.value = model.get(trait);
     for (const [trait, input] of Object.entries(numbers)) {
@@ -136,7 +135,7 @@ function makeControls(model, signal) {
 function makeTable({ select, signal }) {
   const body = h("tbody", {});
   const foot = h("tfoot", {});
-  const heads = [["fork", ""], ["the student wrote", ""], ["share", "of the sizes of all parts"], ["weight", "mean per token"], ["× tokens", ""], ["× NLL", "mean −log π of the student's tokens"], ["= chunk term", "nats; labels included"], ["KL", "to the reference over the chunk, nats; by “anchor on” it counts or not"], ["what it is", ""]];
+  const heads = [["fork", ""], ["the student wrote", ""], ["share", "of the sizes of all parts"], ["weight", "mean per token"], ["× tokens", ""], ["× NLL", "mean −log π of the student's tokens"], ["= chunk term", "nats; labels included"], ["KL", "to the reference over the chunk, nats; by “anchor on” it counts or not"], ["kind of fork", ""]];
   const more = h("button", { type: "button", class: "oopd-button", hidden: true }, "");
   const element = h(
     "div", {},
@@ -165,7 +164,7 @@ function makeTable({ select, signal }) {
     shownRows = visible.map((row, i) => h(
       "tr", { "data-index": i },
       h("th", { scope: "row" }, h("button", { type: "button", class: "oopd-button", title: name(row, true) }, several ? `${row.row}: ${tokensAt(row.start, row.stop)}` : tokensAt(row.start, row.stop))),
-      h("td", { class: "oopd-ledger-text" }, shown(row.text)),
+      h("td", { class: "oopd-ledger-text" }, wrote(row.text)),
       share(row.share, largest, row.chunk < 0),
       row.label_mass > 0
         ? [h("td", { class: "oopd-figure" }, number(row.label_mass, 2)), h("td", {}, "labels"), h("td", { class: "oopd-figure" }, `${row.unknown ? "≥ " : ""}${number(row.chunk / row.label_mass)}`)]
@@ -198,6 +197,12 @@ function makeTable({ select, signal }) {
   return { element, rebuild, mark, reveal };
 }
 
+// A chunk that begins with line breaks would show an empty line in so low a cell.
+function wrote(text) {
+  const breaks = text.length - text.replace(/^\n+/, "").length;
+  return [breaks ? h("span", { class: "oopd-quiet", title: plural(breaks, "line break") }, "⏎".repeat(Math.min(3, breaks))) : null, shown(text.slice(breaks))];
+}
+
 function share(value, largest, down) {
   const cell = h("td", { class: "oopd-ledger-share", title: down ? "pushes the student's own tokens down" : null });
   const bar = h("span", { class: `oopd-ledger-bar ${down ? "oopd-down" : ""}`, "aria-hidden": "true" });
@@ -220,7 +225,7 @@ function makeSavings({ select, signal }) {
     rows = given;
     if (rows.some((row) => row.run)) {
       const agreed = rows.filter((row) => row.kind === "agree").length;
-      return clear(element, h("p", { class: "oopd-quiet" }, `A scan asks on only where teacher and student part, so that no N or M is wasted: ${agreed} of ${plural(rows.length, "run")} end in agreement.`));
+      return clear(element, h("p", { class: "oopd-quiet" }, `A scan asks on only where teacher and student part, so that no question is wasted: ${agreed} of ${plural(rows.length, "run")} end in agreement.`));
     }
     const parts = [];
     for (const [kind, means] of [["agree", "every text goes on as the student did; two texts would have said so"], ["none", noneMeans(target, menu)]]) {
@@ -231,10 +236,9 @@ function makeSavings({ select, signal }) {
       }
     }
     for (const saving of savings) {
-      const label = saving.setting === "samples" ? "N" : "M";
-      parts.push(h("p", {}, `${label} = ${saving.now} → ${saving.smaller} would save `, h("span", { class: "oopd-price oopd-saving" }, plain(saving.price)), `; ${plain(saving.loses)}.`));
+      parts.push(h("p", {}, `${saving.setting} ${saving.now} → ${saving.smaller} would save `, h("span", { class: "oopd-price oopd-saving" }, plain(saving.price)), `; ${plain(saving.loses)}.`));
     }
-    if (savings.length === 0) parts.push(h("p", { class: "oopd-quiet" }, "A smaller N or M would lose more than it saves."));
+    if (savings.length === 0) parts.push(h("p", { class: "oopd-quiet" }, "Fewer forks or samples would lose more than they save."));
     clear(element, parts);
   }
   return { element, rebuild };

@@ -26,7 +26,7 @@ def test_the_demo_leaves_a_run_with_its_notebook_and_page(tmp_path, capsys):
     assert (run.recipe.name, run.recipe.evaluation.problems) == ("no recipe has this name", 2)
     assert "student after" in said.out
     assert f"The run as a page: {run.path / 'train.html'}" in said.out
-    assert "3/3 steps" in said.err
+    assert "finished: 3 of 3 steps" in said.err  # a pipe gets lines
     executed = nbformat.read(run.path / "train.ipynb", as_version=4)
     assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
     assert "run = " in next(c.source for c in executed.cells if "injected-parameters" in c.metadata.get("tags", []))

@@ -123,8 +123,7 @@ def open_run(path: str | Path) -> Run:
     try:
         manifest = read_record(read_file(file).decode())
     except (OSError, ValueError) as error:
-        words = f"{file} cannot be read ({error}), and without it the run cannot go on"
-        raise RunError(f"{words}: begin anew with {path / RECIPE}") from error
+        raise RunError(f"{file} cannot be read ({error}): begin anew with {path / RECIPE}") from error
     if not isinstance(manifest, RunManifest):
         raise RunError(f"{file} holds a record of kind {manifest.kind!r}: a run's manifest was expected")
     return Run(path, manifest)

@@ -67,7 +67,7 @@ def test_two_processes_that_another_starts_make_the_run_of_one_which_is_never_lo
     assert two.state == "finished"
     assert two.manifest.hardware["processes"] == 2
     assert texts(two) == texts(one)
-    assert "3/3 steps" in capsys.readouterr().err
+    assert "3 of 3 steps" in capsys.readouterr().err
 
 
 @processes_end

@@ -20,8 +20,9 @@ from tests.training.test_trainer import PartialResults
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 SMALL = {
-    "student__max_tokens": 20, "training__max_equal_share": 1.0, "training__rollouts": 8, "training__micro_batch": 2, "training__record_every": 1, "training__steps": 3,
-    "training__probe_prompts": 0, "training__learning_rate": 1e-3, "task__prompts": 40, "audit__forks": 3,
+    "student__max_tokens": 20, "training__max_equal_share": 1.0, "training__rollouts": 8, "training__micro_batch": 2,
+    "training__record_every": 1, "training__steps": 3, "training__probe_prompts": 0, "training__learning_rate": 1e-3,
+    "task__prompts": 40, "audit__forks": 3,
 }  # fmt: skip
 SCAN = {"audit__way": "scan", "audit__forks": 0, "audit__samples": 1, "audit__chunk_tokens": 20}
 KL = SCAN | {"objective__target": "posterior_kl"}

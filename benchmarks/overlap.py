@@ -5,7 +5,7 @@
 
 A server on loopback answers each call after a second, 64 at a time. The embedded student answers 64 prompts a step and
 is asked about at two forks of each, so that a step of the student's and the teacher's wall are about as long. Ways take
-turns in one process; ratios are medians over steps. Prints a Markdown table; exit status 1 where a goal is not reached.
+turns in one process; ratios are of medians over steps. Prints a Markdown table; exit status 1 where a goal is not met.
 """
 
 from __future__ import annotations

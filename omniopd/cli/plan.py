@@ -19,7 +19,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     add_recipes(command)
     command.add_argument("--gpus", type=int, default=1, metavar="N", help="processes, a GPU each (1)")
     command.add_argument("--memory-gb", type=float, metavar="GB", help="of each GPU: says whether the run fits")
-    command.add_argument("--strategy", default="ddp", metavar="NAME", help="how processes share a model: ddp, fsdp2")
+    command.add_argument("--strategy", default="ddp", metavar="NAME", help="how processes share it: ddp, fsdp2, zero3")
     command.add_argument(
         "--prompt-tokens", type=int, metavar="N",
         help=f"of the longest prompt (counted where problems and tokenizer are here, else {_GUESS})",

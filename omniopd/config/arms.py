@@ -12,7 +12,10 @@ _NOT_THE_ARM = (
     "seed", "name", "training.save_every", "training.record_every", "training.keep", "training.threads",
     "training.report_to", "teacher.cache", "teacher.replay", "teacher.budget_usd", "teacher.ask_above_usd",
     "teacher.concurrency", "teacher.call_timeout_s", "teacher.batch_deadline_s", "teacher.requests_per_minute",
-    "teacher.tokens_per_minute", "teacher.stream", "teacher.parted_costs",
+    "teacher.tokens_per_minute", "teacher.stream", "teacher.parted_costs", "teacher.api_base", "teacher.key_variable",
+    "teacher.allow_unknown_price", "teacher.usd_per_million_input", "teacher.usd_per_million_output",
+    "teacher.batch_tokens", "student.server", "task.run_programs", "training.waves", "training.device",
+    "training.max_unanswered_share", "training.max_equal_share", "training.allow_zero_gradient",
 )  # fmt: skip
 _MEASURING = "evaluation."  # what was measured must be alike, which is looked up in the records
 _APART: dict[str, set[str]] = {}  # the same by section: a thousand recipes are marked at once

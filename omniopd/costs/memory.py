@@ -23,7 +23,7 @@ from omniopd.teachers.model_traits import LOCAL, runs_here
 from omniopd.training.arguments import OmniOPDConfig
 
 # How the processes of `omniopd train --strategy` hold weights, gradients and moments: each all of them, or its share.
-STRATEGIES = {"ddp": False, "fsdp2": True}
+STRATEGIES = {"ddp": False, "fsdp2": True, "zero3": True}
 COUNTED = ("omniopd", "white_box", "white_box_sampled")  # methods whose loss is the walk of `chunked_stats`
 # bitsandbytes: two moments of a byte, and a scale for 256 numbers each; fewer numbers, and embeddings, keep 32 bits.
 _EIGHT_BITS, _FEWEST = 2 * (1 + 4 / 256), 4096
@@ -109,11 +109,13 @@ def memory_of(
     of, gathered, buckets = (gpus, made.gathered, 0) if shared else (1, 0, made.gradients if gpus > 1 else 0)
     parameters, gradients = made.parameters // of, made.gradients // of + buckets
     activations = made.peak - made.gradients + gathered
-    again = parameters + optimizer // of + reference // of + gradients + activations
+    again = parameters + optimizer // of + reference + gradients + activations
+    # Who samples has the student whole (`models/pieces.py`); the reference is never in pieces.
+    answers += made.parameters - parameters
     return Memory(
         parameters=parameters,
         optimizer=optimizer // of,
-        reference=reference // of,
+        reference=reference,
         teacher=of_teacher,
         vllm=int(device_bytes * _VLLM_SHARE) if student.sampler == COLOCATED else 0,
         gradients=gradients,

@@ -19,13 +19,16 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from filelock import FileLock
+
 from omniopd.errors import RunError
 from omniopd.io.redaction import redact
 from omniopd.runs.files.atomic import make_folder, temporary, write_text
-from omniopd.runs.files.folders import BEST, CHECKPOINTS, CONTROLS, MIRROR, SET_ASIDE, STUDENT
+from omniopd.runs.files.folders import BEST, CHECKPOINTS, CONTROLS, MANIFEST, MIRROR, SET_ASIDE, STUDENT
 
 EVERY_S = 5.0  # seconds until an address is looked at again
 _HEAVY = (BEST, CHECKPOINTS, CONTROLS, SET_ASIDE, STUDENT)
+_LAUNCH = "launch"  # the folder of what was launched into a run's
 _KINDS = (".json", ".jsonl", ".toml")
 _CHANGES = ("size", "mtime", "LastModified", "ETag", "last_modified", "etag", "modified", "created", "md5", "ino")
 _looked: dict[str, float] = {}  # addresses that this process follows, and when it looked last
@@ -40,8 +43,13 @@ def here(place: str | Path) -> Path:
         return Path(place)
     root = _root(address)
     if time.monotonic() - _looked.get(address, -EVERY_S) >= EVERY_S:
-        _bring(address, root)
         _looked[address] = time.monotonic()
+        try:
+            _bring(address, root)
+        except RunError:
+            if address not in _addresses.values():  # nothing is here that could be read meanwhile
+                del _looked[address]
+            raise
         _addresses[root] = address
     return root
 
@@ -55,7 +63,7 @@ def follow(path: Path) -> None:
 
 
 def _bring(address: str, root: Path) -> None:
-    """Copy what is new, and remove what is gone."""
+    """Copy what is new, and remove what is gone; one process at a time."""
     try:
         system, base = _opened(address)
         found: dict[str, str | None] = {}
@@ -63,14 +71,18 @@ def _bring(address: str, root: Path) -> None:
             found = dict(_records(system, base))
         if not found:
             raise RunError(f"{redact(address)} holds no run: give the address of one, or of a folder with runs in it")
-        known = _known(root)
-        for name, mark in found.items():
-            if mark is None or known.get(name) != mark or not (root / name).is_file():
-                _fetch(system, f"{base}/{name}" if base else name, make_folder((root / name).parent) / Path(name).name)
-        for name in known.keys() - found.keys():
-            with suppress(OSError):
-                (root / name).unlink()
-        write_text(root / MIRROR, json.dumps({"address": redact(address), "files": found}))
+        with FileLock(make_folder(root.parent) / ".lock"):
+            known = _known(root)
+            if not known:  # before anything else, since what is in a copy is looked at otherwise
+                write_text(root / MIRROR, json.dumps({"address": redact(address), "files": {}}))
+            for name, mark in found.items():
+                if mark is None or known.get(name) != mark or not (root / name).is_file():
+                    place = make_folder((root / name).parent) / Path(name).name
+                    _fetch(system, f"{base}/{name}" if base else name, place)
+            for name in known.keys() - found.keys():
+                with suppress(OSError):
+                    (root / name).unlink()
+            write_text(root / MIRROR, json.dumps({"address": redact(address), "files": found}))
     except RunError:
         raise
     except Exception as error:  # whatever a store's library raises
@@ -94,11 +106,17 @@ def _opened(address: str) -> tuple[Any, str]:
 
 
 def _records(system: Any, base: str) -> Iterator[tuple[str, Any]]:
-    """The files that hold records, by their place below the address, each with what changes when it is written."""
+    """The files of runs that hold records, by their place below the address, each with what changes when it is written;
+    also what a notebook was launched with. Other files there may be of any size, and are nobody's business."""
+    runs: list[PurePosixPath] = []
     for folder, inside, files in system.walk(base, detail=True, topdown=True, on_error="raise"):
-        for name in [name for name in inside if name in _HEAVY]:
-            del inside[name]
         below = PurePosixPath(folder.rstrip("/").removeprefix(base).lstrip("/"))
+        if MANIFEST in files:
+            runs.append(below)
+            for name in [name for name in inside if name in _HEAVY]:
+                del inside[name]
+        if below.name != _LAUNCH and not any(below.is_relative_to(run) for run in runs):
+            continue
         for name, facts in files.items():
             place = below / name
             if place.suffix in _KINDS and not place.is_absolute() and not {"..", MIRROR} & set(place.parts):
@@ -115,6 +133,12 @@ def _fetch(system: Any, source: str, to: Path) -> None:
     beside = temporary(to)
     try:
         system.get_file(source, str(beside))
+        if to.suffix == ".jsonl" and to.is_file():
+            old, new = to.read_bytes(), beside.read_bytes()
+            if new.startswith(old):  # the same file, with more lines: whoever follows it goes on
+                with open(to, "ab") as file:
+                    file.write(new[len(old) :])
+                return
         os.replace(beside, to)
     finally:
         beside.unlink(missing_ok=True)

@@ -65,14 +65,15 @@ class Background:
         try:
             result = work()
         except BaseException as error:
+            audits.done = time.perf_counter()
             audits.found.set_exception(error)
             if not isinstance(error, Exception):
                 raise
         else:
+            audits.done = time.perf_counter()
             audits.found.set_result(result)
         finally:
             self._working.discard(me)
-            audits.done = time.perf_counter()
 
 
 def busy_seconds(audits: Sequence[Audits]) -> float:

@@ -15,8 +15,9 @@ A checkpoint holds the answers that are with the teacher, or a resumed run would
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -44,7 +45,7 @@ class Answers:
     """This process's answers for one step, with what is being asked about them (by whom: `_asks_in_shares`).
 
     `step` and `sampled_at` count the steps done before the one that learns from them, and before they were sampled.
-    `paid` is what they took before the run was resumed.
+    `paid` is what they took before the run was resumed, `waited` the seconds that the student has stood still for them.
     """
 
     step: int
@@ -53,7 +54,8 @@ class Answers:
     rollouts: list[Rollout] = field(default_factory=list)
     asked: list[Audits] = field(default_factory=list)
     audited: list[AuditedRollout] | None = None
-    paid: Usage | None = None
+    paid: Usage = field(default_factory=Usage)
+    waited: float = 0.0
 
 
 class Overlapping(OnPolicyTrainer):
@@ -194,13 +196,14 @@ class Overlapping(OnPolicyTrainer):
 
     def _waited_for(self, answers: Answers) -> list[AuditedRollout]:
         """The same, with how long it took for the log: what was hidden behind the student's work, what was waited."""
+        before = self.stopwatch.so_far("teacher")
         with self.stopwatch.phase("teacher"):
             audited = self._finished(answers)
+        answers.waited += self.stopwatch.so_far("teacher") - before
         if self._background.threads and is_main():
-            waited = self.stopwatch.so_far("teacher")
             metrics = self._metrics["train"]
-            metrics["teacher/seconds_hidden"].append(max(0.0, busy_seconds(answers.asked) - waited))
-            metrics["teacher/seconds_waited"].append(waited)
+            metrics["teacher/seconds_hidden"].append(max(0.0, busy_seconds(answers.asked) - answers.waited))
+            metrics["teacher/seconds_waited"].append(answers.waited)
         self._metrics["train"]["answers/staleness"].append(float(answers.step - answers.sampled_at))
         return audited
 
@@ -222,7 +225,11 @@ class Overlapping(OnPolicyTrainer):
         if ahead is None:
             return
         # Waited for, so that what they cost is known, and what is paid for is in the cache when the run is resumed.
-        usage = spend(self._finished(ahead))
+        began, usage = time.perf_counter(), ahead.paid
+        # What fails is raised by the step that learns from them: this one is done, and its checkpoint stands.
+        with suppress(Exception):
+            usage = usage + spend(self._finished(ahead))
+        ahead.waited += time.perf_counter() - began
         rows = gathered(
             [
                 {"tokens": ids, "logprobs": rollout.logprobs.tolist(), "entropies": rollout.entropies.tolist()}

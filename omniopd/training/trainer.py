@@ -291,8 +291,10 @@ class OmniOPDTrainer(Overlapping):
         audited, self._audited = self._audited, []
         if not audited:
             return None
-        paid = None if self._answers is None else self._answers.paid
-        usage = (self._spent(audited) if paid is None else paid) + self.probes.usage
+        # What was paid before the run was resumed costs nothing again where a cache has it; a local teacher has none.
+        here = local_below(self.teacher) is not None
+        paid = Usage() if self._answers is None or here else self._answers.paid
+        usage = self._spent(audited) + paid + self.probes.usage
         sums = LossSums.joined(gathered([self._loss_sums])).metrics(self.accelerator.num_processes)
         metrics = {
             **sums,

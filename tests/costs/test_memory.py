@@ -102,9 +102,10 @@ def test_processes_share_answers_and_with_fsdp2_the_model_too():
     assert two.answers < one.answers
     assert two.gradients == 2 * one.gradients  # torch averages them in buckets of their own
     parts = memory_of(recipe(), PROMPT, gpus=2, strategy="fsdp2")
-    for name in ("parameters", "optimizer", "reference", "gradients"):
+    for name in ("parameters", "optimizer", "gradients"):
         assert getattr(parts, name) == getattr(one, name) // 2
-    assert parts.teacher == one.teacher
+    assert (parts.teacher, parts.reference) == (one.teacher, one.reference)  # whole in each process
+    assert parts.answers == two.answers + one.parameters - parts.parameters  # so is the student while it samples
     assert parts.activations > two.activations  # a layer is gathered before it computes
 
 

@@ -78,7 +78,7 @@ def test_what_is_written_there_is_seen_at_the_next_look_and_what_is_gone_is_gone
     last = json.loads(lines.splitlines()[-1])
     more = json.dumps(last | {"step": last["step"] + 1}).encode()
     bucket.pipe("/bucket/study/arm/second/steps.jsonl", lines + more + b"\n")
-    follower.look()
+    assert not follower.look().restarted
     assert [step.step for step in follower.steps] == list(range(1, last["step"] + 2))
     bucket.rm("/bucket/study/arm/first", recursive=True)
     assert list(omniopd.runs.table(ADDRESS).index) == ["arm/second"]
@@ -111,11 +111,34 @@ def test_a_run_that_goes_on_elsewhere_is_running_and_not_taken_up_here(bucket: f
         take_up(run.path)
 
 
-def test_the_monitor_and_the_browser_follow_it(bucket: fsspec.AbstractFileSystem) -> None:
+def test_the_list_of_a_browser_follows_it_and_goes_on_where_the_network_fails(
+    bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from omniopd_widgets._parts.run_list import RunList
 
-    rows = RunList(ADDRESS).look()
-    assert sorted(str(row["id"]) for row in rows) == ["arm/first", "arm/second"]
+    shown = RunList(ADDRESS)
+    assert sorted(str(row["id"]) for row in shown.look()) == ["arm/first", "arm/second"]
+    bucket.cp("/bucket/study/arm/first", "/bucket/study/arm/third", recursive=True)
+    assert len(shown.look()) == 3
+    with monkeypatch.context() as patched:
+        patched.setattr(mirror, "_records", lambda system, base: (_ for _ in ()).throw(OSError("no route")))
+        assert len(shown.look()) == 3
+        assert "no route" in shown.trouble
+    assert len(shown.look()) == 3
+    assert not shown.trouble
+
+
+def test_an_address_with_a_password_is_shown_without_it(bucket: fsspec.AbstractFileSystem) -> None:
+    from omniopd_widgets import RunBrowser
+
+    bucket.cp("/bucket/study", "/me:hunter2secret@bucket/study", recursive=True)
+    view = RunBrowser("memory://me:hunter2secret@bucket/study")
+    try:
+        assert len(view.rows) == 2
+        assert "hunter2secret" not in repr(view.get_state())
+    finally:
+        view.close()
+        bucket.rm("/me:hunter2secret@bucket", recursive=True)
 
 
 def test_a_web_server_will_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,9 +162,18 @@ def test_a_store_can_write_nothing_outside_its_copy(tmp_path: Path) -> None:
     class Hostile:
         def walk(self, base: str, **how: object) -> Iterator[object]:
             facts = {"size": 1, "mtime": 1}
-            yield base, {}, {"../../steps.jsonl": facts, "/etc/x.json": facts, ".mirror.json": facts, "a.json": facts}
+            yield base, {}, dict.fromkeys(
+                ["manifest.json", "../../steps.jsonl", "/etc/x.json", ".mirror.json", "a.json"], facts
+            )
 
-    assert [name for name, _ in mirror._records(Hostile(), "bucket")] == ["a.json"]
+    assert [name for name, _ in mirror._records(Hostile(), "bucket")] == ["manifest.json", "a.json"]
+
+
+def test_nothing_but_runs_is_copied_and_a_run_may_have_any_name(bucket: fsspec.AbstractFileSystem) -> None:
+    bucket.pipe("/bucket/study/data/train.jsonl", b"{}\n")
+    bucket.cp("/bucket/study/arm/first", "/bucket/study/best", recursive=True)
+    assert sorted(omniopd.runs.table(ADDRESS).index) == ["arm/first", "arm/second", "best"]
+    assert not (mirror.here(ADDRESS) / "data").exists()
 
 
 @pytest.mark.parametrize(

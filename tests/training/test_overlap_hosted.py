@@ -86,6 +86,27 @@ def test_what_fails_beside_the_student_ends_the_run_with_its_own_words(tmp_path:
     assert not kept.steps
 
 
+def test_a_step_that_is_done_has_its_checkpoint_though_the_next_ones_answers_fail(tmp_path: Path) -> None:
+    more = {"training__staleness": 1, "training__steps": 4, "training__save_every": 1}
+    broken: list[bool] = []
+    with Served(faults=lambda number, body: "401" if broken else None) as server:
+        trainer, kept = built(tmp_path / "run", server, tmp_path / "answers.sqlite", **more)
+        sampled = trainer._sampled
+
+        def breaks(draw: Any, step: int, *rest: Any) -> Any:
+            if step == 2:  # the answers ahead of the second step; its own are there
+                assert trainer._answers is not None
+                trainer._finished(trainer._answers)
+                broken.append(True)
+            return sampled(draw, step, *rest)
+
+        trainer._sampled = breaks  # type: ignore[method-assign]
+        with pytest.raises(OmniOPDError, match="401"):
+            trainer.train()
+    assert [step.step for step in kept.steps] == [1, 2]
+    assert (tmp_path / "run" / "step-000002").is_dir()
+
+
 @pytest.mark.parametrize("way", ["chunks", "scan"])
 def test_an_interrupt_leaves_no_thread_that_goes_on_asking(tmp_path: Path, way: str) -> None:
     scan = {"audit__way": "scan", "audit__forks": 0, "audit__samples": 1, "audit__similarity": "exact"}
@@ -106,7 +127,8 @@ def test_an_interrupt_leaves_no_thread_that_goes_on_asking(tmp_path: Path, way: 
         trainer.training_step = interrupted  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
             trainer.train()
+        time.sleep(0.5)  # for what was sent before
         before = len(server.seen)
         assert before - asked <= 16  # what was in flight, and whoever had just been given its place
-        time.sleep(0.5)
+        time.sleep(1)
         assert len(server.seen) == before

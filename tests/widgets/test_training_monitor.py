@@ -31,7 +31,7 @@ def test_steps_written_in_this_process_appear(tmp_path, follow):
     assert (view.live, view.status["state"], view.step) == (True, "running", 3)
     watched.with_steps(run, 4, 5, recorded=1)
     watched.until(view, "recorded", lambda: view.recorded == [1, 2, 3, 4, 5])
-    assert view.step == 5  # at the newest, since nobody chose another
+    watched.until(view, "step", lambda: view.step == 5)  # at the newest, since nobody chose another
     assert [r.step for r in view.steps] == [1, 2, 3, 4, 5]
 
 

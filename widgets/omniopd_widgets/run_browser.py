@@ -16,6 +16,7 @@ import ipywidgets
 from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 
 from omniopd.errors import RunError
+from omniopd.io.redaction import redact
 from omniopd.runs.checkpoints import kept, said
 from omniopd.runs.notes import annotate, tags_in
 from omniopd.runs.store import Run, open_run
@@ -66,7 +67,7 @@ class RunBrowser(PollingView):
         self.beneath = ipywidgets.VBox()
         self._list = RunList(folder)
         super().__init__(interval_s, self.beneath, **traits)
-        self.folder = to_json(str(folder))
+        self.folder = to_json(redact(str(folder)))
         self._poll(_FIRST_S)
         self.live = True
 
@@ -87,7 +88,10 @@ class RunBrowser(PollingView):
 
     def _poll(self, seconds: float = _LOOK_S) -> bool:
         with self._lock:
+            before_look = self._list.trouble
             rows = self._list.look(seconds)
+            if self._list.trouble != before_look:
+                self.problem = self._list.trouble
             compared = {row["id"]: row for row in rows if row["id"] in self.chosen}
             before = {row["id"]: row for row in self.rows if row["id"] in self.chosen}
             with self.hold_sync():

@@ -116,10 +116,13 @@ class BudgetedTeacher(ObservableTeacher):
                 f"the teacher {call.model!r} said that a request costs {call.most_usd!r} dollars at most: it must say "
                 "a number from 0, or None where it does not know"
             )
-        number = self._ledger.reserve(call.model, call.most_usd or 0.0, self.usd)
-        if number is not None:
-            return number
-        return Admission.WAIT if self._ledger.reserved_usd else Admission.DENY
+        for _ in range(2):  # what was reserved at the first try may be settled before it is looked at
+            number = self._ledger.reserve(call.model, call.most_usd or 0.0, self.usd)
+            if number is not None:
+                return number
+            if self._ledger.reserved_usd:
+                return Admission.WAIT
+        return Admission.DENY
 
 
 class _BudgetObserver(CallObserver):

@@ -3,6 +3,7 @@ computed; asks the server for no text."""
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import json
 import urllib.error
@@ -49,7 +50,7 @@ def require_server(address: str) -> None:
         raise ConfigError(
             f"{said}, which answers {error.code} to {error.url}: start it so that it takes weights ({_HOW})"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
         raise ConfigError(
             f"{said}, and no server of vLLM's answers there ({error}): start one ({_HOW}), or correct the address"
         ) from error

@@ -37,6 +37,7 @@ class RunList:
         self.folder = here(folder)
         self.paths: dict[str, Path] = {}
         self.hidden = self.unread = 0
+        self.trouble = ""  # why what is shown is older than it should be
         self._remembered = RememberedRows(self.folder, COLUMNS)
         self._first: dict[Path, tuple[Marks, dict[str, Any]]] = {}  # rows without results, until these are read
         self._said: dict[Path, tuple[Signature | None, dict[str, str]]] = {}
@@ -50,7 +51,11 @@ class RunList:
         """All runs, newest first. Results that are not known yet are read for about so long, those of the newest first
         (of `AT_LEAST` in any case); the others follow at the next look. Raises RunError if the folder cannot be read,
         or has vanished with its runs."""
-        follow(self.folder)
+        try:
+            follow(self.folder)
+            self.trouble = ""
+        except RunError as error:  # the network may be back at the next look
+            self.trouble = str(error)
         if not self.paths and not self.folder.exists():
             return []
         try:

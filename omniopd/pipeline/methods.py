@@ -48,7 +48,6 @@ def build_trainer(
     """
     from transformers import PrinterCallback
 
-    from omniopd.models.four_bits import widen_adapters
     from omniopd.training.checks.architecture import check_architecture
     from omniopd.training.parts import TrainerParts
 
@@ -67,7 +66,6 @@ def build_trainer(
         build_probes(recipe) if recorder is not None else (),
     )
     trainer: Any = method.build(parts)
-    widen_adapters(trainer.model)
     trainer.keep_checkpoints = recipe.training.keep
     trainer.allow_zero_gradient = recipe.training.allow_zero_gradient
     for callback in callbacks:

@@ -37,7 +37,7 @@ class Pair:
         self.left, self.right = left, right
         self.recipe = left.recipe or right.recipe or load_recipe("embedded")
         self._task: Task | None = None
-        self._loaded: dict[str, LocalModel] = {}
+        self._loaded: dict[tuple[str, ...], LocalModel] = {}
 
     @property
     def task(self) -> Task:
@@ -76,7 +76,7 @@ class Pair:
     @property
     def difference_in_kind(self) -> str:
         """Why neither can read the other's tokens, as a sentence; "" where both can. Of students that are loaded."""
-        left, right = self._loaded.get(self.left.model), self._loaded.get(self.right.model)
+        left, right = (self._loaded.get(self._loading(one)) for one in (self.left, self.right))
         if left is None or right is None or same_tokenizer(left.tokenizer, right.tokenizer):
             return ""
         return (
@@ -87,7 +87,7 @@ class Pair:
     def _read(self, by: Checkpoint, rollout: Rollout, temperature: float) -> Reading | None:
         if self.difference_in_kind:
             return None
-        reader = self._loaded[by.model]
+        reader = self._loaded[self._loading(by)]
         # Behind the question as the reader's own chat template writes it.
         asked = torch.tensor(prompt_ids(reader.tokenizer, rollout.prompt.messages))
         [read] = score(
@@ -96,19 +96,25 @@ class Pair:
         return _reading(read)
 
     def _paired(self, rollout: Rollout, left: Reading | None, right: Reading | None) -> PairedAnswer:
-        [record] = rollout_records(
-            0, {0: (AuditedRollout(rollout, ()), [])}, {}, 1.0, self._loaded[self.left.model].tokenizer, probe=True
-        )
+        tokenizer = self._loaded[self._loading(self.left)].tokenizer
+        [record] = rollout_records(0, {0: (AuditedRollout(rollout, ()), [])}, {}, 1.0, tokenizer, probe=True)
         return PairedAnswer(graded(self.task, record), left, right)
 
     def _student(self, of: Checkpoint, say: Say) -> LocalModel:
-        if of.model not in self._loaded:
+        key = self._loading(of)
+        if key not in self._loaded:
             say(f"{of.label} is being loaded …")
             try:
-                self._loaded[of.model] = build_student(_with_model(of.recipe or self.recipe, of.model))
+                self._loaded[key] = build_student(_with_model(of.recipe or self.recipe, of.model))
             except ConfigError as error:
                 raise ConfigError(f"{of.label}: {str(error).removeprefix('student.model: ')}") from error
-        return self._loaded[of.model]
+        return self._loaded[key]
+
+    def _loading(self, of: Checkpoint) -> tuple[str, ...]:
+        """All that `build_student` loads a student by."""
+        recipe = of.recipe or self.recipe
+        student, training = recipe.student, recipe.training
+        return of.model, student.dtype, str(student.load_in_4bit), training.precision, training.device
 
 
 def _with_model(recipe: Recipe, model: str) -> Recipe:

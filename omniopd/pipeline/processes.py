@@ -29,11 +29,15 @@ STRATEGIES = Path(__file__).parent.parent / "recipes" / "strategies"
 _GRACE_S = 20
 _LEAST_PATIENCE_S = 7200.0
 _MISTAKE, _INTERRUPTED = 2, 130
+_LAUNCHER = "OMNIOPD_LAUNCHER"  # tells a process the number of the one that has started it, with which it ends
 
 
 def meet(recipe: Recipe) -> None:
     """Join the other processes that execute the recipe, where there are any. Raises ConfigError for a strategy by which
     they cannot."""
+    # Taken out: what this process starts is not the launcher's.
+    if (launcher := os.environ.pop(_LAUNCHER, None)) is not None:
+        end_with_parent(int(launcher))
     if processes.count() == 1:
         return
     from omniopd.training.arguments import device_of
@@ -94,11 +98,12 @@ def _launched(file: Path, words: list[str], count: int) -> int:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # What a process died of it says itself, or the lines below do.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    os.environ[_LAUNCHER] = str(os.getpid())
     try:
         # Each has a session of its own, which a terminal's Ctrl-C does not reach.
         with handled(_pass_on, "SIGINT"):
             launch_command(options)
-    except SignalException:
+    except (SignalException, KeyboardInterrupt):
         return _INTERRUPTED
     except ChildFailedError as error:
         first, failure = error.get_first_failure()
@@ -107,16 +112,22 @@ def _launched(file: Path, words: list[str], count: int) -> int:
         how = signal.Signals(-failure.exitcode).name
         print(f"omniopd: process {first} of {count} was ended by {how}", file=sys.stderr)
         return 128 - int(failure.exitcode)
+    finally:
+        os.environ.pop(_LAUNCHER, None)
     return 0
 
 
 def _pass_on(number: int, frame: FrameType | None) -> None:
-    """A signal of this process to those that it has started; on Windows a console sends it to them itself."""
+    """A signal of this process to those that it has started; on Windows a console sends it to them itself. Raises
+    KeyboardInterrupt where it has started none."""
     import psutil
 
     if os.name != "posix":
         return
-    for process in psutil.Process().children():
+    started = psutil.Process().children()
+    if not started:
+        raise KeyboardInterrupt
+    for process in started:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
 

@@ -50,8 +50,8 @@ from omniopd.teachers.watched import WatchedTeacher
 from omniopd.training.recording import rollout_records
 from omniopd.types import Audit, AuditedRollout, Fork, Prompt, Rollout, Similarity, Teacher
 
-# Settings of a teacher that change what its answers cost, not the answers.
 _LOADED = ("student.model", "student.dtype", "student.lora_rank", "student.load_in_4bit", "training.device")
+# Settings of a teacher that change what its answers cost, not the answers.
 _COSTS = ("tokens_per_student_token", "ask_above_usd", "usd_per_million_input", "usd_per_million_output")
 
 

@@ -16,7 +16,7 @@ from omniopd.errors import RunError
 from omniopd.method.similarity import without_model
 from omniopd.records import AuditRecord, ForkLabel, RolloutRecord
 from omniopd.runs.files.lines import read_lines
-from omniopd.runs.files.shared import append_shared
+from omniopd.runs.files.shared import BY_HAND, append_shared
 from omniopd.runs.manifest import now
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def key(step: int, rollout: int, start: int, chunk: str) -> Key:
 
 def labels_of(run: Path) -> dict[Key, ForkLabel]:
     """The labels in a run's folder, the last one of each fork. Raises RunError for a damaged line."""
-    found = {key(r.step, r.rollout, r.start, r.chunk): r for r in read_lines(run / FILE, ForkLabel)}
+    found = {key(r.step, r.rollout, r.start, r.chunk): r for r in read_lines(run / FILE, ForkLabel, BY_HAND)}
     return {place: record for place, record in found.items() if record.label or record.note}
 
 

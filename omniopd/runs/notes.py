@@ -14,7 +14,7 @@ from pathlib import Path
 from omniopd.errors import RunError
 from omniopd.records import RunNote
 from omniopd.runs.files.lines import read_lines
-from omniopd.runs.files.shared import append_shared
+from omniopd.runs.files.shared import BY_HAND, append_shared
 from omniopd.runs.manifest import now
 from omniopd.runs.status import is_copy
 
@@ -34,7 +34,7 @@ def notes_of(run: Path) -> Notes:
     """What people have said of the run in a folder. Raises RunError for a damaged line."""
     tags: dict[str, None] = {}
     note = ""
-    for change in read_lines(run / FILE, RunNote):
+    for change in read_lines(run / FILE, RunNote, BY_HAND):
         tags |= dict.fromkeys(change.add)
         for tag in change.remove:
             tags.pop(tag, None)

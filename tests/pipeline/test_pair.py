@@ -53,6 +53,15 @@ def test_the_same_student_twice_writes_the_same_and_moves_nowhere() -> None:
     assert len(made._loaded) == 1
 
 
+def test_students_that_differ_only_in_how_they_are_loaded_are_two() -> None:
+    wide = Checkpoint("wide", LEFT.model, small_recipe(student__max_tokens=16, student__dtype="float64"))
+    made = Pair(LEFT, wide)
+    left, right = made.answer(made.problems(1)[0], seed=1)
+    assert [made._student(one, print).model.dtype for one in (LEFT, wide)] == [torch.float32, torch.float64]
+    assert left.left is not None
+    assert right.left is not None
+
+
 def test_a_seed_writes_the_same_answers_again_and_another_one_others(pair: Pair, answers) -> None:
     prompt = pair.problems(1)[0]
     assert pair.answer(prompt, seed=3) == answers
@@ -111,5 +120,5 @@ def test_the_table_has_a_row_for_each_token_of_both(answers) -> None:
 def _wrote(pair: Pair, writer: Checkpoint) -> list[list[int]]:
     from omniopd.models.sampling import sample_ids
 
-    student = pair._loaded[writer.model]
+    student = pair._student(writer, print)
     return sample_ids(student.model, student.tokenizer, [pair.problems(1)[0]], 16, 1.0, 3)[0]

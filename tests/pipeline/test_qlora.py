@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from omniopd.errors import ConfigError
+from omniopd.models.adapters import lora_config
 from omniopd.models.four_bits import is_packed
 from omniopd.models.token_stats import sequence_statistics
 from omniopd.pipeline.build import build_student, is_one_checkpoint, load_student
@@ -20,6 +21,8 @@ from omniopd.pipeline.methods import build_trainer
 from omniopd.pipeline.run import resume_training, run_training
 from omniopd.reports.summary import loading_lines
 from omniopd.runs.store import Run, open_run
+from omniopd.teachers.scripted import ScriptedTeacher
+from omniopd.training.trainer import OmniOPDConfig, OmniOPDTrainer
 from omniopd.training.trl.checkpoints import checkpoint_path
 from tests.builders import tiny_tokenizer
 from tests.small_runs import small_recipe
@@ -113,6 +116,17 @@ def test_the_reference_is_the_packed_student_with_its_adapter_off(tmp_path):
     with model.disable_adapter():
         assert torch.equal(sequence_statistics(model, IDS, torch.ones_like(IDS), 8).logprobs, before.logprobs)
     assert found.anchor_kl.min() > 0
+
+
+@needs_bitsandbytes
+def test_a_trainer_that_is_made_by_hand_learns_in_float32_too(tmp_path):
+    student = build_student(small_recipe(**QLORA))
+    args = OmniOPDConfig(str(tmp_path), use_cpu=True, bf16=False, max_completion_length=16, chunk_tokens=4, forks=2)
+    trainer = OmniOPDTrainer(
+        student.model, ScriptedTeacher(["x"]), args, [{"prompt": "Hello"}] * 8, processing_class=student.tokenizer,
+        peft_config=lora_config(2),
+    )  # fmt: skip
+    assert {weight.dtype for weight in trainer.model.parameters() if weight.requires_grad} == {torch.float32}
 
 
 @needs_bitsandbytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -12,16 +13,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from omniopd.errors import ConfigError
+from omniopd.errors import ConfigError, RunError
 from omniopd.launch import attach, notebook_path, parameters_of, resume
 from omniopd.launch.devices import device_of_several
 from omniopd.launch.parameters import checked
 from omniopd.models.sampling import sample
+from omniopd.pipeline import together
 from omniopd.pipeline.build import build_prompts, build_student, build_teacher
+from omniopd.pipeline.processes import PROGRAM
 from omniopd.pipeline.run import run_training
 from omniopd.pipeline.session import Session
 from omniopd.pipeline.together import execute_in
-from omniopd.runs.store import create_run, open_run
+from omniopd.runs.files.claims import is_claimed, release
+from omniopd.runs.store import Run, create_run, open_run
 from omniopd.training.trl.checkpoints import newest_valid, step_of
 from tests.cli.terminal import only_run, start, wait_for
 from tests.launch.small_notebooks import until
@@ -96,6 +100,59 @@ def test_a_demo_of_two_processes_stops_with_a_checkpoint_goes_on_and_ends_with_i
     assert time.monotonic() - since < SOON_S
     assert run.state in ("failed", "interrupted")
     assert attach(run.path).exit_code == 137
+
+
+@processes_end
+def test_processes_whose_launcher_is_killed_end_and_the_run_says_so(tmp_path: Path) -> None:
+    words = ["demo", *as_words(training__steps=2000, evaluation__temperatures="[]"), "--runs", str(tmp_path)]
+    process = start([*words, "--processes", "2"])
+    wait_for(process, lambda: list(tmp_path.glob("*/steps.jsonl")))
+    run = only_run(tmp_path)
+    [launcher] = [p for p in of_the_run(run.path) if PROGRAM in p.cmdline()]
+    launcher.kill()
+    since = time.monotonic()
+    process.communicate(timeout=PATIENCE_S)
+    assert time.monotonic() - since < SOON_S
+    assert process.returncode != 0
+    assert run.state in ("interrupted", "failed")
+    assert not of_the_run(run.path)
+
+
+@processes_end
+def test_an_interrupt_before_there_are_processes_ends_the_run(tmp_path: Path) -> None:
+    words = ["demo", *as_words(training__steps=2000, evaluation__temperatures="[]"), "--runs", str(tmp_path)]
+    process = start([*words, "--processes", "2"])
+
+    def launched() -> bool:
+        return any(PROGRAM in p.cmdline() for path in tmp_path.iterdir() for p in of_the_run(path))
+
+    wait_for(process, launched)
+    process.send_signal(signal.SIGINT)
+    since = time.monotonic()
+    process.communicate(timeout=PATIENCE_S)
+    assert time.monotonic() - since < SOON_S
+    assert process.returncode == 130
+    assert only_run(tmp_path).state == "interrupted"
+
+
+@processes_end
+def test_a_launcher_that_has_started_nothing_is_interrupted_itself() -> None:
+    words = "try:\n    p._pass_on(signal.SIGINT, None)\nexcept KeyboardInterrupt:\n    print('told')"
+    code = f"import signal, {PROGRAM} as p\n{words}"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "told\n"
+
+
+@pytest.mark.parametrize("broken", ["write_manifest", "set_status"])
+def test_a_run_that_cannot_be_written_is_given_back(broken: str, tmp_path: Path, monkeypatch) -> None:
+    def full(*arguments: object, **more: object) -> None:
+        raise RunError("the disk is full")
+
+    made = create_run(tmp_path, small_recipe(**QUICK), "one")
+    release(made.path)
+    monkeypatch.setattr(*((together, broken) if broken == "write_manifest" else (Run, broken)), full)
+    with pytest.raises(RunError, match="the disk is full"):
+        execute_in(made, 2)
+    assert not is_claimed(made.path)
 
 
 def test_a_teacher_that_a_notebook_has_asked_and_forgotten_leaves_the_ledger_to_the_training(tmp_path: Path) -> None:

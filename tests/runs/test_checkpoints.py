@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from omniopd.errors import RunError
+from omniopd.runs import mirror
 from omniopd.runs.checkpoints import checkpoint, kept
 from omniopd.runs.store import open_run
 from omniopd.training.trl.checkpoints import checkpoint_path
@@ -19,6 +20,7 @@ def run(tmp_path: Path):
     made = watched.run_in(tmp_path / "study", "seed=0", state="finished")
     for step in (20, 40):
         checkpoint_path(made.checkpoints, step).mkdir(parents=True)
+        (checkpoint_path(made.checkpoints, step) / "config.json").write_text("{}")
     (made.checkpoints / ".staging-step-000060").mkdir()
     made.student.mkdir()
     return made
@@ -53,6 +55,30 @@ def test_a_checkpoint_that_is_gone_is_one_sentence_with_those_that_are_there(run
         checkpoint(run.path)
     with pytest.raises(RunError, match="is not a run"):
         checkpoint(f"{run.path.parent}/seed=9@20")
+
+
+def test_a_checkpoint_in_pieces_is_not_offered_and_named_it_is_one_sentence(run) -> None:
+    (checkpoint_path(run.checkpoints, 30) / "pytorch_model_fsdp_0").mkdir(parents=True)
+    assert kept(run) == ["0", "20", "40", ""]
+    with pytest.raises(RunError, match=r"keeps its student of step 30 in pieces, .*fsdp2.*: name one of untrained, st"):
+        checkpoint(f"{run.path}@30")
+
+
+def test_a_run_at_an_address_has_its_first_student_and_says_that_no_weights_were_copied(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(mirror, "_looked", {})
+    monkeypatch.setattr(mirror, "_addresses", {})
+    address = run.path.parent.as_uri()
+    for name in (f"{address}/seed=0", f"{address}/seed=0@20", f"{address}/seed=0@best"):
+        with pytest.raises(RunError, match=rf"{address}/seed=0 is a run that stands elsewhere, .*: copy the run here"):
+            checkpoint(name)
+    assert checkpoint(f"{address}/seed=0@0").model == "embedded:student"
+    with pytest.raises(RunError, match=rf"{address}/seed=0 is a run that stands elsewhere"):
+        checkpoint(mirror.here(address) / "seed=0")  # as a browser of the address has it
+    with pytest.raises(RunError, match="holds no run"):
+        checkpoint(f"{address}/seed=9")
 
 
 def test_another_name_is_a_models(tmp_path: Path) -> None:

@@ -14,8 +14,11 @@ from omniopd.records import StepRecord
 from omniopd.runs.totals import totals
 from omniopd.tasks.stories import Stories
 from omniopd.teachers.scripted import ScriptedTeacher
+from omniopd.training.arguments import OmniOPDConfig
 from omniopd.training.baselines.grpo import grader_reward
 from omniopd.training.baselines.sft import teacher_answers
+from omniopd.training.baselines.white_box import WhiteBoxTrainer
+from omniopd.training.baselines.white_box_sampled import SampledTokenTrainer
 from omniopd.training.trl.checkpoints import newest_valid, step_of
 from omniopd.types import Continuations
 from tests.builders import prompt, tiny_model, tiny_tokenizer
@@ -133,6 +136,14 @@ def test_white_box_methods_need_a_teacher_with_the_students_tokens(tmp_path) -> 
     recipe = small_recipe(method="white_box_sampled", teacher__model="embedded:teacher")
     with pytest.raises(ConfigError, match=r"embedded:teacher has another vocabulary than .*student"):
         build_trainer(recipe, tmp_path)
+
+
+@pytest.mark.parametrize("setting", [{"waves": 2}, {"staleness": 1}])
+@pytest.mark.parametrize("trainer", [WhiteBoxTrainer, SampledTokenTrainer])
+def test_white_box_methods_have_no_teacher_to_ask_meanwhile(trainer, setting, tmp_path) -> None:
+    args = OmniOPDConfig(str(tmp_path), use_cpu=True, bf16=False, gradient_accumulation_steps=2, **setting)
+    with pytest.raises(ConfigError, match=r"(waves|staleness) is \d in white-box OPD.*: it asks no teacher about"):
+        trainer(tiny_model(), tiny_model(1), args, None, tiny_tokenizer())
 
 
 def test_grpo_needs_prompts_for_a_step(tmp_path) -> None:

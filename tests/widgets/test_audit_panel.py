@@ -208,6 +208,11 @@ def test_a_matrix_of_many_texts_can_be_read_aloud(mount) -> None:
     assert set(panel.contents(".oopd-matrix td + td, .oopd-matrix th + td")) == {"0.00", "1.00"}
 
 
+def test_an_audit_without_texts_is_inert_text_too() -> None:
+    panel = AuditPanel(replace(rollout_record(), audits=(audit_at(2, texts=()),)))
+    assert "agreement 0.00 (sum of 0)" in "".join(map(str, panel.fallback()))
+
+
 def test_without_an_audit_it_says_so(mount) -> None:
     mounted = mount(AuditPanel(replace(rollout_record(), audits=())))
     assert mounted.text(".oopd-facts") == "No fork of this answer was audited."

@@ -66,6 +66,40 @@ def test_what_somebody_else_has_said_meanwhile_stays(two, browse):
     assert {r["id"]: r["tags"] for r in view.rows} == {"one": "ours", "two": ""}
 
 
+def test_what_the_table_learns_while_one_types_is_not_taken_back(two, browse, mount):
+    annotate(two / "one", ["mine"])
+    view = browse(two, live=False)
+    annotate(two / "one", ["theirs"], note="their note")
+    view._poll()
+    before = {"tags": "mine", "note": ""}
+    view.annotated = {"run": "one", "tags": "mine new", "note": "", "before": before}
+    assert notes_of(two / "one").tags == ("mine", "theirs", "new")
+    assert notes_of(two / "one").note == "their note"
+
+    page = mount(browse(two, live=False, edited="two"))
+    tags = page.find("input[aria-label^='tags']")
+    tags.focus()
+    tags.fill("ours")
+    annotate(two / "two", ["theirs"])
+    page.view._poll()
+    page.settle()
+    tags.press("Enter")
+    page.settle()
+    assert notes_of(two / "two").tags == ("theirs", "ours")
+    tags.fill("other")
+    tags.press("Enter")
+    page.settle()
+    assert notes_of(two / "two").tags == ("theirs", "other")
+    tags.fill(f"good {'x' * 50}")  # which is no tag: nothing is written
+    tags.press("Enter")
+    page.settle()
+    assert "is no tag" in page.view.problem
+    tags.fill("good")
+    tags.press("Enter")
+    page.settle()
+    assert notes_of(two / "two").tags == ("theirs", "good")
+
+
 def test_a_note_of_another_process_appears_while_the_view_is_open(two, browse):
     view = browse(two, interval_s=0.0)
     annotate(two / "two", ["new"])

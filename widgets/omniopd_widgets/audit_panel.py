@@ -169,9 +169,10 @@ def _fork(audit: AuditRecord, rollout: RolloutRecord | None, more: Mapping[str, 
 def _inert(audit: AuditRecord) -> list[SafeHTML]:
     if audit.run:
         return _inert_run(audit)
+    count = len(audit.texts)
     head = (
         f"Fork at token {audit.start}: entropy {_known(audit.entropy):.2f} nats, agreement "
-        f"{audit.soft_count / len(audit.texts):.2f} (sum of {len(audit.texts)}), trust {audit.posterior_mean:.3f}; "
+        f"{audit.soft_count / count if count else 0.0:.2f} (sum of {count}), trust {audit.posterior_mean:.3f}; "
         f"{_handed(audit)}"
     )
     rows = sorted(

@@ -40,7 +40,8 @@ class RunBrowser(PollingView):
     `omniopd.runs`), `opened` to open one beneath, `live` to look again or not. `at` is the temperature of the
     comparison's forest, `pair` names two students of runs (`RUN`, `RUN@STEP`), which then answer one prompt beneath.
     `by_arm` folds runs that differ in nothing but their seed into one row. `annotated` writes what is said of a run
-    beside it, {"run": its place, "tags": parted by spaces, "note": why}; `edited` is the run whose words are open.
+    beside it, {"run": its place, "tags": parted by spaces, "note": why, "before": the tags and the note that were
+    shown when this was begun (left out: those of `rows`)}; `edited` is the run whose words are open.
     """
 
     folder = Unicode("").tag(sync=True)
@@ -59,6 +60,7 @@ class RunBrowser(PollingView):
     by_arm = Bool(False).tag(sync=True)
     edited = Unicode("").tag(sync=True)
     annotated = Dict().tag(sync=True)
+    written = Dict().tag(sync=True)  # the last of `annotated` that is on the disk
     opened = Unicode("").tag(sync=True)
 
     def __init__(self, folder: str | Path = "runs", interval_s: float = 2.0, **traits: Any) -> None:
@@ -133,24 +135,26 @@ class RunBrowser(PollingView):
 
     @observe("annotated")
     def _on_annotated(self, change: Any) -> None:
-        """What the page's tags add to those it was shown, and take from them: others may have tagged the run since."""
+        """What the page's tags add to those it had shown when the editing began, and take from them: others may have
+        tagged the run since, and `rows` may know of it already."""
         name, tags, note = (str(change["new"].get(key, "")) for key in ("run", "tags", "note"))
         with self._lock:
             row = next((row for row in self.rows if row["id"] == name), None)
             try:
                 if row is None or name not in self._list.paths:
                     raise RunError(f"there is no run {name!r} in {self.folder}: it was moved or renamed")
-                shown, wanted = tags_in(row["tags"]), tags_in(tags)
+                before = {**row, **(change["new"].get("before") or {})}
+                shown, wanted = tags_in(str(before["tags"])), tags_in(tags)
                 said = annotate(
                     self._list.paths[name],
                     [tag for tag in wanted if tag not in shown],
                     [tag for tag in shown if tag not in wanted],
-                    None if note == row["note"] else note,
+                    None if note == str(before["note"]) else note,
                 )
             except RunError as error:
                 self.problem = str(error)
                 return
-            self.problem = ""
+            self.problem, self.written = "", change["new"]
             new = to_json({"tags": " ".join(said.tags), "note": said.note})
             self.rows = [{**one, **new} if one is row else one for one in self.rows]
 

@@ -11,10 +11,10 @@ from omniopd.records import read_record
 from omniopd.runs.files.atomic import read_file
 
 
-def read_lines(file: Path, kind: type[Any]) -> list[Any]:
+def read_lines(file: Path, kind: type[Any], way_out: str = "resuming the run sets it aside") -> list[Any]:
     """All records of a file, of one kind; none where it is missing, and a line being written is left out.
 
-    Raises RunError for a damaged line, and for a file that cannot be read.
+    Raises RunError for a damaged line, with its `way_out`, and for a file that cannot be read.
     """
     try:
         data = read_file(file)
@@ -28,9 +28,7 @@ def read_lines(file: Path, kind: type[Any]) -> list[Any]:
         try:
             record = read_record(line.decode())
         except ValueError as error:
-            raise RunError(
-                f"line {number} of {file} cannot be read ({error}): resuming the run sets it aside"
-            ) from error
+            raise RunError(f"line {number} of {file} cannot be read ({error}): {way_out}") from error
         if not isinstance(record, kind):
             raise RunError(f"line {number} of {file} is a record of kind {record.kind!r}: {kind.kind!r} was expected")
         records.append(record)

@@ -13,6 +13,7 @@ from omniopd.runs.files.atomic import append_line, write_text
 from omniopd.runs.files.lines import is_torn, read_lines
 
 WAIT_S = 5.0
+BY_HAND = "take that line out of the file, which no run reads, or move the file away"
 
 
 def append_shared(file: Path, record: Record) -> None:
@@ -26,7 +27,7 @@ def append_shared(file: Path, record: Record) -> None:
     with held:
         if is_torn(file):
             # A crash in the middle of a line: what is whole stays, the half is gone.
-            write_text(file, "".join(f"{record_json(r)}\n" for r in read_lines(file, type(record))))
+            write_text(file, "".join(f"{record_json(r)}\n" for r in read_lines(file, type(record), BY_HAND)))
         append_line(file, record_json(record))
 
 

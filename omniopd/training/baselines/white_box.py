@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from omniopd.errors import ConfigError
 from omniopd.io.processes import gathered
 from omniopd.training.arguments import OmniOPDConfig
-from omniopd.training.checks.preflight import check_run
+from omniopd.training.checks.preflight import check_run, refuse_overlap
 from omniopd.training.on_policy import OnPolicyTrainer, StepTotals
 from omniopd.training.parts import TrainerParts
 from omniopd.training.statistics import LossSums
@@ -49,6 +49,7 @@ class WhiteBoxTrainer(OnPolicyTrainer):
         peft_config: Any = None,
         **options: Any,
     ) -> None:
+        refuse_overlap(args, self._name)
         train_dataset = check_run(model, processing_class, args, train_dataset, adapter=peft_config is not None)
         teacher = with_temperature(teacher_model, teacher_temperature)
         args.beta = REVERSE_KL

@@ -18,6 +18,8 @@ from omniopd.models.architecture.reading import way_of
 from omniopd.models.batching import target_batch
 from omniopd.models.score import score
 from omniopd.teachers.local import LocalTeacher
+from omniopd.training.arguments import OmniOPDConfig
+from omniopd.training.checks.preflight import refuse_overlap
 from omniopd.training.parts import TrainerParts
 from omniopd.training.trainer import OmniOPDTrainer
 from omniopd.types import AuditedRollout, Rollout, Usage
@@ -30,6 +32,11 @@ class SampledTokenTrainer(OmniOPDTrainer):
     """
 
     _name = "white-box OPD, sampled token"
+
+    def __init__(self, model: Any, teacher: Any, args: OmniOPDConfig | None = None, *rest: Any, **options: Any) -> None:
+        if args is not None:
+            refuse_overlap(args, self._name)
+        super().__init__(model, teacher, args, *rest, **options)
 
     def _set_targets(self, output: dict[str, Any], inputs: list[dict[str, Any]], step: int) -> None:
         rollouts = self._scored_rollouts(output, inputs)

@@ -49,6 +49,15 @@ def check_run(
     return dataset
 
 
+def refuse_overlap(args: OmniOPDConfig, method: str) -> None:
+    """ConfigError for settings that hide a teacher's seconds, in a `method` that asks none about the answers."""
+    for name, value, usual in (("waves", args.waves, 1), ("staleness", args.staleness, 0)):
+        if value != usual:
+            raise ConfigError(
+                f"{name} is {value} in {method}: it asks no teacher about the student's answers, so leave it at {usual}"
+            )
+
+
 def check_prompt_count(dataset: Any, of_a_step: int) -> None:
     """TRL leaves out what does not fill a step: with fewer prompts it would end at once, having learnt nothing."""
     if len(dataset) < of_a_step:

@@ -2,7 +2,7 @@
 
 A step whose gradient is 0 moves no weight, costs what any step costs, and would end as `finished`. Most trainers stop
 after the first one; GRPO, whose steps are idle as long as all answers of a group are equally right, at its end if all
-were. Knows no files of a run.
+were. What learns beside weights of 4 bits is widened, or its steps would round to nothing. Knows no files of a run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from omniopd.errors import TrainingError
 from omniopd.method.controls import CONTROLS
 from omniopd.method.evidence import ForkTarget
 from omniopd.method.targets import TARGETS
+from omniopd.models.four_bits import widen_adapters
 from omniopd.types import AuditedRollout
 
 # Nats per token: what the rounding of two forwards of one student leaves of a divergence that is 0.
@@ -25,10 +26,15 @@ class LearnsSomething:
     """Goes before a TRL trainer among a class's bases. Who records a step calls `refuse_idle` when it is recorded."""
 
     args: Any
+    model: Any
     state: Any
     allow_zero_gradient = False
     # Why the audits of this step teach nothing; "" where they do, or where there are none.
     _untaught = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        widen_adapters(self.model)
 
     def refuse_idle(self, logs: dict[str, float]) -> None:
         """Raises TrainingError for a step, by its log, that learnt nothing."""

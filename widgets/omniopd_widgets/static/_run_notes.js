@@ -18,16 +18,24 @@ export function noteEditor(model, signal) {
   const name = h("span", {});
   const done = button("done", () => assign(model, "edited", ""), { signal, title: "close (Escape)" });
   const element = h("div", { class: "oopd-bar oopd-notes" }, h("b", {}, "What is said of "), name, tags, note, done);
-  const write = () => assign(model, "annotated", { run: model.get("edited"), tags: tags.value, note: note.value, at: Date.now() });
-  for (const field of [tags, note]) on(field, "change", write, { signal });
   let open = "";
+  let before = { tags: "", note: "" }; // as shown when the editing began: what others write meanwhile is not taken back
+  const write = () => assign(model, "annotated", { run: model.get("edited"), tags: tags.value, note: note.value, before, at: Date.now() });
+  watch(model, ["written"], () => {
+    const { run, tags, note } = model.get("written");
+    if (run === open) before = { tags, note };
+  }, signal);
+  for (const field of [tags, note]) on(field, "change", write, { signal });
   watch(model, ["edited", "rows"], () => {
     const row = model.get("rows").find(({ id }) => id === model.get("edited"));
     element.hidden = row === undefined;
     if (row === undefined) return (open = "");
     redraw(name, shown(row.id));
-    if (document.activeElement !== tags) tags.value = row.tags;
-    if (document.activeElement !== note) note.value = row.note;
+    for (const [field, key] of [[tags, "tags"], [note, "note"]]) {
+      if (open === row.id && document.activeElement === field) continue;
+      field.value = row[key];
+      before = { ...before, [key]: row[key] };
+    }
     if (open !== row.id) tags.focus();
     return (open = row.id);
   }, signal);

@@ -4,7 +4,7 @@
     python benchmarks/overlap.py --steps 5 --rounds 1
 
 A server on loopback answers each call after a second, 64 at a time. The embedded student answers 64 prompts a step and
-is asked about at three forks of each, so that a step of the student's and the teacher's wall are about as long. Ways take
+is asked about at three forks of each, so that the student's work and the teacher's wall are about as long. Ways take
 turns in one process; ratios are of medians over steps. Prints a Markdown table; exit status 1 where a goal is not met.
 """
 

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.config.settings import COLOCATED
     from omniopd.costs.fitting import changes
     from omniopd.costs.memory import memory_of
-    from omniopd.costs.recipe import longest_prompt
+    from omniopd.costs.recipe import LOOKED_AT, longest_prompt
     from omniopd.errors import ConfigError
     from omniopd.io.quiet import quiet_libraries
 
@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
     recipe = compose(options.recipes, options.settings)
     counted = None if options.prompt_tokens else longest_prompt(recipe)
     prompt = options.prompt_tokens or counted or _GUESS
-    whence = "given" if options.prompt_tokens else "the recipe's longest" if counted else "a guess: --prompt-tokens"
+    first = f"the longest of the recipe's first {LOOKED_AT:,}"
+    whence = "given" if options.prompt_tokens else first if counted else "a guess: --prompt-tokens"
     limit = (options.memory_gb or 0) * 1e9
     how = prompt, options.gpus, options.strategy, limit
     memory = memory_of(recipe, *how)

@@ -23,7 +23,7 @@ from omniopd.teachers.spending.estimate import LATENCY_S, TeacherEstimate, estim
 from omniopd.teachers.spending.prices import price_for
 
 _PROMPTS = 64
-_LOOKED_AT = 1024  # prompts, for the longest
+LOOKED_AT = 1024  # prompts, for the longest
 _MADE_HERE = ("stories", "ledgers")  # tasks whose problems no file holds
 
 
@@ -73,8 +73,8 @@ def longest_prompt(recipe: Recipe) -> int | None:
     if not any((Path(place) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
         return None
     tokenizer = load_tokenizer(place)
-    count = min(_LOOKED_AT, task.prompts) if task.prompts else None
-    found = build_task(recipe).prompts(task.train_split, count, recipe.seed)[:_LOOKED_AT]
+    count = min(LOOKED_AT, task.prompts) if task.prompts else None
+    found = build_task(recipe).prompts(task.train_split, count, recipe.seed)[:LOOKED_AT]
     return max((len(prompt_ids(tokenizer, prompt.messages)) for prompt in found), default=None)
 
 

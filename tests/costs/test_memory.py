@@ -176,7 +176,7 @@ def test_the_command_says_what_takes_what_and_whether_it_fits(capsys):
     words = ["plan", "labels", *as_words(**more)]
     assert main(words) == 0
     plain = capsys.readouterr().out
-    assert "the recipe's longest" in plain
+    assert "the longest of the recipe's first 1,024" in plain
     assert all(f"  {name} " in plain for name in ("parameters", "gradients", "optimizer", "reference", "activations"))
     assert "fit" not in plain
     assert main([*words, "--memory-gb", "1"]) == 0

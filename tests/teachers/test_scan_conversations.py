@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from omniopd.auditing import scan
 from omniopd.errors import TeacherError
+from omniopd.io.interrupts import raise_in
 from omniopd.teachers.hosted.retry import RetryPolicy
 from omniopd.teachers.hosted.teacher import HostedTeacher
 from omniopd.teachers.model_traits import ModelTraits
@@ -71,6 +73,34 @@ def test_a_scan_ends_at_the_teachers_deadline_and_keeps_the_labels_it_has() -> N
     assert item.unanswered[-1].problem == "deadline"
     labelled = {place for a in item.audits for place in range(a.fork.start, a.fork.stop)}
     assert len(labelled) < len(item.rollout)
+
+
+def test_a_scan_in_a_thread_ends_where_it_is_interrupted_and_not_with_its_conversations() -> None:
+    """As beside a student that trains: no signal reaches such a thread, which is told by `raise_in`."""
+    ended: list[BaseException | None] = []
+
+    def slowly(body: dict[str, Any], seed: int) -> str:
+        time.sleep(0.4)
+        return " dog ran"
+
+    def scans() -> None:
+        try:
+            scanned(server, answers=1)
+            ended.append(None)
+        except BaseException as error:
+            ended.append(error)
+
+    with Served(answer=slowly) as server:
+        thread = threading.Thread(target=scans)
+        thread.start()
+        while not server.seen:
+            time.sleep(0.01)
+        assert thread.ident is not None
+        raise_in(thread.ident, KeyboardInterrupt)
+        thread.join(30)
+        asked = len(server.seen)
+    assert isinstance(ended[0], KeyboardInterrupt)
+    assert asked <= 3  # a whole conversation has a call for nearly each of the answer's words
 
 
 def test_an_interrupt_ends_a_scan_without_another_call() -> None:

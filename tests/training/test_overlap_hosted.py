@@ -107,10 +107,8 @@ def test_a_step_that_is_done_has_its_checkpoint_though_the_next_ones_answers_fai
     assert (tmp_path / "run" / "step-000002").is_dir()
 
 
-@pytest.mark.parametrize("way", ["chunks", "scan"])
-def test_an_interrupt_leaves_no_thread_that_goes_on_asking(tmp_path: Path, way: str) -> None:
-    scan = {"audit__way": "scan", "audit__forks": 0, "audit__samples": 1, "audit__similarity": "exact"}
-    more = {"training__staleness": 1, "training__steps": 4} | (scan if way == "scan" else {})
+def test_an_interrupt_leaves_no_thread_that_goes_on_asking(tmp_path: Path) -> None:
+    more = {"training__staleness": 1, "training__steps": 4}
     with Served(latency_s=0.5) as server:
         trainer, _ = built(tmp_path / "run", server, tmp_path / "answers.sqlite", **more)
         step, asked = trainer.training_step, 0

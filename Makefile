@@ -11,11 +11,14 @@
 #   make study-real               the same on three seeds, beside two controls, then the report (hours)
 #   make bench [ONLY=name]        the long figures: every script in benchmarks/, or one
 #
-# PYTHON=python3.12 chooses the Python (3.11 to 3.14) that makes .venv.
+# PYTHON=python3.12 chooses the Python (3.11 to 3.14) that makes .venv. JOBS=4 tests in four processes, not two.
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 ONLY ?= *
+JOBS ?= 2
+# A file's tests share what they start, so they stay in one process, and files begin in the order of their names.
+SHARED = --numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder
 BIN := .venv/bin
 
 .PHONY: help demo test lab check docs study ablations real study-real bench constraints install install-test \
@@ -50,10 +53,10 @@ test: export HF_HUB_OFFLINE = 1
 test: export HF_HUB_DISABLE_TELEMETRY = 1
 test: export LITELLM_LOCAL_MODEL_COST_MAP = True
 test: check
-	@echo "Unit tests (pytest)"
-	@$(BIN)/python -m pytest --durations=15 tests
+	@echo "Unit tests (pytest), in $(JOBS) processes"
+	@$(BIN)/python -m pytest $(SHARED) --durations=15 tests
 	@echo "Notebooks, against their recorded outputs (nbval)"
-	@$(BIN)/python -m pytest --durations=5 --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+	@$(BIN)/python -m pytest $(SHARED) --durations=5 --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 
 # Warnings are errors: a link or an anchor that leads nowhere, a docstring that names no argument. Loads nothing.
 docs: export NO_MKDOCS_2_WARNING = 1

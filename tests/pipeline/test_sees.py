@@ -16,7 +16,7 @@ from omniopd.costs.recipe import estimate_of, prompt_tokens
 from omniopd.errors import ConfigError, DataError
 from omniopd.models.loading import same_weights
 from omniopd.pipeline import run as runs
-from omniopd.pipeline.build import LocalModel, build_prompts, build_student, build_teacher_model
+from omniopd.pipeline.build import LocalModel, build_prompts, build_student, build_teacher_model, load_student
 from omniopd.pipeline.methods import build_trainer
 from omniopd.pipeline.readiness import require_ready
 from omniopd.pipeline.run import run_training
@@ -84,10 +84,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
         made = build_teacher_model(recipe)
         return None if made is None else replace(made, model=listening("teacher", made.model))
 
-    load: Callable[..., Any] = runs.load_model
     monkeypatch.setattr(runs, "build_student", student)
     monkeypatch.setattr(runs, "build_teacher_model", teacher)
-    monkeypatch.setattr(runs, "load_model", lambda *args: listening("student", load(*args)))
+    monkeypatch.setattr(runs, "load_student", lambda *args: listening("student", load_student(*args)))
     return seen
 
 

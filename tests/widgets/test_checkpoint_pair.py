@@ -85,7 +85,7 @@ def test_the_same_weights_under_two_names_move_no_token(run, show, mount) -> Non
     assert page.find(".oopd-moved:not(.oopd-pair-legend *)").count() == 0
     assert page.view.table.moved.abs().max() == 0
     page.press("n")
-    assert page.find(".oopd-status:has-text('no later one in this answer')").count() == 1
+    page.find(".oopd-status:has-text('no later one in this answer')").wait_for(state="attached")
 
 
 def test_another_problem_or_seed_marks_the_answers_as_old_until_both_have_answered(run, show, mount) -> None:
@@ -195,7 +195,7 @@ def test_the_keyboard_goes_from_moved_token_to_moved_token_and_across(show, moun
     page = mount(show())
     page.press("p")
     assert (page.view.side, page.view.selected) == ("left", 2)
-    assert page.find(".oopd-status:has-text('token 2 of the left answer, “-”: probability 20 %')").count() == 1
+    page.find(".oopd-status:has-text('token 2 of the left answer, “-”: probability 20 %')").wait_for(state="attached")
     page.press("n", "s")
     assert (page.view.side, page.view.selected) == ("right", 5)
     page.press("]")

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from omniopd.errors import TeacherError
 from omniopd.io.locks import holder, lock
@@ -144,7 +144,8 @@ class _Book:
         self._held: IO[bytes] | None = None
         if path is not None:
             # Of a file that was thrown away meanwhile, the lock is this process's already.
-            self._held = _locked(path) if before is None or before._held is None else _shared(before._held)
+            held = _locked(path) if before is None or before._held is None else _shared(before._held)
+            self._held = _open_as_long_as(self, held)
             self.sums, lost = _read(path)
             for entry in lost:
                 self.sums.enter(entry)
@@ -166,7 +167,7 @@ class _Book:
             )
         try:
             if self._file is None:
-                self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - open as long as the book
+                self._file = _open_as_long_as(self, open(self.path, "ab", buffering=0))
             # A line of its own even behind one that a kill has torn.
             self._file.write(f"\n{line(entry)}".encode())
         except OSError as error:
@@ -174,10 +175,11 @@ class _Book:
                 f"the ledger {self.path} could not be written ({error.strerror}): free some space, then resume"
             ) from error
 
-    def __del__(self) -> None:
-        for file in (getattr(self, "_file", None), getattr(self, "_held", None)):
-            if file is not None:
-                file.close()
+
+def _open_as_long_as(book: _Book, file: IO[bytes]) -> IO[bytes]:
+    """The file, closed with the book: by a finalizer, which a cycle of garbage runs before either is taken apart."""
+    finalize(book, file.close)
+    return file
 
 
 _BOOKS: WeakValueDictionary[Path, _Book] = WeakValueDictionary()

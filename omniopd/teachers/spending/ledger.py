@@ -167,7 +167,7 @@ class _Book:
             )
         try:
             if self._file is None:
-                self._file = _open_as_long_as(self, open(self.path, "ab", buffering=0))
+                self._file = _open_as_long_as(self, open(self.path, "ab", buffering=0))  # noqa: SIM115
             # A line of its own even behind one that a kill has torn.
             self._file.write(f"\n{line(entry)}".encode())
         except OSError as error:

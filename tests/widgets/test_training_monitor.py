@@ -131,8 +131,8 @@ def test_following_that_fails_says_so(tmp_path, follow):
 def test_all_that_a_run_tells_has_its_curve(over, follow):
     view = follow(over)
     assert [panel["title"] for panel in view.panels] == [
-        "Loss", "Targets", "Agreement with the teacher", "Entropy of the student", "KL to the reference",
-        "Length of an answer", "Answers cut off", "Right answers by temperature", "Right answers in training",
+        "Right answers in training", "Right answers by temperature", "Loss", "Targets", "Agreement with the teacher",
+        "Entropy of the student", "KL to the reference", "Length of an answer", "Answers cut off",
         "Forks without an answer", "Teacher's tokens so far", "Time of a step",
     ]  # fmt: skip
     kl = next(panel for panel in _curves.panels(view.steps, view.evals) if panel.title == "KL to the reference")
@@ -192,10 +192,11 @@ def test_thinning_keeps_the_ends_and_every_peak():
     xs = [float(x) for x in range(10_000)]
     ys = [0.0] * 10_000
     ys[0], ys[4321], ys[8888], ys[-1] = 1.0, 9.0, -9.0, 2.0
-    thin = dict(zip(*_curves.thinned(xs, ys, 100), strict=True))
-    assert len(thin) <= 100
-    assert [thin[0.0], thin[4321.0], thin[8888.0], thin[9999.0]] == [1.0, 9.0, -9.0, 2.0]
-    assert _curves.thinned([1, 2, 3], [1.0, float("nan"), float("inf")], 10) == ([1], [1.0])
+    places = _curves.kept(xs, ys, limit=100)
+    assert len(places) <= 100
+    assert places == sorted(set(places))
+    assert {0, 4321, 8888, 9999} <= set(places)
+    assert _curves.kept([1, 2, 3], [1.0, float("nan"), float("inf")], limit=10) == [0]
 
 
 def test_the_rollouts_of_a_step_open_with_their_audits(over, follow):

@@ -19,7 +19,8 @@ def test_charts_share_a_cursor_that_keys_move(over, follow, mount):
     assert page.text(total) == f"{over.steps()[1].loss:.3g}"
     assert page.text(read) == "102k"
     # The axis ends before the first step: the untrained student was evaluated at 0.
-    assert page.find(".oopd-plot").first.get_attribute("aria-label").startswith("Loss (nats) by step: total 0.2")
+    loss = page.find(".oopd-chart:has(b:text-is('Loss')) .oopd-plot")
+    assert loss.get_attribute("aria-label").startswith("Loss (nats) by step: total 0.2")
     page.press("Enter")
     assert page.view.step == 1
     page.press("]", "]")

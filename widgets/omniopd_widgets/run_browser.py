@@ -55,6 +55,7 @@ class RunBrowser(PollingView):
     chosen = List(Unicode()).tag(sync=True)
     comparison = Dict().tag(sync=True)
     data = Bytes(b"").tag(sync=True)
+    smoothing = Int(1, min=1).tag(sync=True)
     at = Unicode("best temperature").tag(sync=True)
     pair = List(Unicode()).tag(sync=True)
     by_arm = Bool(False).tag(sync=True)
@@ -103,7 +104,7 @@ class RunBrowser(PollingView):
                     self._compare()
             return True
 
-    @observe("chosen")
+    @observe("chosen", "smoothing")
     def _on_chosen(self, _: Any) -> None:
         with self._lock, self.hold_sync():
             self._compare()
@@ -126,7 +127,7 @@ class RunBrowser(PollingView):
         found = [comparing.read(run) for run in runs]
         problems += [shorten(problem, 400) for _, _, problem in found if problem]
         steps, evals = [records for records, _, _ in found], [records for _, records, _ in found]
-        described, self.data = curves.packed(comparing.panels(names, steps, evals))
+        described, self.data = curves.packed(comparing.panels(names, steps, evals), self.smoothing)
         self.comparison = to_json({"names": names, "problems": problems, "students": _students(names, runs)}) | {
             "panels": described,
             "differences": comparing.differences(runs),

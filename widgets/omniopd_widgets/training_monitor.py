@@ -33,14 +33,16 @@ class TrainingMonitor(PollingView):
     """Follows the run in a directory.
 
     Assign `step` to see a recorded step's rollouts (`newest` lets it go with the run), `selected` to open the rollout
-    of that row beneath, `pointed` to do both, `prompt` to follow one prompt (its id) through training, `live` to look
-    again or no longer. `steps`, `evals` and `rollout` hold the records themselves.
+    of that row beneath, `pointed` to do both, `prompt` to follow one prompt (its id) through training, `smoothing` for
+    curves that are means of so many steps, `live` to look again or no longer. `steps`, `evals` and `rollout` hold the
+    records themselves.
     """
 
     name = Unicode("").tag(sync=True)
     status = Dict().tag(sync=True)
     panels: List[Any] = List().tag(sync=True)
     data = Bytes(b"").tag(sync=True)
+    smoothing = Int(1, min=1).tag(sync=True)
     findings: List[Any] = List().tag(sync=True)
     failures: List[Any] = List().tag(sync=True)
     recorded: List[Any] = List().tag(sync=True)
@@ -110,7 +112,7 @@ class TrainingMonitor(PollingView):
 
     def _show(self, update: Update, rollouts_changed: bool) -> None:
         if update.steps or update.evals or update.restarted or not self.status:
-            self.panels, self.data = curves.packed(curves.panels(self.steps, self.evals))
+            self._show_curves()
             self.failures = curves.failures(self.steps)
         if len(self.evals) != self._evals_found:
             self._evals_found = len(self.evals)
@@ -121,6 +123,11 @@ class TrainingMonitor(PollingView):
             self.problem = shorten("\n".join(dict.fromkeys([*self.problem.splitlines(), *problems][:_PROBLEMS])), 2_000)
         if rollouts_changed:
             self._show_recorded()
+
+    @observe("smoothing")
+    def _show_curves(self, _: Any = None) -> None:
+        with self._lock, self.hold_sync():
+            self.panels, self.data = curves.packed(curves.panels(self.steps, self.evals), self.smoothing)
 
     def _show_recorded(self) -> None:
         recorded, before = self._history.steps, self.step

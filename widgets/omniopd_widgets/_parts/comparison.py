@@ -16,7 +16,7 @@ from omniopd.config import dotted
 from omniopd.errors import DataError, RunError
 from omniopd.records import EvalRecord, StepRecord
 from omniopd.runs.store import Run
-from omniopd_widgets._parts.curves import Curve, Panel, with_numbers
+from omniopd_widgets._parts.curves import Curve, Panel, measured, with_numbers
 from omniopd_widgets._parts.safe import JsonObject, shorten, to_json
 
 MOST = 6  # runs at once: more lines in a chart cannot be told apart
@@ -48,7 +48,7 @@ def panels(
     after = [trained(records) for records in evals]
     made.append(
         Panel("Right answers after training, by temperature", "percent", tuple(
-            Curve(name, [r.temperature for r in found], [100 * r.accuracy for r in found], slot)
+            measured(name, [r.temperature for r in found], found, slot)
             for slot, (name, (_, found)) in enumerate(zip(names, after, strict=True))
         ), x="temperature")
     )  # fmt: skip

@@ -10,7 +10,8 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate
 
 from omniopd.records import EvalRecord, StepRecord
@@ -45,22 +46,26 @@ _OF_CHUNKS, _OF_SCANS = ("soft count ÷ N", "at forks"), ("where texts begin",)
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """`slot` is its colour and its dashes where several panels share them, else its place in the panel."""
+    """`slot` is its colour and its dashes where several panels share them, else its place in the panel; `band` holds
+    the lower and the upper ends of the values' 95 % intervals."""
 
     name: str
     xs: Sequence[float]
     ys: Sequence[float]
     slot: int | None = None
+    band: tuple[Sequence[float], Sequence[float]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Curves over one axis; x is "step" where panels are read together."""
+    """Curves over one axis; x is "step" where panels are read together. `is_sum`: a mean of steps would say less than
+    was spent."""
 
     title: str
     unit: str
     curves: tuple[Curve, ...]
     x: str = "step"
+    is_sum: bool = False
 
 
 def panels(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> list[Panel]:
@@ -68,27 +73,33 @@ def panels(steps: Sequence[StepRecord], evals: Sequence[EvalRecord]) -> list[Pan
     xs = [float(record.step) for record in steps]
     spent = list(accumulate(record.cost_usd for record in steps))
 
-    def over(title: str, unit: str, values: Mapping[str, Iterable[float]]) -> Panel:
-        return Panel(title, unit, tuple(Curve(name, xs, list(ys)) for name, ys in values.items()))
+    def over(title: str, unit: str, values: Mapping[str, Iterable[float]], is_sum: bool = False) -> Panel:
+        return Panel(title, unit, tuple(Curve(name, xs, list(ys)) for name, ys in values.items()), is_sum=is_sum)
 
     found = [
+        over_training(evals),
+        by_temperature(evals),
         over("Loss", "nats", {
             "total": (r.loss for r in steps), "chunks": (r.chunk_loss for r in steps),
             "anchor": (r.anchor_loss for r in steps),
         }),
-        *(over(title, unit, {label: [_metric(r, label, name) for r in steps] for label, name in names.items()})
-          for title, unit, names in _METRICS),
-        by_temperature(evals),
-        over_training(evals),
+        *(panel for title, unit, names in _METRICS if not _is_unused(panel := over(
+            title, unit, {label: [_metric(r, label, name) for r in steps] for label, name in names.items()}
+        ))),
         over("Forks without an answer", "forks", _failures(steps)),
         over("Teacher's tokens so far", "tokens", {
             "read": accumulate(r.input_tokens for r in steps),
             "written": accumulate(r.output_tokens for r in steps),
-        }),
-        over("Spent so far", "dollars", {"all": spent} if spent and spent[-1] else {}),
+        }, is_sum=True),
+        over("Spent so far", "dollars", {"all": spent} if spent and spent[-1] else {}, is_sum=True),
         over("Time of a step", "seconds", _seconds(steps)),
     ]  # fmt: skip
     return [kept for panel in found if (kept := with_numbers(panel)) is not None]
+
+
+def _is_unused(panel: Panel) -> bool:
+    """Labels have no weights to show."""
+    return panel.title == "Targets" and not any(y > 0 or y < 0 for curve in panel.curves for y in curve.ys)
 
 
 def by_temperature(evals: Sequence[EvalRecord]) -> Panel:
@@ -108,22 +119,39 @@ def by_temperature(evals: Sequence[EvalRecord]) -> Panel:
             temperatures = sorted(records)
             who, step = key
             name = who if who != "student" else f"step {step}" if step else "untrained"
-            curves.append(Curve(name, temperatures, [100 * records[t].accuracy for t in temperatures]))
+            curves.append(measured(name, temperatures, [records[t] for t in temperatures]))
     return Panel("Right answers by temperature", "percent", tuple(curves), x="temperature")
 
 
 def over_training(evals: Sequence[EvalRecord]) -> Panel:
     """The student's accuracy as training goes on, one curve a temperature that was measured more than once."""
-    at: dict[float, dict[int, float]] = {}
+    at: dict[float, dict[int, EvalRecord]] = {}
     for record in evals:
         if record.model == "student" and record.problems:
-            at.setdefault(record.temperature, {})[record.step] = 100 * record.accuracy
+            at.setdefault(record.temperature, {})[record.step] = record
     curves = [
-        Curve(f"temperature {t:g}", sorted(found), [found[s] for s in sorted(found)])
+        measured(f"temperature {t:g}", sorted(found), [found[s] for s in sorted(found)])
         for t, found in sorted(at.items(), reverse=True)
         if len(found) > 1
     ]
     return Panel("Right answers in training", "percent", tuple(curves[:6]))
+
+
+def measured(name: str, xs: Sequence[float], records: Sequence[EvalRecord], slot: int | None = None) -> Curve:
+    """A curve of accuracies in percent, with the intervals that tables of results show."""
+    ends = [_interval(record) for record in records]
+    band = [low for low, _ in ends], [high for _, high in ends]
+    return Curve(name, xs, [100 * record.accuracy for record in records], slot, band)
+
+
+@lru_cache(maxsize=2_000)  # a bootstrap of each, and a run that goes on is drawn at every step
+def _interval(record: EvalRecord) -> tuple[float, float]:
+    from omniopd.evaluation.compare import accuracy_interval
+
+    if len(record.problems) < 2:
+        return 0.0, 100.0  # one problem shows nothing of the others
+    found = accuracy_interval(record)
+    return 100 * found.low, 100 * found.high
 
 
 def failures(steps: Sequence[StepRecord]) -> list[JsonObject]:
@@ -143,40 +171,72 @@ def failures(steps: Sequence[StepRecord]) -> list[JsonObject]:
 def with_numbers(panel: Panel) -> Panel | None:
     """The panel with the curves that have a number, None where none has."""
     curves = tuple(curve for curve in panel.curves if any(math.isfinite(y) for y in curve.ys))
-    return Panel(panel.title, panel.unit, curves, panel.x) if curves else None
+    return replace(panel, curves=curves) if curves else None
 
 
-def packed(charts: Sequence[Panel]) -> tuple[list[JsonObject], bytes]:
-    """The panels without their numbers, and all numbers as float32: of each curve its x values, then its y values."""
-    limit = max(8, min(POINTS, BUDGET // (8 * max(1, sum(len(panel.curves) for panel in charts)))))
+def packed(charts: Sequence[Panel], smoothing: int = 1) -> tuple[list[JsonObject], bytes]:
+    """The panels without their numbers, and all numbers as float32: of each curve its x values, its y values and the
+    ends of their intervals. With `smoothing`, curves along steps are means of so many, each beside its `raw` self."""
+    curves = sum(len(panel.curves) for panel in charts) * (1 if smoothing == 1 else 2)
+    limit = max(8, min(POINTS, BUDGET // (8 * max(1, curves))))
     described: list[JsonObject] = []
     numbers = array("f")
+
+    def put(*columns: Sequence[float]) -> dict[str, int]:
+        places = kept(*columns, limit=limit)
+        start = len(numbers)
+        for column in columns:
+            numbers.extend(column[place] for place in places)
+        return {"start": start, "count": len(places)}
+
     for panel in charts:
         series = []
         for place, curve in enumerate(panel.curves):
-            xs, ys = thinned(curve.xs, curve.ys, limit)
             slot = place if curve.slot is None else curve.slot
-            series.append({"name": shorten(curve.name, 80), "slot": slot, "start": len(numbers), "count": len(xs)})
-            numbers.extend(xs)
-            numbers.extend(ys)
-        described.append(to_json({"title": panel.title, "unit": panel.unit, "x": panel.x, "series": series}))
+            one: dict[str, object] = {"name": shorten(curve.name, 80), "slot": slot}
+            if smoothing > 1 and panel.x == "step" and curve.band is None and not panel.is_sum:
+                one |= {**put(*smoothed(curve.xs, curve.ys, smoothing)), "raw": put(curve.xs, curve.ys)}
+            else:
+                one |= {**put(curve.xs, curve.ys, *(curve.band or ())), "band": curve.band is not None}
+            series.append(one)
+        described.append(to_json({
+            "title": panel.title, "unit": panel.unit, "x": panel.x, "smoothing": smoothing, "series": series,
+        }))  # fmt: skip
     if sys.byteorder == "big":
         numbers.byteswap()
     return described, numbers.tobytes()
 
 
-def thinned(xs: Sequence[float], ys: Sequence[float], limit: int) -> tuple[list[float], list[float]]:
-    """At most `limit` of the finite points: the first, the last, and the lowest and highest of each stretch."""
-    points = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(x) and math.isfinite(y) and abs(y) < 3e38]
-    if len(points) > limit:
-        stretches = max(1, (limit - 2) // 2)
-        inner, kept = points[1:-1], [points[0]]
-        for number in range(stretches):
-            part = inner[len(inner) * number // stretches : len(inner) * (number + 1) // stretches]
-            if part:
-                ends = {min(part, key=lambda p: p[1]), max(part, key=lambda p: p[1])}
-                kept += sorted(ends)
-        points = [*kept, points[-1]]
+def kept(xs: Sequence[float], ys: Sequence[float], *more: Sequence[float], limit: int) -> list[int]:
+    """At most `limit` places whose numbers are finite in all columns: the first, the last, and the lowest and highest
+    y of each stretch."""
+    columns = (xs, ys, *more)
+    places = [i for i in range(len(xs)) if all(math.isfinite(c[i]) and abs(c[i]) < 3e38 for c in columns)]
+    if len(places) <= limit:
+        return places
+    stretches = max(1, (limit - 2) // 2)
+    inner, chosen = places[1:-1], [places[0]]
+    for number in range(stretches):
+        part = inner[len(inner) * number // stretches : len(inner) * (number + 1) // stretches]
+        if part:
+            chosen += sorted({min(part, key=ys.__getitem__), max(part, key=ys.__getitem__)})
+    return [*chosen, places[-1]]
+
+
+def smoothed(xs: Sequence[float], ys: Sequence[float], width: int) -> tuple[list[float], list[float]]:
+    """At each finite point the mean of the `width` points around it, of fewer at the ends."""
+    xs, ys = finite(xs, ys)
+    sums = [0.0, *accumulate(ys)]
+    means = []
+    for place in range(len(ys)):
+        low, high = max(0, place - (width - 1) // 2), min(len(ys), place + width // 2 + 1)
+        means.append((sums[high] - sums[low]) / (high - low))
+    return xs, means
+
+
+def finite(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The points that are numbers."""
+    points = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(x) and math.isfinite(y)]
     return [x for x, _ in points], [y for _, y in points]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from omniopd_widgets._parts.curves import Panel, thinned
+from omniopd_widgets._parts.curves import Panel, finite
 from omniopd_widgets._parts.safe import SafeHTML, element, shorten
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -20,7 +20,7 @@ def curves_text(panels: Sequence[Panel]) -> SafeHTML:
     rows = []
     for panel in panels:
         for curve in panel.curves:
-            xs, ys = thinned(curve.xs, curve.ys, 10**9)
+            xs, ys = finite(curve.xs, curve.ys)
             if ys:
                 name, over = shorten(f"{panel.title}: {curve.name}", 48), f"{panel.x} {xs[0]:g} … {xs[-1]:g}"
                 rows.append((name, f"{ys[0]:.4g}", f"{ys[-1]:.4g}", sparkline(ys), f"{panel.unit}, {over}"))

@@ -1,7 +1,7 @@
 // Differences as one forest: a row a run, its interval on an axis that all rows share, the verdict beside it.
 
 import { clamp, h, linear, missing, number, plain, shown, svg, tableHead } from "./_common.js";
-import { ticks } from "./_charts.js";
+import { ticks } from "./_axes.js";
 
 const FOREST_WIDTH = 260;
 const NOT_WORSE = -3; // points: what "not worse" allows

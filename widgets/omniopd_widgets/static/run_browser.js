@@ -5,6 +5,7 @@ import {
   assign, button, clear, count, dollars, floats, framed, h, missing, number, on, plain, plural, scope,
   shown, tableHead, watch,
 } from "./_common.js";
+import { chartBar, ZOOM_KEYS } from "./_chart_bar.js";
 import { chartGrid } from "./_charts.js";
 import { forest } from "./_forest.js";
 import { sorted, sortedTable, stateBadge } from "./_grid.js";
@@ -16,6 +17,7 @@ const MOST = 6;
 const KEYS = [
   ["/", "search"],
   ["← →", "the cursor of the compared curves a step back or on"],
+  ...ZOOM_KEYS,
   ["c", "compare no run"],
   ["t", "tags and a note of the run that is open, else of the first chosen"],
   ["g", "a row an arm, or a row a run"],
@@ -58,6 +60,7 @@ function render({ model, el, signal }) {
     keys: {
       "/": () => search.focus(),
       ArrowLeft: () => grid.step(-1), ArrowRight: () => grid.step(1),
+      "+": () => grid.zoom(0.5), "-": () => grid.zoom(2), 0: () => grid.whole(),
       c: () => assign(model, "chosen", []),
       t: () => assign(model, "edited", model.get("opened") || (model.get("chosen")[0] ?? "")),
       g: () => assign(model, "by_arm", !model.get("by_arm")),
@@ -172,14 +175,15 @@ function render({ model, el, signal }) {
   }, signal);
 
   // ---- the comparison ----------------------------------------------------------------------------------------------
-  const grid = chartGrid({ signal, onCursor: (x) => x !== null && say(`step ${count(x)}`) });
+  const grid = chartGrid({ signal, onCursor: (x) => x !== null && say(`step ${count(x)}`), onZoom: (ends) => tools.zoomed(ends) });
+  const tools = chartBar({ model, signal, grid, say });
   const problems = h("ul", { class: "oopd-problems" });
   const at = choice(model, "at", "accuracy at", [], signal);
   const verdicts = h("div", { class: "oopd-wide" });
   const students = pairBar();
   const changed = h("div", { class: "oopd-wide" });
   const hint = h("p", { class: "oopd-quiet" });
-  const comparison = h("section", { "aria-label": "comparison" }, h("h3", {}, "Comparison"), hint, students.element, problems, h("div", { class: "oopd-bar oopd-browser-at" }, at), verdicts, grid.element, changed);
+  const comparison = h("section", { "aria-label": "comparison" }, h("h3", {}, "Comparison"), hint, students.element, problems, h("div", { class: "oopd-bar oopd-browser-at" }, at), verdicts, tools.element, grid.element, changed);
   function drawComparison() {
     const found = model.get("comparison");
     const names = found.names ?? [];
@@ -187,7 +191,7 @@ function render({ model, el, signal }) {
     const enough = names.length > 1;
     hint.textContent = enough ? `The first chosen, ${plain(names[0])}, is what the others are compared with.` : "Choose a second run to compare.";
     clear(problems, (found.problems ?? []).map((text) => h("li", {}, shown(text))));
-    for (const part of [at, verdicts, grid.element, changed]) part.hidden = !enough;
+    for (const part of [at, verdicts, tools.element, grid.element, changed]) part.hidden = !enough;
     students.draw(found.students ?? []);
     if (!enough) return model.get("chosen").length === 1 && say(hint.textContent);
     drawForest(found);

@@ -4,7 +4,9 @@ import {
   assign, button, clear, count, dollars, floats, framed, h, later, missing, number, on, percent, plain,
   plural, quoted, redraw, scope, shown, svg, tableHead, watch,
 } from "./_common.js";
-import { chartGrid, lineChart, nearest, short } from "./_charts.js";
+import { nearest } from "./_axes.js";
+import { chartGrid, lineChart, short } from "./_charts.js";
+import { chartBar, ZOOM_KEYS } from "./_chart_bar.js";
 import { stateBadge, sortedTable } from "./_grid.js";
 
 const KEYS = [
@@ -14,6 +16,7 @@ const KEYS = [
   ["Enter", "the recorded step nearest to the cursor"],
   ["n", "stay at the newest recorded step"],
   ["l", "logarithmic axes where all values are above 0"],
+  ...ZOOM_KEYS,
 ];
 const mark = (right) => (right === true ? "✓" : right === false ? "✗" : "");
 const COLUMNS = [
@@ -41,6 +44,7 @@ function render({ model, el, signal }) {
       Enter: () => grid.position() !== null && pick(grid.position()),
       n: () => assign(model, "newest", !model.get("newest")),
       l: () => { logarithmic = !logarithmic; logBox.checked = logarithmic; drawCharts(); },
+      "+": () => grid.zoom(0.5), "-": () => grid.zoom(2), 0: () => grid.whole(),
     },
   });
 
@@ -70,11 +74,13 @@ function render({ model, el, signal }) {
   watch(model, ["findings"], () => clear(findings, model.get("findings").map((text) => h("li", {}, plain(text)))), signal);
 
   // ---- curves ------------------------------------------------------------------------------------------------------
-  const grid = chartGrid({ signal, onPick: (x) => pick(x), onCursor: (x) => x !== null && say(`step ${count(x)}`) });
+  const grid = chartGrid({ signal, onPick: (x) => pick(x), onCursor: (x) => x !== null && say(`step ${count(x)}`), onZoom: (ends) => tools.zoomed(ends) });
+  const tools = chartBar({ model, signal, grid, say });
   const noCurves = h("p", { class: "oopd-quiet" }, "No step has been written yet.");
   function drawCharts() {
     const panels = model.get("panels");
     noCurves.hidden = panels.length > 0;
+    tools.element.hidden = panels.length === 0;
     grid.draw(panels, floats(model.get("data")), { log: logarithmic, marks: model.get("recorded") });
   }
   const drawSoon = framed(drawCharts, signal);
@@ -218,7 +224,7 @@ function render({ model, el, signal }) {
   clear(
     body,
     h("div", { class: "oopd-bar" }, title, state, words, follow, h("label", {}, logBox, "logarithmic")),
-    progress, spend, findings, noCurves, grid.element, failed,
+    progress, spend, findings, noCurves, tools.element, grid.element, failed,
     h("h3", {}, "Recorded steps"), noRollouts, scrubber, rows.element, more, history,
   );
   root.dataset.ready = "true";

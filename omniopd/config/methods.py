@@ -68,15 +68,16 @@ def _controls(objective: ObjectiveConfig) -> tuple[str, ...]:
 def _in_words(recipe: Recipe) -> str:
     """The target, the audit's size, and what else is not usual."""
     audit, objective = recipe.audit, recipe.objective
-    said = [f"text: {objective.target}", f"M={audit.forks} N={audit.samples} C={audit.chunk_tokens}"]
+    size = [f"forks {audit.forks}"] if audit.forks else []
+    said = [f"text: {objective.target}", *size, f"samples {audit.samples}", f"length {audit.chunk_tokens}"]
     if audit.way == "scan":
-        said[1] = f"scan M={audit.forks or 'all'} N={audit.samples} C={audit.chunk_tokens}"
+        said.insert(1, "scan")
     elif (target := TARGETS.get(objective.target)) is None or target.gives == "weights":
         said.append(audit.similarity)
     if audit.scheduler != AuditConfig().scheduler:
         said.append(f"{audit.scheduler} forks")
     if objective.concentration != ObjectiveConfig().concentration:
-        said.append(f"α={objective.concentration:g}")
+        said.append(f"concentration {objective.concentration:g}")
     if objective.anchor_weight == 0:
         said.append("no anchor")
     if recipe.teacher.shown:

@@ -85,7 +85,7 @@ def test_what_it_took_is_stated_per_run(tmp_path: Path) -> None:
         2, 2 * 10 * 64, 200, 14, 1.0,
     )  # fmt: skip
     assert row["gain, points mean"] == pytest.approx(70)
-    assert row["method"] == "text: labels, M=16 N=8 C=1"
+    assert row["method"] == "text: labels, forks 16, samples 8, length 1"
     assert math.isclose(row["teacher cost, answers per rollout"], paper_cost(16, 8, 1))
 
 

@@ -152,7 +152,7 @@ def test_the_markdown_is_a_table_and_sentences(tmp_path: Path) -> None:
         "| teacher tokens |"
     )
     assert lines[1] == "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |"
-    ours = "text: labels, M=16 N=8 C=1"
+    ours = "text: labels, forks 16, samples 8, length 1"
     assert lines[2] == f"| `ours` | {ours} | 2 | 55.0 [0.0, 100.0] | 95.0 [31.5, 100.0] | – |  |  | 214 |"
     theirs = f"{ours}; control: self_teacher"
     assert lines[3].startswith(f"| `theirs` | {theirs} | 2 | 40.0 [3.1, 76.9] | 35.0 [0.0, 98.5] | – | 60.0 [")
@@ -200,9 +200,9 @@ def test_what_an_arm_learns_from_says_what_is_not_usual() -> None:
             **{"audit.scheduler": "random", "objective.concentration": 5.0, "objective.anchor_weight": 0.0},
         )
     )
-    assert said == "text: labels, M=16 N=8 C=1, random forks, α=5, no anchor"
-    assert learns_from(load_recipe("labels")) == "text: labels, M=16 N=8 C=1"
-    assert learns_from(load_recipe("embedded")) == "text: posterior_kl, scan M=all N=1 C=96, no anchor"
+    assert said == "text: labels, forks 16, samples 8, length 1, random forks, concentration 5, no anchor"
+    assert learns_from(load_recipe("labels")) == "text: labels, forks 16, samples 8, length 1"
+    assert learns_from(load_recipe("embedded")) == "text: posterior_kl, scan, samples 1, length 96, no anchor"
 
 
 def test_no_name_of_an_arm_is_markup_in_the_markdown(tmp_path: Path) -> None:

@@ -25,12 +25,16 @@ class Carried:
             # What came from the page goes back only where Python made something else of it.
             state = self.view.get_state(list(taken))
             self._changed -= {name for name in taken if _pack(state[name]) == taken[name]}
+        self._meet()
         changed, self._changed = self._changed, set()
         if changed:
             values = {name: _pack(value) for name, value in self.view.get_state(sorted(changed)).items()}
             script = "([id, values]) => harness.models[id].model.receive(harness.revive(values))"
             self.page.evaluate(script, [self.id, strict(values)])
         return bool(taken or changed)
+
+    def _meet(self) -> None:
+        """Before Python's changes are given: bring what they name."""
 
     def _note(self, change: Any) -> None:
         if self.view.trait_metadata(change["name"], "sync"):

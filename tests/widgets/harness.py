@@ -89,7 +89,10 @@ window.harness = {
   },
   // A view of other views finds their models by their ids.
   manager: { get_model: async (id) => harness.models[id].model },
-  add(id, state) { harness.models[id] = { model: harness.model(harness.revive(state)) }; },
+  add(id, state) {
+    harness.models[id] = { model: harness.model(harness.revive(state)) };
+    harness.models[id].model.widget_manager = harness.manager;
+  },
   async mount(id, state, esm, css) {
     const style = document.createElement("style");
     style.textContent = css;
@@ -141,10 +144,8 @@ class Mounted(Carried):
     def __init__(self, page: Page, log: Log, view: Any, number: int) -> None:
         super().__init__(page, view, f"view{number}")
         self.log = log
-        inner = getattr(view, "inner_views", {}).values()
-        self._inner = [Carried(page, part, part.model_id) for part in inner]
-        for part in inner:
-            page.evaluate("([id, state]) => harness.add(id, state)", [part.model_id, packed(part)])
+        self._inner: dict[str, Carried] = {}
+        self._meet()
         state = packed(view)
         self.timing: dict[str, float] = page.evaluate(
             "([id, state, esm, css]) => harness.mount(id, state, esm, css)", [self.id, state, view._esm, view._css]
@@ -191,10 +192,17 @@ class Mounted(Carried):
     def settle(self) -> None:
         """Carry changes over in both directions until neither side has any."""
         for _ in range(20):
-            carried = [model.carry() for model in (self, *self._inner)]
+            carried = [model.carry() for model in (self, *self._inner.values())]
             if not any(carried):
                 return
         raise AssertionError("the page and Python go on answering each other")
+
+    def _meet(self) -> None:
+        """Bring the models of views that it shows by now."""
+        for part in getattr(self.view, "inner_views", {}).values():
+            if part.model_id not in self._inner:
+                self._inner[part.model_id] = Carried(self.page, part, part.model_id)
+                self.page.evaluate("([id, state]) => harness.add(id, state)", [part.model_id, packed(part)])
 
     def frame(self) -> None:
         """Wait until the browser has painted."""
@@ -235,7 +243,8 @@ class Log:
         assert pwned is None, f"a text ran as a script: {pwned}"
         assert self.dialogs == []
         assert self.requests == []
-        assert [*self.errors, *problems] == []
+        everything = [*self.errors, *problems]
+        assert not everything, everything
 
     def _route(self, route: Route) -> None:
         if route.request.url == ORIGIN:

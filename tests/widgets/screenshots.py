@@ -32,6 +32,7 @@ from tests.widgets.lab import ROOT, notebook, running_lab
 
 FOLDER = ROOT / "widgets" / "pictures"
 WIDTH = 1100
+SIZES = ((1280, 800), (1440, 900), (1920, 1080))
 BENCH = """\
 from omniopd.io.quiet import quiet_libraries
 from omniopd_widgets import Workbench
@@ -95,13 +96,14 @@ def main() -> None:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             tab = lab.open(page, notebook(folder, "workbench", BENCH))
             tab.run_all()
-            page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
             for theme in ("Light", "Dark"):
                 tab.theme(f"JupyterLab {theme}")
                 page.evaluate("document.querySelectorAll('.Toastify, .jp-toastContainer').forEach((e) => e.remove())")
-                page.evaluate("document.querySelector('.oopd-bench').scrollIntoView({block: 'start'})")
-                page.wait_for_timeout(1500)
-                page.screenshot(path=FOLDER / f"workbench-{theme.lower()}.png")
+                for width, height in SIZES:
+                    page.set_viewport_size({"width": width, "height": height})
+                    page.evaluate("document.querySelector('.oopd-bench').scrollIntoView({block: 'start'})")
+                    page.wait_for_timeout(1500)
+                    page.screenshot(path=FOLDER / f"workbench-{width}-{theme.lower()}.png")
 
 
 if __name__ == "__main__":

@@ -78,6 +78,31 @@ def test_what_the_page_does_arrives_in_python_and_back(note, mount) -> None:
     mounted.page.wait_for_function("document.querySelector('.oopd-status').textContent === 'number 7'")
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "light", "dark"),
+    [
+        ("body", "data-vscode-theme-kind", "vscode-light", "vscode-dark"),
+        ("body", "data-vscode-theme-kind", "vscode-high-contrast-light", "vscode-high-contrast"),
+        ("documentElement", "theme", "light", "dark"),  # Colab
+    ],
+)
+def test_a_theme_that_the_page_only_names_is_followed(
+    place: str, name: str, light: str, dark: str, note, mount
+) -> None:
+    mounted = mount(note(text="x"))
+    seen = {}
+    for theme in (light, dark):
+        seen[theme] = mounted.page.evaluate(
+            "([place, name, value]) => { document[place].setAttribute(name, value);"
+            " const s = getComputedStyle(document.querySelector('.oopd-view'));"
+            " return [s.backgroundColor, s.color].map((c) => Number(c.match(/\\d+/)[0])); }",
+            [place, name, theme],
+        )
+    mounted.page.evaluate("([place, name]) => document[place].removeAttribute(name)", [place, name])
+    assert seen[light][0] > 200 > 60 > seen[light][1]
+    assert seen[dark][0] < 60 < 200 < seen[dark][1]
+
+
 def test_keys_stay_in_the_view(note, mount) -> None:
     mounted = mount(note(text="x"))
     mounted.press("n", "b", "d", "d", "a", "Enter", "ArrowDown")

@@ -95,12 +95,12 @@ def test_a_fork_opens_in_its_answer_at_its_place(labels, explore, mount):
     assert view.selected == row["id"]
     assert "/" not in row["id"]  # no folder of a machine in a saved notebook
     assert (view.rollout.step, view.rollout.row, view.audit.start) == (row["step"], row["rollout"], row["start"])
-    opened, panel = view.whole.children[1].children[0].children
+    opened, panel = view.opened_views
     assert opened.forks[opened.fork]["start"] == row["start"]
     assert panel.audits[panel.fork] == view.audit
     assert mounted.find("tr.oopd-chosen").count() == 1
     mounted.press("Escape")
-    assert (view.selected, view.whole.children[1].children[0].children) == ("", ())
+    assert (view.selected, view.opened_views) == ("", ())
 
 
 def test_a_pair_of_words_and_a_group_narrow_the_expression(labels, explore, mount):

@@ -223,6 +223,10 @@ def test_runs_are_chosen_compared_and_opened_with_the_keyboard_alone(folder, bro
     page.view.monitor.step = 10
     page.view.monitor.selected = 1
     assert page.view.monitor.opened.rollout.record == page.view.monitor.rollout
+    page.settle()
+    page.frame()
+    below = page.page.locator(f"#{page.id} > .oopd-beneath")
+    assert below.locator(".oopd-monitor").count() == below.locator(".oopd-beneath .oopd-rollout").count() == 1
     page.root.focus()
     page.press("c", "Escape")
     assert (page.view.chosen, page.view.opened, page.view.monitor) == ([], "", None)

@@ -132,9 +132,9 @@ def test_one_run_gives_its_students_before_and_after_and_two_their_trained_ones(
     assert page.view.pair == ["arm/one@0", "arm/two@1"]
     pair = page.view.students.wait()
     assert (pair.left, pair.right, pair.problem) == ("arm/one@0", "arm/two@1", "")
-    assert page.view.beneath.children == (pair,)
+    assert page.view.opened_views == (pair,)
     page.view.opened = "arm/one"
-    assert page.view.beneath.children == (pair, page.view.monitor.whole)
+    assert page.view.opened_views == (pair, page.view.monitor)
     shutil.rmtree(tmp_path / "arm" / "two" / "checkpoints" / "step-000001")
     page.assign(pair=["arm/one", "arm/two@1"])
     assert "keeps no student that is step 1" in page.text(".oopd-problem")

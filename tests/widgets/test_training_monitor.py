@@ -206,7 +206,7 @@ def test_the_rollouts_of_a_step_open_with_their_audits(over, follow):
     assert not view.newest
     view.selected = 2
     assert view.rollout == over.rollouts(10)[2]
-    opened, audits = view.opened.box.children
+    opened, audits = view.opened_views
     assert opened.record == view.rollout
     opened.selected = view.rollout.audits[1].start
     assert audits.fork == 1
@@ -214,7 +214,7 @@ def test_the_rollouts_of_a_step_open_with_their_audits(over, follow):
     assert opened.selected == view.rollout.audits[0].start
     view.step = 20
     assert view.selected == -1
-    assert view.opened.box.children == ()
+    assert view.opened_views == ()
 
 
 def test_a_rollout_that_is_being_read_stays_open_while_the_run_goes_on(tmp_path, follow):
@@ -262,7 +262,7 @@ run = open_run({str(over.path)!r})
 _comparison.accuracies(["a", "b"], [run.evals()] * 2)
 view = TrainingMonitor(run)
 view.selected = 1
-assert view.opened.box.children
+assert view.opened_views
 view.close()
 print(*sorted({{name.split(".")[0] for name in sys.modules}} & {{"torch", "transformers", "litellm", "trl"}}))
 """

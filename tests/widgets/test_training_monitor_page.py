@@ -69,7 +69,44 @@ def test_the_steps_of_a_prompt_open_its_answer_one_after_the_other(over, follow,
     for step in (10, 20, 10):
         page.click(f".oopd-strips button:text-is('step {step}')")
         assert (page.view.step, page.view.selected) == (step, row)
-        assert page.view.opened.box.children[0].record == over.rollouts(step)[row]
+        assert page.view.opened_views[0].record == over.rollouts(step)[row]
+
+
+def test_what_is_opened_stands_beneath_in_the_same_widget(over, follow, mount):
+    """Without boxes of ipywidgets, which not every notebook has."""
+    page = mount(follow(over))
+    below = page.page.locator(f"#{page.id} > .oopd-beneath")
+    assert below.locator(".oopd-view").count() == 0
+    page.assign(step=10, selected=2)
+    page.frame()
+    names = [view.label for view in page.view.opened_views]
+    assert names == ["rollout of row 2 of step 10", "audits of row 2 of step 10"]
+    assert [view.get_attribute("aria-label") for view in below.locator(".oopd-view").all()] == names
+    answer = below.locator(".oopd-view").first
+    rollout, panel = page.view.opened_views
+    before = rollout.fork
+    answer.focus()
+    page.page.keyboard.press("p" if before else "n")
+    page.settle()
+    assert rollout.fork == panel.fork != before
+    page.assign(selected=3)  # in the same views
+    assert below.locator(".oopd-view").count() == 2
+    assert answer.get_attribute("aria-label") == names[0]
+    page.assign(selected=-1)
+    assert below.locator(".oopd-view").count() == 0
+    page.unmount()
+    assert page.page.locator(".oopd-beneath").count() == 0
+
+
+def test_a_saved_page_holds_what_is_open(over, follow, pages, tmp_path):
+    view = follow(over)
+    view.selected = 1
+    file = view.save_html(tmp_path / "monitor")
+    page = pages.browser.new_page()
+    page.goto(file.as_uri())
+    page.locator(".oopd-beneath .oopd-rollout .oopd-strip").wait_for()
+    assert page.locator(".oopd-charts:not(.oopd-same) .oopd-plot").count() == len(view.panels)
+    page.close()
 
 
 def test_the_page_follows_what_the_thread_reads(tmp_path, follow, mount):

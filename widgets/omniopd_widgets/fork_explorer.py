@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets
 from traitlets import Bool, Dict, Int, List, Unicode, observe
 
 from omniopd.errors import ConfigError, RunError
@@ -26,6 +25,8 @@ from omniopd_widgets._parts.fork_source import ForkSource, counts_of, name_of
 from omniopd_widgets._parts.polling_view import PollingView
 from omniopd_widgets._parts.rollout_detail import RolloutDetail
 from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, shorten, table, tables, to_json
+from omniopd_widgets.audit_panel import AuditPanel
+from omniopd_widgets.rollout_view import RolloutView
 
 if TYPE_CHECKING:
     import pandas
@@ -49,6 +50,7 @@ class ForkExplorer(PollingView):
     fork its label, {"fork": its name, "label": one of `labels`, "note": why}, which is written to its run.
     """
 
+    made_of = (RolloutView, AuditPanel)
     rows: List[Any] = List().tag(sync=True)
     total = Int(0).tag(sync=True)
     matching = Int(0).tag(sync=True)
@@ -80,7 +82,7 @@ class ForkExplorer(PollingView):
         self._found: pandas.DataFrame = self._source.table
         self.rollout: RolloutRecord | None = None
         self.audit: AuditRecord | None = None
-        super().__init__(interval_s, ipywidgets.VBox([self._detail.box]), **traits)
+        super().__init__(interval_s, **traits)
         self.runs = len(self._source.runs)
         self._poll(_FIRST_S)
         self._open()
@@ -95,8 +97,6 @@ class ForkExplorer(PollingView):
         """Stop reading, and take the view and what is open beneath it off the page."""
         super().close()
         self._detail.close()
-        if self._beneath is not None:
-            self._beneath.close()
 
     def _poll(self, seconds: float = _SLICE_S) -> bool:
         with self._lock:
@@ -159,9 +159,9 @@ class ForkExplorer(PollingView):
         with self.hold_sync():
             self.judgement, self.note = to_json(str(row.get("label", ""))), to_json(str(row.get("note", "")))
         if run is None or self.rollout is None:
-            self._detail.box.children = ()
+            self._open_beneath()
             return
-        self._detail.show(self.rollout, run)
+        self._open_beneath(*self._detail.show(self.rollout, run))
         view = self._detail.rollout
         places = [at for at, fork in enumerate(view.forks) if fork["start"] == row["start"]] if view is not None else []
         if view is not None and places:

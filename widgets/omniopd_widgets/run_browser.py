@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ipywidgets
 from traitlets import Bool, Bytes, Dict, Int, List, Unicode, observe
 
 from omniopd.errors import RunError
@@ -44,6 +43,7 @@ class RunBrowser(PollingView):
     shown when this was begun (left out: those of `rows`)}; `edited` is the run whose words are open.
     """
 
+    made_of = (CheckpointPair, TrainingMonitor)
     folder = Unicode("").tag(sync=True)
     rows: List[Any] = List().tag(sync=True)
     hidden_rows = Int(0).tag(sync=True)
@@ -67,9 +67,8 @@ class RunBrowser(PollingView):
     def __init__(self, folder: str | Path = "runs", interval_s: float = 2.0, **traits: Any) -> None:
         self.monitor: TrainingMonitor | None = None
         self.students: CheckpointPair | None = None
-        self.beneath = ipywidgets.VBox()
         self._list = RunList(folder)
-        super().__init__(interval_s, self.beneath, **traits)
+        super().__init__(interval_s, **traits)
         self.folder = to_json(redact(str(folder)))
         self._poll(_FIRST_S)
         self.live = True
@@ -87,7 +86,6 @@ class RunBrowser(PollingView):
         for view in (self.monitor, self.students):
             if view is not None:
                 view.close()
-        self.beneath.close()
 
     def _poll(self, seconds: float = _LOOK_S) -> bool:
         with self._lock:
@@ -194,8 +192,7 @@ class RunBrowser(PollingView):
 
     def _place(self) -> None:
         """What is open, beneath: the pair above the run."""
-        shown = [self.students] if self.students is not None else []
-        self.beneath.children = (*shown, *([self.monitor.whole] if self.monitor is not None else []))
+        self._open_beneath(*(view for view in (self.students, self.monitor) if view is not None))
 
     def summary(self) -> str:
         # The name alone: a path would tell of a machine in every saved notebook.

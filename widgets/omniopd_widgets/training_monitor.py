@@ -24,6 +24,8 @@ from omniopd_widgets._parts.polling_view import PollingView
 from omniopd_widgets._parts.rollout_detail import RolloutDetail
 from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, shorten, table, to_json
 from omniopd_widgets._parts.static_html import curves_text
+from omniopd_widgets.audit_panel import AuditPanel
+from omniopd_widgets.rollout_view import RolloutView
 
 _RECENT = 20  # steps whose mean says how long one takes
 _PROBLEMS = 20
@@ -38,6 +40,7 @@ class TrainingMonitor(PollingView):
     records themselves.
     """
 
+    made_of = (RolloutView, AuditPanel)
     name = Unicode("").tag(sync=True)
     status = Dict().tag(sync=True)
     panels: List[Any] = List().tag(sync=True)
@@ -64,7 +67,7 @@ class TrainingMonitor(PollingView):
         self._history = history.History(self._follower.run)
         self._shown: tuple[int, list[RolloutRecord]] = (-1, [])
         self._evals_found = -1
-        super().__init__(interval_s, self.opened.box, **traits)
+        super().__init__(interval_s, **traits)
         self.name = to_json(self.run.manifest.name or self.run.path.name)
         # A run that is over is whole at once: what a notebook shows of it does not hang on a thread.
         self.live = self._poll() and (not self.status["over"] or self._poll())
@@ -164,7 +167,7 @@ class TrainingMonitor(PollingView):
         with self._lock:
             if change["new"] >= 0:
                 self.newest = False  # the run would take away what is being read
-            self.opened.show(self.rollout, self.run)
+            self._open_beneath(*self.opened.show(self.rollout, self.run))
 
     @observe("pointed")
     def _on_pointed(self, change: Any) -> None:

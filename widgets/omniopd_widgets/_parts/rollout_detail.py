@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import ipywidgets
+from collections.abc import Sequence
 
 from omniopd.records import RolloutRecord
 from omniopd.runs.store import Run
+from omniopd_widgets._parts.base import View
 from omniopd_widgets.audit_panel import AuditPanel
 from omniopd_widgets.rollout_view import RolloutView
 
 
 class RolloutDetail:
-    """Shows one rollout after another in the same two views; `box` holds them while one is shown."""
+    """Shows one rollout after another in the same two views."""
 
     def __init__(self) -> None:
-        self.box = ipywidgets.VBox()
         self._views: tuple[RolloutView, AuditPanel] | None = None
 
     @property
@@ -22,11 +22,10 @@ class RolloutDetail:
         """The view of the rollout opened last."""
         return self._views[0] if self._views else None
 
-    def show(self, record: RolloutRecord | None, run: Run) -> None:
-        """The rollout, at its most interesting fork; None takes it off the page."""
+    def show(self, record: RolloutRecord | None, run: Run) -> Sequence[View]:
+        """The views of the rollout, at its most interesting fork; none of None."""
         if record is None:
-            self.box.children = ()
-            return
+            return ()
         if self._views is None:
             rollout, panel = self._views = RolloutView(record, anchor_weight=_anchor_weight(run)), AuditPanel(record)
             rollout.observe(lambda _: _to_panel(rollout, panel), ["fork", "continuation"])
@@ -38,11 +37,11 @@ class RolloutDetail:
         title = f"row {record.row} of step {record.step}"
         rollout.label, panel.label = f"rollout of {title}", f"audits of {title}"
         _to_panel(rollout, panel)
-        self.box.children = (rollout, panel) if record.audits else (rollout,)
+        return (rollout, panel) if record.audits else (rollout,)
 
     def close(self) -> None:
-        for widget in (*(self._views or ()), self.box):
-            widget.close()
+        for view in self._views or ():
+            view.close()
 
 
 def _to_panel(rollout: RolloutView, panel: AuditPanel) -> None:

@@ -11,8 +11,9 @@ export function makeMinimap({ signal, data, jump }) {
   signal?.addEventListener("abort", () => size.disconnect(), { once: true });
   const schemes = [matchMedia("(prefers-color-scheme: dark)"), matchMedia("(forced-colors: active)")];
   for (const scheme of schemes) on(scheme, "change", draw, { signal });
-  const theme = new MutationObserver(draw); // JupyterLab's themes are attributes of the body
-  theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "style", "class"] });
+  const theme = new MutationObserver(draw); // themes are attributes of the page
+  const names = ["data-jp-theme-name", "data-jp-theme-light", "data-vscode-theme-kind", "theme", "style", "class"];
+  for (const place of [document.documentElement, document.body]) theme.observe(place, { attributes: true, attributeFilter: names });
   signal?.addEventListener("abort", () => theme.disconnect(), { once: true });
 
   const go = (event) => {

@@ -1,10 +1,9 @@
 // How long the teacher's texts go along with the chunk, token by token, and what each token is credited with.
 import { clear, h, heat, line, linear, missing, number, percent, plain, plural, shown, svg } from "./_common.js";
 
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [620, 150, 40, 44, 10, 26];
-
 // `fork`: pieces (or null), alive, credit, weights, samples, unknown_tokens, groups with the place of first difference.
 export function survivalChart(place, fork) {
+  const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [620, 150, 40, 44, 10, 26];
   const n = fork.alive.length;
   const title = h("h3", {}, "How long they agree");
   if (n === 0) return clear(place, title, h("p", { class: "oopd-quiet" }, "The record does not hold the texts' tokens, so agreement token by token is not known."));

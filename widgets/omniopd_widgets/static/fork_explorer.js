@@ -6,6 +6,9 @@ import {
 } from "./_common.js";
 import { sortedTable } from "./_grid.js";
 import { choice } from "./_inputs.js";
+import { beneath } from "./_beneath.js";
+import answerView from "./rollout_view.js";
+import textsView from "./audit_panel.js";
 
 const FORKS_PAGE = 100;
 const FORK_KEYS = [
@@ -185,6 +188,7 @@ function render({ model, el, signal }) {
     rows.element, marks,
     h("h3", {}, "Where they differ: the student's word → the teacher's most frequent one"), pairs, groups, judged,
   );
+  beneath({ model, el, signal, views: { RolloutView: answerView, AuditPanel: textsView } });
 }
 
 export default { render };

@@ -12,8 +12,11 @@ import { sorted, sortedTable, stateBadge } from "./_grid.js";
 import { choice, optionsOf } from "./_inputs.js";
 import { byArm } from "./_run_groups.js";
 import { noteEditor, tagChips } from "./_run_notes.js";
+import { beneath } from "./_beneath.js";
+import pairView from "./checkpoint_pair.js";
+import monitorView from "./training_monitor.js";
 
-const MOST = 6;
+const MOST_COMPARED = 6;
 const KEYS = [
   ["/", "search"],
   ["← →", "the cursor of the compared curves a step back or on"],
@@ -103,7 +106,7 @@ function render({ model, el, signal }) {
     const all = members.length > 0 && members.every((id) => chosen.includes(id));
     const box = h("input", { type: "checkbox", "aria-label": `compare the runs of ${plain(record.id)}`, title: "compare its runs", "data-what": `compare ${record.key}` });
     box.checked = all;
-    box.disabled = !all && new Set([...chosen, ...members]).size > MOST;
+    box.disabled = !all && new Set([...chosen, ...members]).size > MOST_COMPARED;
     on(box, "change", () => assign(model, "chosen", box.checked ? [...new Set([...chosen, ...members])] : chosen.filter((id) => !members.includes(id))), { signal });
     const open = unfolded.has(record.key);
     return {
@@ -120,7 +123,7 @@ function render({ model, el, signal }) {
     const box = h("input", { type: "checkbox", "aria-label": `compare ${plain(record.id)}` });
     const chosen = model.get("chosen");
     box.checked = chosen.includes(record.id);
-    box.disabled = !record.readable || (!box.checked && chosen.length >= MOST);
+    box.disabled = !record.readable || (!box.checked && chosen.length >= MOST_COMPARED);
     box.title = box.checked && chosen[0] === record.id ? "compared; the others are compared with this one" : "compare";
     box.dataset.what = `compare ${record.id}`;
     const write = button("✎", () => assign(model, "edited", record.id === model.get("edited") ? "" : record.id), { signal, title: "tags and a note" });
@@ -242,6 +245,7 @@ function render({ model, el, signal }) {
     h("div", { class: "oopd-bar oopd-search" }, h("b", {}, "Runs in ", shown(model.get("folder"))), search, h("label", { title: "runs that differ in nothing but their seed as one row (g)" }, arms, "by arm"), found, back, page, ahead, look),
     none, columns, noteEditor(model, signal), rows.element, comparison,
   );
+  beneath({ model, el, signal, views: { CheckpointPair: pairView, TrainingMonitor: monitorView } });
 }
 
 // All words of a query, anywhere in a row; `column:word` in one column.

@@ -8,6 +8,9 @@ import { nearest } from "./_axes.js";
 import { chartGrid, lineChart, short } from "./_charts.js";
 import { chartBar, ZOOM_KEYS } from "./_chart_bar.js";
 import { stateBadge, sortedTable } from "./_grid.js";
+import { beneath } from "./_beneath.js";
+import answerView from "./rollout_view.js";
+import textsView from "./audit_panel.js";
 
 const KEYS = [
   ["← →", "the cursor a step back or on"],
@@ -227,6 +230,7 @@ function render({ model, el, signal }) {
     progress, spend, findings, noCurves, tools.element, grid.element, failed,
     h("h3", {}, "Recorded steps"), noRollouts, scrubber, rows.element, more, history,
   );
+  beneath({ model, el, signal, views: { RolloutView: answerView, AuditPanel: textsView } });
   root.dataset.ready = "true";
 }
 

@@ -26,7 +26,7 @@ const UNSEEN_NAMES = {
 
 // h("button", {class: "oopd-x", title: "…", disabled: true}, "text", otherNode). A string child becomes a text node, as
 // it is (for a text that a model wrote, use shown()). Attributes are ours: names from this list, data-* and aria-*.
-const ATTRIBUTES = /^(class|id|type|title|role|tabindex|for|name|value|min|max|step|checked|disabled|hidden|open|lang|dir|placeholder|scope|colspan|rowspan|start|list|autocomplete|spellcheck|readonly|rows|cols|selected|multiple|width|height|data-[a-z-]+|aria-[a-z]+)$/;
+const ATTRIBUTES = /^(class|id|type|title|role|tabindex|for|name|value|min|max|step|checked|disabled|hidden|open|lang|dir|placeholder|scope|colspan|rowspan|start|list|autocomplete|spellcheck|readonly|rows|cols|selected|multiple|width|height|maxlength|data-[a-z-]+|aria-[a-z]+)$/;
 
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);

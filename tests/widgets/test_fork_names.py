@@ -9,12 +9,15 @@ from dataclasses import replace
 
 import pytest
 
+from omniopd.teachers.local import LocalTeacher
 from omniopd.types import Fork
 from omniopd_widgets import AuditPanel, PosteriorPlot, RolloutView, UpdateLedger
 from omniopd_widgets._parts import assets
 from omniopd_widgets._parts.fork_names import fork_name, fork_short, numbered
+from tests.builders import tiny_model, tiny_tokenizer
 from tests.widgets.records import rollout_record
 from tests.widgets.scanned import scanned
+from tests.widgets.test_workbench import workbench
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node to run the page's functions with")
@@ -44,6 +47,19 @@ def test_every_view_of_an_answer_counts_its_forks_without_a_text_and_its_planned
         assert {fork["start"]: tuple(fork["nth"]) for fork in shown} == asked
     for found in (panel, posterior, ledger, view):
         assert f"2 of 4 ({'tokens ' * (found is panel)}2–" in found.fallback_html()
+
+
+def test_a_fork_that_alone_was_asked_about_has_its_number_everywhere_in_the_workbench() -> None:
+    bench = workbench(LocalTeacher(tiny_model(1, context=512), tiny_tokenizer()))
+    try:
+        planned = len(bench.rollout.forks)
+        bench.ask(bench.rollout.forks[-1]["start"])
+        bench.wait()
+        assert planned == len(bench.rollout.forks) > 1
+        for shown in (bench.panel.forks, bench.posterior.forks, bench.ledger.rows):
+            assert [tuple(fork["nth"]) for fork in shown] == [(planned - 1, planned)]
+    finally:
+        bench.close()
 
 
 def test_forks_of_several_answers_are_numbered_in_each() -> None:

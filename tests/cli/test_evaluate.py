@@ -30,7 +30,7 @@ def test_the_table_and_the_record_hold_all_that_was_asked(tmp_path: Path, capsys
         assert word in said.out
     assert f"seed 3, at most 8 tokens an answer; kept in {tmp_path / 'out'}" in said.out
     assert "\r" not in said.err  # no bar: nobody is watching
-    assert [line[:4] for line in said.err.splitlines()] == ["T=0:", "T=1:"]
+    assert [line.partition(":")[0] for line in said.err.splitlines()] == ["temperature 0", "temperature 1"]
     records = [read_record(line) for line in (tmp_path / "out/evals.jsonl").read_text().splitlines()]
     assert [(r.temperature, r.samples, r.seed, len(r.problems)) for r in records] == [(0.0, 1, 3, 6), (1.0, 4, 3, 6)]
     asked = json.loads((tmp_path / "out/evaluation.json").read_text())

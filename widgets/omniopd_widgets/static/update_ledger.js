@@ -2,6 +2,7 @@
 // The rows are Python's; this file shows them and assigns the settings (all of them free) and the selected fork.
 
 import { assign, clear, count, framed, h, later, number, on, percent, tokensAt, plain, plural, quoted, scope, shown, signed, throttle } from "./_common.js";
+import { keepInSight } from "./_in_sight.js";
 import { numberBox, optionsOf, traitSelect } from "./_inputs.js";
 import { makeMap } from "./_fork_map.js";
 
@@ -74,7 +75,6 @@ function render({ model, el, signal }) {
     const rows = model.get("rows");
     if (rows.length === 0) return;
     select(rows[Math.min(rows.length - 1, Math.max(0, chosen() + by))]);
-    ledger.reveal();
   }
 
   draw();
@@ -147,14 +147,19 @@ function makeTable({ select, signal }) {
   let all = [];
   let everything = false;
   let last = null;
+  let chosenRow = "";
+  const heightOf = (part) => part.offsetHeight;
+  const sight = keepInSight(element.firstChild, () => body.querySelector(".oopd-chosen"), () => [element.querySelector("thead"), foot].map(heightOf), signal);
   on(body, "click", (event) => {
     const row = event.target.closest("tr");
     if (row) select(all[Number(row.dataset.index)]);
   }, { signal });
-  on(more, "click", () => {
+  on(more, "click", () => showAll(), { signal });
+
+  function showAll() {
     everything = true;
     rebuild(...last);
-  }, { signal });
+  }
 
   function rebuild(rows, totals, several) {
     last = [rows, totals, several];
@@ -185,16 +190,17 @@ function makeTable({ select, signal }) {
   }
 
   function mark(at) {
+    if (at >= shownRows.length) showAll();
     shownRows.forEach((row, i) => {
       row.classList.toggle("oopd-chosen", i === at);
       row.querySelector("button").setAttribute("aria-current", i === at ? "true" : "false");
     });
+    const row = at < 0 ? "" : `${all[at].row} ${all[at].start}`;
+    if (row === chosenRow) return sight.stay();
+    chosenRow = row;
+    sight.reveal();
   }
-
-  function reveal() {
-    requestAnimationFrame(() => body.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" }));
-  }
-  return { element, rebuild, mark, reveal };
+  return { element, rebuild, mark };
 }
 
 // A chunk that begins with line breaks would show an empty line in so low a cell.

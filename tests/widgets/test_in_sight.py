@@ -107,7 +107,7 @@ def test_settings_that_order_the_ledger_anew_leave_what_was_scrolled_by_hand(mou
     mounted.frame()
     assert not mounted.page.evaluate(IN_SIGHT, LEDGER)
     before = table.evaluate("e => e.scrollTop")
-    mounted.assign(target="labels")
+    mounted.assign(anchor_weight=0.2)
     mounted.frame()
     assert abs(table.evaluate("e => e.scrollTop") - before) < 60
     assert before > 300

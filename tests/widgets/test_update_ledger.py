@@ -11,6 +11,7 @@ from traitlets import TraitError
 
 from omniopd.config import load_recipe
 from omniopd.config.settings import ObjectiveConfig
+from omniopd.embedded import recorded
 from omniopd.method.similarity import characters, mean_self_agreement
 from omniopd.records import RolloutRecord
 from omniopd_widgets._parts.prices import usage_of
@@ -104,6 +105,16 @@ def test_what_the_numbers_leave_out_is_said() -> None:
     recipe = load_recipe("labels", **{"training.rollouts": 64, "training.micro_batch": 64})
     assert "of the step's 64" in UpdateLedger(step(), recipe, target="centred").note
     assert "the anchor costs nothing here" in UpdateLedger([replace(r, anchor_kl=()) for r in step()]).note
+
+
+def test_an_anchor_that_costs_little_does_not_read_as_none(mount, inert) -> None:
+    view = UpdateLedger(recorded("paper").rollouts(20), recorded("paper").recipe)
+    small = f"{view.totals['anchor']:.5f}"
+    assert 0 < view.totals["anchor"] < 0.00005
+    assert f"anchor {small} nats" in mount(view).text(".oopd-ledger-summary")
+    assert f"anchor {small} nats" in inert(view).inner_text("body")
+    view = UpdateLedger([replace(r, anchor_kl=()) for r in step()])
+    assert "anchor 0.0000 nats" in mount(view).text(".oopd-ledger-summary")
 
 
 def test_settings_on_the_page_are_assignments(mount) -> None:

@@ -285,6 +285,11 @@ export function framed(act, signal) {
 
 export const missing = (value) => value === null || value === undefined || Number.isNaN(value);
 export const number = (value, digits = 3) => (missing(value) ? "–" : value.toFixed(digits).replace(/^-(0(\.0+)?)$/, "$1"));
+// As omniopd.io.units.not_zero: what is not 0 does not read so.
+export function notZero(value, digits = 4) {
+  const first = value ? Math.ceil(-Math.log10(Math.abs(value))) : 0;
+  return first > 8 ? value.toExponential(0) : number(value, Math.max(digits, first));
+}
 export const signed = (value) => `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`;
 export const count = (value) => (missing(value) ? "–" : Math.round(value).toLocaleString("en-US"));
 export const percent = (value, digits = 0) => (missing(value) ? "–" : `${(100 * value).toFixed(digits)} %`);

@@ -1,7 +1,7 @@
 // The update ledger: what each fork does to the loss, largest share first; audits that told little; the fork map.
 // The rows are Python's; this file shows them and assigns the settings (all of them free) and the selected fork.
 
-import { assign, clear, count, framed, h, later, number, on, percent, tokensAt, plain, plural, quoted, scope, shown, signed, throttle } from "./_common.js";
+import { assign, clear, count, framed, h, later, notZero, number, on, percent, tokensAt, plain, plural, quoted, scope, shown, signed, throttle } from "./_common.js";
 import { keepInSight } from "./_in_sight.js";
 import { numberBox, optionsOf, traitSelect } from "./_inputs.js";
 import { makeMap } from "./_fork_map.js";
@@ -39,7 +39,7 @@ function render({ model, el, signal }) {
     const several = new Set(rows.map((row) => row.row)).size > 1;
     const least = totals.at_least ? "at least " : "";
     summary.textContent =
-      `Loss of ${several ? "these answers" : "this answer"}: forks ${least}${number(totals.chunk, 4)} + anchor ${number(totals.anchor, 4)} nats` +
+      `Loss of ${several ? "these answers" : "this answer"}: forks ${least}${notZero(totals.chunk)} + anchor ${notZero(totals.anchor)} nats` +
       (totals.normaliser === 1 ? "" : `; the table shows each fork before averaging (over ${count(totals.normaliser)}: rollouts × length)`);
     clear(note, shown(model.get("note"), { class: "oopd-prose" }));
     ledger.rebuild(rows, totals, several);
@@ -175,7 +175,7 @@ function makeTable({ select, signal }) {
         ? [h("td", { class: "oopd-figure" }, number(row.label_mass, 2)), h("td", {}, "labels"), h("td", { class: "oopd-figure" }, `${row.unknown ? "≥ " : ""}${number(row.chunk / row.label_mass)}`)]
         : [h("td", { class: "oopd-figure" }, signed(row.weight)), h("td", { class: "oopd-figure" }, count(row.tokens)), h("td", { class: "oopd-figure" }, number(row.nll))],
       h("td", { class: "oopd-figure" }, `${row.unknown ? "≥ " : ""}${signed(row.chunk)}`),
-      h("td", { class: "oopd-figure" }, row.anchor > 0 ? `× β = ${number(row.anchor, 4)}` : `${number(row.kl, 4)}, not counted`),
+      h("td", { class: "oopd-figure" }, row.anchor > 0 ? `× β = ${notZero(row.anchor)}` : `${notZero(row.kl)}, not counted`),
       h("td", {}, row.quadrant, KINDS[row.kind] ? h("span", { class: "oopd-ledger-kind" }, KINDS[row.kind]) : null),
     ));
     clear(body, shownRows);
@@ -183,7 +183,7 @@ function makeTable({ select, signal }) {
       "tr", {},
       h("th", { scope: "row", colspan: 2 }, `anchor on ${plural(totals.anchored_tokens, "token")} beside the chunks`),
       share(totals.anchor_share, largest, false),
-      h("td", { colspan: 4 }), h("td", { class: "oopd-figure" }, `× β = ${number(totals.anchor_beside, 4)}`), h("td", {}),
+      h("td", { colspan: 4 }), h("td", { class: "oopd-figure" }, `× β = ${notZero(totals.anchor_beside)}`), h("td", {}),
     ));
     more.hidden = visible.length === rows.length;
     more.textContent = `show all ${count(rows.length)} forks`;

@@ -1,8 +1,9 @@
 // The rollout view: an answer token by token. Colours say one metric; forks, chunks and anchors are told by form.
 import {
-  assign, button, clear, copyText, count, flags, floats, h, heat, later, missing, number, on, percent, plural,
+  assign, button, clear, count, flags, floats, h, heat, later, missing, number, on, percent, plural,
   quoted, redraw, scope, shown, throttle, restored, watch,
 } from "./_common.js";
+import { copyText } from "./_copy.js";
 import { choice } from "./_inputs.js";
 import { forkButtons, forkDetail } from "./_fork_list.js";
 import { keepInSight } from "./_in_sight.js";

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 from nbconvert import HTMLExporter
 
-from omniopd.embedded import RECORDED
+from omniopd.embedded import RECORDED, recorded
 from omniopd.records import RolloutRecord
 from omniopd.reports.comparison import compare, comparison_page
 from omniopd.runs.listing import result_runs
-from omniopd_widgets import AuditPanel, RolloutView
+from omniopd_widgets import AuditPanel, PosteriorPlot, RolloutView, UpdateLedger
 from omniopd_widgets._parts.safe import visible
 from tests.widgets.harness import Pages
 from tests.widgets.hostile import hostile_strings
@@ -58,3 +60,19 @@ def test_the_page_of_a_comparison_needs_no_scrolling_sideways_in_a_small_window(
     page.close()
     assert len(wide) == 4
     assert all(needed <= there for needed, there in wide)
+
+
+def test_a_fork_has_one_token_number_in_the_record_and_in_every_static_view() -> None:
+    record = recorded("paper").rollouts(1)[0]
+    starts = [audit.start for audit in record.audits]
+    assert len(starts) > 1
+    rows = re.findall(r"<tr>(.*?)</tr>", RolloutView(record).fallback_html().replace("\n", " "))
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    forks = [[re.sub(r"<[^>]*>", "", cell) for cell in row[:2]] for row in cells if row]
+    assert forks == [[str(i + 1), str(start)] for i, start in enumerate(starts)]
+    assert [record.entropies[start] for start in starts] == pytest.approx([a.entropy for a in record.audits])
+    panel = re.sub(r"<[^>]*>", "", "".join(map(str, AuditPanel(record).fallback())))
+    assert sorted(map(int, re.findall(r"Fork at token (\d+)", panel))) == sorted(starts)
+    for view in (PosteriorPlot(record), UpdateLedger(record)):
+        text = re.sub(r"<[^>]*>", "", "".join(map(str, view.fallback())))
+        assert all(f"{a.start}–{a.stop - 1}" in text for a in record.audits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omniopd_widgets import PosteriorPlot, RolloutView, UpdateLedger
+from tests.widgets import watched
 from tests.widgets.audited import rollout
 from tests.widgets.records import long_record
 
@@ -121,3 +122,16 @@ def test_a_fork_beyond_the_first_hundred_has_its_row(mount) -> None:
     mounted.assign(selected=last["start"])
     mounted.frame()
     assert mounted.page.evaluate(IN_SIGHT, LEDGER)
+
+
+def test_of_many_runs_twelve_are_in_sight(mount, browse, tmp_path) -> None:
+    for number in range(30):
+        watched.with_steps(watched.run_in(tmp_path, f"run {number}", state="stopped"), 1, 1, recorded=0)
+    mounted = mount(browse(tmp_path))
+    mounted.page.wait_for_function("document.querySelectorAll('.oopd-browser tbody tr').length === 30")
+    seen = """() => {
+      const box = document.querySelector(".oopd-browser .oopd-scroll").getBoundingClientRect();
+      const rows = [...document.querySelectorAll(".oopd-browser .oopd-scroll tbody tr")];
+      return rows.filter((row) => row.getBoundingClientRect().bottom <= box.bottom + 1).length;
+    }"""
+    assert mounted.page.evaluate(seen) >= 12

@@ -117,6 +117,28 @@ def test_an_anchor_that_costs_little_does_not_read_as_none(mount, inert) -> None
     assert "anchor 0.0000 nats" in mount(view).text(".oopd-ledger-summary")
 
 
+def test_line_breaks_of_what_the_student_wrote_hide_nothing(mount) -> None:
+    chunks = ["```\n5+3", "\n\nso 8", "\n"]
+    record = rollout(1, forks=len(chunks))
+    audits = [replace(a, chunk=chunk) for a, chunk in zip(record.audits, chunks, strict=True)]
+    view = UpdateLedger(replace(record, audits=tuple(audits)))
+    mounted = mount(view)
+    all_cells = mounted.find(f"{TABLE} .oopd-ledger-text")
+    cells = {row["text"]: all_cells.nth(i) for i, row in enumerate(view.rows)}
+    assert [cells[chunk].inner_text().count("⏎") for chunk in chunks] == [0, 2, 1]
+    assert cells["\n\nso 8"].inner_text() == "⏎⏎so 8"
+    # the whole of the last line lies inside the text's own box and the table's
+    seen = """cell => {
+      const text = cell.querySelector(".oopd-text"), range = document.createRange();
+      const node = [...text.childNodes].findLast((one) => one.nodeType === Node.TEXT_NODE);
+      range.setStart(node, node.data.indexOf("5+3"));
+      range.setEnd(node, node.data.length);
+      const [line, ...boxes] = [range, text, cell.closest(".oopd-ledger-table")].map((e) => e.getBoundingClientRect());
+      return line.width > 0 && boxes.every((box) => line.top >= box.top - 1 && line.bottom <= box.bottom + 1);
+    }"""
+    assert cells["```\n5+3"].evaluate(seen)
+
+
 def test_settings_on_the_page_are_assignments(mount) -> None:
     view = UpdateLedger(step())
     mounted = mount(view)

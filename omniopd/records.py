@@ -284,13 +284,15 @@ class PairedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RunNote:
-    """A change of what people say of a run: tags added, tags taken away, its new note (None: as it was). In UTC."""
+    """A change of what people say of a run: tags added, tags taken away, its new note and title (None: as it was). In
+    UTC."""
 
     kind: ClassVar[str] = "run_note"
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
     note: str | None = None
     time: str = ""
+    title: str | None = None
     schema: int = SCHEMA
 
 

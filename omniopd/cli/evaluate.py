@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
                 bar.show(record.problems, True)
             records.append(record)
             if bar is None:
-                print(f"T={temperature:g}: {100 * record.accuracy:.1f}%", file=sys.stderr)
+                print(f"temperature {temperature:g}: {100 * record.accuracy:.1f}%", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"\nstopped; the same command resumes from {stored.folder}", file=sys.stderr)
         raise

@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("runs", nargs="+", metavar="RUN", help="runs, or folders that hold runs (at any depth)")
     command.add_argument("--where", default="", metavar="EXPRESSION",
                          help='keep forks that it holds for: entropy > 1 and "31" in chunk')  # fmt: skip
-    command.add_argument("--sort", default="", metavar="COLUMN", help="the largest first (as recorded)")
+    command.add_argument("--sort", default="", metavar="COLUMN", help="the largest first (default: their order)")
     command.add_argument("--ascending", action="store_true", help="with --sort, the smallest first")
     command.add_argument("--by", default="", metavar="COLUMN",
                          help="count by token, kind, prompt, … or pair: the words that differ")  # fmt: skip

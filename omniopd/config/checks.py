@@ -63,7 +63,7 @@ def check(recipe: Recipe) -> Recipe:
         )
     if TARGETS[objective.target].labelled and objective.depth > audit.chunk_tokens:
         raise ConfigError(
-            f"objective.depth is {objective.depth}, deeper than a chunk ({audit.chunk_tokens}): "
+            f"objective.depth is {objective.depth}, more tokens of labels than a chunk ({audit.chunk_tokens}): "
             "lower it, or raise audit.chunk_tokens"
         )
     check_audit(audit, objective)

@@ -20,7 +20,7 @@ def frontier_table() -> pandas.DataFrame:
 
 
 def beside(arms: tuple[str, ...] = ("white_box", "sft")) -> list[str]:
-    """A sentence an arm, after its last budget: right at the best temperature and at T = 1, tokens, dollars."""
+    """A sentence an arm, after its last budget: right at the best temperature and at temperature 1, tokens, dollars."""
     table = frontier_table()
     return [_sentence(table[table["arm"] == arm].iloc[-1]) for arm in arms]
 
@@ -33,6 +33,6 @@ def _sentence(row: pandas.Series) -> str:
     price = f"{dollars(row[first])} at the prices of {first.removeprefix('$ by ')}"
     cost = f", {row['written']:,.0f} written, {price}" if row["written"] else ""
     return (
-        f"{row['arm']} ({row['seeds']} seeds, {row['samples']:,} answers): {row['best T, %']:.1f} at the best "
-        f"temperature, {row['T = 1, %']:.1f} at T=1; {calls}{anew:,.0f} tokens read{cost}"
+        f"{row['arm']} ({row['seeds']} seeds, {row['samples']:,} answers): {row['best temperature, %']:.1f} at the "
+        f"best temperature, {row['temperature 1, %']:.1f} at temperature 1; {calls}{anew:,.0f} tokens read{cost}"
     )

@@ -30,6 +30,7 @@ from omniopd.records import EvalRecord, latest_per_temperature
 BEFORE, AFTER, TEACHER = "student before", "student after", "teacher"
 CONTROL = "control: "
 NOTHING = "–"
+TEMPERATURE = "temperature"
 Rows = Mapping[str, Sequence[EvalRecord]]
 
 
@@ -60,16 +61,16 @@ def report_table(rows: Rows, k: int = 16) -> pandas.DataFrame:
     table = {}
     for who, records in rows.items():
         at = {record.temperature: record for record in records}
-        cells = {f"T={t:g}": str(_accuracy(at[t])) if t in at else NOTHING for t in temperatures}
+        cells = {f"at {t:g}": str(_accuracy(at[t])) if t in at else NOTHING for t in temperatures}
         if at:
             best, hottest = best_temperature(records), at[max(at)]
             passed = _pass_at_k(hottest, k)
-            cells["best"] = f"{_percent(best.accuracy)} at T={best.temperature:g}"
+            cells["best"] = f"{_percent(best.accuracy)} at {best.temperature:g}"
             cells[f"pass@{k}"] = NOTHING if math.isnan(passed.mean) else str(passed)
             cells["tokens"] = f"{mean_tokens(hottest):.1f}" if hottest.problems else NOTHING
             cells["cut off"] = f"{_percent(hottest.truncated_share)}%" if hottest.problems else NOTHING
         table[who] = cells
-    return pandas.DataFrame.from_dict(table, orient="index").fillna(NOTHING)
+    return pandas.DataFrame.from_dict(table, orient="index").fillna(NOTHING).rename_axis(columns=TEMPERATURE)
 
 
 def temperature_table(records: Sequence[EvalRecord]) -> pandas.DataFrame:
@@ -77,7 +78,7 @@ def temperature_table(records: Sequence[EvalRecord]) -> pandas.DataFrame:
     table = {}
     for record in sorted(records, key=lambda r: r.temperature):
         passed, lengths = _pass_at_k(record, record.samples), [n for p in record.problems for n in p.tokens]
-        table[f"T={record.temperature:g}"] = {
+        table[f"{record.temperature:g}"] = {
             "right": str(_accuracy(record)),
             "answers": str(record.samples),
             "pass@k": NOTHING if record.samples == 1 else f"{passed} of {record.samples}",
@@ -87,7 +88,7 @@ def temperature_table(records: Sequence[EvalRecord]) -> pandas.DataFrame:
             "longest": f"{max(lengths):,}" if lengths else NOTHING,
             "repeated": _percent(record.repetition),
         }
-    return pandas.DataFrame.from_dict(table, orient="index")
+    return pandas.DataFrame.from_dict(table, orient="index").rename_axis(TEMPERATURE)
 
 
 def findings(rows: Rows) -> list[str]:
@@ -125,13 +126,18 @@ def as_text(table: pandas.DataFrame, title: str = "", width: int | None = None) 
 
 def _lines(table: pandas.DataFrame) -> list[str]:
     """Head, line, rows."""
-    head = ["", *map(str, table.columns)]
+    head = [_corner(table), *map(str, table.columns)]
     rows = ([who, *cells] for who, cells in zip(table.index, table.to_numpy(), strict=True))
     lines = [[one_line(str(cell)) for cell in line] for line in (head, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     shown = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
     shown.insert(1, "─" * max(map(len, shown)))
     return shown
+
+
+def _corner(table: pandas.DataFrame) -> str:
+    """What the columns are, or the rows: a table on its side says it as well."""
+    return str(table.columns.name or table.index.name or "")
 
 
 def _in_parts(table: pandas.DataFrame, width: int) -> list[str]:
@@ -155,7 +161,8 @@ def as_html(table: pandas.DataFrame) -> str:
         for who, cells in zip(table.index, table.to_numpy(), strict=True)
     )
     return (
-        f'<table class="omniopd-report"><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f'<table class="omniopd-report"><thead><tr><td>{html.escape(_corner(table))}</td>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
     )
 
 

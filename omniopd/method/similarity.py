@@ -78,10 +78,10 @@ def exact(chunk: str, texts: Sequence[str]) -> list[float]:
 
 SIMILARITIES = Registry(
     "audit.similarity",
-    NamedSimilarity("characters", "characters (edit distance)", characters),
-    NamedSimilarity("tokens", "words (edit distance)", tokens),
+    NamedSimilarity("characters", "edit distance over characters", characters),
+    NamedSimilarity("tokens", "edit distance over words, digits and signs", tokens),
     NamedSimilarity("rouge1", "shared words (ROUGE-1)", rouge1),
-    NamedSimilarity("exact", "the same or not", exact),
+    NamedSimilarity("exact", "1 for the same text, else 0", exact),
     NamedSimilarity("embedding", "cosine of a model's embeddings", None),
 )
 

@@ -168,8 +168,8 @@ def _none(batch: AuditedBatch) -> list[ForkTarget]:
 
 TARGETS = Registry(
     "objective.target",
-    Target("paper", "the posterior mean π̂ on the whole chunk", _paper, uses=("concentration",)),
-    Target("centred", "k/N less the mean of other rollouts", _centred, uses=("redraws",), centred=True),
+    Target("paper", "the trust, on the whole chunk", _paper, uses=("concentration",)),
+    Target("centred", "the agreement less the mean of other rollouts", _centred, uses=("redraws",), centred=True),
     Target("labels", "the teacher's next tokens, by cross-entropy", _labels, "labels", ("depth",)),
     Target(
         "posterior_kl", "the teacher's next tokens, smoothed by the student", _posterior_kl, "counts",

@@ -30,7 +30,7 @@ COLUMNS = (
     "accuracy_before", "best_accuracy", "gain", "greedy", "samples", "student_tokens", "teacher_tokens", "teacher_read",
     "teacher_written", "cost_usd", "seconds", "created", "message", "settings", "path",
 )  # fmt: skip
-SAID = ("tags", "note")
+SAID = ("tags", "note", "title")
 UNREADABLE = "unreadable"
 _MOST = 2**31  # answers of a step; more are none
 _LAUNCH = Path(EXECUTING).with_name("launch.json")  # what was launched into a folder
@@ -43,9 +43,9 @@ def table(folder: str | Path) -> pandas.DataFrame:
     nothing but their seed. `best_accuracy` is the best over temperatures after the last evaluated step, `greedy` that
     at temperature 0, `accuracy_before` the best of the untrained student (shares, NaN where not evaluated); `loss` is
     the last. `samples` are student samples so far; tokens, dollars and seconds of training are sums over the steps that
-    count. `tags` and `note` are what people have said of the run (`omniopd.runs.notes`). A run that cannot be read
-    keeps its row, with state "unreadable" and the reason; so does a launched notebook that has made no run, with the
-    state of its process.
+    count. `tags`, `note` and `title` are what people have said of the run (`omniopd.runs.notes`). A run that cannot be
+    read keeps its row, with state "unreadable" and the reason; so does a launched notebook that has made no run, with
+    the state of its process.
     `folder` may be an address that fsspec knows (s3://bucket/runs), whose records are copied here first (`mirror`).
     Raises RunError where there is no such folder.
     """
@@ -106,12 +106,12 @@ def known_row(remembered: RememberedRows, path: Path) -> dict[str, Any]:
 
 
 def said_of(path: Path) -> dict[str, str]:
-    """A run's tags, parted by spaces, and its note, or why these cannot be read."""
+    """A run's tags, parted by spaces, its note, or why these cannot be read, and its title."""
     try:
         notes = notes_of(path)
     except RunError as error:
-        return {"tags": "", "note": str(error)}
-    return {"tags": " ".join(notes.tags), "note": notes.note}
+        return {"tags": "", "note": str(error), "title": ""}
+    return {"tags": " ".join(notes.tags), "note": notes.note, "title": notes.title}
 
 
 def row(path: Path, results: bool = True) -> dict[str, Any]:

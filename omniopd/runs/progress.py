@@ -44,7 +44,7 @@ class Progress:
             seconds = record.metrics.get("step_time", sum(record.seconds.values()))
             self._durations = [*self._durations, seconds][-_RECENT:]
         elif record.model == "student":
-            self._accuracy = f"accuracy {100 * record.accuracy:.1f}% at T={record.temperature:g}"
+            self._accuracy = f"accuracy {100 * record.accuracy:.1f}% at temperature {record.temperature:g}"
             self._evaluation += record.seconds if record.step == 0 else 0.0
         self._refresh()
 
@@ -104,7 +104,7 @@ class Measuring:
 
     def _refresh(self, left: str) -> None:
         right = f"{100 * self._right / self._done:.1f}% right" if self._done else ""
-        what = f"T={self._temperature:g}, {self._done:,} of {self._problems:,} problems"
+        what = f"temperature {self._temperature:g}, {self._done:,} of {self._problems:,} problems"
         self._sink.update(self._before + self._answered, what, " · ".join(fact for fact in (left, right) if fact))
 
 

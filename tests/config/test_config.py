@@ -175,7 +175,7 @@ def test_a_whole_number_is_good_enough_for_a_real_one():
         ({"student.top_k": 20}, "top_k 20"),
         ({"objective.target": "none"}, "nothing would be learnt"),
         ({"objective.redraws": 2}, 'objective.redraws is 2 and objective.target "paper": only "centred"'),
-        ({"objective.target": "labels", "objective.depth": 51}, "objective.depth is 51, deeper than a chunk (50)"),
+        ({"objective.target": "labels", "objective.depth": 51}, "is 51, more tokens of labels than a chunk (50)"),
         ({"objective.concentration": -1.0}, "objective.concentration is -1.0: it must be at least 0"),
         ({"training.rollouts": 64, "training.micro_batch": 7}, "no multiple of training.micro_batch (7)"),
         ({"training.learning_rate": 0.0}, "must be above 0"),

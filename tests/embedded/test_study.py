@@ -16,7 +16,10 @@ def test_its_table_is_one_that_a_report_writes(tmp_path: Path) -> None:
 def test_a_line_an_arm_says_what_the_table_does() -> None:
     table = frontier_table().set_index(["arm", "samples"])
     white_box, sft = beside()
-    assert white_box.startswith("white_box (4 seeds, 2,560 answers): 90.3 at the best temperature, 70.8 at T=1; no")
-    assert f"{table.loc[('sft', 2560), 'T = 1, %']:.1f} at T=1; 2,560 calls, 120,600 tokens read, 114,41" in sft
+    assert white_box.startswith(
+        "white_box (4 seeds, 2,560 answers): 90.3 at the best temperature, 70.8 at temperature 1; no"
+    )
+    hot = table.loc[("sft", 2560), "temperature 1, %"]
+    assert f"{hot:.1f} at temperature 1; 2,560 calls, 120,600 tokens read, 114,41" in sft
     assert "written, $0.69 at the prices of" in sft
     assert "$" not in white_box  # nobody sells logits

@@ -14,6 +14,7 @@ from omniopd.evaluation.tables import (
     findings,
     report_rows,
     report_table,
+    temperature_table,
 )
 from omniopd.records import EvalRecord, ProblemResult
 
@@ -55,15 +56,15 @@ def test_an_untrained_student_has_no_row_after(evals):
 def test_problems_that_all_pass_leave_a_doubt():
     rows = report_rows([record("student", 0, 1.0, 1.0, problems=500), record("teacher", 0, 1.0, 0.0, problems=20)])
     assert list(report_table(rows)["pass@16"]) == ["100.0 [99.3, 100.0]", "0.0 [0.0, 16.8]"]
-    assert list(report_table(rows)["T=1"]) == ["100.0 [99.3, 100.0]", "0.0 [0.0, 16.8]"]
+    assert list(report_table(rows)["at 1"]) == ["100.0 [99.3, 100.0]", "0.0 [0.0, 16.8]"]
 
 
 def test_the_table_shows_the_best_temperature_and_a_dash_where_nothing_was_measured(evals):
     table = report_table(report_rows(evals))
-    assert list(table.columns) == ["T=0", "T=1", "best", "pass@16", "tokens", "cut off"]
-    assert table.loc[AFTER, "best"] == "80.0 at T=0"
-    assert table.loc[AFTER, "T=1"].startswith("60.0 [")
-    assert table.loc[TEACHER, "T=0"] == "–"
+    assert list(table.columns) == ["at 0", "at 1", "best", "pass@16", "tokens", "cut off"]
+    assert table.loc[AFTER, "best"] == "80.0 at 0"
+    assert table.loc[AFTER, "at 1"].startswith("60.0 [")
+    assert table.loc[TEACHER, "at 0"] == "–"
     assert table.loc[BEFORE, "pass@16"].startswith("25.0 [")
 
 
@@ -82,6 +83,14 @@ def test_text_is_aligned(evals):
     assert {len(line) for line in lines[3:]} == {len(lines[2])}
 
 
+def test_the_head_says_that_the_numbers_are_temperatures_whichever_way_a_table_lies(evals):
+    table = report_table(report_rows(evals))
+    assert all(as_text(lying).split()[0] == "temperature" for lying in (table, table.T))
+    assert as_html(table).startswith('<table class="omniopd-report"><thead><tr><td>temperature</td>')
+    one = as_text(temperature_table(evals[:2])).splitlines()
+    assert [line.split()[0] for line in (one[0], *one[2:])] == ["temperature", "0", "1"]
+
+
 def test_html_escapes_names(evals):
     table = report_table({"<script>alert(1)</script>": evals[:2]})
     page = as_html(table)
@@ -95,7 +104,7 @@ def test_a_run_that_was_evaluated_on_fewer_problems_at_its_end_is_not_compared(e
 
 
 def test_a_table_fits_a_terminal_on_its_side_or_in_parts_and_keeps_every_cell():
-    names = [f"T={t}" for t in (0, 0.3, 0.5, 0.7, 1)]
+    names = [f"at {t}" for t in (0, 0.3, 0.5, 0.7, 1)]
     table = pandas.DataFrame(
         [[f"{i}{j}.1 [12.3, 45.6]" for j in range(5)] for i in range(4)],
         index=["student before", "student after", "control: self_teacher", "teacher"], columns=names,

@@ -29,6 +29,16 @@ def test_tags_are_added_and_taken_away_and_the_last_note_counts(run: Path) -> No
     assert notes_of(run) == Notes(("good", "seen"))
 
 
+def test_a_title_is_one_line_and_the_last_counts(run: Path) -> None:
+    annotate(run, ["good"], title="first")
+    assert annotate(run, note="n") == Notes(("good",), "n", "first")
+    assert annotate(run, title="second").title == "second"
+    assert annotate(run, title="") == Notes(("good",), "n")
+    for wrong in ("x" * 81, "two\nlines"):
+        with pytest.raises(RunError, match="is no title: write one line of at most 80 characters"):
+            annotate(run, title=wrong)
+
+
 def _tag_many(run: Path, who: str) -> None:
     for number in range(10):
         annotate(run, [f"{who}{number}"])
@@ -80,10 +90,10 @@ def test_a_line_that_was_torn_is_mended_and_a_damaged_one_is_named(run: Path) ->
     assert "cannot be read" in table.loc["one", "note"]
 
 
-def test_the_table_of_runs_has_both(run: Path) -> None:
-    annotate(run, ["good", "paper"], note="the first one")
+def test_the_table_of_runs_has_all_of_it(run: Path) -> None:
+    annotate(run, ["good", "paper"], note="the first one", title="A run")
     table = omniopd.runs(run.parent)
-    assert table.loc["one", ["tags", "note"]].tolist() == ["good paper", "the first one"]
+    assert table.loc["one", ["tags", "note", "title"]].tolist() == ["good paper", "the first one", "A run"]
 
 
 def test_a_line_of_tags_is_parted_by_spaces_and_commas() -> None:

@@ -37,8 +37,9 @@ def test_problems_accuracy_and_time_left() -> None:
     bar.show(results(250, 2, 4))
     bar.close()
     assert [told[:2] for told in lines.told] == [
-        (0, "T=0, 0 of 1,000 problems"), (600, "T=0, 600 of 1,000 problems"), (1000, "T=0, 1,000 of 1,000 problems"),
-        (1000, "T=1, 0 of 1,000 problems"), (2000, "T=1, 250 of 1,000 problems"),
+        (0, "temperature 0, 0 of 1,000 problems"), (600, "temperature 0, 600 of 1,000 problems"),
+        (1000, "temperature 0, 1,000 of 1,000 problems"),
+        (1000, "temperature 1, 0 of 1,000 problems"), (2000, "temperature 1, 250 of 1,000 problems"),
     ]  # fmt: skip
     assert re.fullmatch(r".* s left · 100\.0% right", lines.told[1][2])  # what a narrow terminal cuts off is the end
     assert lines.told[2][2].endswith(" left · 60.0% right")
@@ -51,7 +52,7 @@ def test_what_an_earlier_call_found_says_nothing_about_the_speed() -> None:
     bar = Measuring([(1.0, 2)], problems=10, sink=lines)
     bar.begin(1.0)
     bar.show(results(4, 1, 2), found=True)
-    assert lines.told[-1] == (8, "T=1, 4 of 10 problems", "50.0% right")
+    assert lines.told[-1] == (8, "temperature 1, 4 of 10 problems", "50.0% right")
     bar.show(results(2, 2, 2))
     assert re.fullmatch(r".* s left · 66\.7% right", lines.told[-1][2])
 

@@ -115,7 +115,7 @@ def test_forks_where_two_similarities_disagree_come_first_and_are_one_click_away
     mounted = mount(AuditPanel(record, fork=0))
     gaps = [abs(a.posterior_mean - (sum(exact(a.chunk, a.texts)) + 0.6) / (len(a.texts) + 1)) for a in record.audits]
     listed = mounted.find(".oopd-disagreement button").all_inner_texts()
-    assert [int(t.split()[1]) - 1 for t in listed] == sorted(range(2), key=lambda i: -gaps[i])
+    assert [int(t.split()[0]) - 1 for t in listed] == sorted(range(2), key=lambda i: -gaps[i])
     assert f"apart {max(gaps):.2f}" in listed[0]
     mounted.find(".oopd-disagreement button").nth(1).click()
     mounted.settle()

@@ -180,6 +180,17 @@ def test_the_legend_of_temperatures_names_the_best(over, follow, mount) -> None:
         assert page.text(row).endswith(f"] at {curve.xs[best]:g}")
 
 
+def test_a_chart_takes_the_whole_width_and_gives_it_back(over, follow, mount) -> None:
+    page = mount(follow(over))
+    page.click(f"{LOSS} summary")
+    widths = []
+    for _ in range(3):
+        widths.append(page.find(f"{LOSS} .oopd-plot").bounding_box()["width"])
+        page.click(f"{LOSS} button:text-is('large')")
+    whole = page.find(".oopd-charts").first.bounding_box()["width"]
+    assert widths[0] == widths[2] < whole / 2 < widths[1] == whole
+
+
 @pytest.mark.parametrize("kind", ["SVG", "PNG"])
 def test_a_chart_is_saved_as_it_is_seen(kind: str, over, follow, mount, tmp_path: Path) -> None:
     page = mount(follow(over))

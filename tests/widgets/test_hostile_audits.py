@@ -72,7 +72,7 @@ def test_a_problem_with_a_hostile_similarity_is_shown_as_it_is(mount) -> None:
 
     view = PosteriorPlot(audits_of(("a", "b")), more_similarities={"<b>bold</b>": broken})
     mounted = mount(view)
-    mounted.find("select[aria-label^=φ]").select_option("<b>bold</b>")
+    mounted.find("select[aria-label^='compare by']").select_option("<b>bold</b>")
     mounted.settle()
     assert "<img src=x onerror=window.__pwned=1>" in mounted.text(".oopd-problem")
     assert view.similarity == "recorded"

@@ -92,7 +92,7 @@ LINES = """() => {
             const range = document.createRange();
             range.setStart(node, at);
             range.setEnd(node, at + line.length);
-            if (/^(T=|best |───)/.test(line)) found.push(new Set([...range.getClientRects()].map((r) => r.top)).size);
+            if (/^(at |best |───)/.test(line)) found.push(new Set([...range.getClientRects()].map((r) => r.top)).size);
             at += line.length + 1;
         }
     }

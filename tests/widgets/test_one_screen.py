@@ -92,10 +92,10 @@ def test_what_is_turned_while_the_views_are_filled_is_taken(bench: Workbench) ->
     turned = threading.Event()
     show = bench.posterior.show
 
-    def slowly(record, others=()) -> None:
+    def slowly(record, **more) -> None:
         threading.Thread(target=lambda: (bench.bar.press("undo"), turned.set())).start()
         assert turned.wait(10)
-        show(record, others)
+        show(record, **more)
 
     bench.posterior.concentration = 2.0
     bench.wait()

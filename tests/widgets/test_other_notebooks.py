@@ -117,7 +117,6 @@ def test_in_marimo(pages: Pages, tmp_path: Path) -> None:
         page = pages.browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(f"http://127.0.0.1:{port}")
         walks_through_its_forks(page)
-        page.locator(".oopd-browser").get_by_role("button", name="open labels").wait_for()
         page.locator(".oopd-monitor .oopd-plot").first.wait_for()  # what was opened, beneath
         page.locator(".oopd-rollout .oopd-strip").nth(1).wait_for()  # and beneath that
         page.close()

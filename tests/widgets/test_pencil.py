@@ -85,7 +85,7 @@ def test_n_goes_from_difference_to_difference_and_says_them(mount) -> None:
     status = "document.querySelector('.oopd-status').textContent"
     mounted.page.wait_for_function(f"{status}.includes('the teacher would have written “ now” (1 of 3), and 2 of 3')")
     detail = mounted.text(".oopd-fork-detail")
-    assert "run 2 of 3 · tokens 8–9 · agrees for 1 token, then “ now” for “.⏎” (1 of 3)" in detail
+    assert "Run 2 of 3 (tokens 8–9) · agrees for 1 token, then “ now” for “.⏎” (1 of 3)" in detail
     buttons = mounted.find(".oopd-forks button").all_inner_texts()
     assert [" ".join(b.split()) for b in buttons] == ["1 7 agree 1 → 2", "2 1 agree .⏎ → now", "3 3 agree"]
     assert mounted.leaked_keys() == []
@@ -188,13 +188,13 @@ def test_a_posterior_of_a_run_is_that_of_its_last_token(mount) -> None:
         assert row["posterior_mean"] == pytest.approx((k + ALPHA * prior) / (3 + ALPHA))
     assert [f["entropy"] for f in view.forks] == [ENTROPIES[7], ENTROPIES[9], ENTROPIES[12]]
     mounted = mount(view)
-    assert "Run 2 of 3: its last token, 9" in mounted.text(".oopd-posterior-detail h3")
-    assert "So k is a count" in mounted.text(".oopd-posterior-detail")
+    assert "Run 2 of 3 (tokens 8–9), its last token: entropy" in mounted.text(".oopd-posterior-detail h3")
+    assert "So the agreement is a count" in mounted.text(".oopd-posterior-detail")
     assert not mounted.find(".oopd-posterior-paid").is_visible()
     view.show(rollout_record())
     mounted.settle()
     assert mounted.find(".oopd-posterior-paid").is_visible()
-    assert "k adds up similarities" in mounted.text(".oopd-posterior-detail")
+    assert "The agreement adds up similarities" in mounted.text(".oopd-posterior-detail")
 
 
 def test_the_ledger_places_a_run_by_its_last_token_and_saves_nothing(mount) -> None:
@@ -236,6 +236,6 @@ def test_the_monitor_draws_agreement_and_texts_of_a_scan_in_plain_words() -> Non
     assert drawn["scan"]["Agreement with the teacher"] == ["teacher agrees"]
     assert drawn["scan"]["Texts of the teacher"] == ["texts an answer"]
     assert drawn["scan"]["Entropy of the student"] == ["where texts begin"]
-    assert drawn["chunks"]["Agreement with the teacher"] == ["soft count ÷ N"]
+    assert drawn["chunks"]["Agreement with the teacher"] == ["agreement"]
     assert drawn["chunks"]["Entropy of the student"] == ["at forks"]
     assert "Texts of the teacher" not in drawn["chunks"]

@@ -118,7 +118,7 @@ def test_each_control_wears_its_price_and_has_a_name(mount) -> None:
     ]  # fmt: skip
     for control in mounted.find("input, select, button").all():
         assert control.get_attribute("aria-label") or control.inner_text().strip()
-    mounted.find("select[aria-label^=φ]").select_option("tokens")
+    mounted.find("select[aria-label^='compare by']").select_option("tokens")
     mounted.settle()
     assert mounted.view.similarity == "tokens"
     expect(mounted.find(".oopd-posterior-controls .oopd-price").nth(2)).to_have_text(re.compile("^local, "))

@@ -51,6 +51,32 @@ def test_tags_and_a_note_are_written_beside_the_run_and_searched(two, browse, mo
     assert page.view.edited == ""
 
 
+def test_a_run_is_given_a_title_hidden_and_listed_again(two, browse, mount):
+    page = mount(browse(two))
+    row(page, "one").locator("button:text-is('✎')").click()
+    page.settle()
+    title = page.find("input[aria-label='a title']")
+    title.fill("the <i>first</i> one")
+    title.press("Enter")
+    page.settle()
+    assert notes_of(two / "one").title == "the <i>first</i> one"
+    named = row(page, "the <i>first</i> one")
+    assert named.locator(".oopd-column-id .oopd-quiet").inner_text() == "one"
+    page.assign(query="first")
+    assert page.find(".oopd-grid-table tbody tr").count() == 1
+    page.assign(query="")
+    page.click(".oopd-notes button:text-is('hide')")
+    assert notes_of(two / "one").tags == ("hidden",)
+    assert page.find(".oopd-column-id > .oopd-text").all_inner_texts() == ["two"]
+    assert "1 hidden (tags:hidden)" in page.root.inner_text()
+    page.assign(query="tags:hidden")
+    assert page.find(".oopd-column-id > .oopd-text").all_inner_texts() == ["the <i>first</i> one"]
+    page.click(".oopd-notes button:text-is('list again')")
+    page.assign(query="")
+    assert page.find(".oopd-grid-table tbody tr").count() == 2
+    assert notes_of(two / "one").tags == ()
+
+
 def test_what_somebody_else_has_said_meanwhile_stays(two, browse):
     view = browse(two, live=False)
     annotate(two / "one", ["theirs"], note="their note")

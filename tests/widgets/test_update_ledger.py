@@ -1,4 +1,4 @@
-"""Facts about the update ledger: shares of the loss, audits that told little and their price, the fork map."""
+"""Facts about the update ledger: shares of the loss, questions that taught nothing and their price, the fork map."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from omniopd.config.settings import ObjectiveConfig
 from omniopd.embedded import recorded
 from omniopd.method.similarity import characters, mean_self_agreement
 from omniopd.records import RolloutRecord
+from omniopd_widgets._parts.fork_names import fork_short
 from omniopd_widgets._parts.prices import usage_of
 from omniopd_widgets._parts.savings import audit_kind, savings, smaller_forks, smaller_samples
 from omniopd_widgets.update_ledger import UpdateLedger
@@ -40,7 +41,7 @@ def test_forks_stand_by_their_share_of_the_update(mount) -> None:
     texts = mounted.find(TABLE).all_inner_texts()
     assert len(texts) == 12
     for row, text in zip(view.rows, texts, strict=True):
-        assert f"{row['row']}: {row['start']}–{row['stop'] - 1}" in text
+        assert f"answer {row['row']}, {fork_short(row['nth'], row['start'], row['stop'])}" in text
         assert f"{100 * row['share']:.1f} %" in text
         assert f"{row['nll']:.3f}" in text
     assert f"{view.totals['anchor_beside']:.4f}" in mounted.text(".oopd-ledger-table tfoot")
@@ -65,7 +66,8 @@ def test_another_target_is_shown_at_once(mount, target) -> None:
     signs = {row["chunk"] < 0 for row in view.rows}
     assert (True in signs) == (target in ("centred", "prefix_credit"))
     first = view.rows[0]
-    assert f"{first['row']}: {first['start']}–{first['stop'] - 1}" in mounted.find(TABLE).first.inner_text()
+    named = f"answer {first['row']}, {fork_short(first['nth'], first['start'], first['stop'])}"
+    assert named in mounted.find(TABLE).first.inner_text()
     assert ("≥" in mounted.text(".oopd-ledger-table tbody")) == (target in ("labels", "posterior_kl"))
 
 
@@ -156,7 +158,7 @@ def test_settings_on_the_page_are_assignments(mount) -> None:
             setattr(view, name, value)
 
 
-def test_a_fork_is_selected_in_the_table_on_the_map_by_keys_and_among_the_wasted(mount) -> None:
+def test_a_fork_is_selected_in_the_table_on_the_map_by_keys_and_among_those_that_taught_nothing(mount) -> None:
     view = UpdateLedger(step())
     first = view.rows[0]
     assert (view.selected_row, view.selected) == (first["row"], first["start"])
@@ -209,7 +211,7 @@ def test_one_text_has_no_place_on_the_map(mount) -> None:
     assert "3 forks with one text only" in mount(view).text(".oopd-map-counts")
 
 
-def test_wasted_audits_are_those_where_all_agree_or_none() -> None:
+def test_questions_taught_nothing_where_all_texts_agree_or_none() -> None:
     kinds = {(row["row"], row["start"]): row["kind"] for row in UpdateLedger(step()).rows}
     audits = step()[0].audits
     assert kinds[0, audits[0].start] == "agree"

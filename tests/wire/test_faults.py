@@ -72,7 +72,7 @@ def wrong(name: str, fault: str, folder: Path) -> list[str]:
     folder.mkdir()
     with Breaking(lambda body: state["now"](body)) as server:
         patience = RetryPolicy(attempts=TRIES, pause_s=0.01, longest_pause_s=0.02)
-        timeout_s = 2.0 if outcome == SILENT else 15.0
+        timeout_s = 4.0 if outcome == SILENT else 15.0
         hosted = wire.teacher(server.url, patience=patience, call_timeout_s=timeout_s, price=per_million(1, 1))
         cached = CachedTeacher(hosted, folder / "answers.sqlite")
         teacher = BudgetedTeacher(cached, 1.0, folder / "ledger.jsonl")

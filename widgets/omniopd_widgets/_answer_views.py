@@ -61,9 +61,9 @@ class AnswerViews:
             self.rollout.show(record, forks=forks)
             if at is not None and at >= 0:
                 self.rollout.selected = at
-            self.panel.show(record)
-            self.posterior.show(record)
-            self.ledger.show(record, recipe)
+            self.panel.show(record, forks)
+            self.posterior.show(record, forks=forks)
+            self.ledger.show(record, recipe, forks)
             if stand:
                 self.stand_as(recipe)
         self._follow()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -20,6 +20,7 @@ from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._parts import evidence as ev
 from omniopd_widgets._parts import pencil
 from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.fork_names import Nth, fork_name, numbered
 from omniopd_widgets._parts.safe import SafeHTML, element, escape, table, to_json
 
 ORDERS = ("similar", "different", "frequent", "drawn")
@@ -61,17 +62,20 @@ class AuditPanel(View):
             if name in traits:
                 setattr(self, name, traits[name])
 
-    def show(self, record: AuditRecord | RolloutRecord | Sequence[AuditRecord | RolloutRecord]) -> None:
-        """Show other audits."""
+    def show(
+        self, record: AuditRecord | RolloutRecord | Sequence[AuditRecord | RolloutRecord], forks: Iterable[Any] = ()
+    ) -> None:
+        """Show other audits; `forks`: planned ones, which count where the answer's are numbered."""
         found = list(_audits(record))
         self.audits = tuple(audit for audit, _ in found)
-        forks = [_fork(audit, rollout, self.more) for audit, rollout in found]
-        worth = [(pencil.worth(fork), _known(fork["entropy"])) for fork in forks]
+        named = _numbered(found, tuple(forks))
+        told = [{"nth": n, **_fork(*one, self.more)} for n, one in zip(named, found, strict=True)]
+        worth = [(pencil.worth(fork), _known(fork["entropy"])) for fork in told]
         with self.hold_sync():
             self.names = [[name, self._label(name)] for name in (ev.RECORDED, *without_model(), *self.more)]
             self.matrix_of = ""
-            self.forks = to_json(forks)
-            self.fork = max(range(len(forks)), key=worth.__getitem__, default=-1)
+            self.forks = to_json(told)
+            self.fork = max(range(len(told)), key=worth.__getitem__, default=-1)
             self.continuation = -1
             self._fill_matrix()
 
@@ -119,7 +123,7 @@ class AuditPanel(View):
 
     def fallback(self) -> Sequence[SafeHTML]:
         order = sorted(range(len(self.audits)), key=lambda i: (i != self.fork, self.audits[i].start))
-        return [part for i in order for part in _inert(self.audits[i])]
+        return [part for i in order for part in _inert(self.audits[i], self.forks[i]["nth"])]
 
 
 def _audits(
@@ -134,6 +138,17 @@ def _audits(
             yield from _audits(item)
     else:
         raise TypeError(f"AuditPanel shows an AuditRecord or a RolloutRecord, not a {type(record).__name__}")
+
+
+def _numbered(
+    found: Sequence[tuple[AuditRecord, RolloutRecord | None]], planned: Sequence[Any]
+) -> list[Nth]:
+    """Which one of its answer's each is; of audits without their rollout, which one of all."""
+    forks = {id(rollout): numbered(rollout, planned) for _, rollout in found if rollout is not None}
+    return [
+        (k, len(found)) if rollout is None else forks[id(rollout)][audit.start]
+        for k, (audit, rollout) in enumerate(found)
+    ]
 
 
 def _fork(audit: AuditRecord, rollout: RolloutRecord | None, more: Mapping[str, Compare]) -> dict[str, Any]:
@@ -166,12 +181,12 @@ def _fork(audit: AuditRecord, rollout: RolloutRecord | None, more: Mapping[str, 
     }  # fmt: skip
 
 
-def _inert(audit: AuditRecord) -> list[SafeHTML]:
+def _inert(audit: AuditRecord, nth: Nth) -> list[SafeHTML]:
     if audit.run:
-        return _inert_run(audit)
+        return _inert_run(audit, nth)
     count = len(audit.texts)
     head = (
-        f"Fork at token {audit.start}: entropy {_known(audit.entropy):.2f} nats, agreement "
+        f"{fork_name(nth, audit.start, audit.stop)}: entropy {_known(audit.entropy):.2f} nats, agreement "
         f"{audit.soft_count / count if count else 0.0:.2f} (sum of {count}), trust {audit.posterior_mean:.3f}; "
         f"{_handed(audit)}"
     )
@@ -185,9 +200,9 @@ def _inert(audit: AuditRecord) -> list[SafeHTML]:
     return [element("p", head), chunk, *problem, table(["texts", "similarity", "the teacher"], rows)]
 
 
-def _inert_run(audit: AuditRecord) -> list[SafeHTML]:
+def _inert_run(audit: AuditRecord, nth: Nth) -> list[SafeHTML]:
     end = pencil.at_its_end(audit)
-    head = f"Tokens {audit.start}–{audit.stop - 1}: the teacher "
+    head = f"{fork_name(nth, audit.start, audit.stop, run=True)}: the teacher "
     own = [(end.chunk, pencil.agreeing(audit))] if pencil.agreeing(audit) else []
     rows = [[count, escape(token or pencil.END, 60)] for token, count in [*own, *pencil.said(audit)]]
     return [

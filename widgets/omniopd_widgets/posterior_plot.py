@@ -9,7 +9,7 @@ knows better than the records what is at hand sets the prices with `price_with`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from omniopd.method.similarity import without_model
 from omniopd.records import AuditRecord, Posterior, RolloutRecord
 from omniopd_widgets._parts import pencil
 from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.fork_names import Nth, fork_short, numbered
 from omniopd_widgets._parts.prices import Quoted, StepUsage, TokenPrice, quote, usage_of
 from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, tables, to_json
 
@@ -95,12 +96,21 @@ class PosteriorPlot(View):
         for name, value in traits.items():
             setattr(self, name, value)
 
-    def show(self, record: RolloutRecord | Sequence[AuditRecord], others: Sequence[RolloutRecord] = ()) -> None:
-        """Show other audits under the same settings; N goes back to all texts at hand."""
+    def show(
+        self,
+        record: RolloutRecord | Sequence[AuditRecord],
+        others: Sequence[RolloutRecord] = (),
+        forks: Iterable[Any] = (),
+    ) -> None:
+        """Show other audits under the same settings, with all texts at hand; `forks`: planned ones, which count where
+        the answer's are numbered."""
         audits = record.audits if isinstance(record, RolloutRecord) else tuple(record)
         rollout = record if isinstance(record, RolloutRecord) else None
-        self._usage = usage_of([a for a in audits if a.similarities])
-        self._audits = tuple(pencil.at_its_end(a, rollout) for a in audits if a.similarities)
+        whole = [a for a in audits if a.similarities]
+        counted = {} if rollout is None else numbered(rollout, forks)
+        named = [counted.get(a.start, (k, len(whole))) for k, a in enumerate(whole)]
+        self._usage = usage_of(whole)
+        self._audits = tuple(pencil.at_its_end(a, rollout) for a in whole)
         own = None if rollout is None else rollout.row
         beside = [(a, r) for r in others if r.row != own for a in r.audits if a.similarities]
         self._others = tuple(pencil.at_its_end(a, r) for a, r in beside)
@@ -108,7 +118,7 @@ class PosteriorPlot(View):
         selected = self.selected
         with self.hold_sync():
             self.scan = any(a.run for a in self._audits)
-            self.forks = [_fork(a) for a in self._audits]
+            self.forks = [_fork(*each) for each in zip(self._audits, whole, named, strict=True)]
             self.usage, self.typed = asdict(self._usage), {}
             self.quoted = {} if self._quoter else self._priced({key: self.usage[key] or 1 for key in WANTED})
             self.samples = max((len(a.similarities) for a in self._audits), default=0)
@@ -158,10 +168,11 @@ class PosteriorPlot(View):
         headers = ["fork", "entropy", "own confidence", "agreement", "trust", "95 % from these texts", "weight"]
         rows = [
             (
-                f"{a.start}–{a.stop - 1}", f"{a.entropy:.2f}", f"{r['prior']:.3f}", f"{r['share']:.3f}",
-                f"{r['posterior_mean']:.3f}", f"{r['spread'][0]:.3f} – {r['spread'][1]:.3f}", f"{r['weight']:+.3f}",
+                fork_short(f["nth"], f["first"], f["stop"]), f"{a.entropy:.2f}", f"{r['prior']:.3f}",
+                f"{r['share']:.3f}", f"{r['posterior_mean']:.3f}", f"{r['spread'][0]:.3f} – {r['spread'][1]:.3f}",
+                f"{r['weight']:+.3f}",
             )
-            for a, r in zip(self._audits, self._numbers(), strict=True)
+            for a, f, r in zip(self._audits, self.forks, self._numbers(), strict=True)
         ]  # fmt: skip
         note = (
             f"Compared by {self.similarity}; samples {self.samples}, α = {self.concentration:g}, "
@@ -299,10 +310,12 @@ class PosteriorPlot(View):
         return (self.others_share or 0.0) if self.centring == "others" else sum(own_shares) / len(own_shares)
 
 
-def _fork(audit: AuditRecord) -> JsonObject:
+def _fork(audit: AuditRecord, whole: AuditRecord, nth: Nth) -> JsonObject:
+    """Of a run of a scan `start` is its last token, and `first` its first one."""
     return to_json(
         {
-            "start": audit.start, "stop": audit.stop, "entropy": audit.entropy, "prior": audit.prior,
+            "nth": nth, "first": whole.start, "start": audit.start, "stop": audit.stop,
+            "entropy": audit.entropy, "prior": audit.prior,
             "text": audit.chunk[:LABEL_CHARACTERS], "run": audit.run,
         }
     )  # fmt: skip

@@ -16,6 +16,7 @@ import traitlets as t
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._parts import pencil
 from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.fork_names import fork_short
 from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, escape, join, shorten, table, to_json
 from omniopd_widgets._parts.static_html import sparkline
 
@@ -115,10 +116,13 @@ class RolloutView(View):
 
     def fallback(self) -> Sequence[SafeHTML]:
         rows = [
-            [i + 1, _place(f), _short(f["entropy"]), _short(f["posterior_mean"]), f["chunk"], _teacher_at(f)]
+            [
+                fork_short((i, len(self.forks)), f["start"], f["stop"]), _short(f["entropy"]),
+                _short(f["posterior_mean"]), f["chunk"], _teacher_at(f),
+            ]
             for i, f in enumerate(self.forks)
-        ]
-        heads = ["fork", "token", "entropy", "trust", "the student's chunk", "what the teacher did"]
+        ]  # fmt: skip
+        heads = ["fork", "entropy", "trust", "the student's chunk", "what the teacher did"]
         forks = [table(heads, rows, "Forks", limit=160)] if rows else []
         prompt = [element("p", f"{m['role']}: ", escape(m["content"])) for m in self.prompt]
         verdict = [] if self.right is None else [element("p", self.verdict)]

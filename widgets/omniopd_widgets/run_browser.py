@@ -136,7 +136,7 @@ class RunBrowser(PollingView):
     def _on_annotated(self, change: Any) -> None:
         """What the page's tags add to those it had shown when the editing began, and take from them: others may have
         tagged the run since, and `rows` may know of it already."""
-        name, tags, note = (str(change["new"].get(key, "")) for key in ("run", "tags", "note"))
+        name, tags, note, title = (str(change["new"].get(key, "")) for key in ("run", "tags", "note", "title"))
         with self._lock:
             row = next((row for row in self.rows if row["id"] == name), None)
             try:
@@ -149,12 +149,13 @@ class RunBrowser(PollingView):
                     [tag for tag in wanted if tag not in shown],
                     [tag for tag in shown if tag not in wanted],
                     None if note == str(before["note"]) else note,
+                    None if "title" not in change["new"] or title == str(before["title"]) else title,
                 )
             except RunError as error:
                 self.problem = str(error)
                 return
             self.problem, self.written = "", change["new"]
-            new = to_json({"tags": " ".join(said.tags), "note": said.note})
+            new = to_json({"tags": " ".join(said.tags), "note": said.note, "title": said.title})
             self.rows = [{**one, **new} if one is row else one for one in self.rows]
 
     @observe("opened")

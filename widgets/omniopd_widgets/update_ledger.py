@@ -1,4 +1,4 @@
-"""Why a step moved: what each fork does to the loss, which audits told little, and which forks are real choices.
+"""Why a step moved: what each fork does to the loss, which questions taught nothing, and which forks are real choices.
 
 Everything is made from records, under the recorded target or another one by name; nothing is asked of a teacher and no
 model is loaded. The arithmetic is `omniopd.method.loss_breakdown`'s.
@@ -23,6 +23,7 @@ from omniopd.method.targets import TARGETS
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd_widgets._parts import pencil
 from omniopd_widgets._parts.base import View
+from omniopd_widgets._parts.fork_names import Nth, fork_short, numbered
 from omniopd_widgets._parts.safe import JsonObject, SafeHTML, element, shorten, tables, to_json
 from omniopd_widgets._parts.savings import audit_kind, savings
 
@@ -74,6 +75,7 @@ class UpdateLedger(View):
         self._given = settings
         self._ledger = LossBreakdown((), 0.0, 0)
         self._agreement: list[float] = []
+        self._named: dict[int, dict[int, Nth]] = {}
         self._showing = False
         super().__init__(
             target_menu={t.name: {"label": t.label, "uses": t.uses, "labelled": t.labelled} for t in TARGETS.values()},
@@ -84,13 +86,18 @@ class UpdateLedger(View):
             setattr(self, name, value)
 
     def show(
-        self, rollouts: RolloutRecord | Sequence[RolloutRecord], settings: Recipe | ObjectiveConfig | None = None
+        self,
+        rollouts: RolloutRecord | Sequence[RolloutRecord],
+        settings: Recipe | ObjectiveConfig | None = None,
+        forks: Sequence[Any] = (),
     ) -> None:
-        """Show other rollouts; with `settings`, under these."""
+        """Show other rollouts; with `settings`, under these. `forks`: planned ones, which count where an answer's are
+        numbered."""
         given = (rollouts,) if isinstance(rollouts, RolloutRecord) else tuple(rollouts)
         # Nothing is learnt from probes, and they would shift the baselines of those that are learnt from.
         shown = tuple(r for r in given if not r.probe) or given
         self._rollouts = tuple(replace(r, audits=tuple(a for a in r.audits if a.similarities)) for r in shown)
+        self._named = {r.row: numbered(r, forks) for r in shown}
         self._given = settings or self._given
         recorded = recorded_targets(self._rollouts) is not None and any(r.audits for r in self._rollouts)
         self._showing = True
@@ -136,10 +143,12 @@ class UpdateLedger(View):
             f"(β = {self.anchor_weight:g} × KL on {totals['anchored_tokens']:,} tokens), "
             f"divided by {totals['normaliser']:g}. {self.note}"
         )
-        headers = ["fork", "the student wrote", "weight", "tokens", "NLL", "chunk term", "KL", "share", "kind of fork"]
+        headers = ["fork", "the student wrote", "weight", "tokens", "NLL", "loss", "KL", "share", "kind of fork"]
+        several = len({row["row"] for row in self.rows}) > 1
         rows = [
             (
-                f"{row['row']}: {row['start']}–{row['stop'] - 1}", row["text"], f"{row['weight']:+.3f}", row["tokens"],
+                f"answer {row['row']}, " * several + fork_short(row["nth"], row["start"], row["stop"]), row["text"],
+                f"{row['weight']:+.3f}", row["tokens"],
                 f"{row['nll']:.3f}", f"{'≥ ' if row['unknown'] else ''}{row['chunk']:+.3f}", not_zero(row["kl"]),
                 f"{100 * row['share']:.1f} %", row["kind"],
             )
@@ -172,7 +181,9 @@ class UpdateLedger(View):
     @validate("depth")
     def _one_offset_at_least(self, proposal: Any) -> int:
         if proposal["value"] < 1:
-            raise TraitError(f"depth is {proposal['value']}: labels begin at the fork's own token, so it is at least 1")
+            raise TraitError(
+                f"tokens of labels (depth) are {proposal['value']}: the first one is the fork's own, so at least 1"
+            )
         return int(proposal["value"])
 
     @observe(*OBJECTIVE, "split_entropy", "split_agreement")
@@ -216,7 +227,8 @@ class UpdateLedger(View):
     ) -> JsonObject:
         return to_json(
             {
-                "row": part.row, "start": part.start, "stop": part.stop, "tokens": part.tokens, "entropy": entropy,
+                "row": part.row, "nth": self._named[part.row][part.start], "start": part.start, "stop": part.stop,
+                "tokens": part.tokens, "entropy": entropy,
                 "agreement": agreement, "weight": part.weight, "label_mass": part.label_mass, "nll": part.nll,
                 "quadrant": self.quadrant(entropy, agreement) if not math.isnan(agreement) else "",
                 "chunk": part.chunk + part.labels, "unknown": part.label_mass_unknown > 0, "kl": part.kl,

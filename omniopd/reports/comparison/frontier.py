@@ -73,8 +73,8 @@ def frontier(results: Results) -> pandas.DataFrame:
     rows = [
         {
             "arm": p.arm, "samples": p.samples, "seeds": p.seeds,
-            **{f"T = {t:g}, %": 100 * p.at[t].mean if t in p.at else math.nan for t in TEMPERATURES},
-            "best T, %": 100 * p.best.mean, "low": 100 * p.best.low, "high": 100 * p.best.high,
+            **{f"temperature {t:g}, %": 100 * p.at[t].mean if t in p.at else math.nan for t in TEMPERATURES},
+            "best temperature, %": 100 * p.best.mean, "low": 100 * p.best.low, "high": 100 * p.best.high,
             "calls": p.calls, "read": p.read, "of it cached": p.cached, "written": p.written,
             **{f"$ by {sheet}": p.usd(price) for sheet, price in sheets()},
             **{f"$ by {sheet}, no cache": p.usd(price, cache=False) for sheet, price in sheets()[:1]},

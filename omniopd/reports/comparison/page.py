@@ -73,7 +73,8 @@ def comparison_page(
         as_html(costs(comparison)),
         '<p class="note">Means over the runs of an arm, evaluations not counted. A budget counts student samples, for '
         "SFT the teacher's answers. Where a teacher's logits are seen, it reads every prompt and answer. “Teacher "
-        f"cost” is M·(P/ρ + N·C)/L with the paper's P = 2000, ρ = 10, L = 4000: whole answers per rollout. "
+        "cost” is the paper's, in whole answers (4,000 tokens) per rollout: each fork takes a prefix (2,000 tokens "
+        "read, at a tenth of the price of a written one) and samples × length tokens. "
         f"Its own settings give {paper_cost(5, 10, 50):.2f}, {paper_cost(10, 10, 50):.2f} and "
         f"{paper_cost(10, 10, 100):.2f}.</p>",
         "<h2>Settings in which they differ</h2>",

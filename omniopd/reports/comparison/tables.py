@@ -27,6 +27,7 @@ TOTALS = {
     "updates": "updates", "student tokens": "student_tokens", "teacher calls": "calls", "teacher read": "teacher_read",
     "of it cached": "teacher_cached", "teacher written": "teacher_written", "usd": "usd", "seconds": "seconds",
 }  # fmt: skip
+ENTROPY = "entropy, nats"
 PAPER = "teacher cost, answers per rollout"
 COSTS = (*TOTALS, PAPER)
 
@@ -90,7 +91,7 @@ def summary(comparison: Results, beside: Sequence[str] = ()) -> pandas.DataFrame
             "learns from": learns_from(arm.seeds[0].recipe),
             "seeds": str(len(arm.seeds)),
             **{f"{budget:,} samples": _shown(comparison.accuracy(arm, budget)) for budget in comparison.budgets},
-            "at T = 1": _shown(comparison.accuracy(arm, arm.budgets[-1], 1.0)),
+            "at temperature 1": _shown(comparison.accuracy(arm, arm.budgets[-1], 1.0)),
             **_entropy(arm),
             **shown_differences(arm),
             "teacher tokens": short_number(took["teacher read"] + took["teacher written"]),
@@ -114,6 +115,7 @@ def markdown(comparison: Results, beside: Sequence[str] = ()) -> str:
     rows += [[code(name), *map(cell, frame.loc[name])] for name in frame.index]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines += ["", f"Right answers in percent at each student's best temperature, {_intervals(comparison)}."]
+    lines += ["Entropy is that of the answers at temperature 1, a token."] * (ENTROPY in frame)
     untrained = comparison.accuracy(comparison.reference, 0)
     lines += [f"Untrained: {_shown(untrained)}."] * (untrained is not None)
     lines += ["", *(f"- {plain(sentence)}" for sentence in (*comparison.verdicts(), *comparison.shares()))]
@@ -171,10 +173,10 @@ def _row(comparison: Results, arm: Arm) -> dict[str, Any]:
         "arm": arm.name,
         "method": learns_from(arm.seeds[0].recipe),
         "seeds": len(arm.seeds),
-        **{f"best T at {b:,}, %": comparison.accuracy(arm, b) for b in comparison.budgets},
+        **{f"best temperature, {b:,} samples, %": comparison.accuracy(arm, b) for b in comparison.budgets},
         "gain, points": pooled_interval(np.stack(rises)) if rises else None,
         "greedy, %": comparison.accuracy(arm, last, 0.0),
-        "T=1, %": comparison.accuracy(arm, last, 1.0),
+        "temperature 1, %": comparison.accuracy(arm, last, 1.0),
         **_entropy(arm),
         f"{comparison.reference.name} minus this": difference,
         "verdict": "" if own else short_verdict(difference),
@@ -202,10 +204,10 @@ def _points(interval: Interval | None) -> tuple[float, float, float]:
 
 
 def _entropy(arm: Arm) -> dict[str, str]:
-    """Nats per token of the trained students' answers at T = 1, which are right more often the fewer they are unsure
-    of; nothing where an arm was not asked."""
+    """Nats per token of the trained students' answers at temperature 1, which are right more often the fewer they are
+    unsure of; nothing where an arm was not asked."""
     found = [m.entropy for one in arm.seeds if (m := one.after.get(1.0)) is not None and m.entropy is not None]
-    return {"nats at T = 1": f"{sum(found) / len(found):.3f}"} if found else {}
+    return {ENTROPY: f"{sum(found) / len(found):.3f}"} if found else {}
 
 
 def _mean_totals(arm: Arm) -> dict[str, float]:

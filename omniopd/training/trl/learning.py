@@ -74,7 +74,7 @@ def why_untaught(audited: Sequence[AuditedRollout], targets: Sequence[ForkTarget
         return ""
     failed = [u.problem for item in audited for u in item.unanswered]
     if not audits and not failed:
-        return "no token was audited, so all were anchored: let answers be longer (max_completion_length)"
+        return "no token was audited, so all were held near the start: let answers be longer (max_completion_length)"
     if not audits:
         most = max(set(failed), key=failed.count)
         return f"all {len(failed)} forks went unanswered, most often {most!r}: mend the teacher"

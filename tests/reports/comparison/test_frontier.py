@@ -16,8 +16,8 @@ from tests.reports.comparison.test_report import two_arms
 
 def test_an_arm_has_a_row_a_budget_with_what_was_taken_until_then(tmp_path: Path) -> None:
     frame = frontier(compare(two_arms(tmp_path))).set_index(["arm", "samples"])
-    assert frame.loc[("ours", 64), ["read", "written", "best T, %"]].tolist() == [100, 7, pytest.approx(55)]
-    assert frame.loc[("ours", 128), ["read", "written", "best T, %"]].tolist() == [200, 14, pytest.approx(95)]
+    assert frame.loc[("ours", 64), ["read", "written", "best temperature, %"]].tolist() == [100, 7, pytest.approx(55)]
+    assert frame.loc[("ours", 128), ["read", "written", "best temperature, %"]].tolist() == [200, 14, pytest.approx(95)]
 
 
 def test_every_temperature_that_was_measured_has_its_column(tmp_path: Path) -> None:
@@ -25,8 +25,8 @@ def test_every_temperature_that_was_measured_has_its_column(tmp_path: Path) -> N
     row = frontier(results).set_index(["arm", "samples"]).loc[("ours", 128)]
     for t in (0.0, 0.5, 1.0):
         found = results.accuracy(results.arm("ours"), 128, t)
-        assert row[f"T = {t:g}, %"] == pytest.approx(100 * found.mean if found else float("nan"), nan_ok=True)
-    assert row["T = 0, %"] == 95  # the only one of these runs
+        assert row[f"temperature {t:g}, %"] == pytest.approx(100 * found.mean if found else float("nan"), nan_ok=True)
+    assert row["temperature 0, %"] == 95  # the only one of these runs
     assert row["seeds"] == len(results.arm("ours").seeds)
 
 

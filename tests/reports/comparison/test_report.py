@@ -148,7 +148,7 @@ def test_the_short_verdict_is_the_long_one_in_few_words() -> None:
 def test_the_markdown_is_a_table_and_sentences(tmp_path: Path) -> None:
     lines = markdown(compare(two_arms(tmp_path))).splitlines()
     assert lines[0] == (
-        "| arm | learns from | seeds | 64 samples | 128 samples | at T = 1 | ours minus this | verdict "
+        "| arm | learns from | seeds | 64 samples | 128 samples | at temperature 1 | ours minus this | verdict "
         "| teacher tokens |"
     )
     assert lines[1] == "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |"
@@ -270,11 +270,12 @@ def test_the_command_finds_runs_writes_the_page_and_the_table(
     assert (tmp_path / "curves.svg").read_text().startswith("<svg")
     exported = pandas.read_csv(tmp_path / "r.csv", index_col="arm")
     assert list(exported.columns[:5]) == [
-        "method", "seeds", "best T at 2,560, % mean", "best T at 2,560, % low", "best T at 2,560, % high",
+        "method", "seeds", *(f"best temperature, 2,560 samples, % {name}" for name in ("mean", "low", "high")),
     ]  # fmt: skip
     assert set(exported.select_dtypes("number")) == set(exported.columns) - {"method", "verdict"}
     of_labels = exported.loc["labels"]
-    assert of_labels["best T at 2,560, % low"] < 88 == of_labels["best T at 2,560, % mean"]
+    best = "best temperature, 2,560 samples, %"
+    assert of_labels[f"{best} low"] < 88 == of_labels[f"{best} mean"]
     assert math.isnan(of_labels["labels minus this mean"])
     assert main([*words, "--arms", "labels", "--figure", str(tmp_path / "curves.html")]) == 0
     assert "Plotly.newPlot" in (tmp_path / "curves.html").read_text()

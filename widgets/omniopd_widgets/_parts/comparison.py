@@ -26,7 +26,7 @@ _MEASURES: tuple[tuple[str, str, Callable[[StepRecord], float]], ...] = (
     ("Loss", "nats", lambda r: r.loss),
     ("Entropy at forks", "nats", lambda r: r.metrics.get("entropy/forks", math.nan)),
     ("Entropy elsewhere", "nats", lambda r: r.metrics.get("entropy/elsewhere", math.nan)),
-    ("Agreement with the teacher", "soft count ÷ N", lambda r: r.metrics.get("soft_count/share_mean", math.nan)),
+    ("Agreement with the teacher", "share", lambda r: r.metrics.get("soft_count/share_mean", math.nan)),
     ("KL of audited tokens", "nats a token", lambda r: r.metrics.get("kl/audited", math.nan)),
     ("KL of tokens held near the start", "nats a token", lambda r: r.metrics.get("kl/anchored", math.nan)),
     ("Length of an answer", "tokens", lambda r: r.metrics.get("length/mean", math.nan)),

@@ -27,7 +27,7 @@ _METRICS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "mean": "targets/mean", "spread between forks": "targets/between_std", "within a chunk": "targets/within_std",
     }),
     ("Agreement with the teacher", "share", {
-        "teacher agrees": "scan/acceptance", "soft count ÷ N": "soft_count/share_mean",
+        "teacher agrees": "scan/acceptance", "agreement": "soft_count/share_mean",
         "negative targets": "targets/negative_share", "tokens audited": "audited/token_share",
     }),
     ("Texts of the teacher", "texts", {"texts an answer": "scan/texts_per_answer"}),
@@ -41,7 +41,7 @@ _METRICS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Length of an answer", "tokens", {"mean": "length/mean"}),
     ("Answers cut off", "share", {"cut off": "length/cut_off_share"}),
 )  # fmt: skip
-_OF_CHUNKS, _OF_SCANS = ("soft count ÷ N", "at forks"), ("where texts begin",)
+_OF_CHUNKS, _OF_SCANS = ("agreement", "at forks"), ("where texts begin",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from omniopd.errors import RunError
 from omniopd.records import AuditRecord, RolloutRecord
 from omniopd.runs.store import ROLLOUTS, Run
 from omniopd_widgets._parts import pencil
+from omniopd_widgets._parts.fork_names import numbered
 from omniopd_widgets._parts.run_list import Signature, signature
 from omniopd_widgets._parts.safe import JsonObject, shorten, to_json
 
@@ -129,7 +130,7 @@ def rows(records: Sequence[RolloutRecord]) -> list[JsonObject]:
 
 def _row(record: RolloutRecord) -> dict[str, object]:
     trusts = [audit.posterior_mean for audit in record.audits]
-    trust = pencil.acceptance(record.audits)  # a run's own π̂ is of its last token, the one it parts from
+    trust = pencil.acceptance(record.audits)  # a run's own trust is of its last token, the one it parts from
     if trust is None and trusts:
         trust = sum(trusts) / len(trusts)
     return {
@@ -145,8 +146,8 @@ def through_training(records: Sequence[RolloutRecord]) -> JsonObject:
     those that changed most, in the order of the answer.
 
     A strip holds the highest entropy of each stretch of the answer, and its audited forks: where they begin, and the
-    trust π̂ and the share k ÷ N that the audit gave the student's own chunk. Of a scan these are the tokens from which a
-    text parts; they are followed to the steps at which all texts agree.
+    trust and the agreement (`share`) that the audit gave the student's own chunk. Of a scan these are the tokens from
+    which a text parts; they are followed to the steps at which all texts agree.
     """
     threads: dict[str, list[tuple[RolloutRecord, AuditRecord]]] = {}
     for record in records:
@@ -183,19 +184,21 @@ def question(record: RolloutRecord, limit: int) -> str:
 def _strip(record: RolloutRecord) -> dict[str, object]:
     time = len(record.entropies)
     bars = min(PROFILE, time)
+    named = numbered(record)
     edges = [time * bar // bars for bar in range(bars + 1)] if bars else [0]
     return {
         "step": record.step, "row": record.row, "tokens": time, "cut": record.finish != "stop",
         "answer": shorten("".join(record.pieces), 400), "right": record.right,
         "profile": [round(max(record.entropies[a:b]), 3) for a, b in itertools.pairwise(edges)],
-        "forks": [{"start": audit.start, "stop": audit.stop, **_fork(audit)} for audit in pencil.parting(record)[:64]],
+        "forks": [{"nth": named[a.start], "stop": a.stop, **_fork(a)} for a in pencil.parting(record)[:64]],
         "scan": any(audit.run for audit in record.audits),
     }  # fmt: skip
 
 
 def _fork(audit: AuditRecord) -> dict[str, object]:
     return {
-        "chunk": shorten(audit.chunk, 60), "entropy": round(audit.entropy, 4), "trust": round(audit.posterior_mean, 4),
+        "start": audit.start, "run": audit.run, "chunk": shorten(audit.chunk, 60),
+        "entropy": round(audit.entropy, 4), "trust": round(audit.posterior_mean, 4),
         "share": round(audit.soft_count / len(audit.texts), 4) if audit.texts else None,
     }  # fmt: skip
 

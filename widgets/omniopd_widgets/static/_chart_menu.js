@@ -11,7 +11,11 @@ const ROW = 16;
 export function chartMenu({ signal, picture, hidden, toggle }) {
   const lines = h("div", { class: "oopd-chart-lines" });
   const save = (act, what) => button(what, () => act(title, fileOf(title, picture)), { signal, title: `save this chart as ${what}` });
-  const element = h("details", { class: "oopd-chart-menu" }, h("summary", { title: "lines, download" }, "⋯"), lines, h("div", { class: "oopd-bar" }, save(saveSvg, "SVG"), save(savePng, "PNG")));
+  const large = button("large", () => {
+    const isLarge = picture.closest("figure").classList.toggle("oopd-chart-large");
+    large.setAttribute("aria-pressed", String(isLarge));
+  }, { signal, title: "this chart over the whole width" });
+  const element = h("details", { class: "oopd-chart-menu" }, h("summary", { title: "lines, download" }, "⋯"), lines, h("div", { class: "oopd-bar" }, save(saveSvg, "SVG"), save(savePng, "PNG"), large));
   let title = "";
 
   function draw(heading, names) {

@@ -26,7 +26,7 @@ const UNSEEN_NAMES = {
 
 // h("button", {class: "oopd-x", title: "…", disabled: true}, "text", otherNode). A string child becomes a text node, as
 // it is (for a text that a model wrote, use shown()). Attributes are ours: names from this list, data-* and aria-*.
-const ATTRIBUTES = /^(class|id|type|title|role|tabindex|for|name|value|min|max|step|checked|disabled|hidden|open|lang|dir|placeholder|scope|colspan|rowspan|start|list|autocomplete|spellcheck|readonly|rows|cols|selected|multiple|width|height|data-[a-z-]+|aria-[a-z]+)$/;
+const ATTRIBUTES = /^(class|id|type|title|role|tabindex|for|name|value|min|max|step|checked|disabled|hidden|open|lang|dir|placeholder|scope|colspan|rowspan|start|list|autocomplete|spellcheck|readonly|rows|cols|selected|multiple|width|height|maxlength|data-[a-z-]+|aria-[a-z]+)$/;
 
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -298,6 +298,8 @@ export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one
 export const tokensAt = (start, stop) => (stop - start > 1 ? `${start}–${stop - 1}` : `${start}`);
 // One name of a fork in all views: “Fork 3 of 4 (tokens 25–30)”; a scan's is a run.
 export const forkName = (k, many, { start, stop, run = false }) => `${run ? "Run" : "Fork"} ${k + 1} of ${many} (${stop - start > 1 ? "tokens" : "token"} ${tokensAt(start, stop)})`;
+// The same beneath a head that says what is numbered: “3 of 4 (25–30)”.
+export const forkShort = (k, many, { start, stop }) => `${k + 1} of ${many} (${tokensAt(start, stop)})`;
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 // The colour class 0…15 of a value between low and high, −1 where there is none.

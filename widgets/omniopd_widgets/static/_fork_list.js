@@ -1,7 +1,7 @@
 // The forks of a rollout as an ordered list of buttons, and the one fork that is selected: its numbers, the student's chunk
 // and one of the teacher's texts.
 import { assign, button, clear, forkName, h, missing, number, redraw, quoted, shown } from "./_common.js";
-import { inked, placeOf, runDetail } from "./_pencil.js";
+import { inked, runDetail } from "./_pencil.js";
 
 // `go(k)` is called where fork k's button is pressed.
 export function forkButtons(forks, go, signal) {
@@ -9,7 +9,7 @@ export function forkButtons(forks, go, signal) {
     const trust = missing(fork.posterior_mean) ? (fork.problem ? "no answer" : "not asked") : `trust ${number(fork.posterior_mean, 2)}`;
     const label = fork.run ? [h("b", {}, k + 1), ...ofRun(fork)]
       : [h("b", {}, k + 1), ` ${quoted(fork.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, trust)];
-    const open = button(label, () => go(k), { signal, title: `token ${placeOf(fork)}, entropy ${number(fork.entropy, 2)} nats${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` });
+    const open = button(label, () => go(k), { signal, title: `${forkName(k, forks.length, fork)}, entropy ${number(fork.entropy, 2)} nats${fork.problem ? `: ${fork.problem.slice(0, 200)}` : ""}` });
     open.dataset.what = `fork ${fork.start}`;
     return h("li", {}, open);
   });

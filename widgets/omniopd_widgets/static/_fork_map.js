@@ -1,7 +1,7 @@
 // The fork map: how unsure the student is against how much the teacher agrees with itself. Upper right are real
 // choices; lower right, where the teacher too goes on in many ways, are interchangeable wordings.
 
-import { clear, h, linear, missing, number, on, tokensAt, plural, svg } from "./_common.js";
+import { clear, forkName, h, linear, missing, number, on, plural, svg } from "./_common.js";
 
 const SIZE = { width: 420, height: 316, left: 46, right: 14, top: 28, bottom: 36 };
 const QUADRANTS = [
@@ -60,7 +60,7 @@ export function makeMap({ select, signal }) {
       row.kind === "agree" ? svg("rect", { ...attributes, x: x - r * 0.9, y: y - r * 0.9, width: 1.8 * r, height: 1.8 * r })
       : row.kind === "none" ? svg("path", { ...attributes, d: `M${x} ${y - 1.2 * r}L${x + 1.1 * r} ${y + 0.8 * r}H${x - 1.1 * r}Z` })
       : svg("circle", { ...attributes, cx: x, cy: y, r });
-    shape.append(svg("title", {}, `${several ? `rollout ${row.row}, ` : ""}${tokensAt(row.start, row.stop)}: entropy ${number(row.entropy, 2)}, agreement ${number(row.agreement, 2)}, ${row.quadrant}`));
+    shape.append(svg("title", {}, `${several ? `answer ${row.row}, ` : ""}${forkName(...row.nth, row)}: entropy ${number(row.entropy, 2)}, agreement ${number(row.agreement, 2)}, ${row.quadrant}`));
     return shape;
   }
 

@@ -2,7 +2,7 @@
 
 import { h, missing, on, redraw, shown } from "./_common.js";
 
-// columns: [{key, label, text: the cell holds somebody else's text, beside: record → elements behind it, number, show:
+// columns: [{key, label, text: the cell holds somebody else's text, words: record → what stands in its place, beside: record → elements behind it, number, show:
 // value → string, title}]. Returns
 // {element, draw(rows, sort, only), sign(sort), body}. `row(record)` gives {button: label, what, pressed, onClick, extra: [elements], kind: class} for the first cell;
 // the button, by its `what`, keeps the focus where the rows are drawn anew, and so does an extra with a data-what.
@@ -43,7 +43,7 @@ export function sortedTable({ columns, label, signal, onSort, row }) {
     on(open, "click", () => onClick(), { signal });
     const cells = visible.map((column) => {
       const value = record[column.key];
-      if (column.text) return h("td", { class: `oopd-column-${column.key}` }, shown(String(value ?? "")), column.beside?.(record));
+      if (column.text) return h("td", { class: `oopd-column-${column.key}` }, shown(String(column.words?.(record) || (value ?? ""))), column.beside?.(record));
       return h("td", { class: column.number ? "oopd-number" : null }, column.show ? column.show(value, record) : missing(value) ? "–" : String(value));
     });
     return h("tr", { class: [pressed ? "oopd-chosen" : "", kind ?? ""].join(" ").trim() || null }, h("td", { class: "oopd-row-head" }, ...extra, open), ...cells);

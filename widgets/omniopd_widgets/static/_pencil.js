@@ -1,6 +1,6 @@
 // The teacher's pencil in the student's answer: what a scan agrees with, and what it would have written where not.
 // A run is a fork with `run`: its texts agree with the student in all tokens but perhaps the last (`said`, `agreeing`).
-import { clear, h, number, plain, plural, quoted, redraw, shown, tokensAt } from "./_common.js";
+import { clear, forkName, h, number, plain, plural, quoted, redraw, shown } from "./_common.js";
 
 // The token that a fork is about.
 export const placeOf = (fork) => (fork.run ? fork.stop - 1 : fork.start);
@@ -81,7 +81,7 @@ export function tokensOf(run) {
 
 export function runDetail(place, run, k, many) {
   const facts = [
-    `run ${k + 1} of ${many}`, `${run.stop - run.start > 1 ? "tokens" : "token"} ${tokensAt(run.start, run.stop)}`, runWords(run),
+    forkName(k, many, run), runWords(run),
     `at token ${run.stop - 1}: entropy ${number(run.entropy, 2)} nats, the student's own probability ${number(run.prior, 3)}`,
   ];
   return redraw(place, h("p", {}, facts.join(" · ")), h("p", {}, pencilled(run)));

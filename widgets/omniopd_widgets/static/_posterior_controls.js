@@ -6,9 +6,9 @@ import { assign, clear, h, later, on, plain } from "./_common.js";
 export function makeControls(model, root, { change, signal }) {
   const alpha = h("input", { type: "range", min: 0, max: 10, step: 0.05, "aria-label": "α, the strength of the prior" });
   const alphaBox = h("input", { type: "number", min: 0, step: 0.1, "aria-label": "α as a number" });
-  const samples = h("input", { type: "range", min: 1, max: 1, step: 1, "aria-label": "N, how many texts count" });
+  const samples = h("input", { type: "range", min: 1, max: 1, step: 1, "aria-label": "samples: how many texts count" });
   const samplesText = h("output", {});
-  const phi = h("select", { "aria-label": "φ, the similarity" });
+  const phi = h("select", { "aria-label": "compare by: the similarity" });
   const phiPrice = price("local", "");
   const centring = h(
     "select", { "aria-label": "centring" },
@@ -34,8 +34,8 @@ export function makeControls(model, root, { change, signal }) {
     "div", { class: "oopd-posterior-controls" },
     h("div", { class: "oopd-bar" },
       together(h("label", {}, "α ", alpha), alphaBox, price("free", "free")),
-      together(h("label", { title: "N: how many of the teacher's texts count" }, "samples (only here) ", samples), samplesText, price("free", "free")),
-      together(h("label", { title: "φ: what counts as agreement" }, "compare by ", phi), phiPrice),
+      together(h("label", { title: "how many of the teacher's texts count, N" }, "samples (only here) ", samples), samplesText, price("free", "free")),
+      together(h("label", { title: "what counts as agreement, φ" }, "compare by ", phi), phiPrice),
       together(h("label", {}, "centring (only here) ", centring), price("free", "free")), centringNote,
     ),
     paid.element,
@@ -72,7 +72,7 @@ export function makeControls(model, root, { change, signal }) {
 function makePaid(model, signal) {
   const field = (name, label, min) => h("input", { type: "number", min, step: 1, "aria-label": label, "data-name": name });
   const fields = [
-    field("forks", "M, forks to audit", 1), field("samples", "N, texts per fork", 1), field("chunk_tokens", "C, tokens per chunk", 1),
+    field("forks", "forks to audit", 1), field("samples", "samples: texts per fork", 1), field("chunk_tokens", "length: tokens per chunk", 1),
   ];
   const cost = price("free", "free");
   cost.setAttribute("role", "status");

@@ -1,6 +1,6 @@
 // The posterior plot's pictures: one fork large, with everything said in words below, and all forks small.
 
-import { clear, forkName, h, line, number, on, percent, plural, quoted, shown, signed, svg, tableHead, tokensAt } from "./_common.js";
+import { clear, forkName, forkShort, h, line, number, on, percent, plural, quoted, shown, signed, svg, tableHead } from "./_common.js";
 import { keepInSight } from "./_in_sight.js";
 import { betaDensities } from "./_posterior.js";
 
@@ -10,11 +10,11 @@ const GLANCE = { width: 132, height: 50 };
 const POINTS = 160;
 const GRID = Array.from({ length: POINTS }, (_, i) => (i + 0.5) / POINTS);
 const OF_FORK =
-  "k adds up similarities, so the Beta's width is not a real uncertainty. How sure the mean similarity is stands in the " +
+  "The agreement adds up similarities, so the Beta's width is not a real uncertainty. How sure the mean similarity is stands in the " +
   "interval from these texts (Student's t over the similarities; ticks are the texts).";
 const OF_RUN =
-  "A scan's texts agree with every token before this one; here k of N do, independent draws of the teacher's next token. " +
-  "So k is a count, the Beta's width means what it says, and the prior is the student's probability of this very token.";
+  "A scan's texts agree with every token before this one; here each agrees or not, independent draws of the teacher's next " +
+  "token. So the agreement is a count, the Beta's width means what it says, and the prior is the student's probability of this very token.";
 
 // The densities of one fork; null stands for a Beta without spread (all mass in one point).
 function densities(r) {
@@ -45,7 +45,7 @@ export function makeDetail() {
     axis.append(svg("text", { x: x(tick), y: floor + lanes * lane + 22, "text-anchor": "middle" }, String(tick)));
     axis.append(svg("line", { class: "oopd-grid", x1: x(tick), x2: x(tick), y1: top, y2: floor + lanes * lane + 8 }));
   }
-  axis.append(svg("text", { x: left - 8, y: top + 12, "text-anchor": "end" }, "nominal Beta"));
+  axis.append(svg("text", { x: left - 8, y: top + 12, "text-anchor": "end" }, "the paper's Beta"));
   axis.append(svg("text", { x: left - 8, y: top + 27, "text-anchor": "end" }, "densities"));
   const rows = ["95 % from these texts", "the paper's Beta, 95 %", "fewer texts", "shares in the trust"].map((label, i) => {
     const y = floor + 6 + i * lane;
@@ -70,9 +70,8 @@ export function makeDetail() {
   const note = h("p", { class: "oopd-quiet" });
   const element = h("div", { class: "oopd-posterior-detail" }, title, chunk, key, picture, said, note);
 
-  function draw(fork, r, old, index, forks) {
-    const what = fork.run ? `Run ${index + 1} of ${forks}: its last token, ${fork.start}` : forkName(index, forks, fork);
-    title.textContent = `${what}, entropy ${number(fork.entropy, 2)} nats`;
+  function draw(fork, r, old) {
+    title.textContent = `${nameOf(fork)}${fork.run ? ", its last token" : ""}: entropy ${number(fork.entropy, 2)} nats`;
     note.textContent = fork.run ? OF_RUN : OF_FORK;
     clear(chunk, "student wrote ", shown(fork.text.slice(0, 120)));
     const now = densities(r);
@@ -107,6 +106,9 @@ export function makeDetail() {
   }
   return { element, draw };
 }
+
+// A run's numbers are its last token's; its name is the whole run's.
+export const nameOf = (fork) => forkName(...fork.nth, { ...fork, start: fork.first });
 
 // A narrow part holds no name.
 const nameIfRoom = (name, share) => (share > 0.13 ? `${name} ${percent(share)}` : "");
@@ -162,8 +164,8 @@ export function makeList({ select, signal }) {
   }, { signal });
 
   function rebuild(forks) {
-    rows = forks.map((fork, i) => {
-      const name = h("button", { type: "button", class: "oopd-button", title: quoted(fork.text) }, `${i + 1}: ${tokensAt(fork.start, fork.stop)}`);
+    rows = forks.map((fork) => {
+      const name = h("button", { type: "button", class: "oopd-button", title: quoted(fork.text) }, forkShort(...fork.nth, { ...fork, start: fork.first }));
       const prior = svg("path", { class: "oopd-posterior-curve oopd-curve-prior" });
       const old = svg("path", { class: "oopd-posterior-curve oopd-curve-ghost" });
       const area = svg("path", { class: "oopd-area" });

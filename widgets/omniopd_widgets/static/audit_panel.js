@@ -1,7 +1,7 @@
 // The audit panel: the student's chunk beside the teacher's texts at one fork. All numbers come from Python.
 import {
-  assign, button, clear, count, dollars, floats, h, heat, later, missing, number, on, percent, plural,
-  quoted, redraw, scope, shown, tableHead, tokensAt, watch,
+  assign, button, clear, count, dollars, floats, forkName, forkShort, h, heat, later, missing, number, on, percent, plain,
+  plural, quoted, redraw, scope, shown, tableHead, tokensAt, watch,
 } from "./_common.js";
 import { choice, optionsOf } from "./_inputs.js";
 import { pencilled, runWords, tokensOf } from "./_pencil.js";
@@ -57,7 +57,7 @@ function render({ model, el, signal }) {
 
   function fillForks() {
     const forks = model.get("forks");
-    clear(which, forks.map((f, i) => h("option", { value: i }, `${f.row === null ? "" : `answer ${f.row}, `}${forkName(i, forks.length, f)} ${option(f)}`)));
+    clear(which, forks.map((f, i) => h("option", { value: i }, `${f.row === null ? "" : `answer ${f.row}, `}${forkName(...f.nth, f)} ${option(f)}`)));
   }
 
   function showFork() {
@@ -73,7 +73,7 @@ function render({ model, el, signal }) {
     showNext(f);
     survivalChart(survival, f);
     showNumbers();
-    say(`${forkName(model.get("fork"), model.get("forks").length, f)}, ${plural(f.samples, "text")}, trust ${number(trust(f, model.get("similarity")), 3)}`);
+    say(`${forkName(...f.nth, f)}, ${plural(f.samples, "text")}, trust ${number(trust(f, model.get("similarity")), 3)}`);
   }
 
   // A run of a scan: how long its texts agree with the student, and what they have in the last place.
@@ -89,7 +89,7 @@ function render({ model, el, signal }) {
     redraw(table, tableHead([`token ${last}`, "share", "texts", ""]), h("tbody", {}, tokensOf(f).map(([piece, times, own]) => h("tr", {},
       h("th", { scope: "row" }, piece === "" ? h("span", { class: "oopd-quiet" }, "end of turn") : shown(piece)),
       h("td", {}, bar(times / f.samples)), h("td", {}, `${times} of ${f.samples}`), h("td", { class: "oopd-quiet" }, own ? "← the student's" : "")))));
-    say(`run ${model.get("fork") + 1} of ${model.get("forks").length}, ${tokensAt(f.start, f.stop)}: ${runWords(f)}`);
+    say(`${forkName(...f.nth, f)}: ${runWords(f)}`);
   }
 
   function showNumbers() {
@@ -108,7 +108,7 @@ function render({ model, el, signal }) {
       ["agreement", `${number(k / f.samples, 2)} (sum of ${f.samples})`, `k = ${number(k, 2)}`], ["own confidence", number(f.prior, 3), "the student's own, π̄: the geometric mean of its probabilities"],
       ["α", number(f.concentration, 2), "how many texts the student's own confidence counts as"], ["trust", number(trust(f, name), 3), "π̂ = (k + α π̄) / (N + α)"],
     ];
-    if (name !== "recorded") facts.push(["trust as recorded", number(f.posterior_mean, 3)]);
+    if (name !== "recorded") facts.push(["recorded trust", number(f.posterior_mean, 3)]);
     showFacts(f, facts);
   }
 
@@ -198,7 +198,7 @@ function render({ model, el, signal }) {
     redraw(disagreement, h("h3", {}, "Where two similarities disagree most"),
       a === b ? h("p", { class: "oopd-quiet" }, "choose another one under “against”")
         : h("ol", { class: "oopd-disagreement" }, rows.slice(0, 12).map((r) => {
-          const go = button([`fork ${r.i + 1} ${quoted(r.f.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `trust ${number(r.a, 2)} / ${number(r.b, 2)} · apart ${number(Math.abs(r.a - r.b), 2)}`)], () => assign(model, "fork", r.i), { signal });
+          const go = button([`${forkShort(...r.f.nth, r.f)} ${quoted(r.f.chunk.trimStart(), 14)} `, h("span", { class: "oopd-quiet" }, `trust ${number(r.a, 2)} / ${number(r.b, 2)} · apart ${number(Math.abs(r.a - r.b), 2)}`)], () => assign(model, "fork", r.i), { signal, title: forkName(...r.f.nth, r.f) });
           go.dataset.what = `fork ${r.i}`;
           if (r.i === model.get("fork")) go.setAttribute("aria-current", "true");
           return h("li", {}, go);

@@ -72,7 +72,7 @@ function render({ model, el, signal }) {
   const stale = h("p", { class: "oopd-pair-stale", role: "status" });
   const question = h("p", { class: "oopd-pair-question" });
   const controls = h("div", { class: "oopd-bar" }, list, own, box("seed", "seed", "which answers: the same seed draws them again", 1e9, 1),
-    box("temperature", "T", "sampling temperature", 2, 0.1), answer, cancel, working, refused);
+    box("temperature", "temperature", "T of the draws", 2, 0.1), answer, cancel, working, refused);
   controls.hidden = frozen;
 
   // ---- the answers

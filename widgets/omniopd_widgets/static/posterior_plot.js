@@ -4,7 +4,7 @@
 import { assign, framed, h, later, number, scope, throttle } from "./_common.js";
 import { posteriors } from "./_posterior.js";
 import { makeControls } from "./_posterior_controls.js";
-import { makeDetail, makeList } from "./_posterior_pictures.js";
+import { makeDetail, makeList, nameOf } from "./_posterior_pictures.js";
 
 const SETTINGS = ["concentration", "samples", "centring"];
 const KEYS = [
@@ -87,11 +87,11 @@ function render({ model, el, signal }) {
     const chosen = Math.max(0, forks.findIndex((fork) => fork.start === model.get("selected")));
     const old = ghost && ghost.length === current.length ? ghost : null;
     controls.update(setting, forks);
-    detail.draw(forks[chosen], current[chosen], old?.[chosen], chosen, forks.length);
+    detail.draw(forks[chosen], current[chosen], old?.[chosen]);
     list.draw(current, old, chosen);
     const r = current[chosen];
     view.say(
-      `Fork ${chosen + 1} of ${forks.length}: trust ${number(r.mean)}, the student's own confidence ${number(r.prior)}, ` +
+      `${nameOf(forks[chosen])}: trust ${number(r.mean)}, the student's own confidence ${number(r.prior)}, ` +
         `agreement ${number(r.share)}, 95 % interval from these texts ${number(r.spread[0])} to ${number(r.spread[1])}.`,
     );
   }

@@ -4,17 +4,17 @@ import { assign, button, clear, h, missing, on, plain, scope, shown, watch } fro
 import { numberBox, optionsOf } from "./_inputs.js";
 
 const NUMBERS = [
-  ["audit.forks", "forks", "M: uncertain places of an answer; in a scan its texts at most (0: as many as it takes)", 0, 64, 1],
-  ["audit.chunk_tokens", "length", "C: tokens of a chunk, of a scan's texts at most", 1, 4096, 1],
-  ["audit.samples", "samples", "N: texts of the teacher at a fork, in a scan at a token", 1, 128, 1],
+  ["audit.forks", "forks", "uncertain places of an answer, M; in a scan its texts at most (0: as many as it takes)", 0, 64, 1],
+  ["audit.chunk_tokens", "length", "tokens of a chunk, C; of a scan's texts at most", 1, 4096, 1],
+  ["audit.samples", "samples", "texts of the teacher at a fork, N; in a scan at a token", 1, 128, 1],
   ["audit.at_once", "at once", "stretches of the answer that a scan asks about side by side", 1, 64, 1],
   ["objective.concentration", "α", "how many texts the student's own confidence counts as", 0, 1e6, 0.25],
-  ["objective.anchor_weight", "anchor", "β: how strongly other tokens are held near the start", 0, 1e6, 0.01],
+  ["objective.anchor_weight", "anchor", "how strongly other tokens are held near the start, β", 0, 1e6, 0.01],
 ];
 const NAMES = [
   ["audit.way", "ask by", "at forks, or in a scan of the whole answer"],
   ["audit.scheduler", "forks by", "where an answer is audited"],
-  ["audit.similarity", "compare by", "φ: what counts as agreement"],
+  ["audit.similarity", "compare by", "what counts as agreement, φ"],
   ["objective.target", "target", "what the teacher's texts become in the loss"],
 ];
 const SHORT = Object.fromEntries([...NUMBERS, ...NAMES].map(([name, label]) => [name, label]));
@@ -47,7 +47,7 @@ function render({ model, el, signal }) {
   const refuse = (said) => (refused.textContent = plain(said));
   const refused = h("span", { class: "oopd-bench-refused", role: "alert" });
   const seed = field("seed", "seed", "which answer: the same seed writes it again", 0, 1e9, 1);
-  const temperature = field("T", "temperature", "sampling temperature; 1 is on-policy", 0, 2, 0.1);
+  const temperature = field("temperature", "temperature", "T of the student's draws; 1 is on-policy", 0, 2, 0.1);
 
   function field(label, trait, title, min, max, stepBy) {
     const input = numberBox({ min, max, step: stepBy, title, read: () => model.get(trait), write: (value) => { refuse(""); assign(model, trait, value); }, refused: refuse, signal });

@@ -11,7 +11,7 @@ import { forest } from "./_forest.js";
 import { sorted, sortedTable, stateBadge } from "./_grid.js";
 import { choice, optionsOf } from "./_inputs.js";
 import { byArm } from "./_run_groups.js";
-import { noteEditor, tagChips } from "./_run_notes.js";
+import { isHidden, noteEditor, tagChips } from "./_run_notes.js";
 import { beneath } from "./_beneath.js";
 import pairView from "./checkpoint_pair.js";
 import monitorView from "./training_monitor.js";
@@ -53,6 +53,7 @@ const COLUMNS = [
   { key: "seconds", label: "seconds", number: true, show: (value) => number(value, 0) },
   { key: "tags", label: "tags", text: true },
   { key: "note", label: "note", text: true },
+  { key: "title", label: "title", text: true },
   { key: "created", label: "started", text: true, title: "UTC" },
 ];
 const PER_PAGE = 100;
@@ -89,7 +90,7 @@ function render({ model, el, signal }) {
     drawRows();
   }
   const unfolded = new Set(); // arms whose runs are listed
-  const columnsHere = COLUMNS.map((column) => (column.key === "id" ? { ...column, beside: (row) => tagChips(model, row, signal) } : column));
+  const columnsHere = COLUMNS.map((column) => (column.key === "id" ? { ...column, words: (row) => row.title, beside: (row) => [row.title ? h("div", { class: "oopd-quiet" }, plain(row.id)) : null, ...tagChips(model, row, signal)] } : column));
   const rows = sortedTable({
     columns: columnsHere, label: "runs", signal,
     onSort: (key) => {
@@ -140,7 +141,8 @@ function render({ model, el, signal }) {
     const query = model.get("query");
     if (search.value !== query) search.value = query;
     const order = { key: model.get("sort"), down: model.get("descending") };
-    const hits = all.filter(matcher(query));
+    const listable = query.includes("hidden") ? all : all.filter((row) => !isHidden(row));
+    const hits = listable.filter(matcher(query));
     const matching = sorted(model.get("by_arm") ? byArm(hits) : hits, order);
     first = Math.min(first, PER_PAGE * Math.floor(Math.max(0, matching.length - 1) / PER_PAGE));
     const listed = matching.slice(first, first + PER_PAGE).flatMap((row) => (unfolded.has(row.key) ? [row, ...sorted(row.members, order).map((one) => ({ ...one, under: true }))] : [row]));
@@ -154,7 +156,7 @@ function render({ model, el, signal }) {
     none.hidden = matching.length > 0;
     clear(none, all.length === 0 ? "No run in this folder yet." : ["No run matches ", shown(query), `: ${plural(all.length, "run")} in the folder.`]);
     const hidden = model.get("hidden_rows");
-    found.textContent = `${count(hits.length)} of ${plural(all.length + hidden, "run")}${hidden ? `, the newest ${count(all.length)} are searched` : ""}${model.get("unread") ? `, results of ${count(model.get("unread"))} are being read …` : ""}`;
+    found.textContent = `${count(hits.length)} of ${plural(all.length + hidden, "run")}${hidden ? `, the newest ${count(all.length)} are searched` : ""}${listable.length < all.length ? `, ${count(all.length - listable.length)} hidden (tags:hidden)` : ""}${model.get("unread") ? `, results of ${count(model.get("unread"))} are being read …` : ""}`;
   }
   watch(model, ["rows", "query", "sort", "descending", "chosen", "opened", "hidden_rows", "columns", "unread", "by_arm"], drawRows, signal);
   const arms = h("input", { type: "checkbox" });

@@ -1,7 +1,7 @@
 // A run, watched. Everything shown comes from the model's traits; what the user does is an assignment to one of them.
 
 import {
-  assign, button, clear, count, dollars, floats, framed, h, later, missing, number, on, percent, plain,
+  assign, button, clear, count, dollars, floats, forkName, framed, h, later, missing, number, on, percent, plain,
   plural, quoted, redraw, scope, shown, svg, tableHead, watch,
 } from "./_common.js";
 import { nearest } from "./_axes.js";
@@ -173,7 +173,7 @@ function render({ model, el, signal }) {
     const longest = Math.max(1, ...found.map((s) => s.tokens));
     const highest = Math.max(0.5, ...found.flatMap((s) => s.profile));
     redraw(strips, found.flatMap((s) => strip(s, longest, highest)));
-    stripScale.textContent = found.length ? `Bars: highest entropy of each stretch of the answer, up to ${short(highest)} nats. Boxes: ${found.some((s) => s.scan) ? "tokens from which a text of the scan parts, filled as far as the trust π̂ in the student's" : "audited chunks, filled as far as the trust π̂ in them"}.` : "";
+    stripScale.textContent = found.length ? `Bars: highest entropy of each stretch of the answer, up to ${short(highest)} nats. Boxes: ${found.some((s) => s.scan) ? "tokens from which a text of the scan parts, filled as far as the trust in the student's" : "audited chunks, filled as far as the trust in them"}.` : "";
     const several = forks.same ?? [];
     sameWords.textContent = found.length === 0 ? "" : several.length === 0
       ? "No fork came up after the same words at two recorded steps."
@@ -217,7 +217,7 @@ function render({ model, el, signal }) {
       const known = fork.points.filter((p) => !missing(p[key]));
       return { name, xs: known.map((p) => p.step), ys: known.map((p) => p[key]) };
     };
-    chart.draw({ title: `token ${fork.start}`, unit: "nats; shares", x: "step" }, [curve("entropy", "entropy"), curve("trust", "trust"), curve("agreement", "share")], { range: [steps[0], steps.at(-1)], least: [0, 1] });
+    chart.draw({ title: `${fork.points[0].run ? "Run to" : "Fork at"} token ${fork.start}`, unit: "nats; shares", x: "step" }, [curve("entropy", "entropy"), curve("trust", "trust"), curve("agreement", "share")], { range: [steps[0], steps.at(-1)], least: [0, 1] });
     const chunks = h("ul", {}, fork.points.map((p) => h("li", {}, `step ${p.step}: `, shown(p.chunk), ` ${forkNumbers(p)}`)));
     const context = h("summary", {}, "after ", shown(fork.before, { class: "oopd-before" }), h("b", {}, " ▸ "), shown(fork.points.at(-1).chunk));
     chart.element.append(h("details", {}, context, chunks));
@@ -234,8 +234,8 @@ function render({ model, el, signal }) {
   root.dataset.ready = "true";
 }
 
-const forkNumbers = (fork) => `entropy ${number(fork.entropy, 2)} nats, trust ${number(fork.trust, 2)}, k ÷ N ${missing(fork.share) ? "–" : percent(fork.share)}`;
-const forkWords = (fork) => `token ${fork.start} ${quoted(fork.chunk)}: ${forkNumbers(fork)}`;
+const forkNumbers = (fork) => `entropy ${number(fork.entropy, 2)} nats, trust ${number(fork.trust, 2)}, agreement ${missing(fork.share) ? "–" : percent(fork.share)}`;
+const forkWords = (fork) => `${forkName(...fork.nth, fork)} ${quoted(fork.chunk)}: ${forkNumbers(fork)}`;
 const stripWords = (s) => `step ${s.step}: ${plural(s.tokens, "token")}${s.cut ? ", cut off" : ""}, ${plural(s.forks.length, "audit")}, peak entropy ${short(Math.max(0, ...s.profile))} nats`;
 
 export default { render };

@@ -1,7 +1,7 @@
-// The update ledger: what each fork does to the loss, largest share first; audits that told little; the fork map.
+// The update ledger: what each fork does to the loss, largest share first; questions that taught nothing; the fork map.
 // The rows are Python's; this file shows them and assigns the settings (all of them free) and the selected fork.
 
-import { assign, clear, count, framed, h, later, notZero, number, on, percent, tokensAt, plain, plural, quoted, scope, shown, signed, throttle } from "./_common.js";
+import { assign, clear, count, forkName, forkShort, framed, h, later, notZero, number, on, percent, plain, plural, quoted, scope, shown, signed, throttle } from "./_common.js";
 import { keepInSight } from "./_in_sight.js";
 import { numberBox, optionsOf, traitSelect } from "./_inputs.js";
 import { makeMap } from "./_fork_map.js";
@@ -25,7 +25,7 @@ function render({ model, el, signal }) {
   const filled = h(
     "div", {}, summary, note,
     h("div", { class: "oopd-ledger-columns" }, h("div", { class: "oopd-ledger-left" }, h("h3", {}, "Forks by their share of the update"), ledger.element),
-      h("div", { class: "oopd-ledger-right" }, h("div", {}, h("h3", {}, "Fork map"), map.element), h("div", {}, h("h3", {}, "Questions that told little"), savingsList.element))),
+      h("div", { class: "oopd-ledger-right" }, h("div", {}, h("h3", {}, "Fork map"), map.element), h("div", {}, h("h3", {}, "Questions that taught nothing"), savingsList.element))),
   );
   view.body.append(controls.element, empty, filled);
 
@@ -36,7 +36,7 @@ function render({ model, el, signal }) {
     controls.update();
     if (rows.length === 0) return;
     const totals = model.get("totals");
-    const several = new Set(rows.map((row) => row.row)).size > 1;
+    const several = ofSeveral(rows);
     const least = totals.at_least ? "at least " : "";
     summary.textContent =
       `Loss of ${several ? "these answers" : "this answer"}: forks ${least}${notZero(totals.chunk)} + anchor ${notZero(totals.anchor)} nats` +
@@ -55,7 +55,7 @@ function render({ model, el, signal }) {
     const row = model.get("rows")[at];
     if (row) {
       view.say(
-        `${name(row, true)}: ${percent(row.share, 1)} of the update, ${row.label_mass > 0 ? `labels of weight ${number(row.label_mass, 2)}` : `weight ${signed(row.weight)}`}, NLL of the student's tokens ${number(row.nll)}` +
+        `${name(row, ofSeveral(model.get("rows")))}: ${percent(row.share, 1)} of the update, ${row.label_mass > 0 ? `labels of weight ${number(row.label_mass, 2)}` : `weight ${signed(row.weight)}`}, NLL of the student's tokens ${number(row.nll)}` +
           (row.quadrant ? `, ${row.quadrant}` : "") + `; the student wrote ${quoted(row.text)}`,
       );
     }
@@ -82,7 +82,9 @@ function render({ model, el, signal }) {
   later(model, ["selected", "selected_row"], framed(mark, signal), signal);
 }
 
-const name = (row, several) => `${several ? `rollout ${row.row}, ` : ""}${tokensAt(row.start, row.stop)}`;
+const ofSeveral = (rows) => new Set(rows.map((row) => row.row)).size > 1;
+const name = (row, several) => `${several ? `answer ${row.row}, ` : ""}${forkName(...row.nth, row)}`;
+const shortName = (row, several) => `${several ? `answer ${row.row}, ` : ""}${forkShort(...row.nth, row)}`;
 
 // ---- settings, all free: they recompute from the records ---------------------------------------------------------------
 
@@ -135,7 +137,7 @@ function makeControls(model, signal) {
 function makeTable({ select, signal }) {
   const body = h("tbody", {});
   const foot = h("tfoot", {});
-  const heads = [["fork", ""], ["the student wrote", ""], ["share", "of the sizes of all parts"], ["weight", "mean per token"], ["× tokens", ""], ["× NLL", "mean −log π of the student's tokens"], ["= chunk term", "nats; labels included"], ["KL", "to the reference over the chunk, nats; by “anchor on” it counts or not"], ["kind of fork", ""]];
+  const heads = [["fork", ""], ["the student wrote", ""], ["share", "of the sizes of all parts"], ["weight", "mean per token"], ["× tokens", ""], ["× NLL", "mean −log π of the student's tokens"], ["= loss", "the chunk's term, in nats before averaging; labels included"], ["KL", "to the reference over the chunk, nats; by “anchor on” it counts or not"], ["kind of fork", ""]];
   const more = h("button", { type: "button", class: "oopd-button", hidden: true }, "");
   const element = h(
     "div", {},
@@ -168,7 +170,7 @@ function makeTable({ select, signal }) {
     const visible = everything ? rows : rows.slice(0, AT_FIRST);
     shownRows = visible.map((row, i) => h(
       "tr", { "data-index": i },
-      h("th", { scope: "row" }, h("button", { type: "button", class: "oopd-button", title: name(row, true) }, several ? `${row.row}: ${tokensAt(row.start, row.stop)}` : tokensAt(row.start, row.stop))),
+      h("th", { scope: "row" }, h("button", { type: "button", class: "oopd-button", title: name(row, several) }, shortName(row, several))),
       h("td", { class: "oopd-ledger-text" }, wrote(row.text)),
       share(row.share, largest, row.chunk < 0),
       row.label_mass > 0
@@ -217,7 +219,7 @@ function share(value, largest, down) {
   return cell;
 }
 
-// ---- audits that told little -------------------------------------------------------------------------------------------
+// ---- questions that taught nothing -------------------------------------------------------------------------------------------
 
 function makeSavings({ select, signal }) {
   const element = h("div", { class: "oopd-ledger-savings" });
@@ -238,7 +240,7 @@ function makeSavings({ select, signal }) {
       const found = rows.map((row, i) => [row, i]).filter(([row]) => row.kind === kind);
       parts.push(h("p", {}, h("strong", {}, `${KINDS[kind]}: ${found.length} of ${rows.length}. `), found.length ? means : ""));
       if (found.length) {
-        parts.push(h("p", { class: "oopd-bar" }, found.slice(0, 40).map(([row, i]) => h("button", { type: "button", class: "oopd-button", "data-index": i }, several ? `${row.row}: ${row.start}` : `${row.start}`))));
+        parts.push(h("p", { class: "oopd-bar" }, found.slice(0, 40).map(([row, i]) => h("button", { type: "button", class: "oopd-button", "data-index": i, title: name(row, several) }, shortName(row, several)))));
       }
     }
     for (const saving of savings) {

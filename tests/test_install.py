@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import json
 import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -137,3 +139,20 @@ def test_an_extra_that_is_not_pinned_is_said_to_go_unchecked(
     assert "Installing torch from there, a build with hashes of its own: unchecked." in said
     assert [command[-1] for command in ran[3:]] == [f"{ROOT}[trackers]", str(ROOT)]
     assert "--hash" not in Path(ran[3][ran[3].index("--constraint") + 1]).read_text()
+
+
+def test_jupyterlab_is_told_to_fetch_no_news(tmp_path: Path) -> None:
+    """The lines of `make lab` that write Lab's settings, carried out; and Lab knows the setting and this value."""
+    done = subprocess.run(
+        ["make", "--dry-run", "lab", f"BIN={tmp_path}/bin"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    writes = [line for line in done.stdout.replace("\\\n", " ").splitlines() if line.startswith(("mkdir", "echo '{"))]
+    subprocess.run(["sh", "-ec", "\n".join(writes)], check=True)
+    [written] = (tmp_path / "share").rglob("overrides.json")
+    assert written.relative_to(tmp_path).as_posix() == "share/jupyter/lab/settings/overrides.json"
+    plugin, settings = "@jupyterlab/apputils-extension:notification", json.loads(written.read_text())
+    assert settings == {plugin: {"fetchNews": "false"}}
+    schema = Path(sys.prefix, "share/jupyter/lab/schemas", f"{plugin.replace(':', '/')}.json")
+    if schema.exists():
+        known = json.loads(schema.read_text())["properties"]["fetchNews"]["oneOf"]
+        assert "false" in [one["const"] for one in known]

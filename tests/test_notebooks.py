@@ -107,3 +107,28 @@ def test_papermill_reads_every_parameter_as_the_launcher_does(
         found = papermill.inspect_notebook(str(notebook))
     assert list(found) == [parameter.name for parameter in parameters_of(notebook)]
     assert [record.message for record in caplog.records if "parse" in record.message] == []
+
+
+TOUR = FOLDER / "00_tour.ipynb"
+
+
+def test_the_tour_finds_the_runs_of_the_demo() -> None:
+    from omniopd.cli.main import parser
+
+    [folder] = [p.default for p in parameters_of(TOUR) if p.name == "runs_folder"]
+    demo = parser().parse_args(["demo"])  # as `make demo` calls it, in the repository's root
+    assert (TOUR.parent / folder).resolve() == (FOLDER.parent / demo.runs).resolve()
+    used = [cell.source for cell in cells(TOUR) if "runs_folder" in cell.source]
+    assert any("Workbench(" in source for source in used)
+    assert any("RunBrowser(runs_folder)" in source for source in used)
+
+
+def test_what_to_try_stands_above_the_workbench_and_its_cell_shows_no_plumbing() -> None:
+    all_cells = nbformat.read(TOUR, 4).cells
+    [bench] = [i for i, cell in enumerate(all_cells) if cell.cell_type == "code" and "Workbench(" in cell.source]
+    [words] = [i for i, cell in enumerate(all_cells) if "What to try" in cell.source]
+    assert words == bench - 1
+    assert all_cells[words].cell_type == "markdown"
+    source = all_cells[bench].source
+    assert not re.search(r"quiet_libraries|wait\(", source)
+    assert len(source.splitlines()) <= 5

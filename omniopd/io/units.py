@@ -1,4 +1,4 @@
-"""How money and time are written, everywhere."""
+"""How money, time and what is nearly nothing are written, everywhere."""
 
 import math
 
@@ -26,3 +26,11 @@ def duration(seconds: float) -> str:
     if seconds < 597:
         return f"{seconds / 60:.2g} min"
     return f"{seconds / 60:.0f} min" if seconds < 5370 else f"{seconds / 3600:,.1f} h"
+
+
+def not_zero(value: float, digits: int = 4) -> str:
+    """With `digits` decimals, and more where a value that is not 0 would read so: 0.0123, 0.00003, 2e-11."""
+    if not math.isfinite(value) or value == 0:
+        return f"{value:.{digits}f}"
+    first = math.ceil(-math.log10(abs(value)))  # the place of its first figure
+    return f"{value:.{max(digits, first)}f}" if first <= 8 else f"{value:.0e}".replace("e-0", "e-")

@@ -18,13 +18,14 @@ from omniopd.errors import CheckpointError, ConfigError, RunError, TeacherError
 from omniopd.evaluation.best import read_best
 from omniopd.evaluation.partial_results import PartialResults
 from omniopd.models.loading import load_model
+from omniopd.pipeline.build import build_task
 from omniopd.pipeline.run import evaluation_plan, resume_training, run_training
 from omniopd.records import EvalRecord
 from omniopd.reports.summary import outcome
 from omniopd.runs import create_run, open_run
 from omniopd.runs.store import Run
 from omniopd.training.trl.checkpoints import checkpoint_path, newest_valid, step_of
-from omniopd.types import Continuations
+from omniopd.types import Continuations, Prompt
 from tests.small_runs import STEPS, small_recipe
 
 
@@ -67,6 +68,14 @@ def interrupt_after(run_folder, step):
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     return thread
+
+
+def test_the_answers_that_a_run_writes_are_graded(finished):
+    task = build_task(finished.recipe)
+    for step in finished.rollout_steps():
+        for record in finished.rollouts(step):
+            prompt = Prompt(record.prompt_id, record.messages, record.answer)
+            assert record.right is bool(task.grade(prompt, "".join(record.pieces)))
 
 
 def test_a_run_leaves_records_checkpoints_and_a_student(finished):

@@ -208,6 +208,27 @@ def test_a_matrix_of_many_texts_can_be_read_aloud(mount) -> None:
     assert set(panel.contents(".oopd-matrix td + td, .oopd-matrix th + td")) == {"0.00", "1.00"}
 
 
+@pytest.mark.parametrize("wide", [1000, 700])
+def test_a_matrix_of_many_texts_scrolls_in_its_section_and_covers_no_other(mount, wide: int) -> None:
+    panel = mount(AuditPanel([audit_at(2, texts=tuple(f"text {i} {'x' * i}" for i in range(32))), audit_at(40)]))
+    panel.root.evaluate("(root, wide) => { root.style.width = `${wide}px`; }", wide)
+    panel.assign(fork=0, compare="exact")
+    right_of = "e => e.getBoundingClientRect().right"
+    edge = panel.root.evaluate(right_of)
+    sections = panel.find(".oopd-sections > section")
+    for i in range(sections.count()):
+        assert sections.nth(i).evaluate("e => e.scrollWidth <= e.clientWidth"), sections.nth(i).inner_text()[:40]
+        assert sections.nth(i).evaluate(right_of) <= edge
+    frame = panel.find(".oopd-matrix-frame")
+    matrix, other = frame.locator("xpath=.."), panel.find(".oopd-disagreement").locator("xpath=..")
+    a, b = matrix.bounding_box(), other.bounding_box()
+    assert a["x"] + a["width"] <= b["x"] or a["y"] + a["height"] <= b["y"]
+    assert frame.evaluate("e => e.scrollWidth > e.clientWidth")
+    last = panel.find(".oopd-matrix tr:last-child td:last-child")
+    last.scroll_into_view_if_needed()
+    assert last.evaluate(right_of) <= frame.evaluate(right_of) + 1
+
+
 def test_an_audit_without_texts_is_inert_text_too() -> None:
     panel = AuditPanel(replace(rollout_record(), audits=(audit_at(2, texts=()),)))
     assert "agreement 0.00 (sum of 0)" in "".join(map(str, panel.fallback()))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 from nbconvert import HTMLExporter
 
-from omniopd.embedded import RECORDED
+from omniopd.embedded import RECORDED, recorded
 from omniopd.records import RolloutRecord
 from omniopd.reports.comparison import compare, comparison_page
 from omniopd.runs.listing import result_runs
-from omniopd_widgets import AuditPanel, RolloutView
+from omniopd_widgets import AuditPanel, PosteriorPlot, RolloutView, UpdateLedger
 from omniopd_widgets._parts.safe import visible
 from tests.widgets.harness import Pages
 from tests.widgets.hostile import hostile_strings
@@ -58,3 +60,14 @@ def test_the_page_of_a_comparison_needs_no_scrolling_sideways_in_a_small_window(
     page.close()
     assert len(wide) == 4
     assert all(needed <= there for needed, there in wide)
+
+
+def test_a_fork_has_one_token_number_in_the_record_and_in_every_static_view() -> None:
+    record = recorded("paper").rollouts(1)[0]
+    starts = [audit.start for audit in record.audits]
+    assert len(starts) > 1
+    assert [record.entropies[start] for start in starts] == pytest.approx([a.entropy for a in record.audits])
+    for view in (RolloutView(record), AuditPanel(record), PosteriorPlot(record), UpdateLedger(record)):
+        told = re.findall(r"(\d+) of (\d+) \((?:tokens? )?(\d+)–(\d+)\)", re.sub(r"<[^>]*>", " ", view.fallback_html()))
+        names = {(str(k + 1), str(len(starts)), str(a.start), str(a.stop - 1)) for k, a in enumerate(record.audits)}
+        assert set(told) == names, type(view).__name__

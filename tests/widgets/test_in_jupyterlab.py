@@ -76,6 +76,7 @@ counting = globals().get("counting") or threading.Thread(target=count, daemon=Tr
 counting.is_alive() or counting.start()
 """
 BROWSER = "from omniopd_widgets import RunBrowser\nRunBrowser('.', interval_s=0.1)"
+MONITOR = "from omniopd_widgets import TrainingMonitor\nTrainingMonitor(recorded(), interval_s=0.1)"
 OUTCOME = """\
 from omniopd.embedded import recorded
 from omniopd.reports.summary import outcome
@@ -202,13 +203,19 @@ def test_the_table_of_results_is_whole_in_a_small_window(lab: Lab, opened: Any, 
     assert set(lines) == {1}
 
 
-def test_a_restarted_kernel_shows(lab: Lab, opened: Any) -> None:
-    tab = opened(notebook(lab.folder, "restarted", BENCH))
+@pytest.mark.parametrize("cells", [(BENCH,), (VIEWS, MONITOR, BROWSER, LAUNCHER)])
+def test_a_restarted_kernel_shows(lab: Lab, opened: Any, cells: tuple[str, ...]) -> None:
+    small_notebook(lab.folder / "long.ipynb", LONG)
+    tab = opened(notebook(lab.folder, f"restarted-{len(cells)}", *cells))
     tab.run_all()
-    words = tab.page.get_by_text("has ended or was restarted")
-    assert not words.is_visible()
+    assert tab.errors() == []
+    views = tab.page.locator(".oopd-view:not(.oopd-view .oopd-view)")
+    said = tab.page.locator(".oopd-ended:visible")
+    until(lambda: views.count() >= len(cells))
+    assert said.count() == 0
     tab.restart_kernel()
-    words.wait_for(timeout=30_000)
+    until(lambda: said.count() == views.count())
+    assert "has ended or was restarted" in said.first.inner_text()
 
 
 def test_a_run_outlives_its_notebooks_kernel_and_a_second_notebook_finds_it(lab: Lab, opened: Any) -> None:

@@ -89,6 +89,7 @@ def walks_through_its_forks(page) -> None:
     page.locator(".oopd-posterior-list [aria-current=true]:has-text('4:')").wait_for()
     page.locator(".oopd-posterior input[type=range]").first.click()
     page.locator(".oopd-bench-changed:has-text('α')").wait_for()
+    assert page.locator(".oopd-ended:visible").count() == 0
 
 
 @needs("notebook")

@@ -55,6 +55,14 @@ def test_an_answer_is_searched_and_walked_through_without_a_kernel(opened) -> No
     page.wait_for_function("document.querySelector('.oopd-fork-detail').innerText.includes('Fork 2 of 3')")
 
 
+def test_a_page_without_a_kernel_does_not_say_that_one_has_ended(opened, mount) -> None:
+    for view in (RolloutView(rollout_record()), AuditPanel(rollout_record())):
+        for page in (opened(view), mount(view).page):
+            assert page.locator(".oopd-ended").count() == 1
+            assert not page.locator(".oopd-ended").is_visible()
+        assert "kernel" not in view.fallback_html()
+
+
 def test_alpha_of_a_posterior_moves_without_a_kernel(opened) -> None:
     page = opened(PosteriorPlot(rollout()))
     before = page.locator(".oopd-posterior-list").inner_text()

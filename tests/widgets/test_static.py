@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import omniopd_widgets
-from omniopd.io.units import dollars
+from omniopd.io.units import dollars, not_zero
 from omniopd_widgets._parts import assets as _assets
 
 PACKAGE = Path(_assets.__file__).parents[1]
@@ -162,3 +162,15 @@ def test_the_page_writes_dollars_as_python_does() -> None:
     code += f"console.log(JSON.stringify({amounts}.map(dollars)));"
     done = subprocess.run(["node", "--input-type=module", "-"], input=code, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [dollars(amount) for amount in amounts]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node to run the page's formatter with")
+def test_the_page_writes_what_is_nearly_nothing_as_python_does() -> None:
+    values = [0.0, 1.0, 0.0123, 0.00061, 0.00003, -0.00003, 9.9e-5, 1e-5, 2e-11, -7e-12, 1234.5]
+    code = (_assets.STATIC / "_common.js").read_text(encoding="utf-8")
+    code += f"console.log(JSON.stringify({values}.map((value) => notZero(value))));"
+    done = subprocess.run(["node", "--input-type=module", "-"], input=code, capture_output=True, text=True, check=True)
+    written = json.loads(done.stdout)
+    assert written == [not_zero(value) for value in values]
+    assert written[:5] == ["0.0000", "1.0000", "0.0123", "0.0006", "0.00003"]
+    assert all(float(text) for text in written[1:])

@@ -11,6 +11,7 @@ from traitlets import TraitError
 
 from omniopd.config import load_recipe
 from omniopd.config.settings import ObjectiveConfig
+from omniopd.embedded import recorded
 from omniopd.method.similarity import characters, mean_self_agreement
 from omniopd.records import RolloutRecord
 from omniopd_widgets._parts.fork_names import fork_short
@@ -106,6 +107,38 @@ def test_what_the_numbers_leave_out_is_said() -> None:
     recipe = load_recipe("labels", **{"training.rollouts": 64, "training.micro_batch": 64})
     assert "of the step's 64" in UpdateLedger(step(), recipe, target="centred").note
     assert "the anchor costs nothing here" in UpdateLedger([replace(r, anchor_kl=()) for r in step()]).note
+
+
+def test_an_anchor_that_costs_little_does_not_read_as_none(mount, inert) -> None:
+    view = UpdateLedger(recorded("paper").rollouts(20), recorded("paper").recipe)
+    small = f"{view.totals['anchor']:.5f}"
+    assert 0 < view.totals["anchor"] < 0.00005
+    assert f"anchor {small} nats" in mount(view).text(".oopd-ledger-summary")
+    assert f"anchor {small} nats" in inert(view).inner_text("body")
+    view = UpdateLedger([replace(r, anchor_kl=()) for r in step()])
+    assert "anchor 0.0000 nats" in mount(view).text(".oopd-ledger-summary")
+
+
+def test_line_breaks_of_what_the_student_wrote_hide_nothing(mount) -> None:
+    chunks = ["```\n5+3", "\n\nso 8", "\n"]
+    record = rollout(1, forks=len(chunks))
+    audits = [replace(a, chunk=chunk) for a, chunk in zip(record.audits, chunks, strict=True)]
+    view = UpdateLedger(replace(record, audits=tuple(audits)))
+    mounted = mount(view)
+    all_cells = mounted.find(f"{TABLE} .oopd-ledger-text")
+    cells = {row["text"]: all_cells.nth(i) for i, row in enumerate(view.rows)}
+    assert [cells[chunk].inner_text().count("⏎") for chunk in chunks] == [0, 2, 1]
+    assert cells["\n\nso 8"].inner_text() == "⏎⏎so 8"
+    # the whole of the last line lies inside the text's own box and the table's
+    seen = """cell => {
+      const text = cell.querySelector(".oopd-text"), range = document.createRange();
+      const node = [...text.childNodes].findLast((one) => one.nodeType === Node.TEXT_NODE);
+      range.setStart(node, node.data.indexOf("5+3"));
+      range.setEnd(node, node.data.length);
+      const [line, ...boxes] = [range, text, cell.closest(".oopd-ledger-table")].map((e) => e.getBoundingClientRect());
+      return line.width > 0 && boxes.every((box) => line.top >= box.top - 1 && line.bottom <= box.bottom + 1);
+    }"""
+    assert cells["```\n5+3"].evaluate(seen)
 
 
 def test_settings_on_the_page_are_assignments(mount) -> None:

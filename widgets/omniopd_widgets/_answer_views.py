@@ -48,7 +48,7 @@ class AnswerViews:
         for view, names in (
             (self.posterior, {"concentration": "objective.concentration", "similarity": "audit.similarity"}),
             (self.panel, {"similarity": "audit.similarity"}),
-            (self.ledger, {name: f"objective.{name}" for name in OBJECTIVE}),
+            (self.ledger, {"similarity": "audit.similarity", **{name: f"objective.{name}" for name in OBJECTIVE}}),
         ):
             view.observe(lambda change, names=names: self._turn(names[change["name"]], change["new"]), list(names))
 
@@ -86,10 +86,13 @@ class AnswerViews:
         self.posterior.concentration = recipe.objective.concentration
         self.ledger.target = recipe.objective.target
         self.rollout.anchor_weight = recipe.objective.anchor_weight
-        known = [name for name, _ in self.panel.names], [one["name"] for one in self.posterior.similarity_names]
-        for view, names in zip((self.panel, self.posterior), known, strict=True):
-            # Of one that only a model can compute there are the recorded values.
-            view.similarity = recipe.audit.similarity if recipe.audit.similarity in names else RECORDED
+        # Of one that only a model can compute there are the recorded values, and none of texts with each other.
+        for view, names, instead in (
+            (self.panel, [name for name, _ in self.panel.names], RECORDED),
+            (self.posterior, [one["name"] for one in self.posterior.similarity_names], RECORDED),
+            (self.ledger, self.ledger.similarity_menu, "characters"),
+        ):
+            view.similarity = recipe.audit.similarity if recipe.audit.similarity in names else instead
 
     def _turn(self, name: str, value: Any) -> None:
         if not self.is_showing and value != RECORDED:

@@ -14,6 +14,7 @@ from typing import Any
 from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, observe, validate
 
 from omniopd.config.settings import ObjectiveConfig, Recipe
+from omniopd.io.units import not_zero
 from omniopd.method.evidence import ForkTarget
 from omniopd.method.loss_breakdown import ForkContribution, LossBreakdown, break_down
 from omniopd.method.recorded import recorded_targets, targets_of_records
@@ -138,7 +139,7 @@ class UpdateLedger(View):
         totals = self.totals
         at_least = "at least " if totals["at_least"] else ""
         head = (
-            f"Loss: forks {at_least}{totals['chunk']:.4f}, anchor {totals['anchor']:.4f} nats "
+            f"Loss: forks {at_least}{not_zero(totals['chunk'])}, anchor {not_zero(totals['anchor'])} nats "
             f"(β = {self.anchor_weight:g} × KL on {totals['anchored_tokens']:,} tokens), "
             f"divided by {totals['normaliser']:g}. {self.note}"
         )
@@ -148,7 +149,7 @@ class UpdateLedger(View):
             (
                 f"answer {row['row']}, " * several + fork_short(row["nth"], row["start"], row["stop"]), row["text"],
                 f"{row['weight']:+.3f}", row["tokens"],
-                f"{row['nll']:.3f}", f"{'≥ ' if row['unknown'] else ''}{row['chunk']:+.3f}", f"{row['kl']:.4f}",
+                f"{row['nll']:.3f}", f"{'≥ ' if row['unknown'] else ''}{row['chunk']:+.3f}", not_zero(row["kl"]),
                 f"{100 * row['share']:.1f} %", row["kind"],
             )
             for row in self.rows

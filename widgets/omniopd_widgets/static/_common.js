@@ -145,6 +145,7 @@ export function scope({ model, el, signal, label, keys: given = {}, help: entrie
   const help = entries ? keyHelp([...entries, ["?", "these keys"]]) : null;
   const keys = help ? { "?": () => (help.open = !help.open), ...given } : given;
   const problem = h("p", { class: "oopd-problem", role: "alert", hidden: true });
+  const ended = h("p", { class: "oopd-ended", role: "alert", hidden: true }, "The kernel behind this view has ended or was restarted: run its cell again.");
   const body = h("div", { class: "oopd-body" });
   const status = h("p", { class: "oopd-status", role: "status", "aria-live": "polite" });
   const root = h(
@@ -153,7 +154,7 @@ export function scope({ model, el, signal, label, keys: given = {}, help: entrie
       class: `oopd-view oopd-${name}`, role: "group", tabindex: "0", "aria-label": plain(model.get("label") || label),
       "data-lm-suppress-shortcuts": "true",
     },
-    ...present([problem, body, help, status]),
+    ...present([problem, ended, body, help, status]),
   );
   const typing = (target) => target.matches?.("input:not([type=range], [type=checkbox], [type=radio]), textarea, select");
   for (const type of ["keydown", "keyup", "keypress"]) {
@@ -173,6 +174,7 @@ export function scope({ model, el, signal, label, keys: given = {}, help: entrie
     problem.hidden = text === "";
     clear(problem, visible(text));
   }, signal);
+  whileHeard(model, (heard) => (ended.hidden = heard), signal);
   el.append(root);
   signal?.addEventListener("abort", () => root.remove(), { once: true });
   const speak = throttle((text) => (status.textContent = plain(text)), 100, signal);
@@ -191,25 +193,6 @@ function copyExactly(event) {
   event.preventDefault();
 }
 
-// Put a text on the clipboard, exactly; true where the browser let us.
-export async function copyText(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    // Without a secure origin, or without leave, the copy event is the way that is left.
-    const put = (event) => {
-      event.clipboardData.setData("text/plain", text);
-      event.preventDefault();
-      event.stopImmediatePropagation();
-    };
-    document.addEventListener("copy", put, { capture: true, once: true });
-    const done = document.execCommand("copy");
-    document.removeEventListener("copy", put, { capture: true });
-    return done;
-  }
-}
-
 // ---- the model -----------------------------------------------------------------------------------------------------
 
 // Calls `act` now and whenever one of the traits changes (once per burst of changes), until the view closes.
@@ -221,6 +204,15 @@ export function watch(model, names, act, signal) {
 export function later(model, names, act, signal) {
   for (const name of names) model.on(`change:${name}`, act);
   signal?.addEventListener("abort", () => names.forEach((name) => model.off(`change:${name}`, act)), { once: true });
+}
+
+// Whether a kernel still hears of the model, as Jupyter tells the model of its layout; without a kernel there is none.
+function whileHeard(model, tell, signal) {
+  const layout = model.get("layout");
+  if (typeof layout?.on !== "function") return;
+  const act = () => tell(layout.comm_live !== false);
+  layout.on("comm_live_update", act);
+  signal?.addEventListener("abort", () => layout.off("comm_live_update", act), { once: true });
 }
 
 // What the user did: one assignment, sent to Python.
@@ -285,6 +277,11 @@ export function framed(act, signal) {
 
 export const missing = (value) => value === null || value === undefined || Number.isNaN(value);
 export const number = (value, digits = 3) => (missing(value) ? "–" : value.toFixed(digits).replace(/^-(0(\.0+)?)$/, "$1"));
+// As omniopd.io.units.not_zero: what is not 0 does not read so.
+export function notZero(value, digits = 4) {
+  const first = value ? Math.ceil(-Math.log10(Math.abs(value))) : 0;
+  return first > 8 ? value.toExponential(0) : number(value, Math.max(digits, first));
+}
 export const signed = (value) => `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`;
 export const count = (value) => (missing(value) ? "–" : Math.round(value).toLocaleString("en-US"));
 export const percent = (value, digits = 0) => (missing(value) ? "–" : `${(100 * value).toFixed(digits)} %`);

@@ -34,9 +34,9 @@ export function makeControls(model, root, { change, signal }) {
     "div", { class: "oopd-posterior-controls" },
     h("div", { class: "oopd-bar" },
       together(h("label", {}, "α ", alpha), alphaBox, price("free", "free")),
-      together(h("label", { title: "how many of the teacher's texts count, N" }, "samples ", samples), samplesText, price("free", "free")),
+      together(h("label", { title: "how many of the teacher's texts count, N" }, "samples (only here) ", samples), samplesText, price("free", "free")),
       together(h("label", { title: "what counts as agreement, φ" }, "compare by ", phi), phiPrice),
-      together(h("label", {}, "centring ", centring), price("free", "free")), centringNote,
+      together(h("label", {}, "centring (only here) ", centring), price("free", "free")), centringNote,
     ),
     paid.element,
   );

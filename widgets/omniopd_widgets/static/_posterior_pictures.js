@@ -1,6 +1,7 @@
 // The posterior plot's pictures: one fork large, with everything said in words below, and all forks small.
 
 import { clear, forkName, forkShort, h, line, number, on, percent, plural, quoted, shown, signed, svg, tableHead } from "./_common.js";
+import { keepInSight } from "./_in_sight.js";
 import { betaDensities } from "./_posterior.js";
 
 const WIDE = { left: 142, right: 14, top: 8, width: 684, height: 150, lanes: 4, lane: 21 };
@@ -155,6 +156,8 @@ export function makeList({ select, signal }) {
   );
   const x = (value) => value * SMALL.width;
   let rows = [];
+  let chosenRow = -1;
+  const sight = keepInSight(element, () => rows[chosenRow]?.row, () => [element.querySelector("thead").offsetHeight, 0], signal);
   on(body, "click", (event) => {
     const row = event.target.closest("tr");
     if (row) select(Number(row.dataset.start));
@@ -178,6 +181,7 @@ export function makeList({ select, signal }) {
       return { row, name, prior, old, area, now, mean, spread, cells, bar, value };
     });
     clear(body, rows.map((row) => row.row));
+    chosenRow = -1;
   }
 
   function draw(current, old, chosen) {
@@ -204,10 +208,9 @@ export function makeList({ select, signal }) {
       parts.name.setAttribute("aria-current", i === chosen ? "true" : "false");
       parts.row.classList.toggle("oopd-chosen", i === chosen);
     });
+    if (chosen === chosenRow) return;
+    chosenRow = chosen;
+    sight.reveal();
   }
-
-  function reveal() {
-    requestAnimationFrame(() => body.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" }));
-  }
-  return { element, rebuild, draw, reveal };
+  return { element, rebuild, draw };
 }

@@ -1,19 +1,23 @@
 // A long text as spans of tokens, in blocks that the browser skips while they are out of sight. Built in slices, so that
 // 100,000 tokens do not hold up the page; whatever is asked for is built at once.
 import { h, isUnseen, visible } from "./_common.js";
+import { keepInSight } from "./_in_sight.js";
 
 const BLOCK = 256;
 const LONGEST = 512; // a block looks this far for a line break to end at, since its end breaks the line
 const SLICE_MS = 12;
 
 // classOf(i) gives the classes of token i; numberOf(i) the number of the fork that starts there, or null; teacherOf(i)
-// what a teacher would have written there ({teacher, times}, strings) and is drawn by the style sheet: no part of the text.
-export function makeStrip({ signal, classOf, numberOf, teacherOf, finish }) {
+// what a teacher would have written there ({teacher, times}, strings) and is drawn by the style sheet: no part of the text;
+// chosen() the selected token, −1 for none.
+export function makeStrip({ signal, classOf, numberOf, teacherOf, finish, chosen }) {
   const element = h("div", { class: "oopd-strip oopd-text", lang: "" });
   element.translate = false;
   let pieces = [];
   let spans = [];
   let blocks = [];
+  const around = () => Math.min(50, element.clientHeight / 3);
+  const sight = keepInSight(element, () => at(chosen()), () => [around(), around()], signal);
   const inked = new Set(); // the tokens that bear, or bore, the teacher's
   let timer = null;
   signal?.addEventListener("abort", () => clearTimeout(timer), { once: true });
@@ -29,6 +33,7 @@ export function makeStrip({ signal, classOf, numberOf, teacherOf, finish }) {
     const first = blockOf(Math.max(0, near));
     for (const block of blocks.slice(0, 4).concat(blocks.slice(Math.max(0, first - 1), first + 3))) fill(block);
     build(0);
+    sight.stay();
   }
 
   function build(from) {
@@ -99,20 +104,6 @@ export function makeStrip({ signal, classOf, numberOf, teacherOf, finish }) {
     bear(ink, "data-times", times);
   }
 
-  // Scroll so far that token i can be seen.
-  function reveal(i) {
-    const token = at(i);
-    const frame = element.getBoundingClientRect();
-    if (!token || frame.height === 0) return;
-    const gap = Math.min(50, frame.height / 3);
-    // Twice: what comes into sight takes its true height only then, and moves what is below it.
-    for (let again = 0; again < 2; again++) {
-      const box = token.getBoundingClientRect();
-      if (box.top - gap < frame.top) element.scrollTop += box.top - gap - frame.top;
-      else if (box.bottom + gap > frame.bottom) element.scrollTop += box.bottom + gap - frame.bottom;
-    }
-  }
-
   function at(i) {
     if (!spans[i] && blocks.length) fill(blocks[blockOf(i)]);
     return spans[i];
@@ -145,7 +136,7 @@ export function makeStrip({ signal, classOf, numberOf, teacherOf, finish }) {
     load,
     repaint,
     refresh,
-    reveal,
+    reveal: sight.reveal,
     at,
     tokenOf: (node) => {
       const token = node instanceof Element ? node.closest(".oopd-t") : null;

@@ -184,7 +184,7 @@ function render({ model, el, signal }) {
     }
     const which = model.get("similarity") === "recorded" ? " (by characters: the recorded similarity may be a model's, which no view loads)" : "";
     clear(matrix, h("h3", {}, "The teacher with itself"),
-      n < 2 ? h("p", { class: "oopd-quiet" }, "one text has nothing to agree with") : ready ? grid : h("p", { class: "oopd-quiet" }, "waiting for Python…"),
+      n < 2 ? h("p", { class: "oopd-quiet" }, "one text has nothing to agree with") : ready ? h("div", { class: "oopd-matrix-frame" }, grid) : h("p", { class: "oopd-quiet" }, "waiting for Python…"),
       n > 40 ? h("p", { class: "oopd-quiet" }, `the first 40 of ${n} texts`) : null,
       ready && n > 1 ? h("p", {}, `Its texts agree with each other by ${number(mean, 2)}${which}, with the student by ${number(own, 2)}. ${judged(mean, own)}`) : null);
   }

@@ -82,6 +82,7 @@ function render({ model, el, signal }) {
   const places = PAIR_SIDES.map((side, at) => {
     const strip = makeStrip({
       signal, classOf: (i) => classOf(at, i), numberOf: () => null, teacherOf: () => ({}), finish: () => model.get("answers")[at]?.finish,
+      chosen: () => (model.get("side") === side ? model.get("selected") : -1),
     });
     const name = h("h3", {});
     const verdict = h("p", { class: "oopd-verdict" });
@@ -206,7 +207,7 @@ function render({ model, el, signal }) {
     token.hidden = !side || i < 0 || i >= side.pieces.length;
     if (token.hidden) return;
     places[at].strip.refresh(i);
-    places[at].strip.reveal(i);
+    places[at].strip.reveal();
     say(sentence(at, i));
     const line = (name, who, logprob, entropy) => h("tr", {}, h("th", { scope: "row" }, name, " ", who ? shown(who) : null),
       [chance(logprob), number(logprob, 2).replace("-", "−"), number(entropy, 2)].map((text) => h("td", { class: "oopd-number" }, text)));

@@ -100,7 +100,6 @@ function render({ model, el, signal }) {
     if (forks.length === 0) return;
     const at = forks.findIndex((fork) => fork.start === model.get("selected"));
     assign(model, "selected", forks[Math.min(forks.length - 1, Math.max(0, at + by))].start);
-    list.reveal();
   }
 
   function nudge(by) {

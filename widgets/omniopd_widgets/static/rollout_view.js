@@ -1,10 +1,12 @@
 // The rollout view: an answer token by token. Colours say one metric; forks, chunks and anchors are told by form.
 import {
-  assign, button, clear, copyText, count, flags, floats, h, heat, later, missing, number, on, percent, plural,
+  assign, button, clear, count, flags, floats, h, heat, later, missing, number, on, percent, plural,
   quoted, redraw, scope, shown, throttle, restored, watch,
 } from "./_common.js";
+import { copyText } from "./_copy.js";
 import { choice } from "./_inputs.js";
 import { forkButtons, forkDetail } from "./_fork_list.js";
+import { keepInSight } from "./_in_sight.js";
 import { legendOf, METRICS, metricValues, ofUnits, said, upperEnd } from "./_metrics.js";
 import { makeMinimap } from "./_minimap.js";
 import { ghostOf, parts, pencilAt, pencilSummary, pencilWords, placeOf, tellVerdict } from "./_pencil.js";
@@ -39,7 +41,7 @@ function render({ model, el, signal }) {
       ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((k) => [k, () => pick(k - 1)])),
     },
   });
-  const strip = makeStrip({ signal, classOf, numberOf: (i) => (startOf.has(i) ? startOf.get(i) + 1 : null), teacherOf, finish: () => model.get("finish") });
+  const strip = makeStrip({ signal, classOf, numberOf: (i) => (startOf.has(i) ? startOf.get(i) + 1 : null), teacherOf, finish: () => model.get("finish"), chosen: () => model.get("selected") });
   const minimap = makeMinimap({
     signal, jump: select,
     data: () => ({ length: data.length, levels, forks: data.forks, selected: model.get("selected"), window: strip.window() }),
@@ -55,6 +57,7 @@ function render({ model, el, signal }) {
   const verdict = h("p", { class: "oopd-verdict", role: "status" });
   const pencil = h("p", { class: "oopd-pencil" });
   const list = h("ol", { class: "oopd-forks", "aria-label": "forks" });
+  const inList = keepInSight(list, () => list.children[model.get("fork")], () => [2, 2], signal);
   const detail = h("div", { class: "oopd-fork-detail" });
   const tip = h("div", { class: "oopd-tip", role: "tooltip", hidden: true });
   const marks = h("p", { class: "oopd-marks oopd-quiet" },
@@ -74,17 +77,9 @@ function render({ model, el, signal }) {
   later(model, ["metric", "granularity", "scale"], recolour, signal);
   watch(model, ["selected"], showSelected, signal);
   watch(model, ["fork", "continuation", "forks"], showFork, signal);
+  watch(model, ["fork"], inList.reveal, signal);
   watch(model, ["prompt"], showPrompt, signal);
   watch(model, ["right", "expected"], () => tellVerdict(verdict, model.get("right"), model.get("expected")), signal);
-  // An output may be laid out after it is made, or be taken off the page and come back.
-  let laidOut = false;
-  const size = new ResizeObserver(() => {
-    const visible = strip.element.clientHeight > 0;
-    if (visible && !laidOut) strip.reveal(model.get("selected"));
-    laidOut = visible;
-  });
-  size.observe(strip.element);
-  on(signal, "abort", () => size.disconnect(), { once: true });
 
   function load() {
     read();
@@ -178,7 +173,7 @@ function render({ model, el, signal }) {
     const i = model.get("selected");
     mark();
     if (i >= 0 && i < data.length) {
-      strip.reveal(i);
+      strip.reveal();
       say(sentence(i));
     }
     minimap.draw();
@@ -194,6 +189,7 @@ function render({ model, el, signal }) {
     list.hidden = data.forks.length === 0;
     pencilSummary(pencil, data.forks, data.length);
     redraw(list, forkButtons(data.forks, (k) => { toForkNumber(k); if (!data.forks[k].run) open(); }, signal));
+    inList.stay();
   }
 
   function showFork() {

@@ -1,7 +1,8 @@
 // The update ledger: what each fork does to the loss, largest share first; questions that taught nothing; the fork map.
 // The rows are Python's; this file shows them and assigns the settings (all of them free) and the selected fork.
 
-import { assign, clear, count, forkName, forkShort, framed, h, later, number, on, percent, plain, plural, quoted, scope, shown, signed, throttle } from "./_common.js";
+import { assign, clear, count, forkName, forkShort, framed, h, later, notZero, number, on, percent, plain, plural, quoted, scope, shown, signed, throttle } from "./_common.js";
+import { keepInSight } from "./_in_sight.js";
 import { numberBox, optionsOf, traitSelect } from "./_inputs.js";
 import { makeMap } from "./_fork_map.js";
 
@@ -38,7 +39,7 @@ function render({ model, el, signal }) {
     const several = ofSeveral(rows);
     const least = totals.at_least ? "at least " : "";
     summary.textContent =
-      `Loss of ${several ? "these answers" : "this answer"}: forks ${least}${number(totals.chunk, 4)} + anchor ${number(totals.anchor, 4)} nats` +
+      `Loss of ${several ? "these answers" : "this answer"}: forks ${least}${notZero(totals.chunk)} + anchor ${notZero(totals.anchor)} nats` +
       (totals.normaliser === 1 ? "" : `; the table shows each fork before averaging (over ${count(totals.normaliser)}: rollouts × length)`);
     clear(note, shown(model.get("note"), { class: "oopd-prose" }));
     ledger.rebuild(rows, totals, several);
@@ -74,7 +75,6 @@ function render({ model, el, signal }) {
     const rows = model.get("rows");
     if (rows.length === 0) return;
     select(rows[Math.min(rows.length - 1, Math.max(0, chosen() + by))]);
-    ledger.reveal();
   }
 
   draw();
@@ -149,14 +149,19 @@ function makeTable({ select, signal }) {
   let all = [];
   let everything = false;
   let last = null;
+  let chosenRow = "";
+  const heightOf = (part) => part.offsetHeight;
+  const sight = keepInSight(element.firstChild, () => body.querySelector(".oopd-chosen"), () => [element.querySelector("thead"), foot].map(heightOf), signal);
   on(body, "click", (event) => {
     const row = event.target.closest("tr");
     if (row) select(all[Number(row.dataset.index)]);
   }, { signal });
-  on(more, "click", () => {
+  on(more, "click", () => showAll(), { signal });
+
+  function showAll() {
     everything = true;
     rebuild(...last);
-  }, { signal });
+  }
 
   function rebuild(rows, totals, several) {
     last = [rows, totals, several];
@@ -172,7 +177,7 @@ function makeTable({ select, signal }) {
         ? [h("td", { class: "oopd-figure" }, number(row.label_mass, 2)), h("td", {}, "labels"), h("td", { class: "oopd-figure" }, `${row.unknown ? "≥ " : ""}${number(row.chunk / row.label_mass)}`)]
         : [h("td", { class: "oopd-figure" }, signed(row.weight)), h("td", { class: "oopd-figure" }, count(row.tokens)), h("td", { class: "oopd-figure" }, number(row.nll))],
       h("td", { class: "oopd-figure" }, `${row.unknown ? "≥ " : ""}${signed(row.chunk)}`),
-      h("td", { class: "oopd-figure" }, row.anchor > 0 ? `× β = ${number(row.anchor, 4)}` : `${number(row.kl, 4)}, not counted`),
+      h("td", { class: "oopd-figure" }, row.anchor > 0 ? `× β = ${notZero(row.anchor)}` : `${notZero(row.kl)}, not counted`),
       h("td", {}, row.quadrant, KINDS[row.kind] ? h("span", { class: "oopd-ledger-kind" }, KINDS[row.kind]) : null),
     ));
     clear(body, shownRows);
@@ -180,23 +185,24 @@ function makeTable({ select, signal }) {
       "tr", {},
       h("th", { scope: "row", colspan: 2 }, `anchor on ${plural(totals.anchored_tokens, "token")} beside the chunks`),
       share(totals.anchor_share, largest, false),
-      h("td", { colspan: 4 }), h("td", { class: "oopd-figure" }, `× β = ${number(totals.anchor_beside, 4)}`), h("td", {}),
+      h("td", { colspan: 4 }), h("td", { class: "oopd-figure" }, `× β = ${notZero(totals.anchor_beside)}`), h("td", {}),
     ));
     more.hidden = visible.length === rows.length;
     more.textContent = `show all ${count(rows.length)} forks`;
   }
 
   function mark(at) {
+    if (at >= shownRows.length) showAll();
     shownRows.forEach((row, i) => {
       row.classList.toggle("oopd-chosen", i === at);
       row.querySelector("button").setAttribute("aria-current", i === at ? "true" : "false");
     });
+    const row = at < 0 ? "" : `${all[at].row} ${all[at].start}`;
+    if (row === chosenRow) return sight.stay();
+    chosenRow = row;
+    sight.reveal();
   }
-
-  function reveal() {
-    requestAnimationFrame(() => body.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" }));
-  }
-  return { element, rebuild, mark, reveal };
+  return { element, rebuild, mark };
 }
 
 // A chunk that begins with line breaks would show an empty line in so low a cell.

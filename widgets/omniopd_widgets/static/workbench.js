@@ -36,11 +36,10 @@ async function render({ model, el, signal }) {
     return made;
   }));
   const stale = h("p", { class: "oopd-bench-stale", role: "status" });
-  const dead = h("p", { class: "oopd-bench-stale", role: "alert", hidden: true }, "The kernel behind this workbench has ended or was restarted: run its cell again.");
   const top = h("div", { class: "oopd-bench-top" });
   const answer = h("div", { class: "oopd-bench-answer" });
   const side = h("div", { class: "oopd-bench-side" }, tabs, ...Object.values(places));
-  body.append(h("div", { class: "oopd-bench-grid" }, top, h("div", { class: "oopd-bench-left" }, dead, stale, answer), side));
+  body.append(h("div", { class: "oopd-bench-grid" }, top, h("div", { class: "oopd-bench-left" }, stale, answer), side));
   // A page that was shared: nobody hears of a setting, and the views follow each other here and not in Python.
   const frozen = Boolean(model.get("frozen"));
   top.hidden = frozen;
@@ -93,9 +92,6 @@ async function render({ model, el, signal }) {
     for (const old of [answer, side]) old.classList.toggle("oopd-bench-old", !stale.hidden);
   }, signal);
   watch(model, ["stories"], draw, signal);
-  const live = () => (dead.hidden = rollout.comm_live !== false);
-  rollout.on("comm_live_update", live);
-  signal?.addEventListener("abort", () => rollout.off("comm_live_update", live), { once: true });
   later(rollout, ["selected", "continuation"], draw, signal);
   later(bar, ["busy", "has_answer", "prices"], draw, signal);
 }

@@ -86,7 +86,7 @@ def walks_through_its_forks(page) -> None:
     page.locator(".oopd-bench .oopd-forks button").nth(3).click()
     page.locator(".oopd-fork-card h3:has-text('Run 4 of')").wait_for()  # marimo's shadows hide it from document
     page.get_by_role("tab", name="Trust").click()
-    page.locator(".oopd-posterior-list [aria-current=true]:has-text('4:')").wait_for()
+    page.locator(".oopd-posterior-list [aria-current=true]:has-text('4 of 7')").wait_for()
     page.locator(".oopd-posterior input[type=range]").first.click()
     page.locator(".oopd-bench-changed:has-text('α')").wait_for()
     assert page.locator(".oopd-ended:visible").count() == 0

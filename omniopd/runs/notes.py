@@ -67,6 +67,7 @@ def annotate(
             raise RunError(f"{tag[:60]!r} is no tag: write one word of at most {_LONGEST_TAG} characters")
     if note is not None and len(note) > _LONGEST_NOTE:
         raise RunError(f"the note has {len(note):,} characters: write at most {_LONGEST_NOTE:,}")
+    title = None if title is None else title.strip()
     if title is not None and (len(title) > _LONGEST_TITLE or len(title.splitlines()) > 1):
         raise RunError(f"{title[:60]!r} is no title: write one line of at most {_LONGEST_TITLE} characters")
     before, gone = notes_of(run), tuple(dict.fromkeys(remove))

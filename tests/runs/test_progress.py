@@ -61,13 +61,13 @@ def test_of_a_training_the_time_left_comes_first() -> None:
     lines = Lines()
     bar = Progress(10, sink=lines)
     bar.show(EvalRecord("student", "stories", "test", 0.0, 1, 0, 96, tuple(results(4, 1, 1)), 0, 20.0))
-    assert lines.told[-1] == (0, "starting", "accuracy 100.0% at T=0")
+    assert lines.told[-1] == (0, "starting", "accuracy 100.0% at temperature 0")
     bar.show(StepRecord(1, 0.5, 0.5, 0.0, {"step_time": 2.0}))
     bar.show(StepRecord(2, 0.25, 0.25, 0.0, {"step_time": 4.0}))
     # 8 steps of 3 s, and the last evaluation; what a narrow terminal cuts off is the end
-    assert lines.told[-1] == (2, "training", "44 s left · loss 0.2500 · accuracy 100.0% at T=0")
+    assert lines.told[-1] == (2, "training", "44 s left · loss 0.2500 · accuracy 100.0% at temperature 0")
     bar.close("finished")
-    assert lines.told[-1] == (2, "finished", "loss 0.2500 · accuracy 100.0% at T=0")
+    assert lines.told[-1] == (2, "finished", "loss 0.2500 · accuracy 100.0% at temperature 0")
 
 
 def test_a_pipe_gets_lines_and_no_carriage_return(monkeypatch, capsys) -> None:

@@ -70,7 +70,7 @@ def test_a_model_that_runs_here_serves_whatever_it_knows() -> None:
     assert warm.sampling.warm > 1
     cold = check_teacher(LocalTeacher(lab.teacher, lab.tokenizer, temperature=0.0))
     assert cold.usable, str(cold)
-    assert "1 different texts in 6 draws (temperature 0: all samples are one" in str(cold)
+    assert "1 different texts in 6 draws (temperature 0: all samples are one text" in str(cold)
 
 
 def test_a_script_with_one_text_is_told_what_may_be_the_cause() -> None:

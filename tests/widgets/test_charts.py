@@ -107,7 +107,7 @@ def drag(page, chart: str, begin: float, end: float) -> None:
     page.settle()
 
 
-def test_a_drag_zooms_every_chart_along_steps_and_a_double_click_shows_all(over, follow, mount) -> None:
+def test_a_drag_zooms_every_chart_along_steps(over, follow, mount) -> None:
     page = mount(follow(over))
     before = steps_shown(page, LOSS)
     step = page.view.step
@@ -117,8 +117,12 @@ def test_a_drag_zooms_every_chart_along_steps_and_a_double_click_shows_all(over,
     assert steps_shown(page, ".oopd-chart:has(b:text-is('Length of an answer'))") == shown
     assert "shown: " in page.text(".oopd-chart-bar")
     assert page.view.step == step, "a drag picks no step"
-    page.find(f"{LOSS} .oopd-plot").dblclick()
+    page.click("button:text-is('all steps')")
     assert steps_shown(page, LOSS) == before
+    drag(page, LOSS, 0.5, 0.505)  # hardly a step: no less than one is shown
+    drag(page, LOSS, 0.5, 0.52)
+    words = page.text(".oopd-chart-bar").split("shown: step ")[1].split(" to ")
+    assert int(words[1]) - int(words[0]) >= 1
 
 
 def test_keys_zoom_around_the_cursor_and_back(over, follow, mount) -> None:
@@ -150,6 +154,55 @@ def test_a_line_is_hidden_by_its_legend_and_by_the_menu_and_stays_so(over, follo
     page.press("Space")
     assert page.find(lines).count() == 3
     assert page.page.evaluate("() => document.activeElement.dataset.what") == "anchor"
+
+
+def test_logarithmic_axes_stand_every_zoom_and_every_hidden_line(tmp_path, follow, mount) -> None:
+    """Nothing to draw, a raw value of 0 beneath a mean, no point in a zoom: no logarithm of them is asked for."""
+    run = watched.run_in(tmp_path, steps=40)
+    for number in range(1, 41):
+        run.append(replace(watched.step(number), loss=0.0 if number == 20 else 0.5))
+    for record in watched.evals():
+        if record.step <= 10:
+            run.append(record)
+    watched.finished(run)
+    page = mount(follow(run))
+    page.press("l")
+    page.find(".oopd-chart-bar select").select_option("5")
+    page.settle()
+    page.frame()
+    assert "logarithmic" not in page.text(f"{LOSS} figcaption")
+    drag(page, LOSS, 0.7, 0.9)
+    lengths = ".oopd-chart:has(b:text-is('Length of an answer'))"
+    assert steps_shown(page, lengths) == steps_shown(page, LOSS)
+    page.click(f"{lengths} .oopd-chart-legend li")
+    assert page.find(f"{lengths} .oopd-curve:not(.oopd-raw)").count() == 1  # the legend's own
+    page.press("0", "l")
+    page.assert_quiet()
+
+
+def test_a_chart_stays_that_of_its_title_when_others_come_before_it(tmp_path, follow, mount) -> None:
+    run = watched.with_steps(watched.run_in(tmp_path, steps=5), 1, 3)
+    view = follow(run)
+    page = mount(view)
+    page.click(f"{LOSS} .oopd-chart-legend li:has-text('anchor')")
+    page.click(f"{LOSS} summary")
+    page.click(f"{LOSS} button:text-is('large')")
+    for record in watched.evals():
+        run.append(record)
+    watched.until(view, "panels", lambda: view.panels[0]["title"] != "Loss")
+    page.settle()
+    page.frame()
+    assert page.find(".oopd-chart-large b").all_inner_texts() == ["Loss"]
+    assert page.find(".oopd-off").all_inner_texts()[0].startswith("anchor")
+    assert page.find(".oopd-off").count() == 1
+
+
+def test_a_hidden_line_leaves_the_cursor_where_it_is(over, follow, mount) -> None:
+    page = mount(follow(over))
+    page.press("Home", "ArrowRight")
+    before = page.text(f"{LOSS} .oopd-value")
+    page.find(f"{LOSS} .oopd-chart-legend li:has-text('anchor')").evaluate("e => e.click()")
+    assert page.text(f"{LOSS} .oopd-value") == before == f"{over.steps()[0].loss:.3g}"
 
 
 def test_smoothed_lines_stand_before_what_they_are_means_of(over, follow, mount) -> None:
@@ -189,6 +242,34 @@ def test_a_chart_takes_the_whole_width_and_gives_it_back(over, follow, mount) ->
         page.click(f"{LOSS} button:text-is('large')")
     whole = page.find(".oopd-charts").first.bounding_box()["width"]
     assert widths[0] == widths[2] < whole / 2 < widths[1] == whole
+
+
+def test_a_saved_chart_is_as_wide_as_its_title(over, follow, mount, tmp_path: Path) -> None:
+    page = mount(follow(over))
+    chart = ".oopd-chart:has(b:text-is('Right answers by temperature'))"
+    page.click(f"{chart} summary")
+    with page.page.expect_download() as waited:
+        page.find(f"{chart} button:text-is('SVG')").click()
+    waited.value.save_as(tmp_path / "saved.svg")
+    page.page.set_content((tmp_path / "saved.svg").read_text())
+    reach, width = page.page.evaluate(
+        "() => [Math.max(...[...document.querySelectorAll('text')].map((t) => t.getBoundingClientRect().right)),"
+        " document.querySelector('svg').getBoundingClientRect().right]"
+    )
+    assert reach <= width
+
+
+def test_a_saved_page_saves_its_charts_and_offers_no_means(over, follow, pages, tmp_path: Path) -> None:
+    file = follow(over).save_html(tmp_path / "monitor")
+    page = pages.browser.new_page()
+    page.goto(file.as_uri())
+    page.locator(f"{LOSS} summary").click()
+    with page.expect_download() as waited:
+        page.locator(f"{LOSS} button:text-is('PNG')").click()
+    waited.value.save_as(tmp_path / "saved.png")
+    assert (tmp_path / "saved.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert page.locator(".oopd-chart-bar select").count() == 0
+    page.close()
 
 
 @pytest.mark.parametrize("kind", ["SVG", "PNG"])
@@ -234,5 +315,12 @@ def test_compared_runs_are_zoomed_and_smoothed_too(tmp_path: Path, mount) -> Non
         page.settle()
         page.frame()
         assert page.find(f"{LOSS} .oopd-raw").count() == 2
+        page.assign(chosen=[])
+        later = [watched.with_steps(watched.run_in(tmp_path / name, steps=10), 1, 2) for name in ("c", "d")]
+        assert all(run.path.exists() for run in later)
+        browser._poll()
+        page.assign(chosen=[row["id"] for row in browser.rows if row["id"][0] in "cd"])
+        page.frame()
+        assert steps_shown(page, LOSS) == [1, 2], "a zoom of other runs is none of these"
     finally:
         browser.close()

@@ -82,7 +82,7 @@ def test_the_workbench_is_shared_with_its_views_following_each_other(opened) -> 
     page.wait_for_function("document.querySelector('.oopd-fork-card h3').innerText.includes('Fork 2 of')")
     page.get_by_role("tab", name="Trust").click()
     second = bench.stories[1]["start"]
-    assert page.locator(".oopd-posterior-list [aria-current=true]").inner_text().startswith(f"2: {second}")
+    assert page.locator(".oopd-posterior-list [aria-current=true]").inner_text().startswith(f"2 of 2 ({second}")
     page.locator(".oopd-posterior-list tbody button").first.click()
     page.get_by_role("tab", name="At this fork").click()
     assert "Fork 1 of" in page.locator(".oopd-fork-card h3").inner_text()

@@ -1,4 +1,4 @@
-"""Facts about the update ledger: shares of the loss, questions that taught nothing and their price, the fork map."""
+"""Facts about the update ledger: shares of the loss, where all texts agree or none and its price, the fork map."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_settings_on_the_page_are_assignments(mount) -> None:
             setattr(view, name, value)
 
 
-def test_a_fork_is_selected_in_the_table_on_the_map_by_keys_and_among_those_that_taught_nothing(mount) -> None:
+def test_a_fork_is_selected_in_the_table_on_the_map_by_keys_and_where_all_texts_agree(mount) -> None:
     view = UpdateLedger(step())
     first = view.rows[0]
     assert (view.selected_row, view.selected) == (first["row"], first["start"])
@@ -211,7 +211,7 @@ def test_one_text_has_no_place_on_the_map(mount) -> None:
     assert "3 forks with one text only" in mount(view).text(".oopd-map-counts")
 
 
-def test_questions_taught_nothing_where_all_texts_agree_or_none() -> None:
+def test_questions_are_told_apart_where_all_texts_agree_or_none() -> None:
     kinds = {(row["row"], row["start"]): row["kind"] for row in UpdateLedger(step()).rows}
     audits = step()[0].audits
     assert kinds[0, audits[0].start] == "agree"

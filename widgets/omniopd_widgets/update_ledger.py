@@ -1,4 +1,4 @@
-"""Why a step moved: what each fork does to the loss, which questions taught nothing, and which forks are real choices.
+"""Why a step moved: what each fork does to the loss, where all texts agree or none, and which forks are real choices.
 
 Everything is made from records, under the recorded target or another one by name; nothing is asked of a teacher and no
 model is loaded. The arithmetic is `omniopd.method.loss_breakdown`'s.
@@ -75,7 +75,7 @@ class UpdateLedger(View):
         self._given = settings
         self._ledger = LossBreakdown((), 0.0, 0)
         self._agreement: list[float] = []
-        self._named: dict[int, dict[int, Nth]] = {}
+        self._named: dict[tuple[int, int], dict[int, Nth]] = {}  # by step and row
         self._showing = False
         super().__init__(
             target_menu={t.name: {"label": t.label, "uses": t.uses, "labelled": t.labelled} for t in TARGETS.values()},
@@ -97,7 +97,7 @@ class UpdateLedger(View):
         # Nothing is learnt from probes, and they would shift the baselines of those that are learnt from.
         shown = tuple(r for r in given if not r.probe) or given
         self._rollouts = tuple(replace(r, audits=tuple(a for a in r.audits if a.similarities)) for r in shown)
-        self._named = {r.row: numbered(r, forks) for r in shown}
+        self._named = {(r.step, r.row): numbered(r, forks) for r in shown}
         self._given = settings or self._given
         recorded = recorded_targets(self._rollouts) is not None and any(r.audits for r in self._rollouts)
         self._showing = True
@@ -197,11 +197,14 @@ class UpdateLedger(View):
         objective = self._objective()
         made = self._ledger = break_down(self._rollouts, self._targets(objective), objective, self._normaliser())
         audits = [a for r in self._rollouts for a in r.audits]
+        names = [self._named[r.step, r.row][a.start] for r in self._rollouts for a in r.audits]
         ends = [pencil.at_its_end(a, r) for r in self._rollouts for a in r.audits]
-        parts = sorted(zip(made.forks, audits, ends, self._agreement, strict=True), key=lambda part: -part[0].size)
+        parts = sorted(zip(made.forks, names, audits, ends, self._agreement, strict=True), key=lambda p: -p[0].size)
         size = made.size or 1.0
         with self.hold_sync():
-            self.rows = [self._row(part, audit, end.entropy, agreement, size) for part, audit, end, agreement in parts]
+            self.rows = [
+                self._row(part, nth, audit, end.entropy, agreement, size) for part, nth, audit, end, agreement in parts
+            ]
             self.totals = {
                 "chunk": made.chunk_loss, "anchor": made.anchor_loss, "anchor_beside": made.anchor,
                 "anchor_share": abs(made.anchor) / size, "anchored_tokens": made.anchored_tokens,
@@ -223,11 +226,11 @@ class UpdateLedger(View):
         return targets_of_records(self._rollouts, self.target, objective.concentration, objective.depth)
 
     def _row(
-        self, part: ForkContribution, audit: AuditRecord, entropy: float, agreement: float, size: float
+        self, part: ForkContribution, nth: Nth, audit: AuditRecord, entropy: float, agreement: float, size: float
     ) -> JsonObject:
         return to_json(
             {
-                "row": part.row, "nth": self._named[part.row][part.start], "start": part.start, "stop": part.stop,
+                "row": part.row, "nth": nth, "start": part.start, "stop": part.stop,
                 "tokens": part.tokens, "entropy": entropy,
                 "agreement": agreement, "weight": part.weight, "label_mass": part.label_mass, "nll": part.nll,
                 "quadrant": self.quadrant(entropy, agreement) if not math.isnan(agreement) else "",

@@ -293,10 +293,10 @@ def _why_not_streamed(teacher: HostedTeacher, stream: StreamCheck) -> str:
 
 def _why_not_sampled(sampling: SamplingCheck) -> str:
     if sampling.warm_asked == 0:
-        return "it wrote nothing after an open beginning: samples would be none"
+        return "it wrote nothing after an open beginning: there would be no samples"
     if sampling.warm == 1 and sampling.warm_asked > 1 and not sampling.greedy:
         return (
-            f"{sampling.warm_asked} draws of an open beginning were one text: samples would be one; the server does "
+            f"{sampling.warm_asked} draws of an open beginning were one text, as all samples would be; the server does "
             "not sample, or begins every call with one seed: start it so that it samples (do_sample and no seed in its "
             "settings or in the checkpoint's generation_config.json)"
         )

@@ -232,7 +232,7 @@ def _sampling_rows(sampling: SamplingCheck | None) -> list[tuple[str, str]]:
     elif sampling.cold_asked:
         alike = "repeats itself" if sampling.cold == 1 else f"gives {sampling.cold} different texts"
         rows.append(("temperature 0", f"{alike} in {sampling.cold_asked} draws"))
-    alike = " (temperature 0: all samples are one, so audit.samples=1 says as much)" if sampling.greedy else ""
+    alike = " (temperature 0: all samples are one text, so audit.samples=1 says as much)" if sampling.greedy else ""
     rows.append(("draws", f"{sampling.warm} different texts in {sampling.warm_asked} draws{alike}"))
     if sampling.per_call > 1:
         rows.append(("texts per call", f"{sampling.brought} where {sampling.per_call} were asked for"))

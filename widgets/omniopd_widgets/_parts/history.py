@@ -184,13 +184,14 @@ def question(record: RolloutRecord, limit: int) -> str:
 def _strip(record: RolloutRecord) -> dict[str, object]:
     time = len(record.entropies)
     bars = min(PROFILE, time)
-    named = numbered(record)
+    named, begins = numbered(record), {audit.stop: audit.start for audit in record.audits}
     edges = [time * bar // bars for bar in range(bars + 1)] if bars else [0]
     return {
         "step": record.step, "row": record.row, "tokens": time, "cut": record.finish != "stop",
         "answer": shorten("".join(record.pieces), 400), "right": record.right,
         "profile": [round(max(record.entropies[a:b]), 3) for a, b in itertools.pairwise(edges)],
-        "forks": [{"nth": named[a.start], "stop": a.stop, **_fork(a)} for a in pencil.parting(record)[:64]],
+        "forks": [{"nth": named[a.start], "begin": begins[a.stop], "stop": a.stop, **_fork(a)}
+                  for a in pencil.parting(record)[:64]],
         "scan": any(audit.run for audit in record.audits),
     }  # fmt: skip
 

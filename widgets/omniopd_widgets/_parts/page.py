@@ -45,7 +45,7 @@ def page(view: Saved, title: str) -> str:
     """The whole page. What only Python can compute stays as it is now."""
     script = f"{assets.inline(assets.STATIC / '_page.js')}\n{assets.named(str(view._esm), 'oopdView')}{_START}"
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; script-src 'sha256-{allowed}'; style-src 'unsafe-inline'"
+    policy = f"default-src 'none'; script-src 'sha256-{allowed}'; style-src 'unsafe-inline'; img-src blob:"
     shared = view.shared_views
     models = {part.model_id: _state(part) for part in (*shared.values(), view)}
     models[view.model_id] |= {"frozen": True, "parts": {name: part.model_id for name, part in shared.items()}}

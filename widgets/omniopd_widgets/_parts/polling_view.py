@@ -74,5 +74,6 @@ class PollingView(View):
     @observe("_view_count")
     def _on_views(self, change: Any) -> None:
         for view in (self, *self.inner_views.values()):
-            if isinstance(view, PollingView) and view.live and view._poller is not None:
+            is_elsewhere = view is not self and bool(view._view_count)  # in a cell of its own
+            if isinstance(view, PollingView) and view.live and view._poller is not None and not is_elsewhere:
                 view._poller.follow(change["old"], change["new"])

@@ -1,4 +1,4 @@
-"""Questions that taught nothing, and what fewer samples or forks would have saved: from records alone, with their cost.
+"""Where all texts agree, or none; what fewer samples or forks would have saved: from records alone, with their cost.
 
 An audit whose texts all agree with the student, or none of them, needed fewer texts to say so. Whether it taught is the
 target's affair: a weight near its extreme does move the student, and labels teach most where nobody agrees.

@@ -19,12 +19,12 @@ export function chartBar({ model, signal, grid, say }) {
   show();
   const where = h("span", { class: "oopd-quiet" });
   const back = button("all steps", () => grid.whole(), { signal, title: "out of the zoom (0)" });
-  const hint = "Drag over a chart to zoom in; a double click shows all.";
-  const element = h("div", { class: "oopd-bar oopd-chart-bar" }, h("label", {}, "curves", smooth), back, where);
+  const hint = "Drag over a chart to zoom in.";
+  const element = h("div", { class: "oopd-bar oopd-chart-bar" }, model.get("frozen") ? null : h("label", {}, "curves", smooth), back, where);
   zoomed(null);
 
-  function zoomed(ends) {
-    const words = ends ? `shown: ${short(ends[0])} to ${short(ends[1])}` : "";
+  function zoomed(ends, of) {
+    const words = ends ? `shown: ${of} ${short(ends[0])} to ${short(ends[1])}` : "";
     back.disabled = ends === null;
     where.textContent = words || hint;
     if (words) say(words);

@@ -10,7 +10,7 @@ const ROW = 16;
 
 export function chartMenu({ signal, picture, hidden, toggle }) {
   const lines = h("div", { class: "oopd-chart-lines" });
-  const save = (act, what) => button(what, () => act(title, fileOf(title, picture)), { signal, title: `save this chart as ${what}` });
+  const save = (act, what) => button(what, (event) => act(title, fileOf(title, picture), event.currentTarget), { signal, title: `save this chart as ${what}` });
   const large = button("large", () => {
     const isLarge = picture.closest("figure").classList.toggle("oopd-chart-large");
     large.setAttribute("aria-pressed", String(isLarge));
@@ -35,14 +35,19 @@ export function chartMenu({ signal, picture, hidden, toggle }) {
 
 // The drawing, its title above and its legend below, as one SVG that needs no style sheet.
 function fileOf(title, picture) {
-  const [, , width, height] = picture.getAttribute("viewBox").split(" ").map(Number);
+  const [, , across, height] = picture.getAttribute("viewBox").split(" ").map(Number);
   const figure = picture.closest("figure");
+  const heading = figure.querySelector("figcaption span");
   const entries = [...figure.querySelectorAll(".oopd-chart-legend li:not(.oopd-off)")];
+  const ruler = document.createElement("canvas").getContext("2d");
+  ruler.font = getComputedStyle(heading).font;
+  const longest = (texts) => Math.max(0, ...texts.map((words) => ruler.measureText(words).width));
+  const width = Math.ceil(Math.max(across, 8 + longest([heading.textContent]), 84 + longest(entries.map((entry) => entry.textContent))));
   const whole = svg("svg", { xmlns: picture.namespaceURI, width, height: HEAD + height + ROW * entries.length, viewBox: `0 0 ${width} ${HEAD + height + ROW * entries.length}` });
   const ground = getComputedStyle(picture.closest(".oopd-view")).backgroundColor;
   whole.append(svg("rect", { width: "100%", height: "100%", fill: ground }));
-  const text = (words, x, y) => looking(svg("text", { x, y }, words), figure.querySelector("figcaption span"));
-  whole.append(text(figure.querySelector("figcaption span").textContent, 4, 14));
+  const text = (words, x, y) => looking(svg("text", { x, y }, words), heading);
+  whole.append(text(heading.textContent, 4, 14));
   whole.append(svg("g", { transform: `translate(0 ${HEAD})` }, [...picture.children].map(painted)));
   entries.forEach((entry, index) => {
     const at = HEAD + height + ROW * index;
@@ -84,15 +89,20 @@ function saveSvg(title, drawing) {
   handOver(named(title, "svg"), blobOf(drawing));
 }
 
-function savePng(title, drawing) {
+function savePng(title, drawing, pressed) {
+  const refused = () => {
+    pressed.disabled = true;
+    pressed.title = pressed.textContent = "no PNG here: take the SVG";
+  };
   const [width, height] = ["width", "height"].map((name) => SCALE * drawing.getAttribute(name));
   const address = URL.createObjectURL(blobOf(drawing));
   const image = h("img", { width, height });
   on(image, "load", () => {
     const canvas = h("canvas", { width, height });
     canvas.getContext("2d").drawImage(image, 0, 0, width, height);
-    canvas.toBlob((blob) => handOver(named(title, "png"), blob), "image/png");
+    canvas.toBlob((blob) => (blob ? handOver(named(title, "png"), blob) : refused()), "image/png");
     URL.revokeObjectURL(address);
   }, { once: true });
+  on(image, "error", refused, { once: true });
   image.setAttribute("src", address);
 }

@@ -44,7 +44,7 @@ export function curvesOf(panel, numbers) {
 }
 
 // One chart. `onPoint(x)` hears where the pointer is (null: nowhere), `onPick(x)` of a click, `onZoom([low, high])` of a
-// stretch that the pointer was dragged over (null: of a double click). Returns {element, draw(panel, curves, options),
+// stretch that the pointer was dragged over. Returns {element, draw(panel, curves, options),
 // cursor(x)}; `options`: log, marks (x values marked below), range of x ([low, high]), least (values that the y axis
 // holds in any case).
 export function lineChart({ signal, onPoint, onPick, onZoom }) {
@@ -52,11 +52,12 @@ export function lineChart({ signal, onPoint, onPick, onZoom }) {
   const caption = h("span", {});
   const legend = h("ul", { class: "oopd-chart-legend" });
   const hidden = new Set();
-  const toggle = (name) => { hidden.delete(name) || hidden.add(name); draw(...drawn); };
+  const toggle = (name) => { hidden.delete(name) || hidden.add(name); draw(...last); };
   const menu = chartMenu({ signal, picture, hidden, toggle });
   const element = h("figure", { class: "oopd-chart" }, h("figcaption", {}, caption, menu.element), picture, legend);
   let state = null;
-  let drawn = null;
+  let last = null; // what was drawn
+  let pointed = null; // where the cursor is
 
   const pixel = (event) => {
     const box = picture.getBoundingClientRect();
@@ -90,16 +91,19 @@ export function lineChart({ signal, onPoint, onPick, onZoom }) {
   }, { signal });
   on(picture, "pointercancel", end, { signal });
   on(picture, "pointerleave", () => from === null && onPoint?.(null), { signal });
-  on(picture, "click", (event) => state && !dragged && onPick?.(at(event)), { signal });
-  on(picture, "dblclick", () => onZoom?.(null), { signal });
+  on(picture, "click", (event) => {
+    const x = state && !dragged ? at(event) : null;
+    if (x !== null) onPick?.(x);
+  }, { signal });
 
   function draw(panel, given, options = {}) {
-    drawn = [panel, given, options];
+    last = [panel, given, options];
     const curves = given.map((curve, index) => ({ ...curve, look: curve.slot ?? index })).filter((curve) => !hidden.has(curve.name));
     const every = [...new Set(curves.flatMap((curve) => [...curve.xs]))].sort((a, b) => a - b);
     const [left, right] = options.range ?? [every[0] ?? 0, every.at(-1) ?? 1];
     const all = every.filter((x) => x >= left && x <= right);
-    const log = Boolean(options.log) && [...curves.flatMap((curve) => [...curve.ys, ...(curve.band?.low ?? [])]), ...(options.least ?? [])].every((y) => y > 0);
+    const drawn = [...curves.flatMap((curve) => [...curve.ys, ...(curve.band?.low ?? []), ...(curve.raw?.ys ?? [])]), ...(options.least ?? [])];
+    const log = Boolean(options.log) && drawn.every((y) => y > 0);
     const [shape, back] = log ? [Math.log10, (y) => 10 ** y] : [(y) => y, (y) => y];
     const part = (xs, ys) => within({ xs, ys }, [left, right], shape, back);
     const parts = curves.map((curve) => ({
@@ -110,7 +114,7 @@ export function lineChart({ signal, onPoint, onPick, onZoom }) {
     const isStep = panel.x === "step";
     // Steps are labelled inside the data; the axis ends where the data end.
     const xTicks = ticks(left, right, 4, isStep).filter((x) => x >= left - 1e-9 && x <= right + 1e-9);
-    const [low, high] = values.length ? [lowest(values), highest(values)] : [0, 1];
+    const [low, high] = values.length ? [lowest(values), highest(values)] : [log ? 0.1 : 0, 1];
     // From 0 where that wastes less than half of the picture, and where nothing varies.
     const yTicks = log ? decades(low, high) : ticks(low > 0 && (low < high / 2 || low === high) ? 0 : low, high);
     const ends = [shape(yTicks[0]), shape(yTicks.at(-1))];
@@ -149,7 +153,7 @@ export function lineChart({ signal, onPoint, onPick, onZoom }) {
     clear(picture, [...shapes, cursorLine, ...dots, selection]);
     const mean = curves.some((curve) => curve.raw) ? `, mean of ${panel.smoothing} steps` : "";
     const interval = curves.some((curve) => curve.band) ? ", with 95 % intervals" : "";
-    clear(caption, h("b", {}, panel.title), ` ${panel.unit}${log ? ", logarithmic" : ""}${mean}${interval}`, isStep ? null : `, by ${panel.x}`);
+    clear(caption, h("b", {}, panel.title), ` ${panel.unit}${log ? ", logarithmic" : ""}${mean}${interval}`, isStep || panel.title.endsWith(`by ${panel.x}`) ? null : `, by ${panel.x}`);
 
     const entries = given.map((curve, index) => {
       const look = curve.slot ?? index;
@@ -165,15 +169,16 @@ export function lineChart({ signal, onPoint, onPick, onZoom }) {
     menu.draw(panel.title, given.map((curve) => curve.name));
     const numbers = entries.filter(({ name }) => !hidden.has(name));
     state = { isStep, across, y, all, left, right, curves, cursorLine, dots, numbers };
-    const last = curves.map((curve) => `${plain(curve.name)} ${short(curve.ys.at(-1))}`).join(", ");
+    const newest = curves.map((curve) => `${plain(curve.name)} ${short(curve.ys.at(-1))}`).join(", ");
     const where = all.length ? ` at ${panel.x} ${short(every.at(-1))}` : "";
-    picture.setAttribute("aria-label", `${panel.title} (${panel.unit}) by ${panel.x}: ${last}${where}`);
-    cursor(null);
+    picture.setAttribute("aria-label", `${panel.title} (${panel.unit}) by ${panel.x}: ${newest}${where}`);
+    cursor(pointed);
   }
 
   // The shared cursor: each curve's value at the point of its own that is nearest to x; without x, its last along steps,
   // its highest along anything else.
   function cursor(x) {
+    pointed = x;
     if (!state) return;
     const visible = x !== null && state.all.length > 0 && x >= state.left && x <= state.right;
     state.cursorLine.setAttribute("visibility", visible ? "visible" : "hidden");
@@ -200,47 +205,62 @@ export function lineChart({ signal, onPoint, onPick, onZoom }) {
 // Past the sixth curve colours come again, with other dashes.
 const dash = ({ look }) => DASHES[(look + Math.floor(look / COLOURS)) % DASHES.length];
 
-// A grid of charts that share one cursor and one zoom along their steps. Returns {element, draw(panels, numbers, options),
-// step(by), zoom(by), whole()}.
+// A grid of charts that share one cursor and one zoom along their steps; a chart stays that of its title. `onZoom` hears
+// what is shown of what ([low, high] of "step"; null: all). Returns {element, draw(panels, numbers, options), step(by),
+// zoom(by), whole()}.
 export function chartGrid({ signal, onCursor, onPick, onZoom }) {
   const element = h("div", { class: "oopd-charts" });
-  const charts = [];
-  let kinds = [];
+  const charts = new Map();
+  let drawn = [[], null, {}];
   let position = null;
-  let drawn = null;
   let shared = null; // the stretch of steps that is shown, null: all
   const own = new Map(); // of the charts along something else
 
+  const along = (kind) => drawn[0].filter((panel) => panel.x === kind).map((panel) => charts.get(panel.title));
+
   function move(x) {
     position = x;
-    charts.forEach((chart, index) => kinds[index] === "step" && chart.cursor(x));
+    for (const chart of along("step")) chart.cursor(x);
     onCursor?.(x);
   }
 
-  function narrow(index, ends) {
-    if (kinds[index] === "step") shared = ends;
-    else if (ends) own.set(index, ends);
-    else own.delete(index);
+  function narrow({ title, x }, ends) {
+    if (x !== "step") own.set(title, ends);
+    else {
+      const all = range();
+      const [low, high] = [Math.max(all[0], Math.floor(ends[0])), Math.min(all[1], Math.ceil(ends[1]))];
+      if (high <= low) return;
+      shared = low <= all[0] && high >= all[1] ? null : [low, high];
+      ends = shared;
+    }
     draw(...drawn);
-    onZoom?.(shared ?? [...own.values()][0] ?? null);
+    onZoom?.(ends, x);
+  }
+
+  function chartOf(panel) {
+    if (!charts.has(panel.title)) {
+      const chart = lineChart({
+        signal,
+        onPoint: (x) => (panel.x === "step" ? move(x) : chart.cursor(x)),
+        onPick: (x) => panel.x === "step" && onPick?.(x),
+        onZoom: (ends) => narrow(panel, ends),
+      });
+      charts.set(panel.title, chart);
+    }
+    return charts.get(panel.title);
   }
 
   function draw(panels, numbers, options = {}) {
     drawn = [panels, numbers, options];
-    kinds = panels.map((panel) => panel.x);
-    while (charts.length < panels.length) {
-      const index = charts.length;
-      const chart = lineChart({
-        signal,
-        onPoint: (x) => (kinds[index] === "step" ? move(x) : charts[index].cursor(x)),
-        onPick: (x) => kinds[index] === "step" && onPick?.(x),
-        onZoom: (ends) => narrow(index, ends),
-      });
-      charts.push(chart);
+    const all = range();
+    if (shared && all && (shared[0] >= all[1] || shared[1] <= all[0])) {
+      shared = null; // of other runs
+      onZoom?.(null);
     }
-    const curves = panels.map((panel) => curvesOf(panel, numbers));
-    panels.forEach((panel, index) => charts[index].draw(panel, curves[index], panel.x === "step" ? { ...options, range: shared ?? range() } : { log: options.log, range: own.get(index) }));
-    clear(element, charts.slice(0, panels.length).map((chart) => chart.element));
+    for (const panel of panels) {
+      chartOf(panel).draw(panel, curvesOf(panel, numbers), panel.x === "step" ? { ...options, range: shared ?? all } : { log: options.log, range: own.get(panel.title) });
+    }
+    clear(element, panels.map((panel) => charts.get(panel.title).element));
     if (position !== null) move(position);
   }
 
@@ -253,29 +273,26 @@ export function chartGrid({ signal, onCursor, onPick, onZoom }) {
 
   // The cursor `by` steps on, from the last one where it is nowhere.
   function step(by) {
-    const places = steps();
+    const places = [...new Set(along("step").flatMap((chart) => chart.xs()))].sort((a, b) => a - b);
     const from = position === null ? places.length : nearest(places, position);
     if (places.length) move(places[clamp(from + by, 0, places.length - 1)]);
   }
 
   // `by` times the steps that are shown, around the cursor; all of them where that would be more.
   function zoom(by) {
-    const all = drawn && range();
+    const all = range();
     if (!all) return;
     const [left, right] = shared ?? all;
     const middle = position === null || position < left || position > right ? (left + right) / 2 : position;
-    const ends = [middle - (middle - left) * by, middle + (right - middle) * by].map((x) => clamp(x, ...all));
-    if (ends[1] - ends[0] < 1) return;
-    narrow(kinds.indexOf("step"), ends[0] <= all[0] && ends[1] >= all[1] ? null : ends);
+    narrow({ x: "step" }, [middle - (middle - left) * by, middle + (right - middle) * by].map((x) => clamp(x, ...all)));
   }
 
   function whole() {
     shared = null;
     own.clear();
-    if (drawn) draw(...drawn);
+    draw(...drawn);
     onZoom?.(null);
   }
 
-  const steps = () => [...new Set(charts.filter((_, i) => kinds[i] === "step").flatMap((chart) => chart.xs()))].sort((a, b) => a - b);
   return { element, draw, step, zoom, whole, position: () => position };
 }

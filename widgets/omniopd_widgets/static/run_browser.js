@@ -22,7 +22,7 @@ const KEYS = [
   ["← →", "the cursor of the compared curves a step back or on"],
   ...ZOOM_KEYS,
   ["c", "compare no run"],
-  ["t", "tags and a note of the run that is open, else of the first chosen"],
+  ["t", "title, tags and a note of the run that is open, else of the first chosen"],
   ["g", "a row an arm, or a row a run"],
   ["Escape", "leave a field, or close what is open beneath"],
 ];
@@ -127,7 +127,7 @@ function render({ model, el, signal }) {
     box.disabled = !record.readable || (!box.checked && chosen.length >= MOST_COMPARED);
     box.title = box.checked && chosen[0] === record.id ? "compared; the others are compared with this one" : "compare";
     box.dataset.what = `compare ${record.id}`;
-    const write = button("✎", () => assign(model, "edited", record.id === model.get("edited") ? "" : record.id), { signal, title: "tags and a note" });
+    const write = button("✎", () => assign(model, "edited", record.id === model.get("edited") ? "" : record.id), { signal, title: "title, tags and a note" });
     write.dataset.what = `write ${record.id}`;
     on(box, "change", () => assign(model, "chosen", box.checked ? [...chosen, record.id] : chosen.filter((id) => id !== record.id)), { signal });
     return {
@@ -141,7 +141,7 @@ function render({ model, el, signal }) {
     const query = model.get("query");
     if (search.value !== query) search.value = query;
     const order = { key: model.get("sort"), down: model.get("descending") };
-    const listable = query.includes("hidden") ? all : all.filter((row) => !isHidden(row));
+    const listable = /\bhidden\b/i.test(query) ? all : all.filter((row) => !isHidden(row));
     const hits = listable.filter(matcher(query));
     const matching = sorted(model.get("by_arm") ? byArm(hits) : hits, order);
     first = Math.min(first, PER_PAGE * Math.floor(Math.max(0, matching.length - 1) / PER_PAGE));
@@ -180,7 +180,7 @@ function render({ model, el, signal }) {
   }, signal);
 
   // ---- the comparison ----------------------------------------------------------------------------------------------
-  const grid = chartGrid({ signal, onCursor: (x) => x !== null && say(`step ${count(x)}`), onZoom: (ends) => tools.zoomed(ends) });
+  const grid = chartGrid({ signal, onCursor: (x) => x !== null && say(`step ${count(x)}`), onZoom: (...zoom) => tools.zoomed(...zoom) });
   const tools = chartBar({ model, signal, grid, say });
   const problems = h("ul", { class: "oopd-problems" });
   const at = choice(model, "at", "accuracy at", [], signal);

@@ -77,7 +77,7 @@ function render({ model, el, signal }) {
   watch(model, ["findings"], () => clear(findings, model.get("findings").map((text) => h("li", {}, plain(text)))), signal);
 
   // ---- curves ------------------------------------------------------------------------------------------------------
-  const grid = chartGrid({ signal, onPick: (x) => pick(x), onCursor: (x) => x !== null && say(`step ${count(x)}`), onZoom: (ends) => tools.zoomed(ends) });
+  const grid = chartGrid({ signal, onPick: (x) => pick(x), onCursor: (x) => x !== null && say(`step ${count(x)}`), onZoom: (...zoom) => tools.zoomed(...zoom) });
   const tools = chartBar({ model, signal, grid, say });
   const noCurves = h("p", { class: "oopd-quiet" }, "No step has been written yet.");
   function drawCharts() {
@@ -235,7 +235,7 @@ function render({ model, el, signal }) {
 }
 
 const forkNumbers = (fork) => `entropy ${number(fork.entropy, 2)} nats, trust ${number(fork.trust, 2)}, agreement ${missing(fork.share) ? "–" : percent(fork.share)}`;
-const forkWords = (fork) => `${forkName(...fork.nth, fork)} ${quoted(fork.chunk)}: ${forkNumbers(fork)}`;
+const forkWords = (fork) => `${forkName(...fork.nth, { ...fork, start: fork.begin })} ${quoted(fork.chunk)}: ${forkNumbers(fork)}`;
 const stripWords = (s) => `step ${s.step}: ${plural(s.tokens, "token")}${s.cut ? ", cut off" : ""}, ${plural(s.forks.length, "audit")}, peak entropy ${short(Math.max(0, ...s.profile))} nats`;
 
 export default { render };

@@ -1,4 +1,4 @@
-// The update ledger: what each fork does to the loss, largest share first; questions that taught nothing; the fork map.
+// The update ledger: what each fork does to the loss, largest share first; where all texts agree, or none; the fork map.
 // The rows are Python's; this file shows them and assigns the settings (all of them free) and the selected fork.
 
 import { assign, clear, count, forkName, forkShort, framed, h, later, notZero, number, on, percent, plain, plural, quoted, scope, shown, signed, throttle } from "./_common.js";
@@ -25,7 +25,7 @@ function render({ model, el, signal }) {
   const filled = h(
     "div", {}, summary, note,
     h("div", { class: "oopd-ledger-columns" }, h("div", { class: "oopd-ledger-left" }, h("h3", {}, "Forks by their share of the update"), ledger.element),
-      h("div", { class: "oopd-ledger-right" }, h("div", {}, h("h3", {}, "Fork map"), map.element), h("div", {}, h("h3", {}, "Questions that taught nothing"), savingsList.element))),
+      h("div", { class: "oopd-ledger-right" }, h("div", {}, h("h3", {}, "Fork map"), map.element), h("div", {}, h("h3", {}, "Where all texts agree, or none"), savingsList.element))),
   );
   view.body.append(controls.element, empty, filled);
 
@@ -219,7 +219,7 @@ function share(value, largest, down) {
   return cell;
 }
 
-// ---- questions that taught nothing -------------------------------------------------------------------------------------------
+// ---- where all texts agree, or none -------------------------------------------------------------------------------------------
 
 function makeSavings({ select, signal }) {
   const element = h("div", { class: "oopd-ledger-savings" });

@@ -141,8 +141,9 @@ def _check_draws(audited: Sequence[AuditedRollout], limit: float, temperature: f
     )
     if temperature and len(open_forks) >= FEW_FORKS and equal / len(open_forks) > limit:
         raise TeacherError(
-            f"{found}, though its temperature is {temperature:g}: all its samples are one text, as where a server "
-            f"samples nothing or seeds itself; try it out (omniopd teacher check), or raise training.max_equal_share ({limit:g})"
+            f"{found}, though its temperature is {temperature:g}: all its samples are one text, as where a "
+            "server does not sample or seeds itself; try it out (omniopd teacher check), or raise "
+            f"training.max_equal_share ({limit:g})"
         )
     _log.warning("%s: where that is meant, as at temperature 0, one sample says as much", found)
 

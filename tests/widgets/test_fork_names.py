@@ -49,6 +49,16 @@ def test_every_view_of_an_answer_counts_its_forks_without_a_text_and_its_planned
         assert f"2 of 4 ({'tokens ' * (found is panel)}2–" in found.fallback_html()
 
 
+def test_answers_of_several_steps_have_their_own_numbers() -> None:
+    """Rows repeat from step to step."""
+    record = rollout_record()
+    later = replace(record, step=record.step + 4, audits=record.audits[1:])
+    ledger = UpdateLedger([record, later])
+    assert numbered(record) != numbered(later)
+    expected = [numbered(one)[audit.start] for one in (record, later) for audit in one.audits]
+    assert sorted(tuple(row["nth"]) for row in ledger.rows) == sorted(expected)
+
+
 def test_a_fork_that_alone_was_asked_about_has_its_number_everywhere_in_the_workbench() -> None:
     bench = workbench(LocalTeacher(tiny_model(1, context=512), tiny_tokenizer()))
     try:

@@ -222,6 +222,8 @@ def test_a_difference_is_followed_to_the_step_at_which_they_agree() -> None:
     found = history.through_training([before, after])
     assert [(f["start"], f["stop"]) for f in found["strips"][0]["forks"]] == [(7, 8), (9, 10)]
     assert found["strips"][1]["forks"] == []
+    begins = {audit.stop: audit.start for audit in before.audits}  # a run is named by all its tokens
+    assert [f["begin"] for f in found["strips"][0]["forks"]] == [begins[8], begins[10]]
     [same] = [s for s in found["same"] if s["start"] == 7]
     assert [(p["step"], p["chunk"], p["share"]) for p in same["points"]] == [(1, "1", 0.0), (10, "2", 1.0)]
 

@@ -154,7 +154,7 @@ function render({ model, el, signal }) {
     ahead.disabled = first + PER_PAGE >= matching.length;
     rows.element.hidden = matching.length === 0;
     none.hidden = matching.length > 0;
-    clear(none, all.length === 0 ? "No run in this folder yet." : ["No run matches ", shown(query), `: ${plural(all.length, "run")} in the folder.`]);
+    clear(none, all.length === 0 ? "No run in this folder yet." : listable.length === 0 ? "All runs here are hidden: search for tags:hidden." : ["No run matches ", shown(query), `: ${plural(all.length, "run")} in the folder.`]);
     const hidden = model.get("hidden_rows");
     found.textContent = `${count(hits.length)} of ${plural(all.length + hidden, "run")}${hidden ? `, the newest ${count(all.length)} are searched` : ""}${listable.length < all.length ? `, ${count(all.length - listable.length)} hidden (tags:hidden)` : ""}${model.get("unread") ? `, results of ${count(model.get("unread"))} are being read …` : ""}`;
   }

@@ -42,10 +42,10 @@ def test_the_table_and_the_record_hold_all_that_was_asked(tmp_path: Path, capsys
 
 
 def test_the_same_command_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = command(tmp_path / "out", "evaluation.problems=60", "evaluation.batch=2", "student.max_tokens=64")
+    words = command(tmp_path / "out", "evaluation.problems=60", "evaluation.batch=4", "student.max_tokens=64")
     process = start(words)
     unfinished = tmp_path / "out/evaluating.jsonl"
-    wait_for(process, lambda: unfinished.exists() and unfinished.read_bytes().count(b"\n") > 1)
+    wait_for(process, lambda: unfinished.exists() and unfinished.read_bytes().count(b"\n") > 3)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=100)
     assert (process.returncode, out) == (130, "")

@@ -284,14 +284,13 @@ class PairedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RunNote:
-    """A change of what people say of a run: tags added, tags taken away, its new note and title (None: as it was). In
-    UTC."""
+    """A change of what people say of a run: tags added and taken away, its new note and title (None: as it was)."""
 
     kind: ClassVar[str] = "run_note"
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
     note: str | None = None
-    time: str = ""
+    time: str = ""  # UTC
     title: str | None = None
     schema: int = SCHEMA
 

@@ -42,7 +42,6 @@ def end_with_parent(parent: int | None = None, look_s: float = 1.0) -> None:
     threading.Thread(target=watch, daemon=True, name=f"waits for the end of {started_by}").start()
 
 
-def raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Have a thread, by its ident, raise this at its next step of Python; None takes back what was not raised yet."""
-    raised = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+def raise_in(thread: int, error: type[BaseException]) -> None:
+    """Have a thread, by its ident, raise this at its next step of Python."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

@@ -23,7 +23,7 @@ from omniopd.tasks.rows import require_shown
 from omniopd.teachers.access.contact import first_contact
 from omniopd.teachers.local import LocalTeacher
 from omniopd.teachers.model_traits import LOCAL, runs_here, traits_of
-from omniopd.training.arguments import device_of
+from omniopd.training.devices import device_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

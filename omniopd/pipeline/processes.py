@@ -40,7 +40,7 @@ def meet(recipe: Recipe) -> None:
         end_with_parent(int(launcher))
     if processes.count() == 1:
         return
-    from omniopd.training.arguments import device_of
+    from omniopd.training.devices import device_of
     from omniopd.training.trl.strategies import FSDP2, WHOLE, shard_on_a_cpu, strategy
 
     now, on_cpu = strategy(), device_of(recipe) == "cpu"

@@ -20,8 +20,8 @@ from omniopd.pipeline.saving import require_mergeable
 from omniopd.runs.trackers import require_tracker
 from omniopd.tasks.build import build_task
 from omniopd.tasks.rows import require_answers, require_shown
-from omniopd.training.arguments import device_of
 from omniopd.training.checks.sampler import require_sampler
+from omniopd.training.devices import device_of
 from omniopd.types import Teacher
 
 _GRADED = ("task.test_split", "evaluation.every_split")

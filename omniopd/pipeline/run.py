@@ -48,8 +48,8 @@ from omniopd.runs.trackers import Tracker, tracking
 from omniopd.tasks.verdict import graded
 from omniopd.teachers.spending.ledger import FILE as LEDGER
 from omniopd.teachers.spending.ledger import spent
-from omniopd.training.arguments import device_of
 from omniopd.training.checks.threads import Pace, use_threads
+from omniopd.training.devices import device_of
 from omniopd.training.trl.checkpoints import newest_valid, step_of
 from omniopd.training.trl.strategies import require_own
 from omniopd.types import Task, Teacher

@@ -23,6 +23,7 @@ from omniopd.costs.request import CostEstimate, Unasked, inside, quote
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.method.tensors import exact_similarity, fork_targets, schedule
 from omniopd.models.sampling import sample
+from omniopd.models.text import rendering
 from omniopd.models.text.chat import about_tokens
 from omniopd.models.text.token_text import whole_characters
 from omniopd.pipeline.build import (
@@ -72,6 +73,7 @@ class Session:
         **settings: Any,
     ) -> None:
         self.recipe = load_recipe(recipe, **settings) if isinstance(recipe, str) else check(recipe)
+        rendering.begin()  # while the student is loaded
         self.task = build_task(self.recipe)
         if teacher is None:
             require_teacher(self.recipe)  # before anything is loaded

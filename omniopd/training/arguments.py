@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers.trainer_utils import IntervalStrategy
 from trl import DistillationConfig
 
@@ -20,6 +19,7 @@ from omniopd.errors import ConfigError
 from omniopd.io import processes
 from omniopd.method.controls import CONTROLS
 from omniopd.method.targets import TARGETS
+from omniopd.training.devices import device_of
 
 # Where a recipe has the setting of each name here: all of an audit and of an objective, and some more.
 RECIPE_KEYS = {
@@ -170,13 +170,3 @@ def sampling_settings(recipe: Recipe) -> dict[str, Any]:
         "vllm_mode": "server" if student.sampler == SERVED else "colocate",
         "vllm_server_base_url": student.server or None,
     }
-
-
-def device_of(recipe: Recipe) -> str:
-    """Where models run: the recipe's `training.device`, or a CUDA device if there is one, else the CPU."""
-    wanted = recipe.training.device
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError('training.device is "cuda", and there is none here: use "auto" or "cpu"')
-    return wanted

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -152,6 +155,31 @@ def test_a_thousand_cancels_do_not_end_the_thread() -> None:
     worker.wait(20)
     assert done == [True]
     worker.close(drop=True)
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_a_profiler_or_a_debugger_does_not_wait_for_a_cancel_that_is_over(cancels: bool) -> None:
+    script = f"""
+import sys, time
+from types import SimpleNamespace
+from omniopd_widgets._parts.worker import Worker
+view = SimpleNamespace(busy="", problem="")
+worker = Worker(view, "traced")
+for number in range(50):
+    worker.do("something …", lambda: time.sleep(0.001))
+    if {cancels}:
+        worker.cancel()
+    worker.wait(20)
+sys.setprofile(lambda *_: None)
+worker.do("another …", lambda: None)
+worker.wait(20)
+worker.close(drop=True)
+print("done")
+"""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "widgets")])
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
 
 
 def test_closing_ends_what_goes_on() -> None:

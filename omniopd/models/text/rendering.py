@@ -42,6 +42,11 @@ def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) ->
     return _process.render({"template": template, "messages": said, "names": tokenizer.special_tokens_map})
 
 
+def begin() -> None:
+    """Have the process of templates start meanwhile; the first conversation waits for it."""
+    _process.begin()
+
+
 def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises ConfigError for a chat template that never ends. One that refuses some conversations is sound."""
     try:
@@ -62,6 +67,7 @@ class _Process:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._owner = 0  # a fork of this process needs one of its own
+        self._is_ready = False
 
     def render(self, request: dict[str, Any]) -> str:
         with self._lock:
@@ -83,10 +89,14 @@ class _Process:
             self._process.communicate()
         self._process = None
 
-    def _started(self) -> subprocess.Popen[str]:
+    def begin(self) -> None:
+        with self._lock:
+            self._begun()
+
+    def _begun(self) -> subprocess.Popen[str]:
         if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
             self.end()
-            self._owner = os.getpid()
+            self._owner, self._is_ready = os.getpid(), False
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "omniopd.models.text.template_process"],
                 text=True,
@@ -98,10 +108,16 @@ class _Process:
                 env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 start_new_session=True,  # Ctrl-C is for those who ask
             )
-            if _line(self._process) != "ready\n":  # no template runs before: importing is not on its time
+        return self._process
+
+    def _started(self) -> subprocess.Popen[str]:
+        process = self._begun()
+        if not self._is_ready:
+            if _line(process) != "ready\n":  # no template runs before: importing is not on its time
                 raise RunError(f"{sys.executable} does not start the process that renders chat templates "
                                "(python -m omniopd.models.text.template_process says why)")  # fmt: skip
-        return self._process
+            self._is_ready = True
+        return process
 
 
 _process = _Process()

@@ -64,9 +64,13 @@ docs: install-docs
 	@$(BIN)/mkdocs build --quiet --strict
 	@echo "Built site/index.html. With search: python3 -m http.server --directory site"
 
+# What pass@16 of a study is measured on.
+PASSES := evaluation.problems=200 evaluation.samples=16 evaluation.temperatures=[1.0]
+
 # Stopped in between, either goes on where it was. A run that failed is named, and the report says what it lacks.
 study: install
 	@$(BIN)/omniopd sweep frontier
+	-@ls -d runs/frontier/*/seed=*/ | xargs -P 2 -I RUN $(BIN)/omniopd evaluate RUN --quiet $(PASSES) > /dev/null
 	@$(BIN)/omniopd report runs/frontier --reference scan --beside white_box sft --title "What accuracy costs" \
 		--out runs/frontier/report.html --markdown runs/frontier/report.md --costs runs/frontier/costs.csv \
 		--figures runs/frontier

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-EVALUATIONS = "evaluations"
-
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
@@ -24,7 +22,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--recipe", action="append", metavar="RECIPE", help="says the task and its settings, for a "
                          "model (embedded); again, for one that lies over it")  # fmt: skip
     command.add_argument(
-        "--out", metavar="DIR", help=f"where records are kept, and resumed from (RUN/{EVALUATIONS}/…, {EVALUATIONS}/…)"
+        "--out", metavar="DIR", help="where records are kept, and resumed from (RUN/evaluations/…, evaluations/…)"
     )
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     return command
@@ -34,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from omniopd.io.quiet import quiet_libraries
 
     quiet_libraries()
-    recipe, parent = _asked(options)
+    recipe, parent, step = _asked(options)
 
     from omniopd.evaluation.evaluate import PROBLEM_SEED
     from omniopd.evaluation.folder import EvaluationFolder, everything_asked, place_of, weights_mark
@@ -62,8 +60,8 @@ def run(options: argparse.Namespace) -> int:
             if record is None:
                 shown = None if bar is None else bar.show
                 record = measure(
-                    "model", student, task, recipe, temperature, samples, keep=stored.unfinished, on_results=shown,
-                    progress=counted,
+                    "model", student, task, recipe, temperature, samples, step=step, keep=stored.unfinished,
+                    on_results=shown, progress=counted,
                 )
                 stored.add(record)
             elif bar is not None:
@@ -94,21 +92,23 @@ class Counting:
             print(f"{done:,} of {every:,} answers", file=sys.stderr, flush=True)
 
 
-def _asked(options: argparse.Namespace) -> tuple[Any, Path]:
-    """The recipe with the model in the student's place, and where evaluations stand."""
+def _asked(options: argparse.Namespace) -> tuple[Any, Path, int]:
+    """The recipe with the model in the student's place, where evaluations stand, and the steps it was trained for."""
     from omniopd.config import compose, override
     from omniopd.errors import RunError
+    from omniopd.runs.files.folders import EVALUATIONS
     from omniopd.runs.store import MANIFEST, open_run
 
-    parent = Path(EVALUATIONS)
+    parent, step = Path(EVALUATIONS), 0
     if (Path(options.model) / MANIFEST).is_file() or _is_a_place_of_runs(Path(options.model)):
         made = open_run(options.model)
         if not made.student.exists():
             raise RunError(f"{made.path} has no trained student yet: omniopd train --resume {made.path}")
         recipe, model, parent = override(made.recipe, options.settings), str(made.student), made.path / EVALUATIONS
+        step = made.recipe.training.steps
     else:
         recipe, model = compose(options.recipe or ["embedded"], options.settings), options.model
-    return replace(recipe, student=replace(recipe.student, model=model)), parent
+    return replace(recipe, student=replace(recipe.student, model=model)), parent, step
 
 
 def _is_a_place_of_runs(path: Path) -> bool:

@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from omniopd.cli.main import main
+from omniopd.runs.evaluated import evaluated_since
 from tests.cli.terminal import only_run, start, wait_for
 from tests.small_runs import as_words
 
@@ -41,6 +42,7 @@ def test_runs_are_listed(trained, capsys):
 def test_a_trained_student_can_be_measured_again(trained, capsys):
     assert main(["evaluate", str(trained.path), "evaluation.problems=2"]) == 0
     assert "on 2 held-out problems of stories" in capsys.readouterr().out
+    assert {record.step for record in evaluated_since(trained.path)} == {trained.recipe.training.steps}
 
 
 def test_ctrl_c_in_a_terminal_leaves_a_run_and_says_how_to_go_on(tmp_path):

@@ -16,8 +16,9 @@ import pandas
 
 from omniopd.config import METHODS
 from omniopd.evaluation.compare import Interval
+from omniopd.reports.comparison.arms import Arm
 from omniopd.reports.comparison.results import Results
-from omniopd.reports.comparison.seeds import Seed
+from omniopd.reports.comparison.seeds import PASSES, Seed
 from omniopd.runs.totals import Totals, totals
 from omniopd.teachers.spending.prices import Price, price_of
 from omniopd.types import Usage
@@ -36,6 +37,7 @@ class Point:
     seeds: int
     best: Interval
     at: Mapping[float, Interval]  # by temperature
+    passed: float  # pass@16 at temperature 1; NaN where it was not measured
     calls: float
     read: float
     cached: float
@@ -60,7 +62,7 @@ def points(results: Results) -> Iterator[Point]:
             if best is not None and took:
                 at = {t: right for t in TEMPERATURES if (right := results.accuracy(arm, budget, t)) is not None}
                 yield Point(
-                    arm.name, budget, len(took), best, at, *(
+                    arm.name, budget, len(took), best, at, _passed(arm, budget), *(
                         sum(getattr(one, name) for one in took) / len(took)
                         for name in ("calls", "teacher_read", "teacher_cached", "teacher_written")
                     ),
@@ -68,13 +70,14 @@ def points(results: Results) -> Iterator[Point]:
 
 
 def frontier(results: Results) -> pandas.DataFrame:
-    """One row an arm and budget: seeds, accuracies in percent, calls, tokens read, cached of them, written, and
-    dollars by each price sheet."""
+    """One row an arm and budget: seeds, accuracies in percent, pass@16 after the last, calls, tokens read, cached of
+    them, written, and dollars by each price sheet."""
     rows = [
         {
             "arm": p.arm, "samples": p.samples, "seeds": p.seeds,
             **{f"temperature {t:g}, %": 100 * p.at[t].mean if t in p.at else math.nan for t in TEMPERATURES},
             "best temperature, %": 100 * p.best.mean, "low": 100 * p.best.low, "high": 100 * p.best.high,
+            f"pass@{PASSES}, %": 100 * p.passed,
             "calls": p.calls, "read": p.read, "of it cached": p.cached, "written": p.written,
             **{f"$ by {sheet}": p.usd(price) for sheet, price in sheets()},
             **{f"$ by {sheet}, no cache": p.usd(price, cache=False) for sheet, price in sheets()[:1]},
@@ -87,6 +90,11 @@ def frontier(results: Results) -> pandas.DataFrame:
 def sheets() -> list[tuple[str, Price]]:
     """The price sheets by the names of their models, but for those that the table does not know."""
     return [(name.partition("/")[2], price) for name in SHEETS if (price := price_of(name)) is not None]
+
+
+def _passed(arm: Arm, budget: int) -> float:
+    found = [one.passed for one in arm.seeds if budget == one.budgets[-1] and one.passed is not None]
+    return sum(found) / len(found) if found else math.nan
 
 
 def _until(one: Seed, budget: int) -> Totals:

@@ -15,11 +15,14 @@ import numpy as np
 
 from omniopd.config import Recipe
 from omniopd.errors import RunError
+from omniopd.evaluation.pass_at_k import mean_pass_at_k
 from omniopd.records import EvalRecord
+from omniopd.runs.evaluated import evaluated_since
 from omniopd.runs.store import Run
 from omniopd.runs.totals import Totals, totals
 
 STUDENT = "student"
+PASSES = 16  # the k of pass@k
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,8 @@ Measured = Mapping[float, Measurement]
 class Seed:
     """One finished run. `at` holds the complete measurements by budget (student samples) and temperature, ascending;
     the last is that of the trained student. `between` are the smaller ones of `evaluation.every`, `before` those of
-    the untrained student (empty where nobody took them)."""
+    the untrained student (empty where nobody took them). `passed` is pass@16 of the trained student at temperature 1,
+    from the run or an evaluation since (None: nobody took 16 answers)."""
 
     run: Run
     recipe: Recipe
@@ -68,6 +72,7 @@ class Seed:
     at: Mapping[int, Measured]
     between: tuple[Measurement, ...]
     totals: Totals
+    passed: float | None = None
 
     @property
     def budgets(self) -> tuple[int, ...]:
@@ -126,7 +131,19 @@ def read_seed(run: Run) -> Seed:
         },
         between=tuple(Measurement.of(r) for r in records if r.step and id(r) not in kept),
         totals=totals(run.steps(), recipe.training.rollouts),
+        passed=_passed([*final.values(), *(r for r in evaluated_since(run.path) if r.step == last)], run.test_split),
     )
+
+
+def _passed(records: Iterable[EvalRecord], split: str) -> float | None:
+    """Of several evaluations that tell it the one with the most problems counts."""
+    enough = [
+        record
+        for record in records
+        if (record.temperature, record.split) == (1, split) and record.problems
+        and min(problem.samples for problem in record.problems) >= PASSES
+    ]  # fmt: skip
+    return mean_pass_at_k(max(enough, key=lambda r: len(r.problems)), PASSES) if enough else None
 
 
 def with_before(seeds: Sequence[Seed]) -> list[Seed]:

@@ -14,6 +14,7 @@ from omniopd.runs.files.claims import EXECUTING, LOCK, claimed_by
 
 MANIFEST, RECIPE, STATUS, STEPS, EVALS = "manifest.json", "recipe.toml", "status.json", "steps.jsonl", "evals.jsonl"
 ROLLOUTS, CHECKPOINTS, STUDENT, SET_ASIDE = "rollouts", "checkpoints", "student", "set_aside"
+EVALUATIONS = "evaluations"  # of the trained student, asked for afterwards (`omniopd evaluate RUN`)
 UNFINISHED = "evaluating.jsonl"  # problems that an evaluation has finished, until all are
 TRIALS = "trials"  # in the folder of a study: runs that chose its rates, and nobody's result
 CONTROLS, BEST, BEST_NOTE = "controls", "best", "best.json"

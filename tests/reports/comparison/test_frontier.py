@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from omniopd.evaluation.folder import EvaluationFolder
 from omniopd.io.units import dollars
+from omniopd.records import EvalRecord, ProblemResult
 from omniopd.reports.comparison import compare, frontier, markdown
 from omniopd.reports.comparison.frontier import sheets
 from omniopd.teachers.spending.prices import price_of
-from tests.reports.comparison.small import finished
+from tests.reports.comparison.small import STEPS, finished
 from tests.reports.comparison.test_report import two_arms
 
 
@@ -28,6 +30,28 @@ def test_every_temperature_that_was_measured_has_its_column(tmp_path: Path) -> N
         assert row[f"temperature {t:g}, %"] == pytest.approx(100 * found.mean if found else float("nan"), nan_ok=True)
     assert row["temperature 0, %"] == 95  # the only one of these runs
     assert row["seeds"] == len(results.arm("ours").seeds)
+
+
+@pytest.mark.parametrize(
+    ("change", "passes"),
+    [({}, 75.0), ({"step": STEPS - 1}, None), ({"samples": 15}, None), ({"temperature": 0.5}, None),
+     ({"split": "dev"}, None)],
+)  # fmt: skip
+def test_pass_at_16_comes_from_an_evaluation_of_the_trained_student_since(
+    change: dict[str, float], passes: float | None, tmp_path: Path
+) -> None:
+    asked = {"step": STEPS, "samples": 16, "temperature": 1.0, "split": "test"} | change
+    n = int(asked["samples"])
+    record = EvalRecord(
+        "model", "stories", str(asked["split"]), asked["temperature"], n, 0, 8,
+        tuple(ProblemResult(f"p{i}", right, n) for i, right in enumerate((0, 1, 3, n))), step=int(asked["step"]),
+    )  # fmt: skip
+    runs = [finished(tmp_path, 9, at={1: 5})]
+    EvaluationFolder(runs[0].path / "evaluations" / "student_1", {"samples": n}).add(record)
+    found = frontier(compare(runs)).set_index("samples")["pass@16, %"]
+    assert found.isna().tolist() == [True, passes is None]  # the student of 64 answers was not asked
+    if passes is not None:
+        assert found[128] == passes
 
 
 def test_whole_answers_are_bought_before_the_first_step_and_count_as_they_are_learnt(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from omniopd.teachers.asking import ask
 from omniopd.teachers.cache.identity import check_token_ratio, layers
 from omniopd.teachers.handover.thinking import ends_in_open_thought
 from omniopd.teachers.hosted.fetch import DEADLINE
-from omniopd.teachers.hosted.teacher import HostedTeacher
+from omniopd.teachers.hosted.teacher import HostedTeacher, given_up_at
 from omniopd.teachers.local import ReadDraft
 from omniopd.teachers.privileged import as_shown, local_below
 from omniopd.types import (
@@ -223,6 +223,7 @@ def _converse(teacher: Teacher, asking: _Asking, chains: Sequence[_Chain]) -> No
     failed, deadline = threading.Event(), time.monotonic() + hosted.batch_deadline_s
 
     def lead(chain: _Chain) -> None:
+        given_up_at.set(deadline)
         try:
             while not failed.is_set() and (asked := chain.stretch.next()) is not None:
                 if time.monotonic() > deadline:

@@ -8,7 +8,9 @@ the environment by litellm and stand in no message, record or file made here. Kn
 
 from __future__ import annotations
 
+import time
 from collections.abc import Coroutine, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from omniopd.config.settings import PARTED_COSTS
@@ -29,6 +31,9 @@ from omniopd.teachers.hosted.wire import base_of, merged, sampling, server_addre
 from omniopd.teachers.model_traits import ModelTraits, traits_of
 from omniopd.teachers.spending.prices import Price, price_of
 from omniopd.types import ContinuationRequest, Continuations
+
+# When the conversation that asks is given up, by the monotonic clock: its calls, though batches of their own, end then.
+given_up_at: ContextVar[float] = ContextVar("given_up_at")
 
 
 class HostedTeacher(ObservableTeacher):
@@ -128,10 +133,12 @@ class HostedTeacher(ObservableTeacher):
         if not requests:
             return []
         prepare()
+        left = given_up_at.get(float("inf")) - time.monotonic()
+        patience_s = max(0.0, min(self.batch_deadline_s, left))
 
         def fetch(caller: CallerThreadQueue) -> Coroutine[Any, Any, list[Continuations | None]]:
             return Fetch(
-                self.endpoint, self.patience, self.batch_deadline_s, requests, on_result, observer, caller
+                self.endpoint, self.patience, patience_s, requests, on_result, observer, caller
             ).answers()
 
         return checked(self, requests, run(fetch))

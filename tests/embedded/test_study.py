@@ -17,9 +17,9 @@ def test_a_line_an_arm_says_what_the_table_does() -> None:
     table = frontier_table().set_index(["arm", "samples"])
     white_box, sft = beside()
     assert white_box.startswith(
-        "white_box (4 seeds, 2,560 answers): 90.3 at the best temperature, 70.8 at temperature 1; no"
+        "white_box (8 seeds, 2,560 answers): 90.0 at the best temperature, 70.2 at temperature 1; no"
     )
     hot = table.loc[("sft", 2560), "temperature 1, %"]
-    assert f"{hot:.1f} at temperature 1; 2,560 calls, 120,600 tokens read, 114,41" in sft
+    assert f"{hot:.1f} at temperature 1; 2,560 calls, 120,594 tokens read, 114,50" in sft
     assert "written, $0.69 at the prices of" in sft
     assert "$" not in white_box  # nobody sells logits

@@ -1,6 +1,7 @@
 """What a study of the lab found, as it ships: a line an arm and budget, to set a run of one's own beside.
 
-The study `frontier` (2026-12-01): main arms on eight seeds, the others on fewer, as their column says. `omniopd report runs/frontier --costs FILE` writes such a table of a study of one's own.
+The study `frontier` (2026-12-01): main arms on eight seeds, the others on fewer, as their column says. `omniopd report
+runs/frontier --costs FILE` writes such a table of a study of one's own.
 """
 
 from __future__ import annotations

@@ -55,6 +55,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         for temperature, samples in plan:
             record = stored.found(temperature)
+            if record is not None and record.step != step:  # kept by a version that did not say of which step's student
+                record = replace(record, step=step)
+                stored.add(record)
             if bar is not None:
                 bar.begin(temperature)
             if record is None:

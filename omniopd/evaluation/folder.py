@@ -68,7 +68,7 @@ class EvaluationFolder:
         except OSError:
             return None
         records = [record for line in lines if isinstance(record := _record(line), EvalRecord)]
-        return next((record for record in records if record.temperature == temperature), None)
+        return next((record for record in reversed(records) if record.temperature == temperature), None)
 
     def add(self, record: EvalRecord) -> None:
         """Keep a finished evaluation; it is on the disk when this returns."""

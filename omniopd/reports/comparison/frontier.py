@@ -93,8 +93,9 @@ def sheets() -> list[tuple[str, Price]]:
 
 
 def _passed(arm: Arm, budget: int) -> float:
-    found = [one.passed for one in arm.seeds if budget == one.budgets[-1] and one.passed is not None]
-    return sum(found) / len(found) if found else math.nan
+    """NaN unless every seed has it: the table says of how many seeds it is."""
+    found = [one.passed for one in arm.seeds if budget == one.budgets[-1]]
+    return sum(known) / len(known) if (known := [p for p in found if p is not None]) == found and found else math.nan
 
 
 def _until(one: Seed, budget: int) -> Totals:

@@ -131,16 +131,20 @@ def read_seed(run: Run) -> Seed:
         },
         between=tuple(Measurement.of(r) for r in records if r.step and id(r) not in kept),
         totals=totals(run.steps(), recipe.training.rollouts),
-        passed=_passed([*final.values(), *(r for r in evaluated_since(run.path) if r.step == last)], run.test_split),
+        passed=_passed([*final.values(), *(r for r in evaluated_since(run.path) if r.step == last)], final),
     )
 
 
-def _passed(records: Iterable[EvalRecord], split: str) -> float | None:
-    """Of several evaluations that tell it the one with the most problems counts."""
+def _passed(records: Iterable[EvalRecord], final: Mapping[float, EvalRecord]) -> float | None:
+    """Of several evaluations that tell it the one with the most problems counts; they must be of the run's own
+    problems, with answers as long and draws as seeded as at its end."""
+    last = next(iter(final.values()))
+    asked = last.task, last.split, last.max_tokens, last.seed
     enough = [
         record
         for record in records
-        if (record.temperature, record.split) == (1, split) and record.problems
+        if record.temperature == 1 and (record.task, record.split, record.max_tokens, record.seed) == asked
+        and record.problems and record.per_problem.keys() <= last.per_problem.keys()
         and min(problem.samples for problem in record.problems) >= PASSES
     ]  # fmt: skip
     return mean_pass_at_k(max(enough, key=lambda r: len(r.problems)), PASSES) if enough else None

@@ -64,7 +64,7 @@ docs: install-docs
 	@$(BIN)/mkdocs build --quiet --strict
 	@echo "Built site/index.html. With search: python3 -m http.server --directory site"
 
-# What pass@16 of a study is measured on.
+# What pass@16 of a study is measured on, two runs at a time.
 PASSES := evaluation.problems=200 evaluation.samples=16 evaluation.temperatures=[1.0]
 
 # Stopped in between, either goes on where it was. A run that failed is named, and the report says what it lacks.

@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument(
         "--out", metavar="DIR", help="where records are kept, and resumed from (RUN/evaluations/…, evaluations/…)"
     )
-    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    command.add_argument("--quiet", action="store_true", help="no progress")
     return command
 
 
@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
     task = build_task(recipe)
     held_out = task.prompts(recipe.task.test_split, recipe.evaluation.problems or None, PROBLEM_SEED)
     student = build_student(recipe)
-    asked = everything_asked(recipe, weights_mark(student.name, getattr(student.model.config, "_commit_hash", None)))
+    mark = weights_mark(student.name, getattr(student.model.config, "_commit_hash", None))
+    asked = everything_asked(recipe, mark, step)
     stored = EvaluationFolder(Path(options.out) if options.out else place_of(parent, options.model, asked), asked)
     plan, records = evaluation_plan(recipe), []
     bar = Measuring(plan, len(held_out)) if not options.quiet and sys.stderr.isatty() else None
@@ -55,9 +56,6 @@ def run(options: argparse.Namespace) -> int:
     try:
         for temperature, samples in plan:
             record = stored.found(temperature)
-            if record is not None and record.step != step:  # kept by a version that did not say of which step's student
-                record = replace(record, step=step)
-                stored.add(record)
             if bar is not None:
                 bar.begin(temperature)
             if record is None:
@@ -70,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
             elif bar is not None:
                 bar.show(record.problems, True)
             records.append(record)
-            if bar is None:
+            if counted is not None:
                 print(f"temperature {temperature:g}: {100 * record.accuracy:.1f}%", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"\nstopped; the same command resumes from {stored.folder}", file=sys.stderr)

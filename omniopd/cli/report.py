@@ -19,7 +19,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--out", default="report.html", metavar="FILE", help="the page (report.html)")
     command.add_argument("--title", default="Runs compared")
     command.add_argument("--export", metavar="FILE", help="the table as .csv or .parquet as well")
-    command.add_argument("--costs", metavar="FILE", help="what accuracy costs, at every budget, as .csv or .parquet")
+    command.add_argument("--costs", metavar="FILE", help="what accuracy costs by budget, and pass@16: .csv or .parquet")
     command.add_argument("--markdown", metavar="FILE", help="the table and its sentences for a README or a log")
     command.add_argument("--figure", metavar="FILE", help="the learning curves: .svg, or .html to hover and zoom")
     command.add_argument("--figures", metavar="FOLDER", help="every figure that has something to show, as NAME.svg")

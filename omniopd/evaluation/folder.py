@@ -68,7 +68,7 @@ class EvaluationFolder:
         except OSError:
             return None
         records = [record for line in lines if isinstance(record := _record(line), EvalRecord)]
-        return next((record for record in reversed(records) if record.temperature == temperature), None)
+        return next((record for record in records if record.temperature == temperature), None)
 
     def add(self, record: EvalRecord) -> None:
         """Keep a finished evaluation; it is on the disk when this returns."""
@@ -85,8 +85,8 @@ class EvaluationFolder:
             raise RunError(f"{self.folder} cannot be written ({error.strerror or error}): free some space") from error
 
 
-def everything_asked(recipe: Recipe, weights: str) -> dict[str, Any]:
-    """All that an evaluation of the student of `recipe`, whose weights have this mark, depends on."""
+def everything_asked(recipe: Recipe, weights: str, step: int = 0) -> dict[str, Any]:
+    """All that an evaluation of the student of `recipe` after this step, whose weights have this mark, depends on."""
     e, task = recipe.evaluation, asdict(recipe.task)
     # What is practised is not measured, and no student sees a solution.
     kept = {name: value for name, value in task.items() if name not in ("train_split", "prompts", "solution_column")}
@@ -94,6 +94,7 @@ def everything_asked(recipe: Recipe, weights: str) -> dict[str, Any]:
     return {
         "model": recipe.student.model,
         "weights": weights or f"omniopd {omniopd.__version__}",
+        "step": step,
         "dtype": recipe.student.dtype,
         "task": kept,
         **({"data": data} if data else {}),

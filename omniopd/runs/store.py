@@ -3,7 +3,7 @@
     manifest.json   recipe.toml   status.json   run.lock (claims.py: whose the run is)
     steps.jsonl     one StepRecord a line                 evals.jsonl   one EvalRecord a line
     rollouts/step_000005.jsonl    the RolloutRecords of a step, audits inside, written at once
-    checkpoints/    student/      the trainer's; a plain model folder at the end
+    checkpoints/    student/    evaluations/    the trainer's; a model folder at the end; of that, since (evaluated.py)
     set_aside/<time>/             what a resumed run had written past its checkpoint; a torn line
 
 Notebooks and logs of a run may stand beside them. Training writes here, views read (`following.py` while it is

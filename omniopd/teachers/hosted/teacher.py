@@ -41,11 +41,11 @@ class HostedTeacher(ObservableTeacher):
 
     `handover` is "raw", "prefill" or "instruction" ("": as the table says); a raw one, as servers of open models take
     it, renders the prompt with `template`: `ChatTemplate(tokenizer)` of the served model. `concurrency` calls are in
-    flight at once; one is given up after `call_timeout_s`, a batch after `batch_deadline_s` (what is missing then is
-    unanswered). Failures are tried again with `patience`. Limits per minute (0: none) hold for all calls of the process
-    to this model at this address, of several teachers' the lowest. `price` replaces that of the table; `parameters` go
-    into every call; `key_variable` names the environment's variable that holds the key, if litellm's own is not meant.
-    `strict` stops at a changed fingerprint of the served system, too.
+    flight at once; one is given up after `call_timeout_s`, a batch after `batch_deadline_s`, as is a whole scan (what
+    is missing then is unanswered). Failures are tried again with `patience`. Limits per minute (0: none) hold for all
+    calls of the process to this model at this address, of several teachers' the lowest. `price` replaces that of the
+    table; `parameters` go into every call; `key_variable` names the environment's variable that holds the key, if
+    litellm's own is not meant. `strict` stops at a changed fingerprint of the served system, too.
 
     A request with a draft is streamed, and its call left once the text has parted from the draft: with `stream` "auto"
     where the provider streams, with "always" or not at all (TeacherError), with "never" whole texts are asked for, of

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from omniopd.io.units import dollars
 from omniopd.records import EvalRecord, ProblemResult
 from omniopd.reports.comparison import compare, frontier, markdown
 from omniopd.reports.comparison.frontier import sheets
+from omniopd.runs.store import Run
 from omniopd.teachers.spending.prices import price_of
 from tests.reports.comparison.small import STEPS, finished
 from tests.reports.comparison.test_report import two_arms
@@ -35,23 +38,42 @@ def test_every_temperature_that_was_measured_has_its_column(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "passes"),
     [({}, 75.0), ({"step": STEPS - 1}, None), ({"samples": 15}, None), ({"temperature": 0.5}, None),
-     ({"split": "dev"}, None)],
+     ({"split": "dev"}, None), ({"max_tokens": 9}, None), ({"seed": 1}, None), ({"task": "other"}, None)],
 )  # fmt: skip
 def test_pass_at_16_comes_from_an_evaluation_of_the_trained_student_since(
-    change: dict[str, float], passes: float | None, tmp_path: Path
+    change: dict[str, Any], passes: float | None, tmp_path: Path
 ) -> None:
-    asked = {"step": STEPS, "samples": 16, "temperature": 1.0, "split": "test"} | change
-    n = int(asked["samples"])
-    record = EvalRecord(
-        "model", "stories", str(asked["split"]), asked["temperature"], n, 0, 8,
-        tuple(ProblemResult(f"p{i}", right, n) for i, right in enumerate((0, 1, 3, n))), step=int(asked["step"]),
-    )  # fmt: skip
     runs = [finished(tmp_path, 9, at={1: 5})]
-    EvaluationFolder(runs[0].path / "evaluations" / "student_1", {"samples": n}).add(record)
+    evaluated_since(runs[0], **change)
     found = frontier(compare(runs)).set_index("samples")["pass@16, %"]
     assert found.isna().tolist() == [True, passes is None]  # the student of 64 answers was not asked
     if passes is not None:
         assert found[128] == passes
+
+
+def test_pass_at_16_is_told_of_all_seeds_or_of_none(tmp_path: Path) -> None:
+    runs = [finished(tmp_path, 9, seed=seed) for seed in (0, 1)]
+    evaluated_since(runs[0])
+    assert frontier(compare(runs))["pass@16, %"].isna().all()
+    evaluated_since(runs[1], seed=1)
+    assert frontier(compare(runs))["pass@16, %"].tolist() == [75]
+
+
+def test_of_two_evaluations_the_one_of_more_problems_tells_pass_at_16(tmp_path: Path) -> None:
+    run = finished(tmp_path, 9)
+    evaluated_since(run)
+    evaluated_since(run, right=[0] * 5)
+    evaluated_since(run, right=[16] * 11)  # one more than the run was measured on
+    assert frontier(compare([run]))["pass@16, %"].tolist() == [0]
+
+
+def evaluated_since(run: Run, right: Sequence[int] = (0, 1, 3, 15), **change: Any) -> None:
+    """As `omniopd evaluate RUN` keeps it: 16 answers to each problem at temperature 1, but for what is changed."""
+    asked = {"task": "stories", "split": "test", "temperature": 1.0, "samples": 16, "seed": 0, "max_tokens": 8}
+    asked |= {"step": STEPS, **change}
+    results = tuple(ProblemResult(f"p{i}", count, asked["samples"]) for i, count in enumerate(right))
+    folder = run.path / "evaluations" / f"student_{len(right)}"
+    EvaluationFolder(folder, {}).add(EvalRecord(model="model", problems=results, **asked))
 
 
 def test_whole_answers_are_bought_before_the_first_step_and_count_as_they_are_learnt(tmp_path: Path) -> None:
